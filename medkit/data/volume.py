@@ -1,0 +1,113 @@
+"""An image in memory, and the forms in which a caller may hand one in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medkit.data.grid import Grid, flip_lps_ras
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["Volume", "as_volume"]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image with its grid.
+
+    Args:
+        array: ``(I, J, K)`` or, with channels, ``(I, J, K, C)``; the axes are those of ``grid.affine``.
+        grid: shape and position.
+        name: how messages call it; a file's path, or ``<array>`` and the like.
+        notes: remarks for the report, such as a geometry that had to be taken on trust.
+    """
+
+    array: NDArray[Any]
+    grid: Grid
+    name: str = "<array>"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels; 1 where the array has no channel axis."""
+        return self.array.shape[3] if self.array.ndim == 4 else 1
+
+    def sha256(self) -> str:
+        """Hash of voxels and affine, for volumes that came from memory."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.array).tobytes())
+        digest.update(self.grid.affine.tobytes())
+        return digest.hexdigest()
+
+
+def as_volume(image: Any, affine: Any = None) -> Volume:
+    """Take an image in any of the forms that Python callers have at hand.
+
+    Args:
+        image: a path, a list of paths (one per channel), a nibabel image, a SimpleITK image, a MONAI
+            ``MetaTensor`` (channel first), a :class:`Volume`, or an array ``(I, J, K)`` or ``(I, J, K, C)``.
+        affine: 4x4 to RAS millimetres; needed with a bare array, refused with anything else.
+
+    Raises:
+        UsageError: an array without affine, or a type that is none of these.
+        CaseError: the image itself is unfit (see :func:`medkit.data.checks.check_volume`).
+    """
+    from medkit.data.checks import check_volume
+    from medkit.data.reading import read_channels
+
+    if affine is not None:
+        return check_volume(_from_array(image, affine))
+    if isinstance(image, Volume):
+        return check_volume(image)
+    if isinstance(image, (str, Path)):
+        return read_channels([Path(image)])
+    if isinstance(image, (list, tuple)):
+        return read_channels([Path(path) for path in image])
+    if type(image) is np.ndarray:
+        raise UsageError("an array says nothing of space: pass its affine (4x4, to RAS mm) as well")
+    if (convert := _converter(image)) is None:
+        raise UsageError(
+            f"cannot take an image of type {type(image).__name__}: expected a path, a list of paths, a nibabel "
+            "or SimpleITK image, a MetaTensor, or an array with its affine"
+        )
+    return check_volume(convert(image))
+
+
+def _converter(image: Any) -> Callable[[Any], Volume] | None:
+    import nibabel as nib
+    import SimpleITK as sitk
+    from monai.data import MetaTensor
+
+    from medkit.data.reading import volume_from_itk, volume_from_nibabel
+
+    if isinstance(image, nib.spatialimages.SpatialImage):
+        return volume_from_nibabel
+    if isinstance(image, sitk.Image):
+        return volume_from_itk
+    if isinstance(image, MetaTensor):
+        return _from_metatensor
+    return None
+
+
+def _from_array(array: Any, affine: Any) -> Volume:
+    array, affine = np.asarray(array), np.asarray(affine, dtype=np.float64)
+    if affine.shape != (4, 4):
+        raise UsageError(f"expected an affine of shape (4, 4), got {affine.shape}")
+    return Volume(array, Grid(tuple(array.shape[:3]), affine))
+
+
+def _from_metatensor(tensor: Any) -> Volume:
+    array = tensor.detach().cpu().numpy()
+    affine = tensor.affine.detach().cpu().numpy().astype(np.float64)
+    if tensor.meta.get("space") in ("LPS", "SpaceKeys.LPS"):
+        affine = flip_lps_ras(affine)
+    array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
+    return Volume(array, Grid(tuple(array.shape[:3]), affine), name="<MetaTensor>")

@@ -1,0 +1,155 @@
+"""Write label maps and images on the grid that they came from, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+
+from medkit.data.grid import Grid, flip_lps_ras
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["replacing", "smallest_label_dtype", "write_labels", "write_text", "write_volume"]
+
+_CARET_EXTENSION = 30  # the code under which Connectome Workbench keeps label tables
+_COLOURS = ((230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and move it there only when the block succeeds.
+
+    A reader sees the old file or the whole new one, and an interrupted writer leaves nothing under the
+    final name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def smallest_label_dtype(highest: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest unsigned type that holds the labels 0 to ``highest``."""
+    if highest <= np.iinfo(np.uint8).max:
+        return np.uint8
+    return np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
+
+
+def write_labels(path: Path, labels: NDArray[Any], grid: Grid, names: Mapping[int, str]) -> None:
+    """Write a label map on ``grid`` with its label names.
+
+    NIfTI carries the names as a Connectome Workbench label table (intent ``NIFTI_INTENT_LABEL``); NRRD and
+    MetaImage carry them as ``label_<value>`` entries.
+
+    Args:
+        path: ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``.
+        labels: ``(I, J, K)`` integers from 0.
+        grid: must have the shape of ``labels``.
+        names: label value to name.
+
+    Raises:
+        UsageError: shape and grid differ, or the suffix is none of these.
+    """
+    highest = int(max(labels.max(initial=0), *names, 0)) if names else int(labels.max(initial=0))
+    array = labels.astype(smallest_label_dtype(highest))
+    _write(path, array, grid, dict(names))
+
+
+def write_volume(path: Path, array: NDArray[Any], grid: Grid) -> None:
+    """Write an image ``(I, J, K)`` or ``(I, J, K, C)`` on ``grid``; see :func:`write_labels`."""
+    _write(path, array, grid, None)
+
+
+def _write(path: Path, array: NDArray[Any], grid: Grid, names: dict[int, str] | None) -> None:
+    if tuple(array.shape[:3]) != tuple(grid.shape):
+        raise UsageError(f"{path}: array of shape {array.shape} does not fit the grid {grid.shape}")
+    with replacing(path) as temporary:
+        if path.name.endswith((".nii", ".nii.gz")):
+            nib.save(_nifti_image(array, grid, names), temporary)
+        elif path.name.endswith((".nrrd", ".mha")):
+            _write_itk(temporary, array, grid, names)
+        else:
+            raise UsageError(f"{path}: expected a name ending in .nii, .nii.gz, .nrrd or .mha")
+
+
+def _nifti_image(array: NDArray[Any], grid: Grid, names: dict[int, str] | None) -> Any:
+    source = grid.nifti_header()
+    kind = nib.Nifti2Image if isinstance(source, nib.Nifti2Header) else nib.Nifti1Image
+    image = kind(array, None)
+    header = image.header
+    _copy_geometry(source, header)
+    header.set_data_dtype(array.dtype)
+    if names is not None:
+        header.set_intent("label", name="Labels")
+        header["descrip"] = b"medkit label map"
+        header.extensions.append(nib.nifti1.Nifti1Extension(_CARET_EXTENSION, _label_table(names)))
+        header["cal_min"], header["cal_max"] = 0, 0
+    return image
+
+
+def _copy_geometry(source: Any, target: Any) -> None:
+    """Copy the raw fields, so that not a digit of qform or sform is computed anew."""
+    edges = target["pixdim"].copy()
+    edges[:4] = source["pixdim"][:4]
+    target["pixdim"] = edges
+    target["xyzt_units"] = source["xyzt_units"]
+    fields = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d")
+    for name in (*fields, "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
+        target[name] = source[name]
+
+
+def _label_table(names: Mapping[int, str]) -> bytes:
+    from xml.sax.saxutils import escape
+
+    rows = []
+    for value, name in sorted(names.items()):
+        red, green, blue = (channel / 255 for channel in _COLOURS[(value - 1) % len(_COLOURS)])
+        alpha = 1 if value else 0
+        rows.append(
+            f'<Label Key="{value}" Red="{red:.4f}" Green="{green:.4f}" Blue="{blue:.4f}" Alpha="{alpha}">'
+            f"{escape(name)}</Label>"
+        )
+    table = "".join(rows)
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><VolumeInformation Index="0">'
+        f"<LabelTable>{table}</LabelTable><VolumeType>Label</VolumeType>"
+        "</VolumeInformation></CaretExtension>"
+    ).encode()
+
+
+def _write_itk(path: Path, array: NDArray[Any], grid: Grid, names: dict[int, str] | None) -> None:
+    import SimpleITK as sitk
+
+    axes = (2, 1, 0, 3) if array.ndim == 4 else (2, 1, 0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(axes)), isVector=array.ndim == 4)
+    if grid.itk is not None:
+        origin, spacing, direction = grid.itk["origin"], grid.itk["spacing"], grid.itk["direction"]
+    else:
+        lps = flip_lps_ras(grid.affine)
+        spacing = grid.spacing
+        direction = tuple((lps[:3, :3] / np.array(spacing)).ravel())
+        origin = tuple(lps[:3, 3])
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    for value, name in (names or {}).items():
+        image.SetMetaData(f"label_{value}", name)
+    sitk.WriteImage(image, str(path), useCompression=True)
