@@ -24,8 +24,8 @@ def foreign_owners(package: Path) -> list[str]:
             continue
         record = info / "RECORD"
         top_level = info / "top_level.txt"
-        listed = record.read_text() if record.is_file() else ""
-        named = top_level.read_text().split() if top_level.is_file() else []
+        listed = record.read_text(encoding="utf-8", errors="replace") if record.is_file() else ""
+        named = top_level.read_text(encoding="utf-8", errors="replace").split() if top_level.is_file() else []
         if "medkit" in named or "\nmedkit/" in f"\n{listed}":
             owners.append(info.name.removesuffix(".dist-info"))
     return owners

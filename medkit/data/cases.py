@@ -31,22 +31,29 @@ class Case:
 
 
 def find_cases(inputs: Sequence[str | Path]) -> list[Case]:
-    """Cases named by files, folders (searched in depth) and lists.
+    """Cases named by files, folders (searched in depth, hidden entries left out) and lists.
 
     A list is a ``.txt`` file with a path a line, or a ``.json`` file with an array of paths, of arrays of
     paths (one per channel), or of ``{"image": ...}`` entries; its paths are relative to the list's own
     folder. A missing file in a list stays a case, so that it is reported as one and the others go on.
 
+    The common root is that of the folders named, of the files' own folders and of the lists' entries'.
+
     Raises:
-        UsageError: a path does not exist, a folder or list is empty, or two files would get one name.
+        UsageError: a path does not exist, a folder or list is empty or cannot be read, or two files would get
+            one name.
     """
-    groups = [group for item in inputs for group in _expand(Path(item))]
-    if not groups:
+    try:
+        found = [pair for item in inputs for pair in _expand(Path(item))]
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename}: expected a path, got one that fails ({error.strerror})"
+        ) from error
+    if not found:
         raise UsageError("no input was named: pass image files, folders, or a .txt or .json list of them")
-    groups = list(dict.fromkeys(groups))
-    root = Path(os.path.commonpath([group[0].parent for group in groups]))
+    root = Path(os.path.commonpath([folder for folder, _ in found]))
     cases: dict[str, Case] = {}
-    for group in groups:
+    for group in dict.fromkeys(group for _, group in found):
         relative = group[0].relative_to(root).as_posix()
         name = relative[: len(relative) - len(file_suffix(group[0]) or group[0].suffix)]
         if name in cases:
@@ -58,34 +65,75 @@ def find_cases(inputs: Sequence[str | Path]) -> list[Case]:
     return list(cases.values())
 
 
-def _expand(path: Path) -> Iterable[tuple[Path, ...]]:
+def _expand(path: Path) -> Iterable[tuple[Path, tuple[Path, ...]]]:
+    """Folder to name by, and files, of each case that a path stands for."""
     if path.is_dir():
-        found = sorted(entry for entry in path.rglob("*") if _is_image(entry))
-        if not found:
+        folder = Path(os.path.realpath(path))
+        if not (found := sorted(_images_below(folder))):
             raise UsageError(
-                f"{path}: the folder holds no image; expected files ending in {', '.join(READABLE_SUFFIXES)}"
+                f"{path}: expected image files (ending in {', '.join(READABLE_SUFFIXES)}), got a folder "
+                "with none; name another folder, or the files themselves"
             )
-        return [(entry.absolute(),) for entry in found]
+        return [(folder, (file,)) for file in found]
     if not path.exists():
-        raise UsageError(f"{path}: no such file or folder")
+        raise UsageError(f"{path}: expected a file or folder, got nothing there; check the path")
     if path.suffix == ".txt":
-        return _resolve(path, [line for line in path.read_text().splitlines() if line.strip()])
-    if path.suffix == ".json":
-        return _resolve(path, _json_entries(path))
-    return [(path.absolute(),)]
+        groups = _resolve(path, [line for line in _text(path).splitlines() if line.strip()])
+    elif path.suffix == ".json":
+        groups = _resolve(path, _json_entries(path))
+    else:
+        groups = [(_absolute(path),)]
+    return [(group[0].parent, group) for group in groups]
+
+
+def _absolute(path: Path) -> Path:
+    """Without ``..``, which would lead names out of the output folder; a linked file keeps its own name."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def _images_below(folder: Path) -> Iterable[Path]:
+    """Images in a folder and all below it; linked folders are entered, each once."""
+    seen = set()
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(here, name) for name in files if _is_image(Path(here, name)))
+        # Links last, so that what is there twice goes by its own name.
+        visible = sorted(Path(here, name) for name in folders if not name.startswith("."))
+        folders[:] = [path.name for path in sorted(visible, key=Path.is_symlink)]
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_image(path: Path) -> bool:
     # The .img of a pair comes in with its .hdr, and hidden files are other programs' left-overs.
-    pair = path.suffix == ".img" and path.with_suffix(".hdr").exists()
-    return file_suffix(path) is not None and path.is_file() and not path.name.startswith(".") and not pair
+    suffix = file_suffix(path) or ""
+    pair = (
+        suffix.startswith(".img")
+        and path.with_name(path.name[: -len(suffix)] + suffix.replace("img", "hdr")).exists()
+    )
+    return bool(suffix) and not path.name.startswith(".") and not pair
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: expected a list in UTF-8, got another encoding ({error})") from error
 
 
 def _json_entries(path: Path) -> list[Any]:
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(_text(path))
     except ValueError as error:
-        raise UsageError(f"{path}: not valid JSON ({error})") from error
+        raise UsageError(
+            f"{path}: expected a JSON array of image paths, got invalid JSON ({error})"
+        ) from error
     if not isinstance(entries, list):
         raise UsageError(f"{path}: expected a JSON array of image paths, got {type(entries).__name__}")
     return [entry.get("image") if isinstance(entry, dict) else entry for entry in entries]
@@ -93,11 +141,11 @@ def _json_entries(path: Path) -> list[Any]:
 
 def _resolve(path: Path, entries: list[Any]) -> list[tuple[Path, ...]]:
     if not entries:
-        raise UsageError(f"{path}: the list is empty; expected one image path an entry")
+        raise UsageError(f"{path}: expected one image path an entry, got an empty list; add the images to it")
     groups = []
     for number, entry in enumerate(entries, 1):
         names = entry if isinstance(entry, list) else [entry]
-        if not names or not all(isinstance(name, str) and name for name in names):
-            raise UsageError(f"{path}: entry {number} is {entry!r}; expected a path or an array of paths")
-        groups.append(tuple((path.parent / name.strip()).absolute() for name in names))
+        if not names or not all(isinstance(name, str) and name.strip() for name in names):
+            raise UsageError(f"{path}: expected a path or an array of paths as entry {number}, got {entry!r}")
+        groups.append(tuple(_absolute(path.parent / name.strip()) for name in names))
     return groups

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
+import itertools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Grid", "flip_lps_ras"]
+__all__ = ["SAME_PLACE_VOXELS", "Grid", "copy_geometry", "flip_lps_ras", "voxels_apart"]
 
+# Single-precision quaternions alone reach some hundredths of a voxel.
+SAME_PLACE_VOXELS = 0.1
 _HEADERS = {"nifti1": nib.Nifti1Header, "nifti2": nib.Nifti2Header}
+_FORM_FIELDS = (
+    *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
 
 
 def flip_lps_ras(affine: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -24,23 +32,57 @@ def flip_lps_ras(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
-@dataclass(frozen=True)
+def voxels_apart(shape: tuple[int, ...], affine: NDArray[Any], other: NDArray[Any]) -> float:
+    """Largest distance between where two affines put one voxel of a volume, in its shortest voxel edges.
+
+    Args:
+        shape: number of voxels along up to three axes.
+        affine: 4x4 to millimetres, not singular; its voxel edges are the unit.
+        other: 4x4 to millimetres.
+    """
+    ends = [(0, max(n - 1, 1)) for n in (*shape, 1, 1)[:3]]
+    corners = np.array(list(itertools.product(*ends, [1]))).T
+    distance = np.linalg.norm(((affine - other) @ corners)[:3], axis=0).max()
+    return float(distance / np.linalg.norm(affine[:3, :3], axis=0).min())
+
+
+def copy_geometry(source: nib.Nifti1Header, target: nib.Nifti1Header) -> None:
+    """Copy the raw fields of qform, sform and units, so that not a digit is computed anew."""
+    edges = target["pixdim"].copy()
+    edges[:4] = source["pixdim"][:4]
+    target["pixdim"] = edges
+    for name in _FORM_FIELDS:
+        target[name] = source[name]
+
+
+@dataclass(frozen=True, eq=False)
 class Grid:
     """Shape and position of a volume.
+
+    Two grids are equal when they are to the last digit, the fields of the source file included.
 
     Args:
         shape: number of voxels along the three array axes.
         affine: 4x4, voxel index to RAS millimetres.
-        suffix: ending of files that hold this geometry without loss (``.nii.gz``, ``.nrrd``, ``.mha``).
-        nifti: class name and raw bytes of the NIfTI header that the geometry came from, if it did.
+        suffix: ending of files that keep this geometry best (``.nii.gz``, ``.nrrd``, ``.mha``).
+        nifti: class name and raw bytes of a header with the geometry of the NIfTI file it came from,
+            if it did.
         itk: origin, spacing and direction (row-major) in LPS, if the geometry came from ITK.
+        nrrd: header lines with the geometry of the NRRD file it came from, if it did.
     """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
     suffix: str = ".nii.gz"
     nifti: tuple[str, bytes] | None = None
-    itk: dict[str, tuple[float, ...]] | None = field(default=None)
+    itk: dict[str, tuple[float, ...]] | None = None
+    nrrd: tuple[str, ...] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Grid) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
 
     @cached_property
     def spacing(self) -> tuple[float, float, float]:
@@ -57,22 +99,33 @@ class Grid:
         """A NIfTI header with this geometry: the source's own fields where it was NIfTI."""
         if self.nifti is not None:
             kind, raw = self.nifti
-            return _HEADERS[kind].from_fileobj(_as_file(raw), check=False)
+            return _HEADERS[kind].from_fileobj(io.BytesIO(raw), check=False)
         header = nib.Nifti1Header()
         header.set_data_shape(self.shape)
         header.set_sform(self.affine, code="scanner")
         header.set_qform(self.affine, code="scanner", strip_shears=True)
         header.set_xyzt_units("mm")
+        if voxels_apart(self.shape, self.affine, header.get_qform()) > SAME_PLACE_VOXELS:
+            header["qform_code"] = 0  # a quaternion cannot hold shear
         return header
+
+    @staticmethod
+    def nifti_fields(header: nib.Nifti1Header) -> tuple[str, bytes]:
+        """What :attr:`nifti` keeps of a header, be it of a pair, NIfTI-2 or big-endian."""
+        kind = "nifti2" if isinstance(header, nib.Nifti2Header) else "nifti1"
+        kept = _HEADERS[kind]()
+        copy_geometry(header, kept)
+        return kind, kept.binaryblock
 
     def to_json(self) -> str:
         """The grid as a string, so that it travels through MONAI's metadata and collation."""
         payload: dict[str, Any] = {
-            "shape": self.shape,
+            "shape": [int(n) for n in self.shape],
             "affine": self.affine.tolist(),
             "suffix": self.suffix,
             "nifti": self.nifti and (self.nifti[0], base64.b64encode(self.nifti[1]).decode()),
             "itk": self.itk,
+            "nrrd": self.nrrd,
         }
         return json.dumps(payload)
 
@@ -82,10 +135,5 @@ class Grid:
         payload = json.loads(text)
         nifti = payload["nifti"] and (payload["nifti"][0], base64.b64decode(payload["nifti"][1]))
         itk = payload["itk"] and {key: tuple(value) for key, value in payload["itk"].items()}
-        return cls(tuple(payload["shape"]), np.array(payload["affine"]), payload["suffix"], nifti, itk)
-
-
-def _as_file(raw: bytes) -> Any:
-    import io
-
-    return io.BytesIO(raw)
+        nrrd = payload["nrrd"] and tuple(payload["nrrd"])
+        return cls(tuple(payload["shape"]), np.array(payload["affine"]), payload["suffix"], nifti, itk, nrrd)

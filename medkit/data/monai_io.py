@@ -13,10 +13,11 @@ import numpy as np
 from monai.data import ImageReader, ImageWriter
 from monai.utils import MetaKeys, SpaceKeys
 
-from medkit.data.grid import Grid
+from medkit.data.grid import SAME_PLACE_VOXELS, Grid, voxels_apart
 from medkit.data.reading import file_suffix, read_channels
 from medkit.data.volume import Volume
 from medkit.data.writing import write_labels
+from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,43 +41,48 @@ def volume_metadata(volume: Volume) -> dict[str, Any]:
     }
 
 
-class VolumeReader(ImageReader):
+class VolumeReader(ImageReader):  # type: ignore[misc]
     """MONAI image reader over :func:`medkit.data.read_volume`.
 
+    ``LoadImage`` takes a failing ``read`` as a reason to try its next reader, which would let in what medkit
+    refuses; so the file is read in ``get_data``, whose errors it lets through.
+
     Raises:
-        CaseError: from ``read``, for every image that medkit refuses.
+        CaseError: from ``get_data``, for every image that medkit refuses.
     """
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:
         """Whether every file has a suffix that medkit reads."""
-        return all(file_suffix(Path(name)) for name in _as_tuple(filename))
+        return all(file_suffix(path) for path in _as_paths(filename))
 
-    def read(self, data: Sequence[str] | str, **_: Any) -> Volume:
-        """Read one file, or one file per channel."""
-        return read_channels([Path(name) for name in _as_tuple(data)])
+    def read(self, data: Sequence[str] | str, **_: Any) -> tuple[Path, ...]:
+        """The path of one file, or of one file per channel."""
+        return _as_paths(data)
 
-    def get_data(self, img: Volume) -> tuple[NDArray[Any], dict[str, Any]]:
+    def get_data(self, img: tuple[Path, ...]) -> tuple[NDArray[Any], dict[str, Any]]:
         """Array ``(I, J, K)`` or ``(I, J, K, C)`` and its metadata."""
-        return np.ascontiguousarray(img.array), volume_metadata(img)
+        volume = read_channels(img)
+        return volume.array, volume_metadata(volume)
 
 
 class HandedReader(VolumeReader):
-    """Hands out a volume that is in memory already, whatever the file is called."""
+    """Hands out a copy of a volume that is in memory already, whatever the file is called."""
 
     def __init__(self, volume: Volume) -> None:
         super().__init__()
         self.volume = volume
 
-    def verify_suffix(self, filename: Sequence[str] | str) -> bool:  # noqa: ARG002
+    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
         """Any name will do."""
         return True
 
-    def read(self, data: Sequence[str] | str, **_: Any) -> Volume:  # noqa: ARG002
-        """The volume in memory."""
-        return self.volume
+    def get_data(self, img: tuple[Path, ...]) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Array ``(I, J, K)`` or ``(I, J, K, C)`` and its metadata."""
+        # MONAI's transforms may work in place, and the caller's array is not theirs.
+        return np.array(self.volume.array, order="C"), volume_metadata(self.volume)
 
 
-class LabelWriter(ImageWriter):
+class LabelWriter(ImageWriter):  # type: ignore[misc]
     """MONAI image writer for label maps: native header geometry, smallest integer type, label names.
 
     Args:
@@ -91,25 +97,49 @@ class LabelWriter(ImageWriter):
         self.labels: NDArray[Any] | None = None
 
     def set_data_array(self, data_array: Any, channel_dim: int | None = 0, **_: Any) -> None:
-        """Take a label map ``(1, I, J, K)``."""
-        array = np.asarray(data_array.cpu() if hasattr(data_array, "cpu") else data_array)
-        self.labels = np.squeeze(array, axis=channel_dim) if channel_dim is not None else array
+        """Take a label map ``(1, I, J, K)``, or ``(I, J, K)`` with ``channel_dim=None``.
+
+        Raises:
+            UsageError: it has several channels.
+        """
+        array = np.asarray(data_array.detach().cpu() if hasattr(data_array, "detach") else data_array)
+        if channel_dim is not None:
+            if array.shape[channel_dim] != 1:
+                raise UsageError(
+                    f"expected a label map of one channel, got shape {array.shape}; "
+                    "turn class scores into labels first (AsDiscreted with argmax)"
+                )
+            array = np.squeeze(array, axis=channel_dim)
+        self.labels = array
 
     def set_metadata(self, meta_dict: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Take the grid from MONAI metadata."""
+        """Take the grid from MONAI metadata; ``set_data_array`` comes before.
+
+        Raises:
+            UsageError: no affine is given, or the labels do not lie on the grid of the file they came from.
+        """
         meta = dict(meta_dict or {})
-        if GRID_KEY in meta:
-            self.grid = Grid.from_json(meta[GRID_KEY])
-        else:
-            shape = tuple(self.labels.shape) if self.labels is not None else (0, 0, 0)
-            self.grid = Grid(shape, np.asarray(meta[MetaKeys.AFFINE], dtype=np.float64))
+        if self.labels is None:
+            raise RuntimeError("set_data_array comes before set_metadata")
+        if MetaKeys.AFFINE not in meta:
+            raise UsageError(
+                "expected metadata with the affine of the label map, got none; save a MetaTensor"
+            )
+        shape, affine = self.labels.shape, np.asarray(meta[MetaKeys.AFFINE], dtype=np.float64)
+        self.grid = Grid.from_json(meta[GRID_KEY]) if GRID_KEY in meta else Grid(shape, affine)
+        apart = voxels_apart(shape, self.grid.affine, affine)
+        if shape != self.grid.shape or not apart <= SAME_PLACE_VOXELS:
+            raise UsageError(
+                f"expected a label map on the grid of its image (shape {self.grid.shape}), got shape {shape} "
+                f"and voxels {apart:.3g} edges away; invert the preprocessing first (Invertd, nearest_interp)"
+            )
 
     def write(self, filename: str | Path, **_: Any) -> None:
-        """Write the label map, whole or not at all."""
+        """Write the label map, whole or not at all; see :func:`medkit.data.write_labels`."""
         if self.labels is None or self.grid is None:
             raise RuntimeError("set_data_array and set_metadata come before write")
-        write_labels(Path(filename), np.rint(self.labels).astype(np.int64), self.grid, self.names)
+        write_labels(Path(filename), self.labels, self.grid, self.names)
 
 
-def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
-    return (names,) if isinstance(names, (str, Path)) else tuple(names)
+def _as_paths(names: Sequence[str] | str) -> tuple[Path, ...]:
+    return (Path(names),) if isinstance(names, (str, Path)) else tuple(Path(name) for name in names)

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import math
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.openers import ImageOpener
+from nibabel.volumeutils import apply_read_scaling
 
-from medkit.data.checks import check_nifti_header, check_volume
-from medkit.data.grid import Grid, flip_lps_ras
+from medkit.data.checks import check_nifti_header, check_shape, check_volume
+from medkit.data.grid import SAME_PLACE_VOXELS, Grid, flip_lps_ras, voxels_apart
+from medkit.data.text_headers import (
+    check_metaimage_axes,
+    check_metaimage_stream,
+    check_nrrd_stream,
+    nrrd_geometry,
+)
 from medkit.data.volume import Volume
-from medkit.errors import CaseError
+from medkit.errors import CaseError, MedkitError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
 __all__ = [
     "READABLE_SUFFIXES",
@@ -27,11 +39,13 @@ __all__ = [
     "volume_from_nibabel",
 ]
 
-_NIBABEL_SUFFIXES = (".nii.gz", ".nii", ".img.gz", ".img", ".hdr", ".mgz", ".mgh")
+_NIBABEL_SUFFIXES = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr", ".mgz", ".mgh")
 _ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz")
 READABLE_SUFFIXES = _NIBABEL_SUFFIXES + _ITK_SUFFIXES
 # A label map is one file whatever the image was: the detached forms become their single-file kin.
 _LABEL_SUFFIX = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
+_DEFLATE_LIMIT = 1032  # no deflate stream grows by more than this factor
+_CHUNK = 1 << 20
 
 
 def file_suffix(path: Path) -> str | None:
@@ -43,123 +57,210 @@ def file_suffix(path: Path) -> str | None:
 def read_volume(path: Path) -> Volume:
     """Read a NIfTI, FreeSurfer or ITK image file.
 
+    Voxels keep the file's type in native byte order; scaled ones (``scl_slope``) become float32.
+
     Raises:
-        CaseError: ``file-missing``, ``format-unknown``, ``file-unreadable``, or one of the codes of
-            :func:`medkit.data.checks.check_volume` and :func:`medkit.data.checks.check_nifti_header`.
+        CaseError: ``file-missing``, ``format-unknown``, ``file-unreadable``, ``file-truncated``, or the
+            codes of :mod:`medkit.data.checks`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CaseError("file-missing", f"{path}: no such file")
-    suffix = file_suffix(path)
-    if suffix is None:
-        raise CaseError(
-            "format-unknown",
-            f"{path}: expected one of {', '.join(READABLE_SUFFIXES)}; convert the image to NIfTI first",
-        )
-    read = _read_nibabel if suffix in _NIBABEL_SUFFIXES else _read_itk
-    return check_volume(read(path))
+    with _decoding(path):
+        if not path.is_file():
+            found = "a folder" if path.is_dir() else "a broken link" if path.is_symlink() else "nothing there"
+            raise CaseError("file-missing", f"{path}: expected an image file, got {found}; check the path")
+        suffix = file_suffix(path)
+        if suffix is None:
+            raise CaseError(
+                "format-unknown",
+                f"{path}: expected one of {', '.join(READABLE_SUFFIXES)}, got another ending; "
+                "convert the image to NIfTI first",
+            )
+        return check_volume(_read_itk(path, suffix) if suffix in _ITK_SUFFIXES else _read_nibabel(path))
 
 
 def read_channels(paths: Sequence[Path]) -> Volume:
     """Read one volume from one file, or from one file per channel on one grid.
 
     Raises:
+        UsageError: no path is given.
         CaseError: ``channels-on-different-grids`` besides what :func:`read_volume` raises.
     """
+    if not paths:
+        raise UsageError("expected at least one image path, got an empty list; name one file per channel")
     volumes = [read_volume(path) for path in paths]
     first = volumes[0]
     if len(volumes) == 1:
         return first
     for volume in volumes:
-        same = volume.array.shape == first.array.shape and np.allclose(
-            volume.grid.affine, first.grid.affine, atol=1e-3
+        shape = volume.array.shape
+        if len(shape) == 3 and shape == first.array.shape:
+            apart = voxels_apart(shape, first.grid.affine, volume.grid.affine)
+            if apart <= SAME_PLACE_VOXELS:
+                continue
+            got = f"one up to {apart:.3g} voxel edges away"
+        else:
+            got = f"shape {shape}"
+        raise CaseError(
+            "channels-on-different-grids",
+            f"{volume.name}: expected one channel on the grid of {first.name} (shape {first.array.shape}), "
+            f"got {got}; resample the channels onto one grid first",
         )
-        if volume.array.ndim != 3 or not same:
-            raise CaseError(
-                "channels-on-different-grids",
-                f"{volume.name}: expected one channel on the grid of {first.name} (shape {first.array.shape}), "
-                f"got shape {volume.array.shape}; resample the channels onto one grid first",
-            )
     stacked = np.stack([volume.array for volume in volumes], axis=-1)
-    return Volume(stacked, first.grid, first.name, tuple(note for volume in volumes for note in volume.notes))
+    notes = dict.fromkeys(note for volume in volumes for note in volume.notes)
+    return Volume(stacked, first.grid, first.name, tuple(notes))
+
+
+@contextmanager
+def _decoding(name: str | Path) -> Iterator[None]:
+    """Turn what the format libraries raise on a damaged file into a refusal."""
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except MedkitError:
+        raise
+    except Exception as error:  # on garbage nibabel raises anything, KeyError and AttributeError included
+        # ITK closes with a "Reason:" that is some earlier system call's.
+        lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
+        reason = "".join(lines[-1:]) or type(error).__name__
+        raise CaseError(
+            "file-unreadable",
+            f"{name}: expected a whole image file of the kind that its name says, got one that cannot be "
+            f"read ({reason}); copy or export it again",
+        ) from error
+
+
+def _check_claim(
+    path: Path, shape: Sequence[int], voxel_bytes: int, growth: int, header_bytes: int = 0
+) -> None:
+    """Refuse, before memory is asked for, a header that claims more voxels than the file can hold."""
+    shape = tuple(map(int, shape))  # numpy's integers overflow
+    claimed, size = header_bytes + math.prod(shape) * voxel_bytes, path.stat().st_size
+    if claimed > size * growth:
+        raise CaseError(
+            "file-truncated",
+            f"{path}: expected {claimed} bytes for the shape {shape} in its header, got a file of "
+            f" {size} bytes; it was cut short or its header is broken: copy or export it again",
+        )
 
 
 def _read_nibabel(path: Path) -> Volume:
-    try:
-        return volume_from_nibabel(nib.load(path), name=str(path))
-    except (
-        nib.filebasedimages.ImageFileError,
-        nib.spatialimages.HeaderDataError,
-        OSError,
-        EOFError,
-        ValueError,
-        OverflowError,
-        MemoryError,
-        struct.error,
-        zlib.error,
-    ) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: BaseException) -> CaseError:
-    reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-    return CaseError(
-        "file-unreadable", f"{path}: cannot be read ({reason}); the file is damaged or not what its name says"
-    )
+    image = nib.load(path)
+    holder = image.file_map.get("image", image.file_map.get("header"))
+    data_file = Path(holder.filename)
+    growth = _DEFLATE_LIMIT if data_file.suffix.lower() in (".gz", ".mgz") else 1
+    proxy = image.dataobj
+    _check_claim(data_file, proxy.shape, proxy.dtype.itemsize, growth, header_bytes=proxy.offset)
+    return volume_from_nibabel(image, str(path))
 
 
 def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
     """Take a nibabel image; scaled voxels become float32 as MONAI's own reader would make them.
 
     Raises:
-        CaseError: see :func:`medkit.data.checks.check_nifti_header`.
+        CaseError: ``file-unreadable``, or the codes of :func:`medkit.data.checks.check_nifti_header` and
+            :func:`medkit.data.checks.check_shape`.
     """
     name = name or image.get_filename() or "<nibabel image>"
+    shape = _without_single_axes(tuple(map(int, image.shape)))
+    check_shape(shape, name)
     header, notes, nifti = image.header, [], None
-    if isinstance(header, nib.Nifti1Header):
-        notes = check_nifti_header(header, name)
-        kind = "nifti2" if isinstance(header, nib.Nifti2Header) else "nifti1"
-        nifti = (kind, _single_file_header(header, kind).binaryblock)
-    array = np.asanyarray(image.dataobj)
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim == 5 and array.shape[3] == 1:
-        array = array[:, :, :, 0, :]
-    shape = tuple(array.shape[:3])
-    return Volume(array, Grid(shape, np.array(image.affine, np.float64), nifti=nifti), name, tuple(notes))
+    with _decoding(name):
+        if isinstance(header, nib.Nifti1Header):
+            notes = check_nifti_header(header, name)
+            nifti = Grid.nifti_fields(header)
+        elif isinstance(header, nib.AnalyzeHeader):
+            notes = ["Analyze headers hold no orientation: side is unknown, lengths are taken as millimetres"]
+        array = _nibabel_voxels(image.dataobj).reshape(shape)
+    i, j, k = shape[:3]
+    grid = Grid((i, j, k), np.array(image.affine, np.float64), nifti=nifti)
+    return Volume(array, grid, name, tuple(notes))
 
 
-def _single_file_header(header: Any, kind: str) -> Any:
-    """Headers of ``.hdr``/``.img`` pairs in the form that a single file needs."""
-    single = nib.Nifti2Header if kind == "nifti2" else nib.Nifti1Header
-    return single.from_header(header, check=False)
+def _without_single_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A NIfTI shape without the axes of length 1 that time or vectors leave behind."""
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    return (*shape[:3], shape[4]) if len(shape) == 5 and shape[3] == 1 else shape
 
 
-def _read_itk(path: Path) -> Volume:
+def _nibabel_voxels(data: Any) -> NDArray[Any]:
+    """Voxels in native byte order, scaled where the file says so."""
+    if type(data) is not ArrayProxy:
+        array: NDArray[Any] = np.asanyarray(data)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    stored = _stored_voxels(data)
+    if (data.slope, data.inter) == (1, 0):
+        return stored
+    scaled = np.empty(stored.shape, np.float32, order="F")
+    for k in range(stored.shape[-1]):  # in slabs: scaling computes in float64
+        scaled[..., k] = apply_read_scaling(stored[..., k], data.slope, data.inter)
+    return scaled
+
+
+def _stored_voxels(proxy: ArrayProxy) -> NDArray[Any]:
+    """Read the stream to its end, in pieces.
+
+    nibabel stops at the last voxel, before gzip compares its checksum, and so takes a damaged file for a
+    good one; and gzip makes a copy of what is read at once.
+    """
+    stored = np.empty(math.prod(map(int, proxy.shape)), proxy.dtype)
+    left = stored.view(np.uint8).data
+    with ImageOpener(proxy.file_like) as stream:
+        stream.seek(proxy.offset)
+        while left:
+            count = stream.readinto(left[:_CHUNK])
+            if not count:
+                raise EOFError(f"the file ends {len(left)} bytes too early")
+            left = left[count:]
+        while stream.read(_CHUNK):
+            pass
+    stored = stored.reshape(proxy.shape, order=proxy.order)
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+
+
+def _read_itk(path: Path, suffix: str) -> Volume:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    suffix = _LABEL_SUFFIX.get(file_suffix(path) or "", ".nii.gz")
-    return volume_from_itk(image, name=str(path), suffix=suffix)
+    if suffix in (".mha", ".mhd"):
+        check_metaimage_axes(path)
+        check_metaimage_stream(path)
+    elif suffix in (".nrrd", ".nhdr"):
+        check_nrrd_stream(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    if suffix not in (".nhdr", ".mhd"):
+        _check_claim(path, reader.GetSize(), reader.GetNumberOfComponents(), _DEFLATE_LIMIT)
+    volume = volume_from_itk(reader.Execute(), str(path), _LABEL_SUFFIX.get(suffix, ".nii.gz"))
+    if suffix not in (".nrrd", ".nhdr"):
+        return volume
+    lines = nrrd_geometry(path)
+    note = "the header holds no space, directions and origin: orientation and side are unknown"
+    return replace(volume, grid=replace(volume.grid, nrrd=lines), notes=() if lines else (note,))
 
 
 def volume_from_itk(image: Any, name: str = "<SimpleITK image>", suffix: str = ".nii.gz") -> Volume:
     """Take a SimpleITK image.
+
+    Args:
+        image: scalar or vector image.
+        name: how messages call it.
+        suffix: see :class:`Grid`.
 
     Raises:
         CaseError: ``not-3d`` when the image has another number of dimensions.
     """
     import SimpleITK as sitk
 
+    check_shape(tuple(image.GetSize()), name)
     if image.GetDimension() != 3:
-        raise CaseError("not-3d", f"{name}: expected a 3D image, got {image.GetDimension()} dimensions")
+        raise CaseError(
+            "not-3d",
+            f"{name}: expected a 3D image, got {image.GetDimension()} dimensions; write one volume a file",
+        )
     array = sitk.GetArrayFromImage(image)
-    axes = (2, 1, 0, 3) if array.ndim == 4 else (2, 1, 0)
-    array = array.transpose(axes)
+    array = array.transpose((2, 1, 0, 3) if array.ndim == 4 else (2, 1, 0))
     itk = {
         "origin": tuple(image.GetOrigin()),
         "spacing": tuple(image.GetSpacing()),

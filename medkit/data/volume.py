@@ -43,8 +43,10 @@ class Volume:
 
     def sha256(self) -> str:
         """Hash of voxels and affine, for volumes that came from memory."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.array).tobytes())
-        digest.update(self.grid.affine.tobytes())
+        digest = hashlib.sha256(f"{self.array.dtype.str}{self.array.shape}".encode())
+        for slab in self.array:  # one at a time: the whole may lie in another order and need a copy
+            digest.update(np.ascontiguousarray(slab).data)
+        digest.update(np.ascontiguousarray(self.grid.affine).data)
         return digest.hexdigest()
 
 
@@ -53,42 +55,45 @@ def as_volume(image: Any, affine: Any = None) -> Volume:
 
     Args:
         image: a path, a list of paths (one per channel), a nibabel image, a SimpleITK image, a MONAI
-            ``MetaTensor`` (channel first), a :class:`Volume`, or an array ``(I, J, K)`` or ``(I, J, K, C)``.
+            ``MetaTensor`` (channel first), a :class:`Volume`, or an array or tensor ``(I, J, K)`` or
+            ``(I, J, K, C)``.
         affine: 4x4 to RAS millimetres; needed with a bare array, refused with anything else.
 
     Raises:
-        UsageError: an array without affine, or a type that is none of these.
+        UsageError: an array without affine, an affine with anything else, or a type that is none of these.
         CaseError: the image itself is unfit (see :func:`medkit.data.checks.check_volume`).
     """
     from medkit.data.checks import check_volume
-    from medkit.data.reading import read_channels
 
-    if affine is not None:
+    convert = _converter(image)
+    if convert is None and hasattr(image, "__array__"):
+        if affine is None:
+            raise UsageError("an array says nothing of space: pass its affine (4x4, to RAS mm) as well")
         return check_volume(_from_array(image, affine))
-    if isinstance(image, Volume):
-        return check_volume(image)
-    if isinstance(image, (str, Path)):
-        return read_channels([Path(image)])
-    if isinstance(image, (list, tuple)):
-        return read_channels([Path(path) for path in image])
-    if type(image) is np.ndarray:
-        raise UsageError("an array says nothing of space: pass its affine (4x4, to RAS mm) as well")
-    if (convert := _converter(image)) is None:
+    if convert is None:
         raise UsageError(
-            f"cannot take an image of type {type(image).__name__}: expected a path, a list of paths, a nibabel "
-            "or SimpleITK image, a MetaTensor, or an array with its affine"
+            f"cannot take an image of type {type(image).__name__}: expected a path, a list of paths, a "
+            "nibabel or SimpleITK image, a MetaTensor, or an array with its affine"
         )
+    if affine is not None:
+        raise UsageError(f"an image of type {type(image).__name__} has its own affine: do not pass another")
     return check_volume(convert(image))
 
 
 def _converter(image: Any) -> Callable[[Any], Volume] | None:
-    import nibabel as nib
     import SimpleITK as sitk
     from monai.data import MetaTensor
+    from nibabel.spatialimages import SpatialImage
 
-    from medkit.data.reading import volume_from_itk, volume_from_nibabel
+    from medkit.data.reading import read_channels, volume_from_itk, volume_from_nibabel
 
-    if isinstance(image, nib.spatialimages.SpatialImage):
+    if isinstance(image, Volume):
+        return lambda volume: volume
+    if isinstance(image, (str, Path)):
+        return lambda path: read_channels([Path(path)])
+    if isinstance(image, (list, tuple)) and all(isinstance(path, (str, Path)) for path in image):
+        return lambda paths: read_channels([Path(path) for path in paths])
+    if isinstance(image, SpatialImage):
         return volume_from_nibabel
     if isinstance(image, sitk.Image):
         return volume_from_itk
@@ -98,15 +103,26 @@ def _converter(image: Any) -> Callable[[Any], Volume] | None:
 
 
 def _from_array(array: Any, affine: Any) -> Volume:
-    array, affine = np.asarray(array), np.asarray(affine, dtype=np.float64)
+    array = np.asarray(array)
+    try:
+        affine = np.array(affine, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"expected an affine of 4x4 numbers, got {affine!r}") from error
     if affine.shape != (4, 4):
         raise UsageError(f"expected an affine of shape (4, 4), got {affine.shape}")
     return Volume(array, Grid(tuple(array.shape[:3]), affine))
 
 
 def _from_metatensor(tensor: Any) -> Volume:
-    array = tensor.detach().cpu().numpy()
-    affine = tensor.affine.detach().cpu().numpy().astype(np.float64)
+    import torch
+
+    if tensor.ndim != 4:
+        raise UsageError(
+            f"expected a MetaTensor (C, I, J, K), got shape {tuple(tensor.shape)}; add its channel axis"
+        )
+    tensor = tensor.detach().cpu()
+    array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    affine = tensor.affine.numpy().astype(np.float64)
     if tensor.meta.get("space") in ("LPS", "SpaceKeys.LPS"):
         affine = flip_lps_ras(affine)
     array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)

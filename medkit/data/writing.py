@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 
-from medkit.data.grid import Grid, flip_lps_ras
+from medkit.data.grid import copy_geometry, flip_lps_ras
+from medkit.data.palette import label_colour
+from medkit.data.text_headers import with_nrrd_geometry
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from medkit.data.grid import Grid
+
 __all__ = ["replacing", "smallest_label_dtype", "write_labels", "write_text", "write_volume"]
 
 _CARET_EXTENSION = 30  # the code under which Connectome Workbench keeps label tables
-_COLOURS = ((230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240))
 
 
 @contextmanager
@@ -61,26 +64,57 @@ def write_labels(path: Path, labels: NDArray[Any], grid: Grid, names: Mapping[in
 
     Args:
         path: ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``.
-        labels: ``(I, J, K)`` integers from 0.
+        labels: ``(I, J, K)``, or ``(I, J, K, C)`` masks; whole numbers from 0 to 2^32 - 1 of any type.
         grid: must have the shape of ``labels``.
-        names: label value to name.
+        names: label value to name, printable and on one line.
 
     Raises:
-        UsageError: shape and grid differ, or the suffix is none of these.
+        UsageError: shape and grid differ, the suffix is none of these, or a label or name is none of these.
     """
-    highest = int(max(labels.max(initial=0), *names, 0)) if names else int(labels.max(initial=0))
-    array = labels.astype(smallest_label_dtype(highest))
-    _write(path, array, grid, dict(names))
+    _check_shape(path, labels, grid)
+    for value, name in names.items():
+        if value < 0 or not name.isprintable():
+            raise UsageError(
+                f"{path}: expected a printable name for a label from 0 up, got {value}: {name!r}"
+            )
+    _write(path, _as_labels(path, labels, max(names, default=0)), grid, dict(names))
+
+
+def _as_labels(path: Path, labels: NDArray[Any], highest: int) -> NDArray[np.unsignedinteger[Any]]:
+    low, high = labels.min(), labels.max()
+    if not (low >= 0 and high <= np.iinfo(np.uint32).max):  # NaN is neither
+        raise UsageError(f"{path}: expected labels from 0 to 2^32 - 1, got values from {low} to {high}")
+    whole = labels.astype(smallest_label_dtype(max(int(high), highest)))
+    if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
+        raise UsageError(
+            f"{path}: expected whole numbers as labels, got fractions; take the argmax of scores, and "
+            "resample labels with nearest neighbours"
+        )
+    return whole
 
 
 def write_volume(path: Path, array: NDArray[Any], grid: Grid) -> None:
-    """Write an image ``(I, J, K)`` or ``(I, J, K, C)`` on ``grid``; see :func:`write_labels`."""
-    _write(path, array, grid, None)
+    """Write an image ``(I, J, K)`` or ``(I, J, K, C)`` on ``grid``, losing no value.
+
+    Types that the formats or their readers do not know become the nearest that they do: bool uint8,
+    float16 float32.
+
+    Raises:
+        UsageError: shape and grid differ, or the suffix is none of those of :func:`write_labels`.
+    """
+    _check_shape(path, array, grid)
+    known = {"?": np.uint8, "e": np.float32}.get(array.dtype.char, array.dtype.newbyteorder("="))
+    _write(path, array.astype(known, copy=False), grid, None)
+
+
+def _check_shape(path: Path, array: NDArray[Any], grid: Grid) -> None:
+    if array.ndim not in (3, 4) or array.shape[:3] != tuple(grid.shape):
+        raise UsageError(
+            f"{path}: expected an array of shape {grid.shape}, or that and channels, got {array.shape}"
+        )
 
 
 def _write(path: Path, array: NDArray[Any], grid: Grid, names: dict[int, str] | None) -> None:
-    if tuple(array.shape[:3]) != tuple(grid.shape):
-        raise UsageError(f"{path}: array of shape {array.shape} does not fit the grid {grid.shape}")
     with replacing(path) as temporary:
         if path.name.endswith((".nii", ".nii.gz")):
             nib.save(_nifti_image(array, grid, names), temporary)
@@ -93,10 +127,9 @@ def _write(path: Path, array: NDArray[Any], grid: Grid, names: dict[int, str] | 
 def _nifti_image(array: NDArray[Any], grid: Grid, names: dict[int, str] | None) -> Any:
     source = grid.nifti_header()
     kind = nib.Nifti2Image if isinstance(source, nib.Nifti2Header) else nib.Nifti1Image
-    image = kind(array, None)
+    image = kind(array, None, dtype=array.dtype)
     header = image.header
-    _copy_geometry(source, header)
-    header.set_data_dtype(array.dtype)
+    copy_geometry(source, header)
     if names is not None:
         header.set_intent("label", name="Labels")
         header["descrip"] = b"medkit label map"
@@ -105,23 +138,12 @@ def _nifti_image(array: NDArray[Any], grid: Grid, names: dict[int, str] | None) 
     return image
 
 
-def _copy_geometry(source: Any, target: Any) -> None:
-    """Copy the raw fields, so that not a digit of qform or sform is computed anew."""
-    edges = target["pixdim"].copy()
-    edges[:4] = source["pixdim"][:4]
-    target["pixdim"] = edges
-    target["xyzt_units"] = source["xyzt_units"]
-    fields = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d")
-    for name in (*fields, "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
-        target[name] = source[name]
-
-
 def _label_table(names: Mapping[int, str]) -> bytes:
     from xml.sax.saxutils import escape
 
     rows = []
     for value, name in sorted(names.items()):
-        red, green, blue = (channel / 255 for channel in _COLOURS[(value - 1) % len(_COLOURS)])
+        red, green, blue = label_colour(value)
         alpha = 1 if value else 0
         rows.append(
             f'<Label Key="{value}" Red="{red:.4f}" Green="{green:.4f}" Blue="{blue:.4f}" Alpha="{alpha}">'
@@ -153,3 +175,5 @@ def _write_itk(path: Path, array: NDArray[Any], grid: Grid, names: dict[int, str
     for value, name in (names or {}).items():
         image.SetMetaData(f"label_{value}", name)
     sitk.WriteImage(image, str(path), useCompression=True)
+    if grid.nrrd and path.suffix == ".nrrd":
+        path.write_bytes(with_nrrd_geometry(path.read_bytes(), grid.nrrd))

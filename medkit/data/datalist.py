@@ -1,0 +1,105 @@
+"""Read a training set: `dataset.json` with folds beside `images/` and `labels/`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medkit.data.reading import READABLE_SUFFIXES
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["data_hashes", "find_dataset", "fold_items", "number_of_folds", "remaining_folds"]
+
+DATA_VARIABLE = "MEDKIT_DATA"
+
+
+def find_dataset(name: str) -> str:
+    """Folder of a data set inside the one that ``MEDKIT_DATA`` names.
+
+    Raises:
+        UsageError: the variable is unset or the folder is not there.
+    """
+    root = os.environ.get(DATA_VARIABLE)
+    if not root:
+        raise UsageError(
+            f"where is the data set '{name}'? Set {DATA_VARIABLE} to the folder that holds it, "
+            f"or name your own with --set dataset_dir=FOLDER"
+        )
+    path = Path(root).absolute() / name
+    if not path.is_dir():
+        raise UsageError(f"{DATA_VARIABLE} names {root}, but there is no folder '{name}' in it")
+    return str(path)
+
+
+def _folds(dataset_dir: str | Path) -> list[list[str]]:
+    path = Path(dataset_dir) / "dataset.json"
+    if not path.is_file():
+        raise UsageError(
+            f"{path}: no such file; a training set needs it, with 'folds' as lists of case names"
+        )
+    try:
+        folds = json.loads(path.read_text())["folds"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path}: expected a JSON object with 'folds', lists of case names ({error!r})"
+        ) from error
+    names = [name for fold in folds for name in fold]
+    if not names or len(names) != len(set(names)):
+        raise UsageError(f"{path}: 'folds' must name at least one case, and each case once")
+    return [list(fold) for fold in folds]
+
+
+def number_of_folds(dataset_dir: str | Path) -> int:
+    """How many folds the data set has."""
+    return len(_folds(dataset_dir))
+
+
+def remaining_folds(dataset_dir: str | Path, held_out: int | None) -> list[int]:
+    """The folds to train on when one is held out, or all of them.
+
+    Raises:
+        UsageError: no such fold.
+    """
+    count = number_of_folds(dataset_dir)
+    if held_out is not None and held_out not in range(count):
+        raise UsageError(f"fold {held_out}: {dataset_dir} has folds 0 to {count - 1}")
+    return [fold for fold in range(count) if fold != held_out]
+
+
+def fold_items(
+    dataset_dir: str | Path, folds: Iterable[int], label_key: str = "label"
+) -> list[dict[str, str]]:
+    """Items ``{"case", "image", label_key}`` of some folds, in the order of the list.
+
+    Raises:
+        UsageError: an image or a label of a listed case is missing.
+    """
+    listed = _folds(dataset_dir)
+    return [
+        {
+            "case": name,
+            "image": str(_file(Path(dataset_dir) / "images", name)),
+            label_key: str(_file(Path(dataset_dir) / "labels", name)),
+        }
+        for fold in folds
+        for name in listed[fold]
+    ]
+
+
+def _file(folder: Path, name: str) -> Path:
+    for suffix in READABLE_SUFFIXES:
+        if (path := folder / f"{name}{suffix}").is_file():
+            return path
+    raise UsageError(f"{folder}: no image called '{name}', which dataset.json lists")
+
+
+def data_hashes(items: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """SHA-256 of every image and label file, by ``folder/file``, sorted."""
+    paths = sorted({Path(path) for item in items for key, path in item.items() if key != "case"})
+    return {f"{p.parent.name}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}

@@ -1,0 +1,27 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The first example of a property imports and compiles: a deadline would only measure that.
+settings.register_profile(
+    "medkit", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("medkit")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data; without it the test is skipped, or fails where it is required."""
+    folder = os.environ.get("MEDKIT_DATA")
+    if folder and Path(folder).is_dir():
+        return Path(folder)
+    reason = f"MEDKIT_DATA is {folder!r}, not a folder with the real data"
+    if os.environ.get("MEDKIT_REQUIRE_DATA") == "1":
+        pytest.fail(f"{reason}, and MEDKIT_REQUIRE_DATA=1 asks for it")
+    pytest.skip(reason)

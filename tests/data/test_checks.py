@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import tracemalloc
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medkit.data.checks import check_nifti_header, check_shape, check_volume
+from medkit.data.grid import Grid
+from medkit.data.volume import Volume
+from medkit.errors import CaseError
+from tests.phantoms import OBLIQUE, SHAPE, hippocampus, nifti
+
+IMAGE, _ = hippocampus()
+
+
+def volume(array=IMAGE, affine=OBLIQUE):
+    return Volume(array, Grid(tuple(array.shape[:3]), np.asarray(affine, float)), "scan")
+
+
+def code(run) -> str:
+    with pytest.raises(CaseError, match=r"scan: expected .* got ") as caught:
+        run()
+    assert "\n" not in str(caught.value)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])
+def test_every_real_type_passes_as_it_is(dtype):
+    given = volume((IMAGE > 500).astype(dtype))
+    assert check_volume(given) is given
+
+
+def test_channels_pass():
+    check_volume(volume(np.stack([IMAGE, IMAGE], -1)))
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, object, "U3", "M8[s]"])
+def test_what_is_no_number_is_refused(dtype):
+    assert code(lambda: check_volume(volume(np.zeros(SHAPE).astype(dtype)))) == "voxels-not-numeric"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("order", "CF")
+def test_one_bad_voxel_anywhere_is_found_and_counted(bad, dtype, order):
+    for place in ((0, 0, 0), (12, 10, 8), (5, 0, 8)):
+        array = np.asarray(IMAGE, dtype, order=order).copy(order)
+        array[place] = bad
+        with pytest.raises(CaseError, match=f"got 1 of {array.size} ") as caught:
+            check_volume(volume(array))
+        assert caught.value.code == "voxels-not-finite"
+    array = np.stack([IMAGE.astype(dtype)] * 2, -1)
+    array[3, 3, 3, 1] = bad
+    assert code(lambda: check_volume(volume(array))) == "voxels-not-finite"
+
+
+@pytest.mark.parametrize("order", "CF")
+def test_looking_for_bad_voxels_takes_no_second_volume(order):
+    array = np.zeros((100, 100, 100), np.float32, order=order)
+    tracemalloc.start()
+    check_volume(volume(array))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < array.size / 10
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (2, 4, 4, 7), (4, 4, 4, 1)])
+def test_shapes_of_volumes(shape):
+    check_shape(shape, "scan")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        *[((0, 4, 4), "empty-volume"), ((4, 4, 4, 0), "empty-volume"), ((0,), "empty-volume")],
+        *[((), "not-3d"), ((4,), "not-3d"), ((4, 4), "not-3d"), ((4, 4, 1), "not-3d"), ((1, 4, 4), "not-3d")],
+        *[((4, 1, 4), "not-3d"), ((4, 4, 4, 4, 4), "not-3d")],
+    ],
+)
+def test_shapes_of_other_things(shape, expected):
+    assert code(lambda: check_shape(shape, "scan")) == expected
+
+
+def scaled(*edges):
+    return np.diag([*edges, 1])
+
+
+@pytest.mark.parametrize("edges", [(0.01, 1, 1), (1, 100, 1), (-1, 1, -6)])
+def test_edges_that_scanners_make(edges):
+    check_volume(volume(affine=scaled(*edges)))
+
+
+@pytest.mark.parametrize("edge", [0, 1e-9, 0.001, 1000, 1e6])
+def test_edges_that_none_makes(edge):
+    assert code(lambda: check_volume(volume(affine=scaled(1, edge, 1)))) == "spacing-absurd"
+
+
+def test_affines_that_place_nothing():
+    flat = np.eye(4)
+    flat[:3, 1] = flat[:3, 0]
+    assert code(lambda: check_volume(volume(affine=flat))) == "affine-singular"
+    assert code(lambda: check_volume(volume(affine=OBLIQUE * np.nan))) == "affine-not-finite"
+    far = OBLIQUE.copy()
+    far[0, 3] = np.inf
+    assert code(lambda: check_volume(volume(affine=far))) == "affine-not-finite"
+
+
+def header(**fields) -> nib.Nifti1Header:
+    made = nifti(IMAGE).header
+    for name, value in fields.items():
+        made[name] = value
+    return made
+
+
+def test_a_good_header_needs_no_remark():
+    assert check_nifti_header(header(), "scan") == []
+    assert check_nifti_header(header(xyzt_units=2 + 8), "scan") == []
+
+
+def test_remarks():
+    assert "no unit" in check_nifti_header(header(xyzt_units=8), "scan")[0]
+    assert "side" in check_nifti_header(header(qform_code=0, sform_code=0), "scan")[0]
+
+
+@pytest.mark.parametrize("unit", [1, 3, 1 + 8, 3 + 16, 5])
+def test_other_units_are_refused(unit):
+    assert code(lambda: check_nifti_header(header(xyzt_units=unit), "scan")) == "units-not-mm"
+
+
+@pytest.mark.parametrize(("voxels", "agree"), [(0.05, True), (0.2, False)])
+def test_forms_may_differ_by_rounding_only(voxels, agree):
+    moved = header(qoffset_y=17.5 + 0.9 * voxels)
+    if agree:
+        assert check_nifti_header(moved, "scan") == []
+    else:
+        assert code(lambda: check_nifti_header(moved, "scan")) == "forms-disagree"
+
+
+@pytest.mark.parametrize("unset", ["qform_code", "sform_code"])
+def test_a_form_that_is_unset_may_say_anything(unset):
+    moved = header(qoffset_y=99)
+    moved[unset] = 0
+    assert check_nifti_header(moved, "scan") == []
+
+
+def test_a_turn_shows_at_the_far_corner_only():
+    turned = header()
+    turned.set_qform(OBLIQUE @ nib.affines.from_matvec(nib.eulerangles.euler2mat(0.05)), code=1)
+    assert code(lambda: check_nifti_header(turned, "scan")) == "forms-disagree"
+
+
+def test_forms_that_are_not_numbers_disagree():
+    assert code(lambda: check_nifti_header(header(quatern_c=np.nan), "scan")) == "forms-disagree"

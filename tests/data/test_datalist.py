@@ -1,0 +1,72 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from medkit.data.datalist import data_hashes, find_dataset, fold_items, number_of_folds, remaining_folds
+from medkit.errors import UsageError
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b", "c"):
+            (tmp_path / folder / f"{name}.nii.gz").write_bytes(f"{folder}{name}".encode())
+    (tmp_path / "dataset.json").write_text(json.dumps({"folds": [["b"], ["a", "c"]]}))
+    return tmp_path
+
+
+def test_items_of_folds_in_listed_order(dataset: Path):
+    items = fold_items(dataset, [1, 0])
+    assert [item["case"] for item in items] == ["a", "c", "b"]
+    assert items[0]["image"] == str(dataset / "images" / "a.nii.gz")
+    assert items[0]["label"] == str(dataset / "labels" / "a.nii.gz")
+    assert set(fold_items(dataset, [0], "truth")[0]) == {"case", "image", "truth"}
+
+
+def test_remaining_folds(dataset: Path):
+    assert number_of_folds(dataset) == 2
+    assert remaining_folds(dataset, None) == [0, 1]
+    assert remaining_folds(dataset, 0) == [1]
+    with pytest.raises(UsageError, match=r"fold 2: .* has folds 0 to 1"):
+        remaining_folds(dataset, 2)
+
+
+def test_real_folds_are_split_by_scan(real_data: Path):
+    folder = real_data / "hippocampus"
+    scans = [{(int(item["case"][-3:]) + 1) // 2 for item in fold_items(folder, [fold])} for fold in range(5)]
+    assert sum(len(part) for part in scans) == len(set.union(*scans))
+    assert sum(len(fold_items(folder, [fold])) for fold in range(5)) == 192
+
+
+def test_hashes_cover_images_and_labels(dataset: Path):
+    hashes = data_hashes(fold_items(dataset, [0]))
+    assert hashes == {
+        "images/b.nii.gz": hashlib.sha256(b"imagesb").hexdigest(),
+        "labels/b.nii.gz": hashlib.sha256(b"labelsb").hexdigest(),
+    }
+
+
+def test_missing_image_is_named(dataset: Path):
+    (dataset / "labels" / "c.nii.gz").unlink()
+    with pytest.raises(UsageError, match=r"labels: no image called 'c', which dataset\.json lists"):
+        fold_items(dataset, [1])
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"folds": [["a"], ["a"]]}', '{"folds": []}'])
+def test_unusable_list_is_refused(dataset: Path, text: str):
+    (dataset / "dataset.json").write_text(text)
+    with pytest.raises(UsageError, match=r"dataset\.json: "):
+        fold_items(dataset, [0])
+
+
+def test_data_set_is_found_through_the_variable(dataset: Path, monkeypatch):
+    monkeypatch.setenv("MEDKIT_DATA", str(dataset.parent))
+    assert find_dataset(dataset.name) == str(dataset)
+    with pytest.raises(UsageError, match="there is no folder 'other' in it"):
+        find_dataset("other")
+    monkeypatch.delenv("MEDKIT_DATA")
+    with pytest.raises(UsageError, match="Set MEDKIT_DATA to the folder"):
+        find_dataset("hippocampus")
