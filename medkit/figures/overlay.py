@@ -1,0 +1,347 @@
+"""Label maps as contours over the image that they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from contourpy import contour_generator
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path as Outline
+from scipy.ndimage import gaussian_filter, zoom
+
+from medkit.data.palette import label_colour
+from medkit.data.writing import replacing
+from medkit.errors import CaseError
+from medkit.figures.planes import VIEWS, Pose, View, focus, plane
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from medkit.data.volume import Volume
+
+    Colour = tuple[float, float, float]
+
+__all__ = ["draw_overlay"]
+
+# Everything below is laid out in pixels, with the origin at the lower left.
+_SIZE = (1320, 540)
+_DPI = 110
+_PANELS = (34, 88, 1004, 392)  # left, bottom, width, height of the room for the three planes
+_GAP = 50  # between panels; the letters of both neighbours stand in it
+_LEGEND = (1074, 484, 226, 21)  # left, top, width, height of a row
+_LEGEND_ROWS = 14
+_MARGIN = 14
+_NAME_LENGTH, _TITLE_LENGTH, _NOTES_LENGTH = 21, 120, 180  # characters that fit
+
+_BACKGROUND = "#0d1014"
+_BRIGHT, _DIM, _AMBER = "#e8eaed", "#8f979f", "#e3b04b"
+_FILL_OPACITY = 0.1
+_LINE_WIDTH = 1.3
+_TRUTH_TINT = 0.65  # share of white in the colour of a dashed reference line
+_DASHES = (0, (3.2, 2.0))
+
+_WINDOW_PERCENTILES = (0.5, 99.5)
+_CT_MINIMUM = (-3100.0, -500.0)  # air or padding in Hounsfield units; phase images go further down
+_CT_WINDOW = (-160.0, 240.0)  # soft tissue, level 40 and width 400
+_OBLIQUE_DEGREES = 2.0
+
+_SMOOTHING_VOXELS = 0.8
+_MARGIN_VOXELS = 3  # as far as the smoothing reaches
+_KEEP = 0.1  # by how much a voxel stays on its own side of the contour, however small a speck it is
+_CURVE_PIXELS, _FINEST = 2, 4  # contours turn every two pixels, and no finer than at a fourth of a voxel
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One plane in its place: ``left``, ``bottom`` in pixels, ``voxel`` width and height in pixels."""
+
+    view: View
+    index: int
+    left: float
+    bottom: float
+    voxel: tuple[float, float]
+    shape: tuple[int, int]
+
+    @property
+    def width(self) -> float:
+        return self.shape[1] * self.voxel[0]
+
+    @property
+    def height(self) -> float:
+        return self.shape[0] * self.voxel[1]
+
+
+def draw_overlay(
+    volume: Volume,
+    labels: NDArray[Any],
+    names: Mapping[int, str],
+    path: Path,
+    *,
+    title: str,
+    volumes_ml: Mapping[int, float] | None = None,
+    truth: NDArray[Any] | None = None,
+) -> None:
+    """Draw labels as contours over three planes of an image, into one PNG of 1320 x 540 pixels.
+
+    The planes go through the labels' centre of mass (the reference's when there are no labels, the image's
+    centre when there is neither; see :func:`medkit.figures.planes.focus`) and are shown in radiological
+    convention, at one scale in millimetres. Voxels are permuted and flipped but never resampled, so that the
+    planes of an oblique volume are its own, which the caption says; it also repeats ``volume.notes``.
+
+    Contours are smoothed by less than a voxel: every voxel centre stays on its side of them, so that a single
+    stray voxel is drawn too. The grey window spans the 0.5th to the 99.5th percentile of the three planes, or
+    -160 to 240 HU for an image whose minimum is that of a CT (-3100 to -500). The caption states it.
+
+    Args:
+        volume: the image; of several channels, the first is shown.
+        labels: ``(I, J, K)`` integers on the grid of ``volume``.
+        names: label value to name; only these are drawn, and background (0) never is.
+        path: PNG to write, whole or not at all.
+        title: one line above the planes.
+        volumes_ml: label value to volume in millilitres, for the legend.
+        truth: ``(I, J, K)`` reference labels, drawn dashed.
+
+    Raises:
+        CaseError: ``grids-differ`` when an array does not have the shape of the volume's grid.
+    """
+    for role, array in (("labels", labels), ("truth", truth)):
+        if array is not None and array.shape != tuple(volume.grid.shape):
+            raise CaseError(
+                "grids-differ",
+                f"{volume.name}: expected {role} of the image's shape {tuple(volume.grid.shape)}, got "
+                f"{array.shape}; resample them onto the image first",
+            )
+    pose = Pose(volume.grid.affine)
+    image = pose.apply(volume.array[..., 0] if volume.array.ndim == 4 else volume.array)
+    wanted = sorted(value for value in names if value != 0)
+    drawn = [pose.apply(array) for array in (labels, truth) if array is not None]
+    centre = _centre(drawn, wanted)
+    panels = _arrange(image.shape, pose.spacing, centre)
+    pictures = [plane(image, panel.view, panel.index) for panel in panels]
+    window = _grey_window(pictures)
+
+    figure, axes = _blank()
+    for panel, picture in zip(panels, pictures, strict=True):
+        _draw_image(axes, panel, picture, window)
+        for array, dashed in zip(drawn, (False, True), strict=False):
+            _draw_contours(axes, panel, plane(array, panel.view, panel.index), wanted, dashed=dashed)
+        _draw_letters(axes, panel)
+    world = volume.grid.affine @ (*pose.index_in_array(centre, image.shape), 1)
+    _draw_positions(axes, panels, world)
+    _write_text(
+        axes, _MARGIN, _SIZE[1] - 24, _shorten(title, _TITLE_LENGTH), size=11, colour=_BRIGHT, weight="bold"
+    )
+    _draw_caption(axes, volume.notes, pose, window)
+    _draw_legend(axes, {value: names[value] for value in wanted}, volumes_ml or {}, dashed=truth is not None)
+    _draw_scale_bar(axes, panels[0].voxel[0] / pose.spacing[0])
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
+
+
+def _centre(drawn: Sequence[NDArray[Any]], wanted: Sequence[int]) -> tuple[int, int, int]:
+    masks = [np.isin(array, wanted) for array in drawn]
+    return focus(next((mask for mask in masks if mask.any()), masks[0]))
+
+
+def _arrange(
+    shape: tuple[int, ...], spacing: NDArray[np.float64], centre: tuple[int, int, int]
+) -> list[_Panel]:
+    """Put the three planes side by side at the largest scale at which all fit."""
+    left, bottom, room, height = _PANELS
+    sizes = [[shape[axis] * spacing[axis] for axis in view.in_plane] for view in VIEWS]
+    total, tallest = sum(size[0] for size in sizes), max(size[1] for size in sizes)
+    scale = min((room - 2 * _GAP) / total, height / tallest)
+    gap = (room - scale * total - 2 * _GAP) / 4 + _GAP
+    x = left + gap - _GAP
+    panels = []
+    for view, size in zip(VIEWS, sizes, strict=True):
+        across, up = view.in_plane
+        y = bottom + (height - scale * size[1]) / 2
+        voxel = (float(scale * spacing[across]), float(scale * spacing[up]))
+        panels.append(_Panel(view, centre[view.axis], x, y, voxel, (shape[up], shape[across])))
+        x += scale * size[0] + gap
+    return panels
+
+
+def _grey_window(pictures: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    values = np.concatenate([picture.ravel() for picture in pictures])
+    if _CT_MINIMUM[0] <= values.min() < _CT_MINIMUM[1]:
+        return _CT_WINDOW
+    low, high = np.percentile(values, _WINDOW_PERCENTILES)
+    if low == high:
+        low, high = values.min(), values.max()
+    return float(low), float(high if high > low else low + 1)
+
+
+def _blank() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_SIZE[0] / _DPI, _SIZE[1] / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.set_autoscale_on(False)
+    axes.set(xlim=(0, _SIZE[0]), ylim=(0, _SIZE[1]))
+    return figure, axes
+
+
+def _draw_image(axes: Axes, panel: _Panel, picture: NDArray[Any], window: tuple[float, float]) -> None:
+    extent = (panel.left, panel.left + panel.width, panel.bottom, panel.bottom + panel.height)
+    enlarged = min(panel.voxel) >= 1
+    axes.imshow(
+        picture.astype(np.float32),
+        cmap="gray",
+        vmin=window[0],
+        vmax=window[1],
+        extent=extent,
+        aspect="auto",
+        interpolation="bicubic" if enlarged else "hanning",
+    )
+
+
+def _draw_contours(
+    axes: Axes, panel: _Panel, labels: NDArray[Any], wanted: Sequence[int], *, dashed: bool
+) -> None:
+    present = np.unique(labels)
+    for value in wanted:
+        if value not in present:
+            continue
+        colour = label_colour(value)
+        outline = _outline(labels == value, panel)
+        if dashed:
+            style: dict[str, Any] = {"fill": False, "edgecolor": _tint(colour), "linestyle": _DASHES}
+        else:
+            style = {"facecolor": (*colour, _FILL_OPACITY), "edgecolor": colour}
+        patch = PathPatch(outline, linewidth=_LINE_WIDTH, joinstyle="round", capstyle="butt", **style)
+        axes.add_artist(patch)  # add_patch would measure every curve for limits that are set already
+
+
+def _outline(mask: NDArray[np.bool_], panel: _Panel) -> Outline:
+    """Smooth closed contours of a mask, in pixels of the figure."""
+    rows, columns = (slice(found.min(), found.max() + 1) for found in np.nonzero(mask))
+    inside = np.pad(mask[rows, columns], _MARGIN_VOXELS)
+    smooth = gaussian_filter(inside.astype(np.float32), _SMOOTHING_VOXELS)
+    field = np.where(inside, np.maximum(smooth, 0.5 + _KEEP), np.minimum(smooth, 0.5 - _KEEP))
+    fine = int(np.clip(min(panel.voxel) / _CURVE_PIXELS, 1, _FINEST))
+    if fine > 1:
+        field = zoom(field, [((length - 1) * fine + 1) / length for length in field.shape], order=3)
+    left = panel.left + (columns.start - _MARGIN_VOXELS + 0.5) * panel.voxel[0]
+    top = panel.bottom + panel.height - (rows.start - _MARGIN_VOXELS + 0.5) * panel.voxel[1]
+    lines: Any = contour_generator(z=field).lines(0.5)
+    step = np.array([panel.voxel[0], -panel.voxel[1]]) / fine
+    return Outline.make_compound_path(*(Outline((left, top) + line * step, closed=True) for line in lines))
+
+
+def _tint(colour: Colour) -> Colour:
+    red, green, blue = (channel + (1 - channel) * _TRUTH_TINT for channel in colour)
+    return red, green, blue
+
+
+def _write_text(
+    axes: Axes,
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: float,
+    colour: str = _DIM,
+    weight: str = "normal",
+    align: str = "left",
+) -> None:
+    axes.text(
+        x,
+        y,
+        text,
+        fontsize=size,
+        color=colour,
+        fontweight=weight,
+        family="DejaVu Sans",
+        horizontalalignment=align,
+        verticalalignment="center",
+        parse_math=False,
+    )
+
+
+def _draw_letters(axes: Axes, panel: _Panel) -> None:
+    middle = (panel.left + panel.width / 2, panel.bottom + panel.height / 2)
+    places = (
+        (panel.left - 12, middle[1]),
+        (panel.left + panel.width + 12, middle[1]),
+        (middle[0], panel.bottom + panel.height + 12),
+        (middle[0], panel.bottom - 13),
+    )
+    for letter, (x, y) in zip(panel.view.letters, places, strict=True):
+        _write_text(axes, x, y, letter, size=9, colour=_BRIGHT, weight="bold", align="center")
+
+
+def _draw_positions(axes: Axes, panels: Sequence[_Panel], world: NDArray[np.float64]) -> None:
+    """Name of each plane and where it lies, in millimetres of the image's own space."""
+    for panel in panels:
+        side = ("LR", "PA", "IS")[panel.view.axis][int(world[panel.view.axis] >= 0)]
+        text = f"{panel.view.name}, {side} {abs(world[panel.view.axis]):.0f} mm"
+        _write_text(axes, panel.left + panel.width / 2, panel.bottom - 33, text, size=7.5, align="center")
+
+
+def _draw_caption(axes: Axes, notes: Sequence[str], pose: Pose, window: tuple[float, float]) -> None:
+    digits = ".0f" if window[1] - window[0] >= 20 else ".3g"
+    text = (
+        "Radiological convention: the patient's right is on the viewer's left.  "
+        f"Grey window {window[0]:{digits}} to {window[1]:{digits}}."
+    )
+    if pose.tilt_degrees > _OBLIQUE_DEGREES:
+        text += f"  Planes follow the voxel axes, up to {pose.tilt_degrees:.0f}° off the body axes."
+    _write_text(axes, _MARGIN, 33, text, size=7.5)
+    _write_text(axes, _MARGIN, 15, _shorten("; ".join(notes), _NOTES_LENGTH), size=7.5, colour=_AMBER)
+
+
+def _draw_legend(
+    axes: Axes, names: Mapping[int, str], volumes_ml: Mapping[int, float], *, dashed: bool
+) -> None:
+    left, top, width, row = _LEGEND
+    # The largest first to go in when there is no room for all; in the order of the labels all the same.
+    chosen = sorted(sorted(names, key=lambda value: -volumes_ml.get(value, 0.0))[:_LEGEND_ROWS])
+    y = top - row / 2
+    for value in chosen:
+        colour = label_colour(value)
+        axes.add_artist(
+            Rectangle((left, y - 5), 11, 10, facecolor=(*colour, 0.35), edgecolor=colour, linewidth=1)
+        )
+        _write_text(axes, left + 20, y, _shorten(names[value], _NAME_LENGTH), size=8, colour=_BRIGHT)
+        if value in volumes_ml:
+            _write_text(axes, left + width, y, _millilitres(volumes_ml[value]), size=8, align="right")
+        y -= row
+    if len(names) > len(chosen):
+        _write_text(axes, left + 20, y, f"and {len(names) - len(chosen)} more", size=8)
+        y -= row
+    if dashed:
+        y -= row / 2
+        for text, dashes in (("prediction", "solid"), ("reference", _DASHES)):
+            axes.plot([left - 4, left + 14], [y, y], color=_BRIGHT, linewidth=_LINE_WIDTH, linestyle=dashes)
+            _write_text(axes, left + 20, y, text, size=8)
+            y -= row
+
+
+def _millilitres(volume: float) -> str:
+    decimals = 2 if volume < 10 else 1 if volume < 100 else 0
+    return f"{volume:.{decimals}f} ml"
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _draw_scale_bar(axes: Axes, pixels_per_mm: float) -> None:
+    left, _, width, _ = _LEGEND
+    longest_mm = width / pixels_per_mm
+    decade = 10.0 ** np.floor(np.log10(longest_mm))
+    length_mm = max(step * decade for step in (1, 2, 5) if step * decade <= longest_mm)
+    right = left + length_mm * pixels_per_mm
+    y = _PANELS[1] + 6
+    axes.plot([left, left, right, right], [y + 4, y, y, y + 4], color=_BRIGHT, linewidth=1.2)
+    _write_text(axes, left, y - 14, f"{length_mm:g} mm", size=8, colour=_BRIGHT)
