@@ -1,0 +1,97 @@
+"""Compile `configs/` into self-contained bundles.
+
+``configs/<name>/`` holds ``inference.yaml``, ``train.yaml``, ``metadata.yaml`` and, once weights were
+adopted, ``record.json``. The text of ``bundles/<name>/`` follows from these alone, byte for byte; weights are
+put there by :mod:`medkit.training.adopt`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medkit.bundle.card import render_card
+from medkit.bundle.fragments import read_fragment
+from medkit.bundle.metadata import render_metadata
+from medkit.bundle.store import bundles_root
+from medkit.data.writing import write_text
+from medkit.errors import UsageError
+
+__all__ = ["bundle_sources", "bundle_text", "sources_root", "write_bundle"]
+
+_SHARED = "shared"
+
+
+def sources_root() -> Path:
+    """Folder of the hand-written configs.
+
+    Raises:
+        UsageError: medkit runs from a wheel, which carries no sources.
+    """
+    root = bundles_root().parent / "configs"
+    if not root.is_dir():
+        raise UsageError(
+            "configs/ is not here: bundles are built in medkit's source tree, not in an installed wheel"
+        )
+    return root
+
+
+def bundle_sources(root: Path | None = None) -> list[Path]:
+    """The source folder of every bundle, by name."""
+    return sorted(path.parent for path in (root or sources_root()).glob("*/metadata.yaml"))
+
+
+def bundle_text(source: Path) -> dict[str, str]:
+    """The text files of a bundle, by path relative to its root.
+
+    Raises:
+        UsageError: a fragment is missing or malformed, or metadata or record lack what others are made from.
+    """
+    record = _record(source)
+    try:
+        metadata = render_metadata(read_fragment(source / "metadata.yaml"), record)
+        licence_file = metadata["licence_file"]
+    except KeyError as error:
+        raise UsageError(f"{source}: metadata.yaml or record.json lacks the key {error}; add it") from error
+    shared = source.parent / _SHARED
+    return {
+        "configs/inference.json": _json(read_fragment(source / "inference.yaml")),
+        "configs/train.json": _json(read_fragment(source / "train.yaml")),
+        "configs/metadata.json": _json(metadata),
+        "configs/logging.conf": _text(shared / "logging.conf"),
+        "docs/README.md": render_card(shared / "card.md.j2", source.name, metadata, record),
+        "LICENSE": _text(shared / "licences" / f"{licence_file}.txt"),
+    }
+
+
+def write_bundle(source: Path, root: Path | None = None) -> list[Path]:
+    """Write the text of a bundle under ``root`` (medkit's own bundles by default); return what changed."""
+    changed = []
+    for name, text in bundle_text(source).items():
+        path = (root or bundles_root()) / source.name / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            write_text(path, text)
+            changed.append(path)
+    return changed
+
+
+def _record(source: Path) -> dict[str, Any] | None:
+    path = source / "record.json"
+    if not path.is_file():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(_text(path))
+    except ValueError as error:
+        raise UsageError(f"{path}: not valid JSON ({error}); adopt the run again") from error
+    return record
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file, and a bundle is built from it")
+    return path.read_text(encoding="utf-8")
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"

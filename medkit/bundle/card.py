@@ -1,0 +1,35 @@
+"""Render the model card from the metadata and the record, through the one template of all bundles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["render_card"]
+
+
+def render_card(template: Path, name: str, metadata: dict[str, Any], record: dict[str, Any] | None) -> str:
+    """The model card as Markdown.
+
+    Raises:
+        UsageError: the template is missing or wrong, or asks for a quantity that is not there: an empty cell
+            would pass unseen.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, from our own files
+    )
+    try:
+        return environment.get_template(template.name).render(name=name, metadata=metadata, record=record)
+    except TemplateError as error:
+        raise UsageError(f"{template}: the card of {name} cannot be written: {error}") from error

@@ -1,0 +1,84 @@
+"""Read the hand-written YAML of `configs/` and merge what it extends.
+
+MONAI's own parser replaces whole dictionaries where a fragment should be merged into them, and its YAML 1.1
+reads ``1e-4`` as a string and ``on`` as true. Here dictionaries merge deeply, lists are replaced, numbers are
+YAML 1.2's, and an unknown parent or key written twice is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["merge", "read_fragment", "read_yaml"]
+
+EXTENDS = "extends"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML 1.2 mapping.
+
+    Raises:
+        UsageError: no such file, a syntax error, a key given twice, or not a mapping.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected a mapping at the top, got {type(content).__name__}")
+    return content
+
+
+def read_fragment(path: Path, _below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a YAML file and merge it over the files that its ``extends`` names, first to last.
+
+    Args:
+        path: the file; the names in ``extends`` are relative to its folder.
+
+    Raises:
+        UsageError: a parent is no name or does not exist, files extend each other in a circle, or see
+            :func:`read_yaml`.
+    """
+    path = path.resolve()
+    if path in _below:
+        circle = " -> ".join(str(p.name) for p in (*_below, path))
+        raise UsageError(f"{path}: files extend each other in a circle: {circle}")
+    content = read_yaml(path)
+    merged: dict[str, Any] = {}
+    for name in _parents(content.pop(EXTENDS, []), path):
+        parent = path.parent / name
+        if not parent.is_file():
+            raise UsageError(f"{path}: extends '{name}', but there is no {parent}")
+        merged = merge(merged, read_fragment(parent, (*_below, path)))
+    return dict(merge(merged, content))
+
+
+def _parents(names: Any, path: Path) -> list[str]:
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise UsageError(f"{path}: '{EXTENDS}' names a file or a list of files, got {names!r}")
+    return listed
+
+
+def merge(below: Any, above: Any) -> Any:
+    """Merge two configs: dictionaries deeply, anything else replaced by what lies above.
+
+    >>> merge({"net": {"_target_": "UNet", "depth": 3}}, {"net": {"depth": 4}})
+    {'net': {'_target_': 'UNet', 'depth': 4}}
+    """
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    merged = dict(below)
+    for key, value in above.items():
+        merged[key] = merge(below[key], value) if key in below else value
+    return merged

@@ -1,0 +1,35 @@
+"""Render a bundle's ``metadata.json`` from its hand-written part and the record of its training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["SCHEMA", "render_metadata"]
+
+SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
+
+
+def render_metadata(written: dict[str, Any], record: dict[str, Any] | None) -> dict[str, Any]:
+    """Metadata of the bundle.
+
+    Args:
+        written: content of ``metadata.yaml``; its ``versions`` are the minima that a bundle needs.
+        record: content of ``record.json``; with one, the versions that trained the weights and the
+            cross-validated figures come in.
+    """
+    metadata = dict(written)
+    versions = dict(metadata.pop("versions"))
+    rendered: dict[str, Any] = {
+        "schema": SCHEMA,
+        "version": metadata.pop("version"),
+        "changelog": metadata.pop("changelog"),
+        "monai_version": versions.pop("monai"),
+        "pytorch_version": versions.pop("torch"),
+        "numpy_version": versions.pop("numpy"),
+        "required_packages_version": versions,
+        **metadata,
+    }
+    if record is not None:
+        rendered["training"] = record["training"]
+        rendered["cross_validation"] = record["cross_validation"]["summary"]
+    return rendered

@@ -1,0 +1,120 @@
+"""Where bundles lie: in the source tree, in an installed wheel, or in any folder that is named."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medkit.errors import UsageError
+
+__all__ = ["BundleFolder", "bundles_root", "find_bundle", "list_bundles"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class BundleFolder:
+    """The files of one MONAI bundle.
+
+    Args:
+        root: folder that holds ``configs/`` and ``models/``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.name = self.root.name
+
+    @property
+    def configs(self) -> Path:
+        """Folder of the configs."""
+        return self.root / "configs"
+
+    @property
+    def weights(self) -> Path:
+        """File of the trained weights."""
+        return self.root / "models" / "model.pt"
+
+    def config_path(self, kind: str) -> Path:
+        """Path of ``inference``, ``train`` or ``metadata``, as JSON or, in other people's bundles, YAML.
+
+        Raises:
+            UsageError: the bundle has no such config.
+        """
+        candidates = [self.configs / f"{kind}{suffix}" for suffix in (".json", ".yaml", ".yml")]
+        for path in candidates:
+            if path.is_file():
+                return path
+        raise UsageError(f"{self.root}: the bundle has no configs/{kind}.json")
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """Content of ``configs/metadata.json``."""
+        return _read_json(self.config_path("metadata"))
+
+    @property
+    def commercial_use(self) -> bool:
+        """Whether the terms allow commercial use (the default, unless the metadata says otherwise)."""
+        return bool(self.metadata.get("commercial_use", True))
+
+    def digest(self) -> str:
+        """SHA-256 over the sorted configs and weights: the identity of what runs."""
+        digest = hashlib.sha256()
+        files = [p for folder in ("configs", "models", "scripts") for p in (self.root / folder).rglob("*")]
+        for path in sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts):
+            digest.update(path.relative_to(self.root).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def bundles_root() -> Path:
+    """Folder of medkit's own bundles: ``bundles/`` of the source tree, or its copy inside the wheel."""
+    tree = _PACKAGE.parent
+    # `site-packages` may hold somebody's `configs`, but no project file beside it.
+    in_tree = (tree / "pyproject.toml").is_file() and (tree / "configs").is_dir()
+    return tree / "bundles" if in_tree else _PACKAGE / "_bundles"
+
+
+def list_bundles(root: Path | None = None) -> list[BundleFolder]:
+    """The bundles in a folder (medkit's own by default), by name."""
+    root = root or bundles_root()
+    return [BundleFolder(path.parent.parent) for path in sorted(root.glob("*/configs/metadata.json"))]
+
+
+def find_bundle(name: str | Path) -> BundleFolder:
+    """The bundle of that name, or the one in that folder.
+
+    Args:
+        name: one of medkit's bundles, or a path to any MONAI bundle's folder.
+
+    Raises:
+        UsageError: neither a bundle's name nor a bundle's folder.
+    """
+    known = {bundle.name: bundle for bundle in list_bundles()}
+    if str(name) in known:
+        return known[str(name)]
+    path = Path(name)
+    if (path / "configs").is_dir():
+        return BundleFolder(path)
+    inside = [bundle.name for bundle in list_bundles(path)] if path.is_dir() else []
+    if inside:
+        raise UsageError(f"{path}: a folder of bundles; name one of them: {', '.join(inside)}")
+    if path.exists():
+        raise UsageError(f"{path}: not a MONAI bundle (it has no configs/ folder)")
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    raise UsageError(
+        f"no bundle '{name}': {hint}known bundles: {', '.join(known) or 'none'}; or give a bundle's folder"
+    )

@@ -1,0 +1,121 @@
+"""Fragments: deep merging, YAML 1.2, and refusal of what would go unnoticed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medkit.bundle.fragments import merge, read_fragment, read_yaml
+from medkit.errors import UsageError
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
+CONFIGS = st.recursive(
+    SCALARS | st.lists(SCALARS, max_size=3),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+MAPPINGS = st.dictionaries(st.sampled_from("abc"), CONFIGS, max_size=3)
+
+
+def write(folder, **texts):
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder / f"{next(iter(texts))}.yaml"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-4", 1e-4), ("1.0e-4", 1e-4), ("on", "on"), ("no", "no"), ("0o14", 12), ("014", 14), ("true", True),
+     ("null", None), ("~", None), ("1:30", "1:30"), ("'3'", "3"), ("[1, 2]", [1, 2])],
+)  # fmt: skip
+def test_values_are_those_of_yaml_1_2(tmp_path, text, value):
+    read = read_yaml(write(tmp_path, file=f"key: {text}\n"))["key"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: 1\na: 2\n", "duplicate key"), ("a: [1\n", "not valid YAML"), ("- 1\n", "expected a mapping"),
+     ("", "expected a mapping"), ("a: !!python/object:os.system x\n", "not valid YAML")],
+)  # fmt: skip
+def test_what_is_no_mapping_is_refused(tmp_path, text, words):
+    path = write(tmp_path, file=text)
+    with pytest.raises(UsageError, match=words) as caught:
+        read_yaml(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"nothing\.yaml: no such file"):
+        read_yaml(tmp_path / "nothing.yaml")
+
+
+def test_dictionaries_merge_deeply_and_lists_are_replaced():
+    below = {"net": {"_target_": "UNet", "filters": [1, 2, 3], "norm": {"name": "instance"}}, "seed": 1}
+    above = {"net": {"filters": [4], "norm": {"affine": True}}, "seed": None}
+    assert merge(below, above) == {
+        "net": {"_target_": "UNet", "filters": [4], "norm": {"name": "instance", "affine": True}},
+        "seed": None,
+    }
+
+
+@given(MAPPINGS, MAPPINGS)
+def test_all_that_lies_above_counts_and_the_inputs_stay(below, above):
+    before = repr((below, above))
+    merged = merge(below, above)
+    assert repr((below, above)) == before
+    assert list(merged) == [*below, *(key for key in above if key not in below)]
+    for key, value in merged.items():
+        deeper = isinstance(below.get(key), dict) and isinstance(above.get(key), dict)
+        expected = merge(below[key], above[key]) if deeper else above.get(key, below.get(key))
+        assert value == expected
+
+
+@given(MAPPINGS)
+def test_merging_with_nothing_or_itself_changes_nothing(a):
+    assert merge(a, {}) == merge({}, a) == merge(a, a) == a
+
+
+def test_a_fragment_lies_over_its_parents_first_to_last(tmp_path):
+    path = write(
+        tmp_path,
+        child="extends: [one.yaml, two.yaml]\nc: 3\nnet: {depth: 9}\n",
+        one="a: 1\nb: 1\nnet: {kind: UNet, depth: 1}\n",
+        two="extends: base.yaml\nb: 2\n",
+        base="a: 0\nd: 0\n",
+    )
+    assert read_fragment(path) == {"a": 0, "b": 2, "net": {"kind": "UNet", "depth": 9}, "d": 0, "c": 3}
+
+
+def test_parents_are_looked_up_beside_the_file_that_names_them(tmp_path, monkeypatch):
+    for folder, text in (("shared", "a: 1\n"), ("bundle", "extends: ../shared/file.yaml\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path.parent)
+    assert read_fragment(tmp_path / "bundle" / "file.yaml") == {"a": 1}
+
+
+def test_one_parent_may_be_reached_twice(tmp_path):
+    path = write(
+        tmp_path, child="extends: [one.yaml, two.yaml]\n", one="extends: base.yaml\n",
+        two="extends: base.yaml\n", base="a: 1\n",
+    )  # fmt: skip
+    assert read_fragment(path) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [({"a": "extends: nowhere.yaml\n"}, ["a.yaml", "nowhere.yaml", "there is no"]),
+     ({"a": "extends: b.yaml\n", "b": "extends: a.yaml\n"}, ["circle", "a.yaml -> b.yaml -> a.yaml"]),
+     ({"a": "extends: a.yaml\n"}, ["circle"]),
+     ({"a": "extends: 3\n"}, ["a.yaml", "'extends'", "3"]),
+     ({"a": "extends: [b.yaml, 4]\n", "b": "c: 1\n"}, ["a.yaml", "'extends'"]),
+     ({"a": "extends: b.yaml\n", "b": "[1\n"}, ["b.yaml", "not valid YAML"])],
+)  # fmt: skip
+def test_parents_that_do_not_serve_are_refused(tmp_path, texts, words):
+    with pytest.raises(UsageError) as caught:
+        read_fragment(write(tmp_path, **texts))
+    assert all(word in str(caught.value) for word in words), str(caught.value)

@@ -1,0 +1,156 @@
+"""Finding bundles: by name, by folder, in the source tree, in a wheel."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from medkit.bundle import store
+from medkit.bundle.store import BundleFolder, bundles_root, find_bundle, list_bundles
+from medkit.errors import UsageError
+
+
+def write_bundle(root: Path, **metadata) -> Path:
+    (root / "configs").mkdir(parents=True)
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    return root
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A source tree with two bundles."""
+    root = tmp_path / "tree"
+    (root / "configs").mkdir(parents=True)
+    (root / "pyproject.toml").touch()
+    for name in ("spleen_segmentation", "liver_segmentation"):
+        write_bundle(root / "bundles" / name, version="1.0")
+    monkeypatch.setattr(store, "_PACKAGE", root / "medkit")
+    return root
+
+
+def test_the_source_tree_has_bundles_beside_configs():
+    assert bundles_root() == Path(__file__).parents[2] / "bundles"
+
+
+def test_a_tree_without_bundles_yet_still_is_one(tree):
+    shutil.rmtree(tree / "bundles")
+    assert bundles_root() == tree / "bundles"
+    assert list_bundles() == []
+
+
+def test_a_wheel_has_its_bundles_inside(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "medkit"
+    write_bundle(package / "_bundles" / "spleen_segmentation")
+    # Other distributions may leave folders of such names beside the package.
+    for name in ("configs", "bundles"):
+        (package.parent / name).mkdir()
+    monkeypatch.setattr(store, "_PACKAGE", package)
+    assert [bundle.name for bundle in list_bundles()] == ["spleen_segmentation"]
+
+
+def test_bundles_are_listed_by_name(tree):
+    (tree / "bundles" / "not_one").mkdir()
+    assert [bundle.name for bundle in list_bundles()] == ["liver_segmentation", "spleen_segmentation"]
+    assert [bundle.name for bundle in list_bundles(tree / "bundles")] == [
+        "liver_segmentation",
+        "spleen_segmentation",
+    ]
+
+
+def test_a_bundle_is_found_by_name_or_folder(tree, tmp_path, monkeypatch):
+    assert find_bundle("spleen_segmentation").root == tree / "bundles" / "spleen_segmentation"
+    other = write_bundle(tmp_path / "mine")
+    assert find_bundle(other).root == other
+    assert find_bundle(str(other)).name == "mine"
+    monkeypatch.chdir(other)
+    assert find_bundle(".").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("spleen_segmentatoin", ["did you mean 'spleen_segmentation'?", "or give a bundle's folder"]),
+     ("kidney", ["no bundle 'kidney'", "known bundles: liver_segmentation, spleen_segmentation"])],
+)  # fmt: skip
+def test_an_unknown_name_is_told_the_known_ones(tree, name, words):
+    with pytest.raises(UsageError) as caught:
+        find_bundle(name)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tree, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"not a MONAI bundle \(it has no configs/ folder\)"):
+        find_bundle(tmp_path / "empty")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="not a MONAI bundle"):
+        find_bundle(tmp_path / "file")
+    with pytest.raises(UsageError, match="name one of them: liver_segmentation, spleen_segmentation"):
+        find_bundle(tree / "bundles")
+
+
+def test_no_bundles_at_all(tree):
+    shutil.rmtree(tree / "bundles")
+    with pytest.raises(UsageError, match="known bundles: none"):
+        find_bundle("spleen")
+
+
+def test_configs_are_found_as_json_first(tmp_path):
+    folder = BundleFolder(write_bundle(tmp_path / "mine"))
+    with pytest.raises(UsageError, match=r"mine: the bundle has no configs/inference\.json"):
+        folder.config_path("inference")
+    for suffix in (".yml", ".yaml", ".json"):
+        path = folder.configs / f"inference{suffix}"
+        path.touch()
+        assert folder.config_path("inference") == path
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("{", "cannot be read as JSON"), ("[1]", "expected a JSON object, got list"), ("\xff", "JSON")],
+)
+def test_metadata_that_cannot_be_read_are_refused(tmp_path, content, words):
+    folder = BundleFolder(write_bundle(tmp_path / "mine"))
+    folder.config_path("metadata").write_text(content, encoding="latin-1")
+    with pytest.raises(UsageError, match=words) as caught:
+        _ = folder.metadata
+    assert "metadata.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(("metadata", "allowed"), [({}, True), ({"commercial_use": True}, True),
+                                                   ({"commercial_use": False}, False)])  # fmt: skip
+def test_terms_allow_commercial_use_unless_they_say_otherwise(tmp_path, metadata, allowed):
+    assert BundleFolder(write_bundle(tmp_path / "mine", **metadata)).commercial_use is allowed
+
+
+def test_the_digest_is_of_what_runs(tmp_path):
+    root = write_bundle(tmp_path / "mine", version="1.0")
+    (root / "models").mkdir()
+    (root / "models" / "model.pt").write_bytes(b"weights")
+    before = BundleFolder(root).digest()
+    assert len(before) == 64
+    assert BundleFolder(Path(shutil.copytree(root, tmp_path / "elsewhere" / "other_name"))).digest() == before
+    for name in ("docs/README.md", "configs/__pycache__/x.pyc", "predictions/a.nii.gz", "LICENSE"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("text")
+    assert BundleFolder(root).digest() == before
+
+
+@pytest.mark.parametrize(
+    "name", ["configs/metadata.json", "models/model.pt", "configs/extra.json", "scripts/net.py"]
+)
+def test_the_digest_changes_with_configs_weights_and_code(tmp_path, name):
+    root = write_bundle(tmp_path / "mine", version="1.0")
+    before = BundleFolder(root).digest()
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text("changed")
+    assert BundleFolder(root).digest() != before
+
+
+def test_the_digest_tells_names_from_contents(tmp_path):
+    first, second = (write_bundle(tmp_path / name) for name in ("first", "second"))
+    (first / "configs" / "a.json").write_text("b")
+    (second / "configs" / "b.json").write_text("a")
+    assert BundleFolder(first).digest() != BundleFolder(second).digest()
