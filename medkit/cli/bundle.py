@@ -1,0 +1,69 @@
+"""``medkit bundle``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from medkit.errors import ExitCode
+
+
+@click.group("bundle")
+def command() -> None:
+    """Build, list and check bundles; adopt trained weights."""
+
+
+@command.command("list")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+def list_command(folder: Path | None) -> None:
+    """List medkit's bundles, or those in FOLDER."""
+    from medkit.bundle.store import list_bundles
+
+    found = [bundle for bundle in list_bundles(folder) if folder or bundle.commercial_use]
+    width = max((len(bundle.name) for bundle in found), default=0)
+    for bundle in found:
+        task = bundle.metadata.get("task") or bundle.metadata.get("description", "")
+        click.echo(f"{bundle.name:{width}}  {bundle.metadata.get('version', '?'):8}  {task}")
+
+
+@command.command("build")
+@click.argument("names", nargs=-1)
+def build_command(names: tuple[str, ...]) -> None:
+    """Compile configs/ into bundles/: all, or those NAMED."""
+    from medkit.bundle.build import bundle_sources, write_bundle
+    from medkit.errors import UsageError
+
+    sources = {source.name: source for source in bundle_sources()}
+    if unknown := set(names) - set(sources):
+        raise UsageError(f"no source for {', '.join(sorted(unknown))}; there are: {', '.join(sources)}")
+    for name in names or sources:
+        changed = write_bundle(sources[name])
+        click.echo(f"{name}: {len(changed)} files changed" if changed else f"{name}: up to date")
+
+
+@command.command("check")
+@click.argument("names", nargs=-1)
+def check_command(names: tuple[str, ...]) -> None:
+    """Check bundles: medkit's own, or those NAMED (names or folders)."""
+    from medkit.bundle.check import check_bundle
+    from medkit.bundle.store import find_bundle, list_bundles
+
+    faulty = False
+    for bundle in [find_bundle(name) for name in names] or list_bundles():
+        for finding in check_bundle(bundle):
+            mark = "ok  " if finding.problem is None else "BAD "
+            click.echo(f"{mark}{bundle.name}  {finding.check}" + (f": {finding.problem}" if finding.problem else ""))
+            faulty = faulty or finding.problem is not None
+    if faulty:
+        raise click.exceptions.Exit(ExitCode.USAGE)
+
+
+@command.command("adopt")
+@click.argument("run", type=click.Path(path_type=Path))
+def adopt_command(run: Path) -> None:
+    """Take the weights and figures of a training RUN (its folder) into its bundle."""
+    from medkit.training.adopt import adopt
+
+    for line in adopt(run):
+        click.echo(line)

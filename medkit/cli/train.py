@@ -1,0 +1,57 @@
+"""``medkit train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from medkit.bundle.overrides import parse_overrides
+from medkit.errors import ExitCode, UsageError
+
+
+@click.command("train")
+@click.argument("bundle")
+@click.option("--fold", type=int, help="Hold out this fold and score it; by default every case is trained on.")
+@click.option("--cross-validate", is_flag=True, help="Train every fold, then the network on all cases.")
+@click.option("--name", help="Name of the run; the time by default.")
+@click.option("--resume", metavar="NAME", help="Go on with a run from its last epoch.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config key.")
+def command(
+    bundle: str,
+    fold: int | None,
+    cross_validate: bool,
+    name: str | None,
+    resume: str | None,
+    runs: Path,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train the network of BUNDLE; weights, scores and record go to RUNS/BUNDLE/NAME."""
+    from medkit.bundle.store import find_bundle
+    from medkit.training.run import create_run, fold_name, open_run
+
+    if resume is not None:
+        if overrides or name or cross_validate or fold is not None:
+            raise UsageError("--resume goes on with a run as it was begun: drop --set, --name, --fold, --cross-validate")
+        run = open_run(runs / find_bundle(bundle).name / resume)
+    else:
+        run = create_run(
+            bundle,
+            runs,
+            overrides=parse_overrides(overrides),
+            name=name,
+            held_out=[fold],
+            cross_validate=cross_validate,
+        )
+    uri = run.tracking_uri()
+    click.echo(f"run       {run.folder}")
+    click.echo(f"tracking  {uri}")
+    click.echo(f"look at   mlflow ui --backend-store-uri {uri}" if "://" in uri and uri.startswith("sqlite") else "")
+    try:
+        run.train(lambda held_out: click.echo(f"training  {fold_name(held_out)}"))
+    except (SystemExit, KeyboardInterrupt) as stop:
+        # Lightning answers Ctrl-C with exit(1).
+        click.echo(f"medkit: interrupted; go on with: medkit train {bundle} --resume {run.folder.name}", err=True)
+        raise click.exceptions.Exit(ExitCode.INTERRUPTED) from stop
+    click.echo(f"finished  {run.folder}")

@@ -1,0 +1,151 @@
+"""Take a finished run into its bundle: weights, and the record that metadata and model card are made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from medkit.bundle.build import sources_root, write_bundle
+from medkit.bundle.store import bundles_root
+from medkit.data.writing import replacing, write_text
+from medkit.errors import UsageError
+from medkit.training.run import TrainingRun, fold_name, open_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["adopt", "half_precision", "summarise_scores"]
+
+_SAME_IN_ALL = ("bundle", "versions", "parameters", "steps", "precision")
+_MEASURES = ("dice", "surface_dice", "hd95_mm")
+
+
+def adopt(folder: Path) -> list[str]:
+    """Adopt a cross-validated run: the network of all cases, the figures of its folds.
+
+    Args:
+        folder: ``runs/<bundle>/<name>``, finished.
+
+    Returns:
+        Lines that say what was taken.
+
+    Raises:
+        UsageError: the run is unfinished, lacks folds or the final network, or its parts do not belong together.
+    """
+    run = open_run(folder)
+    records = _records(run)
+    final, folds = records.pop(None), [records[fold] for fold in sorted(f for f in records if f is not None)]
+    _check_belong_together([final, *folds])
+    name = run.bundle.name
+    source, target = sources_root() / name, bundles_root() / name / "models" / "model.pt"
+    weights = torch.load(run.folder / fold_name(None) / "model.pt", weights_only=True)
+    with replacing(target) as temporary:
+        torch.save(half_precision(weights), temporary)
+    record = {"training": _training(run, final), "cross_validation": _cross_validation(folds)}
+    write_text(source / "record.json", json.dumps(record, indent=1) + "\n")
+    changed = write_bundle(source)
+    return [f"weights {target}", f"record  {source / 'record.json'}", *(f"text    {path}" for path in changed)]
+
+
+def half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights stored in float16; integer buffers keep their type.
+
+    Raises:
+        UsageError: a weight is not finite, or too large for float16.
+    """
+    stored = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    for name, value in stored.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UsageError(f"weight '{name}' holds NaN, infinity or a value beyond float16; it cannot be adopted")
+    return stored
+
+
+def _records(run: TrainingRun) -> dict[int | None, dict[str, Any]]:
+    if run.unfinished:
+        left = ", ".join(fold_name(fold) for fold in run.unfinished)
+        raise UsageError(f"{run.folder}: not finished ({left}); go on with --resume {run.folder.name}")
+    if None not in run.folds or len(run.folds) < 2:
+        raise UsageError(f"{run.folder}: a bundle takes a cross-validated run; train with --cross-validate")
+    return {
+        fold: json.loads((run.folder / fold_name(fold) / "record.json").read_text()) for fold in run.folds
+    }
+
+
+def _check_belong_together(records: Sequence[dict[str, Any]]) -> None:
+    for key in _SAME_IN_ALL:
+        values = {json.dumps(record[key], sort_keys=True) for record in records}
+        if len(values) > 1:
+            raise UsageError(f"the networks of this run differ in '{key}': {'; '.join(sorted(values))}")
+    held_out = [case for record in records for case in record["test_cases"]]
+    if sorted(held_out) != sorted(records[0]["train_cases"]):
+        raise UsageError("the held-out cases of the folds are not the cases that the final network was trained on")
+
+
+def _training(run: TrainingRun, final: dict[str, Any]) -> dict[str, Any]:
+    hashes = final["data_sha256"]
+    combined = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+    kept = ("settings", "parameters", "steps", "seconds", "precision", "device", "versions", "mlflow_run_id")
+    return {
+        "run": run.folder.name,
+        "overrides": run.overrides,
+        **{key: final[key] for key in kept if key in final},
+        "cases": len(final["train_cases"]),
+        "data_sha256": combined,
+    }
+
+
+def _cross_validation(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    rows = [{"fold": record["fold"], **row} for record in folds for row in record["scores"]]
+    return {
+        "summary": summarise_scores(rows),
+        "folds": [
+            {
+                "fold": record["fold"],
+                "dice": round(_mean_dice(record["scores"]), 4),
+                "seconds": record["seconds"],
+                "mlflow_run_id": record.get("mlflow_run_id"),
+            }
+            for record in folds
+        ],
+        "data_sha256": folds[0]["data_sha256"],
+        "scores": [{key: _rounded(value) for key, value in row.items()} for row in rows],
+    }
+
+
+def summarise_scores(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean, spread, number and worst case of each measure, by label and over labels (mean of a case's labels)."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_name.setdefault(row["name"], []).append(row)
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        cases.setdefault(row["case"], []).append(row)
+    over = [{"case": case, **{m: mean(r[m] for r in group) for m in _MEASURES}} for case, group in cases.items()]
+    return {name: _statistics(group) for name, group in {**by_name, "mean over labels": over}.items()}
+
+
+def _statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    statistics: dict[str, Any] = {"n": len(rows)}
+    for measure in _MEASURES:
+        values = [row[measure] for row in rows]
+        worst = (max if measure == "hd95_mm" else min)(rows, key=lambda row: row[measure])
+        statistics[measure] = {
+            "mean": round(mean(values), 4),
+            "sd": round(stdev(values), 4),
+            "worst": round(worst[measure], 4),
+            "worst_case": worst["case"],
+        }
+    return statistics
+
+
+def _mean_dice(rows: Sequence[dict[str, Any]]) -> float:
+    return mean(row["dice"] for row in rows)
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value

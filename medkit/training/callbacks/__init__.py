@@ -1,0 +1,1 @@
+"""Lightning callbacks: what a training run does besides fitting. One a file."""

@@ -1,0 +1,145 @@
+"""Leave a machine-readable record of a training run, its weights, its scores and its bundle."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from medkit.data.datalist import data_hashes
+from medkit.data.writing import replacing, write_text
+from medkit.training.tracking import TrackingLogger, register_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["RunRecord"]
+
+_PACKAGES = ("medkit-imaging", "monai", "torch", "pytorch-lightning", "mlflow", "numpy")
+
+
+class RunRecord(Callback):
+    """Write ``model.pt``, ``scores.csv``, ``bundle/`` and ``record.json`` into the run's folder.
+
+    ``record.json`` is written last: a run without one is not finished.
+
+    Args:
+        run_dir: folder of the run.
+        bundle_root: folder of the bundle that is trained.
+        bundle_name: name of the bundle, and of the model registered in MLflow.
+        train_items: cases trained on, ``{"case", "image", "label"}``.
+        test_items: cases held out.
+        fold: held-out fold, or ``None``.
+        settings: what a reader wants to know of the run (seed, epochs, learning rate and so on).
+    """
+
+    def __init__(
+        self,
+        run_dir: str,
+        bundle_root: str,
+        bundle_name: str,
+        train_items: Sequence[Mapping[str, str]],
+        test_items: Sequence[Mapping[str, str]],
+        fold: int | None,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.run_dir, self.bundle_root, self.bundle_name = Path(run_dir), Path(bundle_root), bundle_name
+        self.train_items, self.test_items = list(train_items), list(test_items)
+        self.fold, self.settings = fold, dict(settings)
+        self._seconds = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Training time so far, so that a resumed run counts all of it."""
+        return {"seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the training time of the run that was interrupted."""
+        self._seconds = state_dict["seconds"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the settings and the data's hashes before the first step."""
+        self._start = time.perf_counter()
+        self.hashes = data_hashes([*self.train_items, *self.test_items])
+        write_text(self.run_dir / "data.json", json.dumps(self.hashes, indent=1) + "\n")
+        if isinstance(trainer.logger, TrackingLogger):
+            parameters = sum(p.numel() for p in pl_module.parameters())
+            trainer.logger.log_hyperparams({**self.settings, "fold": self.fold, "parameters": parameters})
+            trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.run_dir / "data.json"))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the weights, and the record where no case is held out to be scored first."""
+        self._seconds, self._start = self._elapsed(), None
+        weights = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
+        with replacing(self.run_dir / "model.pt") as temporary:
+            torch.save(weights, temporary)
+        if not self.test_items:
+            self._finish(trainer, pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the scores of the held-out cases, and the record."""
+        write_text(self.run_dir / "scores.csv", _csv(pl_module.case_scores))
+        self._finish(trainer, pl_module)
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = self.run_dir / "bundle"
+        self._export(folder)
+        record = {
+            "bundle": self.bundle_name,
+            "fold": self.fold,
+            "settings": self.settings,
+            "train_cases": [item["case"] for item in self.train_items],
+            "test_cases": [item["case"] for item in self.test_items],
+            "data_sha256": self.hashes,
+            "parameters": sum(p.numel() for p in pl_module.network.parameters()),
+            "steps": trainer.global_step,
+            "seconds": round(self._seconds, 1),
+            "precision": str(trainer.precision),
+            "device": _device_name(pl_module.device),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+            "scores": pl_module.case_scores,
+        }
+        if isinstance(trainer.logger, TrackingLogger):
+            logger = trainer.logger
+            if (scores := self.run_dir / "scores.csv").is_file():
+                logger.experiment.log_artifact(logger.run_id, str(scores))
+            record["mlflow_run_id"] = logger.run_id
+            record["mlflow_model_version"] = register_bundle(logger, self.bundle_name, folder)
+        write_text(self.run_dir / "record.json", json.dumps(record, indent=1) + "\n")
+
+    def _export(self, folder: Path) -> None:
+        """The bundle as it stands, with this run's weights."""
+        shutil.rmtree(folder, ignore_errors=True)
+        skip = shutil.ignore_patterns("models", "__pycache__", "runs")
+        shutil.copytree(self.bundle_root, folder, ignore=skip)
+        (folder / "models").mkdir()
+        shutil.copy2(self.run_dir / "model.pt", folder / "models" / "model.pt")
+
+    def _elapsed(self) -> float:
+        start = getattr(self, "_start", None)
+        return self._seconds + (time.perf_counter() - start if start is not None else 0.0)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,107 @@
+"""MLflow tracking that is safe to start from several processes and to take up again after a kill."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from pytorch_lightning.loggers import MLFlowLogger
+
+from medkit.data.writing import write_text
+
+__all__ = ["TrackingLogger", "default_tracking_uri", "prepare_store", "register_bundle"]
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+_SQLITE = "sqlite:///"
+_RUN_ID_FILE = "mlflow_run_id.txt"
+
+
+def default_tracking_uri(runs: str | Path = "runs") -> str:
+    """The server that ``MLFLOW_TRACKING_URI`` names, or an SQLite file under ``runs``."""
+    return os.environ.get(URI_VARIABLE) or f"{_SQLITE}{Path(runs).absolute() / 'mlflow.db'}"
+
+
+def prepare_store(uri: str) -> str | None:
+    """Create the database of an SQLite store under a lock; return where its artifacts go.
+
+    Two processes that create it at once leave it half-migrated for ever, so that the first one here does it
+    alone. Artifacts lie beside the database (MLflow would put them in the current folder); a server places
+    its own, hence ``None``.
+    """
+    if not uri.startswith(_SQLITE):
+        return None
+    from mlflow.tracking import MlflowClient
+
+    database = Path(uri.removeprefix(_SQLITE))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock"):
+        MlflowClient(uri).search_experiments(max_results=1)
+    return (database.parent / "mlartifacts").as_uri()
+
+
+class TrackingLogger(MLFlowLogger):
+    """Lightning's MLflow logger with a store made safely and a run that outlives the process.
+
+    Args:
+        experiment_name: created when it does not exist, under the store's lock.
+        run_name: shown in the UI.
+        run_dir: folder of the training run; the MLflow run id is kept there and taken up on resuming.
+        tracking_uri: SQLite file or server; by default :func:`default_tracking_uri`.
+        tags: of the run.
+    """
+
+    def __init__(
+        self,
+        experiment_name: str,
+        run_name: str,
+        run_dir: str | Path,
+        tracking_uri: str | None = None,
+        tags: dict[str, Any] | None = None,
+    ) -> None:
+        uri = tracking_uri or default_tracking_uri()
+        artifacts = prepare_store(uri)
+        self._run_file = Path(run_dir) / _RUN_ID_FILE
+        run_id = self._run_file.read_text().strip() if self._run_file.is_file() else None
+        super().__init__(
+            experiment_name=experiment_name,
+            run_name=run_name,
+            tracking_uri=uri,
+            tags=tags,
+            artifact_location=artifacts,
+            run_id=run_id,
+        )
+        self.tracking_uri = uri
+        self._ensure_experiment(experiment_name, artifacts)
+        write_text(self._run_file, f"{self.run_id}\n")
+
+    def _ensure_experiment(self, name: str, artifacts: str | None) -> None:
+        """Create the experiment, or find that another process just did."""
+        from mlflow.exceptions import MlflowException
+
+        if self._mlflow_client.get_experiment_by_name(name) is None:
+            try:
+                self._mlflow_client.create_experiment(name, artifact_location=artifacts)
+            except MlflowException:
+                if self._mlflow_client.get_experiment_by_name(name) is None:
+                    raise
+
+
+def register_bundle(logger: TrackingLogger, name: str, folder: Path) -> str:
+    """Log a bundle's folder as an artifact of the run and as a new version of the model ``name``.
+
+    Returns:
+        The version's number.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client, run_id = logger.experiment, logger.run_id
+    client.log_artifacts(run_id, str(folder), "bundle")
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
+    return str(client.create_model_version(name, source=source, run_id=run_id).version)

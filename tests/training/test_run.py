@@ -1,0 +1,102 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from medkit.data import read_volume
+from medkit.errors import UsageError
+from medkit.training.run import create_run, fold_name, open_run
+
+BUNDLE = "hippocampus_segmentation_unet"
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return tmp_path
+
+
+def test_fold_is_trained_scored_and_recorded(store: Path, small, dataset_dir: Path):
+    run = create_run(BUNDLE, store / "runs", overrides=small, name="trial", held_out=[1])
+    run.train()
+    folder = store / "runs" / BUNDLE / "trial" / "fold1"
+    record = json.loads((folder / "record.json").read_text())
+    assert record["train_cases"] == ["phantom_0", "phantom_1", "phantom_4", "phantom_5"]
+    assert record["test_cases"] == ["phantom_2", "phantom_3"]
+    assert record["steps"] == 12
+    assert record["seconds"] > 0
+    assert len(record["data_sha256"]) == 12
+    rows = list(csv.DictReader((folder / "scores.csv").open()))
+    assert {row["case"] for row in rows} == {"phantom_2", "phantom_3"}
+    assert {row["name"] for row in rows} == {"anterior hippocampus", "posterior hippocampus"}
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    exported = torch.load(folder / "bundle" / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(exported[name], value) for name, value in weights.items())
+    for case in ("phantom_2", "phantom_3"):
+        predicted = read_volume(folder / "predictions" / f"{case}.nii.gz")
+        image = read_volume(dataset_dir / "images" / f"{case}.nii.gz")
+        assert predicted.grid.shape == image.grid.shape
+    assert {path.name for path in (folder / "figures").iterdir()} == {"worst.png", "median.png", "best.png"}
+
+
+def test_weights_are_the_averaged_ones_not_the_last(store: Path, small):
+    run = create_run(BUNDLE, store / "runs", overrides={**small, "ema_decay": 0.9}, name="ema")
+    run.train()
+    folder = run.folder / "all"
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
+    key = next(iter(weights))
+    assert torch.equal(weights[key], checkpoint["state_dict"][f"network.{key}"])
+    assert not torch.equal(weights[key], checkpoint["current_model_state"][f"network.{key}"])
+
+
+def test_cross_validation_trains_every_fold_and_all(store: Path, small):
+    run = create_run(BUNDLE, store / "runs", overrides={**small, "epochs": 1}, name="cv", cross_validate=True)
+    assert run.folds == (0, 1, 2, None)
+    assert open_run(run.folder) == run
+    started = []
+    run.train(started.append)
+    assert started == [0, 1, 2, None]
+    assert run.unfinished == []
+    assert not (run.folder / "all" / "scores.csv").exists()
+
+
+def test_second_training_of_a_finished_run_does_nothing(store: Path, small):
+    run = create_run(BUNDLE, store / "runs", overrides={**small, "epochs": 1}, name="once")
+    run.train()
+    written = (run.folder / "all" / "model.pt").stat().st_mtime_ns
+    open_run(run.folder).train()
+    assert (run.folder / "all" / "model.pt").stat().st_mtime_ns == written
+
+
+def test_name_that_is_taken_is_refused(store: Path, small):
+    create_run(BUNDLE, store / "runs", overrides=small, name="same")
+    with pytest.raises(UsageError, match=r"this run exists; go on with it by --resume same"):
+        create_run(BUNDLE, store / "runs", overrides=small, name="same")
+
+
+def test_run_that_is_not_there_names_those_that_are(store: Path, small):
+    create_run(BUNDLE, store / "runs", overrides=small, name="first")
+    with pytest.raises(UsageError, match="no training run here; runs: first"):
+        open_run(store / "runs" / BUNDLE / "second")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"learning_rat": 1e-3}, "did you mean 'learning_rate'"),
+        ({"fold": 9}, "fold 9: .* has folds 0 to 2"),
+        ({"dataset_dir": "/nowhere"}, "/nowhere/dataset.json: no such file"),
+    ],
+)
+def test_bad_settings_are_one_line(store: Path, small, overrides, message):
+    held_out = [overrides.pop("fold")] if "fold" in overrides else [None]
+    with pytest.raises(UsageError, match=message):
+        create_run(BUNDLE, store / "runs", overrides={**small, **overrides}, held_out=held_out).train()
+
+
+def test_fold_names():
+    assert [fold_name(fold) for fold in (0, 3, None)] == ["fold0", "fold3", "all"]
