@@ -24,5 +24,8 @@ shipped = {f"medkit._bundles.{path.name}": path for path in bundles if may_ship(
 setup(
     packages=[*find_packages(include=["medkit", "medkit.*"]), *shipped],
     package_dir={name: str(path) for name, path in shipped.items()},
-    package_data={**{name: list(SHIPPED) for name in shipped}, "medkit": ["py.typed", "**/*.json", "**/*.j2"]},
+    package_data={
+        **{name: list(SHIPPED) for name in shipped},
+        "medkit": ["py.typed", "**/*.json", "**/*.j2"],
+    },
 )

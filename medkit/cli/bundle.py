@@ -53,7 +53,9 @@ def check_command(names: tuple[str, ...]) -> None:
     for bundle in [find_bundle(name) for name in names] or list_bundles():
         for finding in check_bundle(bundle):
             mark = "ok  " if finding.problem is None else "BAD "
-            click.echo(f"{mark}{bundle.name}  {finding.check}" + (f": {finding.problem}" if finding.problem else ""))
+            click.echo(
+                f"{mark}{bundle.name}  {finding.check}" + (f": {finding.problem}" if finding.problem else "")
+            )
             faulty = faulty or finding.problem is not None
     if faulty:
         raise click.exceptions.Exit(ExitCode.USAGE)

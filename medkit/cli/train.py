@@ -12,7 +12,9 @@ from medkit.errors import ExitCode, UsageError
 
 @click.command("train")
 @click.argument("bundle")
-@click.option("--fold", type=int, help="Hold out this fold and score it; by default every case is trained on.")
+@click.option(
+    "--fold", type=int, help="Hold out this fold and score it; by default every case is trained on."
+)
 @click.option("--cross-validate", is_flag=True, help="Train every fold, then the network on all cases.")
 @click.option("--name", help="Name of the run; the time by default.")
 @click.option("--resume", metavar="NAME", help="Go on with a run from its last epoch.")
@@ -33,7 +35,9 @@ def command(
 
     if resume is not None:
         if overrides or name or cross_validate or fold is not None:
-            raise UsageError("--resume goes on with a run as it was begun: drop --set, --name, --fold, --cross-validate")
+            raise UsageError(
+                "--resume goes on with a run as it was begun: drop --set, --name, --fold, --cross-validate"
+            )
         run = open_run(runs / find_bundle(bundle).name / resume)
     else:
         run = create_run(
@@ -47,11 +51,15 @@ def command(
     uri = run.tracking_uri()
     click.echo(f"run       {run.folder}")
     click.echo(f"tracking  {uri}")
-    click.echo(f"look at   mlflow ui --backend-store-uri {uri}" if "://" in uri and uri.startswith("sqlite") else "")
+    click.echo(
+        f"look at   mlflow ui --backend-store-uri {uri}" if "://" in uri and uri.startswith("sqlite") else ""
+    )
     try:
         run.train(lambda held_out: click.echo(f"training  {fold_name(held_out)}"))
     except (SystemExit, KeyboardInterrupt) as stop:
         # Lightning answers Ctrl-C with exit(1).
-        click.echo(f"medkit: interrupted; go on with: medkit train {bundle} --resume {run.folder.name}", err=True)
+        click.echo(
+            f"medkit: interrupted; go on with: medkit train {bundle} --resume {run.folder.name}", err=True
+        )
         raise click.exceptions.Exit(ExitCode.INTERRUPTED) from stop
     click.echo(f"finished  {run.folder}")

@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medkit.data.reading import READABLE_SUFFIXES
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["data_hashes", "find_dataset", "fold_items", "number_of_folds", "remaining_folds"]
 
@@ -67,9 +67,14 @@ def remaining_folds(dataset_dir: str | Path, held_out: int | None) -> list[int]:
         UsageError: no such fold.
     """
     count = number_of_folds(dataset_dir)
-    if held_out is not None and held_out not in range(count):
-        raise UsageError(f"fold {held_out}: {dataset_dir} has folds 0 to {count - 1}")
+    if held_out is not None:
+        _check_fold(held_out, count, dataset_dir)
     return [fold for fold in range(count) if fold != held_out]
+
+
+def _check_fold(fold: int, count: int, dataset_dir: str | Path) -> None:
+    if fold not in range(count):
+        raise UsageError(f"fold {fold}: {dataset_dir} has folds 0 to {count - 1}")
 
 
 def fold_items(
@@ -78,9 +83,11 @@ def fold_items(
     """Items ``{"case", "image", label_key}`` of some folds, in the order of the list.
 
     Raises:
-        UsageError: an image or a label of a listed case is missing.
+        UsageError: no such fold, or an image or a label of a listed case is missing.
     """
-    listed = _folds(dataset_dir)
+    folds, listed = list(folds), _folds(dataset_dir)
+    for fold in folds:
+        _check_fold(fold, len(listed), dataset_dir)
     return [
         {
             "case": name,
@@ -99,7 +106,7 @@ def _file(folder: Path, name: str) -> Path:
     raise UsageError(f"{folder}: no image called '{name}', which dataset.json lists")
 
 
-def data_hashes(items: Sequence[dict[str, Any]]) -> dict[str, str]:
+def data_hashes(items: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """SHA-256 of every image and label file, by ``folder/file``, sorted."""
     paths = sorted({Path(path) for item in items for key, path in item.items() if key != "case"})
     return {f"{p.parent.name}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +16,8 @@ from medkit.bundle.build import sources_root, write_bundle
 from medkit.bundle.store import bundles_root
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
+from medkit.metrics.segmentation import AGREEMENT
+from medkit.metrics.summary import summarise
 from medkit.training.run import TrainingRun, fold_name, open_run
 
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["adopt", "half_precision", "summarise_scores"]
 
 _SAME_IN_ALL = ("bundle", "versions", "parameters", "steps", "precision")
-_MEASURES = ("dice", "surface_dice", "hd95_mm")
+MEAN_OVER_LABELS = "mean over labels"
 
 
 def adopt(folder: Path) -> list[str]:
@@ -49,7 +53,11 @@ def adopt(folder: Path) -> list[str]:
     record = {"training": _training(run, final), "cross_validation": _cross_validation(folds)}
     write_text(source / "record.json", json.dumps(record, indent=1) + "\n")
     changed = write_bundle(source)
-    return [f"weights {target}", f"record  {source / 'record.json'}", *(f"text    {path}" for path in changed)]
+    return [
+        f"weights {target}",
+        f"record  {source / 'record.json'}",
+        *(f"text    {path}" for path in changed),
+    ]
 
 
 def half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -61,7 +69,9 @@ def half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     stored = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     for name, value in stored.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UsageError(f"weight '{name}' holds NaN, infinity or a value beyond float16; it cannot be adopted")
+            raise UsageError(
+                f"weight '{name}' holds NaN, infinity or a value beyond float16; it cannot be adopted"
+            )
     return stored
 
 
@@ -83,7 +93,9 @@ def _check_belong_together(records: Sequence[dict[str, Any]]) -> None:
             raise UsageError(f"the networks of this run differ in '{key}': {'; '.join(sorted(values))}")
     held_out = [case for record in records for case in record["test_cases"]]
     if sorted(held_out) != sorted(records[0]["train_cases"]):
-        raise UsageError("the held-out cases of the folds are not the cases that the final network was trained on")
+        raise UsageError(
+            "the held-out cases of the folds are not the cases that the final network was trained on"
+        )
 
 
 def _training(run: TrainingRun, final: dict[str, Any]) -> dict[str, Any]:
@@ -106,46 +118,50 @@ def _cross_validation(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "folds": [
             {
                 "fold": record["fold"],
-                "dice": round(_mean_dice(record["scores"]), 4),
+                "cases": len(record["test_cases"]),
+                "dice": round(fmean(row["dice"] for row in record["scores"]), 4),
                 "seconds": record["seconds"],
                 "mlflow_run_id": record.get("mlflow_run_id"),
             }
             for record in folds
         ],
         "data_sha256": folds[0]["data_sha256"],
-        "scores": [{key: _rounded(value) for key, value in row.items()} for row in rows],
+        "scores": [{key: _stored(value) for key, value in row.items()} for row in rows],
     }
 
 
-def summarise_scores(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean, spread, number and worst case of each measure, by label and over labels (mean of a case's labels)."""
-    by_name: dict[str, list[dict[str, Any]]] = {}
+def summarise_scores(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Mean, spread, number and worst case of each measure, by label and over labels.
+
+    Args:
+        rows: ``case``, ``name`` and the measures of :class:`medkit.metrics.segmentation.LabelScore`; a measure
+            that is not finite is ``None`` (JSON has no infinity) and counts as the worst there is.
+    """
+    tables: dict[str, dict[str, dict[str, float]]] = {}
     for row in rows:
-        by_name.setdefault(row["name"], []).append(row)
-    cases: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        cases.setdefault(row["case"], []).append(row)
-    over = [{"case": case, **{m: mean(r[m] for r in group) for m in _MEASURES}} for case, group in cases.items()]
-    return {name: _statistics(group) for name, group in {**by_name, "mean over labels": over}.items()}
+        tables.setdefault(row["name"], {})[row["case"]] = {m: _number(m, row[m]) for m in AGREEMENT}
+    cases = dict.fromkeys(row["case"] for row in rows)
+    labels = list(tables.values())
+    tables[MEAN_OVER_LABELS] = {
+        case: {m: fmean(table[case][m] for table in labels) for m in AGREEMENT} for case in cases
+    }
+    return {name: {m: _statistic(m, table) for m in AGREEMENT} for name, table in tables.items()}
 
 
-def _statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    statistics: dict[str, Any] = {"n": len(rows)}
-    for measure in _MEASURES:
-        values = [row[measure] for row in rows]
-        worst = (max if measure == "hd95_mm" else min)(rows, key=lambda row: row[measure])
-        statistics[measure] = {
-            "mean": round(mean(values), 4),
-            "sd": round(stdev(values), 4),
-            "worst": round(worst[measure], 4),
-            "worst_case": worst["case"],
-        }
-    return statistics
+def _number(measure: str, value: float | None) -> float:
+    if value is None or not math.isfinite(value):
+        return 0.0 if AGREEMENT[measure] else math.inf
+    return value
 
 
-def _mean_dice(rows: Sequence[dict[str, Any]]) -> float:
-    return mean(row["dice"] for row in rows)
+def _statistic(measure: str, table: dict[str, dict[str, float]]) -> dict[str, Any]:
+    values = {case: scores[measure] for case, scores in table.items()}
+    statistic = asdict(summarise(values, higher_is_better=AGREEMENT[measure]))
+    return {key: _stored(value) for key, value in statistic.items()}
 
 
-def _rounded(value: Any) -> Any:
-    return round(value, 4) if isinstance(value, float) else value
+def _stored(value: Any) -> Any:
+    """A number as the record keeps it: four decimals, ``None`` for what JSON cannot hold."""
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value

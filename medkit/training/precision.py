@@ -14,7 +14,7 @@ def mixed_precision() -> str:
     """
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if torch.backends.mkldnn.is_available() and _cpu_has_bf16() else "32-true"
+    return "bf16-mixed" if _cpu_has_bf16() else "32-true"
 
 
 def _cpu_has_bf16() -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,8 +105,14 @@ def create_run(
     name = name or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run = TrainingRun((runs / folder.name / name).absolute(), folder, overrides, folds)
     if (run.folder / _RUN_FILE).exists():
-        raise UsageError(f"{run.folder}: this run exists; go on with it by --resume {name}, or choose another name")
-    content = {"bundle": str(folder.root), "overrides": overrides, "folds": folds, "digest": folder.digest()}
+        raise UsageError(
+            f"{run.folder}: this run exists; go on with it by --resume {name}, or choose another name"
+        )
+    # The run keeps the configs that it was begun with: an edit to the bundle must not change its later folds.
+    kept = run.folder / "source" / folder.name
+    shutil.copytree(folder.root, kept, ignore=shutil.ignore_patterns("models", "__pycache__"))
+    run = replace(run, bundle=BundleFolder(kept))
+    content = {"bundle": str(kept), "overrides": overrides, "folds": folds}
     write_text(run.folder / _RUN_FILE, json.dumps(content, indent=1) + "\n")
     return run
 

@@ -24,7 +24,12 @@ def start(folder: Path, name: str, small) -> subprocess.Popen:
     environment.pop("MLFLOW_TRACKING_URI", None)
     log = (folder / f"{name}.log").open("a")
     return subprocess.Popen(
-        [*command, *config, *words], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        [*command, *config, *words],
+        cwd=folder,
+        env=environment,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
     )
 
 

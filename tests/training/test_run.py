@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from medkit.bundle.store import find_bundle
 from medkit.data import read_volume
 from medkit.errors import UsageError
 from medkit.training.run import create_run, fold_name, open_run
@@ -56,12 +57,20 @@ def test_weights_are_the_averaged_ones_not_the_last(store: Path, small):
 def test_cross_validation_trains_every_fold_and_all(store: Path, small):
     run = create_run(BUNDLE, store / "runs", overrides={**small, "epochs": 1}, name="cv", cross_validate=True)
     assert run.folds == (0, 1, 2, None)
-    assert open_run(run.folder) == run
+    assert open_run(run.folder).folds == run.folds
+    assert open_run(run.folder).overrides == run.overrides
     started = []
     run.train(started.append)
     assert started == [0, 1, 2, None]
     assert run.unfinished == []
     assert not (run.folder / "all" / "scores.csv").exists()
+
+
+def test_run_keeps_the_config_that_it_was_begun_with(store: Path, small):
+    run = create_run(BUNDLE, store / "runs", overrides=small, name="kept")
+    assert run.bundle.root.is_relative_to(run.folder)
+    assert run.bundle.config_path("train").read_text() == find_bundle(BUNDLE).config_path("train").read_text()
+    assert open_run(run.folder).bundle.root == run.bundle.root
 
 
 def test_second_training_of_a_finished_run_does_nothing(store: Path, small):

@@ -18,7 +18,9 @@ BUNDLE = "hippocampus_segmentation_unet"
 
 
 def _start_run(folder: str, number: int) -> None:
-    logger = TrackingLogger("same", f"run{number}", Path(folder) / str(number), f"sqlite:///{folder}/mlflow.db")
+    logger = TrackingLogger(
+        "same", f"run{number}", Path(folder) / str(number), f"sqlite:///{folder}/mlflow.db"
+    )
     logger.log_metrics({"loss": float(number)}, step=1)
 
 
@@ -72,7 +74,9 @@ def server(tmp_path: Path):
     stores = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
     artifacts = ["--artifacts-destination", str(tmp_path / "server-artifacts")]
     log = (tmp_path / "server.log").open("w")
-    process = subprocess.Popen([*command, *stores, *artifacts], stdout=log, stderr=log, start_new_session=True)
+    process = subprocess.Popen(
+        [*command, *stores, *artifacts], stdout=log, stderr=log, start_new_session=True
+    )
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_until_healthy(url, process, tmp_path / "server.log")

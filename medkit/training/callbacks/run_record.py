@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import platform
 import shutil
 import time
@@ -56,6 +57,7 @@ class RunRecord(Callback):
         self.train_items, self.test_items = list(train_items), list(test_items)
         self.fold, self.settings = fold, dict(settings)
         self._seconds = 0.0
+        self._start: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Training time so far, so that a resumed run counts all of it."""
@@ -78,7 +80,8 @@ class RunRecord(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the weights, and the record where no case is held out to be scored first."""
         self._seconds, self._start = self._elapsed(), None
-        weights = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
+        state = pl_module.network.state_dict()
+        weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         with replacing(self.run_dir / "model.pt") as temporary:
             torch.save(weights, temporary)
         if not self.test_items:
@@ -105,7 +108,7 @@ class RunRecord(Callback):
             "precision": str(trainer.precision),
             "device": _device_name(pl_module.device),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-            "scores": pl_module.case_scores,
+            "scores": [_json_safe(row) for row in pl_module.case_scores],
         }
         if isinstance(trainer.logger, TrackingLogger):
             logger = trainer.logger
@@ -124,8 +127,16 @@ class RunRecord(Callback):
         shutil.copy2(self.run_dir / "model.pt", folder / "models" / "model.pt")
 
     def _elapsed(self) -> float:
-        start = getattr(self, "_start", None)
-        return self._seconds + (time.perf_counter() - start if start is not None else 0.0)
+        running = 0.0 if self._start is None else time.perf_counter() - self._start
+        return self._seconds + running
+
+
+def _json_safe(row: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has neither NaN nor infinity: both become null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 def _device_name(device: torch.device) -> str:

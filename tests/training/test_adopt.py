@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from medkit.errors import UsageError
+from medkit.training.adopt import adopt, half_precision, summarise_scores
+from medkit.training.run import create_run
+
+BUNDLE = "hippocampus_segmentation_unet"
+
+
+def row(case: str, name: str, dice: float, hd95: float | None = 1.0) -> dict[str, object]:
+    return {"case": case, "name": name, "dice": dice, "surface_dice": dice, "hd95_mm": hd95}
+
+
+def test_summary_has_mean_spread_number_and_worst_case_by_label_and_over_labels():
+    rows = [row("a", "front", 0.9), row("a", "back", 0.7), row("b", "front", 0.8), row("b", "back", 0.8)]
+    summary = summarise_scores(rows)
+    assert list(summary) == ["front", "back", "mean over labels"]
+    assert summary["front"]["dice"]["mean"] == pytest.approx(0.85)
+    assert summary["front"]["dice"]["sd"] == pytest.approx(0.0707, abs=1e-4)
+    assert summary["front"]["dice"]["n"] == 2
+    assert (summary["back"]["dice"]["worst"], summary["back"]["dice"]["worst_case"]) == (0.7, "a")
+    assert summary["mean over labels"]["dice"]["mean"] == pytest.approx(0.8)
+
+
+def test_missed_structure_is_the_worst_and_stays_valid_json():
+    summary = summarise_scores([row("a", "front", 0.0, None), row("b", "front", 0.9, 2.0)])
+    assert summary["front"]["hd95_mm"]["n_infinite"] == 1
+    assert summary["front"]["hd95_mm"]["worst_case"] == "a"
+    json.loads(json.dumps(summary, allow_nan=False))
+
+
+def test_weights_are_halved_and_counters_kept():
+    stored = half_precision({"w": torch.tensor([1.0, 2.5]), "n": torch.tensor(3)})
+    assert stored["w"].dtype == torch.float16
+    assert torch.equal(stored["n"], torch.tensor(3))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
+def test_weights_that_float16_cannot_hold_are_refused(value: float):
+    with pytest.raises(UsageError, match="weight 'w' holds NaN, infinity or a value beyond float16"):
+        half_precision({"w": torch.tensor([value])})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch):
+    """A copy of the bundle's sources to adopt into, so that the project's own stay as they are."""
+    import shutil
+
+    import medkit.bundle.build as build
+    import medkit.training.adopt as module
+
+    shutil.copytree(build.sources_root(), tmp_path / "configs")
+    (tmp_path / "configs" / BUNDLE / "record.json").unlink(missing_ok=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    for target in (build, module):
+        monkeypatch.setattr(target, "bundles_root", lambda: tmp_path / "bundles")
+    monkeypatch.setattr(module, "sources_root", lambda: tmp_path / "configs")
+    return tmp_path
+
+
+def test_cross_validated_run_is_adopted(project: Path, small):
+    run = create_run(
+        BUNDLE, project / "runs", overrides={**small, "epochs": 1}, name="cv", cross_validate=True
+    )
+    with pytest.raises(UsageError, match=r"not finished \(fold0, fold1, fold2, all\); go on with --resume cv"):
+        adopt(run.folder)
+    run.train()
+    adopt(run.folder)
+    record = json.loads((project / "configs" / BUNDLE / "record.json").read_text())
+    assert [fold["fold"] for fold in record["cross_validation"]["folds"]] == [0, 1, 2]
+    assert len(record["cross_validation"]["scores"]) == 6 * 2
+    assert record["training"]["cases"] == 6
+    assert len(record["cross_validation"]["data_sha256"]) == 12
+    weights = torch.load(project / "bundles" / BUNDLE / "models" / "model.pt", weights_only=True)
+    trained = torch.load(run.folder / "all" / "model.pt", weights_only=True)
+    assert all(torch.equal(weights[name], trained[name].half()) for name in trained)
+    metadata = json.loads((project / "bundles" / BUNDLE / "configs" / "metadata.json").read_text())
+    assert metadata["training"]["mlflow_run_id"] == record["training"]["mlflow_run_id"]
+    assert "mean over labels" in metadata["cross_validation"]
+
+
+def test_run_without_folds_is_refused(project: Path, small):
+    run = create_run(BUNDLE, project / "runs", overrides={**small, "epochs": 1}, name="alone")
+    run.train()
+    with pytest.raises(UsageError, match="takes a cross-validated run; train with --cross-validate"):
+        adopt(run.folder)
