@@ -1,0 +1,52 @@
+"""The cross-validation table of a bundle's record beside its aim.
+
+    python benchmarks/cross_validation.py [--output benchmarks/cross_validation.md]
+
+The figures were made by `medkit train hippocampus_segmentation_unet --cross-validate` and adopted with
+`medkit bundle adopt`; this script only lays them out.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from medkit.bundle.build import sources_root
+from medkit.training.adopt import MEAN_OVER_LABELS
+
+BUNDLE = "hippocampus_segmentation_unet"
+AIM_DICE = 0.885
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
+    output = parser.parse_args().output
+    record = json.loads((sources_root() / BUNDLE / "record.json").read_text())
+    summary, training = record["cross_validation"]["summary"], record["training"]
+    lines = [
+        "| label | n | Dice | sd | worst | surface Dice 1 mm | HD95 mm | worst HD95 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in summary.items():
+        d, s, h = row["dice"], row["surface_dice"], row["hd95_mm"]
+        lines.append(
+            f"| {name} | {d['n']} | {d['mean']:.4f} | {d['sd']:.4f} | {d['worst']:.3f} | {s['mean']:.4f} "
+            f"| {h['mean']:.2f} | {h['worst']:.1f} |"
+        )
+    lines += ["", "| fold | cases | Dice over labels | seconds |", "|---|---|---|---|"]
+    lines += [
+        f"| {f['fold']} | {f['cases']} | {f['dice']:.4f} | {f['seconds']:.0f} |"
+        for f in record["cross_validation"]["folds"]
+    ]
+    reached = summary[MEAN_OVER_LABELS]["dice"]["mean"]
+    verdict = "met" if reached >= AIM_DICE else "not met"
+    lines += ["", f"Aim: Dice over labels of {AIM_DICE} or more. Measured: {reached:.4f}, {verdict}."]
+    head = f"# {BUNDLE}, cross-validated\n\nTrained on {training['device']}; torch {training['versions']['torch']}, monai {training['versions']['monai']}.\n\n"
+    output.write_text(head + "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""How long the command line takes to answer: the median of several fresh processes, interpreter included.
+
+    python benchmarks/startup.py [--output benchmarks/startup.md]
+
+Aim: `medkit --help` and `medkit bundle list` in under half a second.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from machine import describe
+
+AIM_SECONDS = 0.5
+REPEATS = 15
+COMMANDS = {
+    "python -c pass": [sys.executable, "-c", "pass"],
+    "medkit --help": [sys.executable, "-m", "medkit", "--help"],
+    "medkit bundle list": [sys.executable, "-m", "medkit", "bundle", "list"],
+    "medkit predict --help": [sys.executable, "-m", "medkit", "predict", "--help"],
+    "python -m monai.bundle --help": [sys.executable, "-m", "monai.bundle", "--help"],
+}
+
+
+def seconds(command: list[str]) -> list[float]:
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
+    output = parser.parse_args().output
+    rows = []
+    for name, command in COMMANDS.items():
+        times = seconds(command)
+        aim = f"under {AIM_SECONDS} s" if name in ("medkit --help", "medkit bundle list") else ""
+        rows.append(f"| `{name}` | {statistics.median(times):.2f} | {max(times):.2f} | {aim} |")
+        print(rows[-1])
+    table = ["| command | median s | slowest s | aim |", "|---|---|---|---|", *rows]
+    output.write_text(f"# Start-up\n\n{describe()}; {REPEATS} runs each.\n\n" + "\n".join(table) + "\n")
+
+
+if __name__ == "__main__":
+    main()
