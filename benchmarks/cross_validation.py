@@ -43,7 +43,9 @@ def main() -> None:
     reached = summary[MEAN_OVER_LABELS]["dice"]["mean"]
     verdict = "met" if reached >= AIM_DICE else "not met"
     lines += ["", f"Aim: Dice over labels of {AIM_DICE} or more. Measured: {reached:.4f}, {verdict}."]
-    head = f"# {BUNDLE}, cross-validated\n\nTrained on {training['device']}; torch {training['versions']['torch']}, monai {training['versions']['monai']}.\n\n"
+    versions = training["versions"]
+    made = f"Trained on {training['device']}; torch {versions['torch']}, monai {versions['monai']}."
+    head = f"# {BUNDLE}, cross-validated\n\n{made}\n\n"
     output.write_text(head + "\n".join(lines) + "\n")
     print("\n".join(lines))
 

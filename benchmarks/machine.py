@@ -18,4 +18,5 @@ def processor() -> str:
 def describe() -> str:
     threads = os.environ.get("OMP_NUM_THREADS", "default")
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return f"{processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS={threads}; Python {platform.python_version()}, {versions}"
+    machine = f"{processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS={threads}"
+    return f"{machine}; Python {platform.python_version()}, {versions}"
