@@ -50,6 +50,7 @@ _CHECKS: dict[str, Callable[[Subject], Iterator[str | Note]]] = {
     "weights": weights,
     "TorchScript": torchscript,
 }
+_LONGEST = 500
 
 
 def check_bundle(folder: BundleFolder) -> list[Finding]:
@@ -86,14 +87,15 @@ def _told(error: BaseException) -> str:
     """What a check could not do, in one line."""
     cause = root_cause(error)
     if isinstance(cause, MedkitError):
-        return one_line(cause, 500)
+        return str(cause)
     return f"cannot be checked: {type(cause).__name__}: {one_line(cause)}"
 
 
 def _relative(line: str, subject: Subject) -> str:
-    """A problem with paths inside of the bundle as seen from its root."""
+    """A problem in one line that can be read, with paths as seen from the bundle's root."""
     root = str(subject.folder.root)
-    return " ".join(line.replace(f"{root}/", "").replace(root, subject.folder.name).split())
+    text = " ".join(line.replace(f"{root}/", "").replace(root, subject.folder.name).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 @contextmanager

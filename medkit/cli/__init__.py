@@ -1,1 +1,78 @@
-"""."""
+"""The command line: parses, prints, draws progress. No logic, and the only place that prints.
+
+Commands are imported when called, so that ``medkit --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from medkit import __version__
+from medkit.errors import CaseError, ExitCode, UsageError
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "bundle": "Build, list and check bundles; adopt trained weights.",
+    "evaluate": "Score predictions against manual label maps.",
+    "predict": "Segment images with a bundle.",
+    "train": "Train a bundle's network; resume a killed training.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands live in modules of their own name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"medkit.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Medical-image segmentation with MONAI bundles.
+
+    Exit codes: 0 all done, 2 wrong call or config, 3 some cases failed, 4 none succeeded, 130 interrupted.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors that a user can mend become one line and an exit code."""
+    try:
+        code = cli.main(arguments, prog_name="medkit", standalone_mode=False)
+    except click.UsageError as error:
+        click.echo(_explained(error), err=True)
+        code = ExitCode.USAGE
+    except UsageError as error:
+        click.echo(f"medkit: {error}", err=True)
+        code = ExitCode.USAGE
+    except CaseError as error:
+        click.echo(f"medkit: {error}", err=True)
+        code = ExitCode.NONE_SUCCEEDED
+    except OSError as error:
+        click.echo(f"medkit: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        code = ExitCode.NONE_SUCCEEDED
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("medkit: interrupted; what was finished is kept", err=True)
+        code = ExitCode.INTERRUPTED
+    sys.exit(int(code or 0))
+
+
+def _explained(error: click.UsageError) -> str:
+    if error.message.startswith("Usage:"):  # a group called without a command: its help
+        return error.message
+    called = error.ctx.command_path if error.ctx else "medkit"
+    return f"medkit: {error.format_message()} See '{called} --help'."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SAME_PLACE_VOXELS", "Grid", "copy_geometry", "flip_lps_ras", "voxels_apart"]
 
-# Single-precision quaternions alone reach some hundredths of a voxel.
+# Affines that went through single precision and back differ by some hundredths of a voxel.
 SAME_PLACE_VOXELS = 0.1
 _HEADERS = {"nifti1": nib.Nifti1Header, "nifti2": nib.Nifti2Header}
 _FORM_FIELDS = (
@@ -36,11 +36,11 @@ def voxels_apart(shape: tuple[int, ...], affine: NDArray[Any], other: NDArray[An
     """Largest distance between where two affines put one voxel of a volume, in its shortest voxel edges.
 
     Args:
-        shape: number of voxels along up to three axes.
+        shape: number of voxels along the three array axes (and of channels).
         affine: 4x4 to millimetres, not singular; its voxel edges are the unit.
         other: 4x4 to millimetres.
     """
-    ends = [(0, max(n - 1, 1)) for n in (*shape, 1, 1)[:3]]
+    ends = [(0, n - 1) for n in shape[:3]]
     corners = np.array(list(itertools.product(*ends, [1]))).T
     distance = np.linalg.norm(((affine - other) @ corners)[:3], axis=0).max()
     return float(distance / np.linalg.norm(affine[:3, :3], axis=0).min())
@@ -106,7 +106,7 @@ class Grid:
         header.set_qform(self.affine, code="scanner", strip_shears=True)
         header.set_xyzt_units("mm")
         if voxels_apart(self.shape, self.affine, header.get_qform()) > SAME_PLACE_VOXELS:
-            header["qform_code"] = 0  # a quaternion cannot hold shear
+            header["qform_code"] = 0  # a quaternion cannot hold shear, nor every turn exactly
         return header
 
     @staticmethod

@@ -41,7 +41,7 @@ def volume_metadata(volume: Volume) -> dict[str, Any]:
     }
 
 
-class VolumeReader(ImageReader):  # type: ignore[misc]
+class VolumeReader(ImageReader):
     """MONAI image reader over :func:`medkit.data.read_volume`.
 
     ``LoadImage`` takes a failing ``read`` as a reason to try its next reader, which would let in what medkit
@@ -82,7 +82,7 @@ class HandedReader(VolumeReader):
         return np.array(self.volume.array, order="C"), volume_metadata(self.volume)
 
 
-class LabelWriter(ImageWriter):  # type: ignore[misc]
+class LabelWriter(ImageWriter):
     """MONAI image writer for label maps: native header geometry, smallest integer type, label names.
 
     Args:

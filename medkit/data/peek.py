@@ -54,7 +54,6 @@ def _peek(path: Path) -> tuple[Grid, int]:
 def _peek_itk(path: Path) -> tuple[Grid, int]:
     import SimpleITK as sitk
 
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     if file_suffix(path) in (".mha", ".mhd"):
         check_metaimage_axes(path)
     reader = sitk.ImageFileReader()

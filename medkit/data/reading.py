@@ -139,7 +139,7 @@ def _check_claim(
         raise CaseError(
             "file-truncated",
             f"{path}: expected {claimed} bytes for the shape {shape} in its header, got a file of "
-            f" {size} bytes; it was cut short or its header is broken: copy or export it again",
+            f"{size} bytes; it was cut short or its header is broken: copy or export it again",
         )
 
 

@@ -41,7 +41,7 @@ def create(name: str, **arguments: Any) -> nn.Module:
 
     >>> network = create("segresnet", spatial_dims=3, in_channels=1, out_channels=3, init_filters=8)
     >>> sum(parameter.numel() for parameter in network.parameters())
-    1175699
+    1176195
     """
     if name not in _NETWORKS:
         close = difflib.get_close_matches(name, _NETWORKS, n=1)

@@ -342,6 +342,8 @@ def test_packages_that_are_not_there(tiny, key, value):
      (TRAIN, "noise::_target_", "RandGausianNoised", "RandGaussianNoised"),
      (TRAIN, "logger::_target_", "medkit.training.tracking.TrackingLoger", "TrackingLogger"),
      (TRAIN, "train::trainer::_target_", "pytorch_lightnin.Trainer", "is pytorch_lightnin installed"),
+     (TRAIN, "noise::_target_", 7, "got 7"),
+     (TRAIN, "noise::_target_", "", "got ''"),
      (TRAIN, "seed", {"_target_": "monai.transforms"}, "not a class or function")],
 )  # fmt: skip
 def test_a_mistyped_target(tiny, file, key, value, hint):
@@ -387,6 +389,7 @@ def test_a_module_that_raises_while_it_is_imported(tiny):
       ["'dataset::transform'", "@preprocesing", "'preprocessing'?"]),
      (INFERENCE, "handlers", ["@checkpointloder"],
       ["'handlers::0'", "@checkpointloder", "'checkpointloader'?"]),
+     (INFERENCE, "extra", "@", ["'extra'", "'@' leads nowhere"]),
      (TRAIN, "run", ["$@train::trainr.fit()"], ["'run::0'", "@train::trainr"]),
      (TRAIN, "datamodule::train", "@train::datset", ["'datamodule::train'", "@train::datset"]),
      (INFERENCE, "network", "%configs/no_such_file.json::network", ["macro", "no_such_file"])],
@@ -438,8 +441,9 @@ def test_an_inference_config_without_a_key_that_clients_look_for(tiny, key):
     expect(tiny, "client keys", INFERENCE, f"'{key}'", only=False)
 
 
-def test_weights_that_would_load_to_the_device_they_came_from(tiny):
-    put(tiny, INFERENCE, "checkpointloader::map_location", "cuda:0")
+@pytest.mark.parametrize("place", ["cuda:0", None])
+def test_weights_that_would_load_to_the_device_they_came_from(tiny, place):
+    put(tiny, INFERENCE, "checkpointloader::map_location", place)
     expect(tiny, "client keys", INFERENCE, "checkpointloader::map_location", "@device", only=False)
 
 
@@ -465,6 +469,13 @@ def test_an_optional_part_under_another_name(tiny, value):
     expect(tiny, "MONAI properties", TRAIN, "'validate::dataset::transform'", "@validate::preprocessing")
 
 
+@pytest.mark.parametrize("value", ["gpu", 1e30, [], "$torch.zeros(1)"])
+@pytest.mark.parametrize("file", [INFERENCE, TRAIN])
+def test_a_device_that_does_not_exist(tiny, file, value):
+    put(tiny, file, "device", value)
+    expect(tiny, "client keys", file, "'device'", "cuda:0 or cpu", only=False)
+
+
 # Configs as built
 
 
@@ -480,6 +491,49 @@ def test_an_inference_part_that_cannot_be_built_is_named_and_not_all_that_use_it
     found = problems(tiny)["inference config"]
     assert len(found) == 1
     assert all(word in found[0] for word in [INFERENCE, *words]), found
+
+
+@pytest.mark.parametrize("value", [None, "someday"])
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [(INFERENCE, "evaluator"), (INFERENCE, "inferer"), (INFERENCE, "preprocessing"), (INFERENCE, "network"),
+     (INFERENCE, "dataloader"), (TRAIN, "loss"), (TRAIN, "module"), (TRAIN, "datamodule"),
+     (TRAIN, "train::trainer"), (TRAIN, "train::inferer")],
+)  # fmt: skip
+def test_a_part_that_cannot_do_what_it_is_called_for(tiny, file, key, value):
+    put(tiny, file, key, value)
+    check_name = "inference config" if file == INFERENCE else "train config"
+    found = problems(tiny)
+    assert any(file in line and f"'{key}'" in line for line in found.get(check_name, [])), found
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "words"),
+    [(INFERENCE, "standardise", ["'preprocessing'", "expected transforms", "7"]),
+     (TRAIN, "noise", ["'augmentation'", "expected transforms", "7"]),
+     (INFERENCE, "checkpointloader", ["'handlers'", "expected a list of handlers"]),
+     (TRAIN, "checkpoint", ["'callbacks'", "expected a list of Lightning callbacks"])],
+)  # fmt: skip
+def test_a_step_that_is_none(tiny, file, key, words):
+    put(tiny, file, key, 7)
+    expect(tiny, "inference config" if file == INFERENCE else "train config", file, *words, only=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("run", 7),
+        ("run", ["$3", 3]),
+        ("initialize", "set_determinism(0)"),
+        ("run", {"a": 1}),
+        ("run", []),
+        ("run", None),
+    ],
+)
+@pytest.mark.parametrize("file", [INFERENCE, TRAIN])
+def test_steps_that_are_no_expressions(tiny, file, key, value):
+    put(tiny, file, key, value)
+    expect(tiny, "client keys", file, f"'{key}'", "expected expressions")
 
 
 @pytest.mark.parametrize(
@@ -777,7 +831,7 @@ def test_a_network_that_cannot_be_exported(scripted):
 
 
 JUNK = st.sampled_from(
-    [None, 7, -1.5, "", "@", "$", "%", "@nowhere", "$1/0", [], {}, {"_target_": "Nothing"}, True]
+    [None, 7, -1.5, "", "@", "$", "@nowhere", "$1/0", [], {}, {"_target_": "Nothing"}, True, "x" * 3000]
 )
 
 

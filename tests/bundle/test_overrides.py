@@ -41,7 +41,8 @@ def refusal(key, value=1):
 @pytest.mark.parametrize(
     ("word", "key", "value"),
     [("inferer::overlap=0.5", "inferer::overlap", 0.5), ("rate=1e-4", "rate", 1e-4),
-     ("switch=on", "switch", "on"), ("flag=true", "flag", True), ("fold=null", "fold", None), ("size=[1, 2]", "size", [1, 2]),
+     ("switch=on", "switch", "on"), ("flag=true", "flag", True), ("fold=null", "fold", None),
+     ("size=[1, 2]", "size", [1, 2]),
      ("folder=/data/a=b", "folder", "/data/a=b"), ("name=trial", "name", "trial"), ("empty=", "empty", ""),
      ("net=@other", "net", "@other"), ("sum=$1 + 1", "sum", "$1 + 1"),
      ("macro=%file::key", "macro", "%file::key")],

@@ -33,7 +33,7 @@ def test_distance_between_affines_is_that_of_the_worst_corner_in_shortest_edges(
     assert voxels_apart(SHAPE, OBLIQUE, moved) == pytest.approx(0.5)
     longer = np.diag([1.01, 1, 1, 1])
     assert voxels_apart((101, 5, 5), np.eye(4), longer) == pytest.approx(1)
-    assert voxels_apart((101, 5), np.eye(4), longer) == pytest.approx(1)
+    assert voxels_apart((101, 5, 5, 9), np.eye(4), longer) == pytest.approx(1)
     assert voxels_apart(SHAPE, OBLIQUE, OBLIQUE) == 0
     assert np.isnan(voxels_apart(SHAPE, OBLIQUE, OBLIQUE * np.nan))
 

@@ -171,6 +171,11 @@ def test_one_file_per_channel(tmp_path):
     np.testing.assert_array_equal(volume.array, np.stack([IMAGE, hippocampus(seed=1)[0]], -1))
 
 
+def test_a_remark_on_every_channel_is_made_once(tmp_path):
+    path = patched(write_image(tmp_path / "a.nii"), xyzt_units=0)
+    assert len(read_channels([path, path, path]).notes) == 1
+
+
 def test_images_in_memory():
     for volume in (volume_from_nibabel(nifti(IMAGE)), volume_from_itk(itk_image())):
         np.testing.assert_array_equal(volume.array, IMAGE)
@@ -283,7 +288,7 @@ def spoilt(value):
 RGB = np.zeros(SHAPE, [("R", "u1"), ("G", "u1"), ("B", "u1")])
 PIXDIM_NAN = [1, 1, np.nan, 1, 1, 1, 1, 1]
 HUGE = b" 30000 30000 30000"
-HUGE_MGH = np.array([30000] * 3, ">i4").tobytes()
+HUGE_MGH = np.array([1 << 16, 1 << 16, 2], ">i4").tobytes()
 
 MALFORMED = {
     "file-missing": {
@@ -332,6 +337,9 @@ MALFORMED = {
     "file-truncated": {
         "30000^3": dims(3, 30000, 30000, 30000),
         "30000^3 in gz": packed,
+        "MGH whose size is 0 to 32 bits": changed(
+            "a.mgh", lambda content: content[:4] + HUGE_MGH + content[16:]
+        ),
         "30000^3 NRRD": edited("a.nrrd", b"sizes: 13 11 9", b"sizes:" + HUGE),
         "30000^3 MHA": edited("a.mha", b"= 13 11 9", b"=" + HUGE),
         "cut .nii": cut("a.nii", 0.99),
@@ -340,7 +348,6 @@ MALFORMED = {
     "file-unreadable": {
         "cut .nii.gz": cut("a.nii.gz", 0.9),
         "cut by its last byte": changed("a.nii.gz", lambda content: content[:-1]),
-        "30000^3 MGH": changed("a.mgh", lambda content: content[:4] + HUGE_MGH + content[16:]),
         "cut .mgz": cut("a.mgz", 0.5),
         "cut NRRD": cut("a.nrrd", 0.7),
         "cut MHA": cut("a.mha", 0.7),

@@ -49,7 +49,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    site = Path(subprocess.run([python, "-c", query], capture_output=True, text=True, check=True).stdout.strip())
+    site = Path(
+        subprocess.run([python, "-c", query], capture_output=True, text=True, check=True).stdout.strip()
+    )
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -65,9 +67,12 @@ def run(python: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess:
 def test_wheel_carries_bundles_but_not_restricted_ones(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     own = "medkit/_bundles/hippocampus_segmentation_unet/"
-    assert {f"{own}configs/inference.json", f"{own}configs/train.json", f"{own}docs/README.md", f"{own}LICENSE"} <= {
-        *names
-    }
+    assert {
+        f"{own}configs/inference.json",
+        f"{own}configs/train.json",
+        f"{own}docs/README.md",
+        f"{own}LICENSE",
+    } <= {*names}
     assert "medkit/_bundles/tiny_segmentation/models/model.pt" in names
     assert not [name for name in names if "restricted_segmentation" in name]
     assert "medkit/py.typed" in names
@@ -80,7 +85,9 @@ def test_wheel_predicts_by_the_name_of_its_bundle(python: Path, tmp_path: Path):
     assert Path(where.stdout.strip()).is_relative_to(python.parents[1]), where.stderr
     listed = run(python, "-m", "medkit", "bundle", "list", cwd=tmp_path)
     assert "tiny_segmentation" in listed.stdout, listed.stderr
-    done = run(python, "-m", "medkit", "predict", "tiny_segmentation", "scan.nii.gz", "-o", "out", cwd=tmp_path)
+    done = run(
+        python, "-m", "medkit", "predict", "tiny_segmentation", "scan.nii.gz", "-o", "out", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "labels" / "scan.nii.gz").is_file()
     assert json.loads((tmp_path / "out" / "report.json").read_text())["cases_done"] == 1

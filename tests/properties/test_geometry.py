@@ -24,7 +24,9 @@ from monai.transforms import (
 )
 
 from medkit.data import LabelWriter, VolumeReader, read_volume, write_labels
+from medkit.data.checks import check_nifti_header
 from medkit.data.monai_io import GRID_KEY
+from medkit.errors import CaseError
 from tests.phantoms import NAMES, paint, world
 
 FIELDS = [
@@ -103,9 +105,10 @@ def test_nifti(tmp_path, kind, form, shape, affine):
     painted = world(shape, source.grid.affine)[labels == 1]
     np.testing.assert_array_equal(labelled_by_nibabel(folder / "out.nii"), painted)
     if form != "neither":
-        np.testing.assert_allclose(source.grid.affine, affine, atol=2e-3)
+        # Near half a turn a quaternion of three singles leaves a thousandth open.
+        np.testing.assert_allclose(source.grid.affine, affine, atol=0.01)
     if form != "neither" and kind is nib.Nifti1Image:  # ITK takes another side, and cannot read NIfTI-2
-        np.testing.assert_allclose(labelled_by_itk(folder / "out.nii"), painted, atol=0.02)
+        np.testing.assert_allclose(labelled_by_itk(folder / "out.nii"), painted, atol=0.1)
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
@@ -121,6 +124,28 @@ def test_sheared_nifti(tmp_path, kind, shape, affine):
     assert result.grid == source.grid
     np.testing.assert_array_equal(result.array, paint(shape, result.grid.affine))
     np.testing.assert_allclose(result.grid.affine, affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Header, nib.Nifti2Header])
+@given(
+    shape=st.tuples(*[st.integers(2, 1024)] * 3),
+    affine=affines(),
+    tilt=st.tuples(*[st.floats(-0.003, 0.003)] * 3),
+    shift=st.integers(0, 2),
+)
+def test_forms_of_one_affine_agree_and_of_two_do_not(kind, shape, affine, tilt, shift):
+    affine = nib.affines.from_matvec(nib.eulerangles.euler2mat(*tilt)) @ affine
+    header = kind()
+    header.set_data_shape(shape)
+    header.set_qform(affine, 1)
+    header.set_sform(affine, 1)
+    check_nifti_header(header, "scan")
+    affine[shift, 3] += 2 * max(header.get_zooms()) + 0.003 * np.linalg.norm(
+        np.multiply(shape, header.get_zooms())
+    )
+    header.set_sform(affine, 1)
+    with pytest.raises(CaseError, match="scan: expected qform and sform to agree"):
+        check_nifti_header(header, "scan")
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

@@ -66,7 +66,9 @@ def test_cross_validated_run_is_adopted(project: Path, small):
     run = create_run(
         BUNDLE, project / "runs", overrides={**small, "epochs": 1}, name="cv", cross_validate=True
     )
-    with pytest.raises(UsageError, match=r"not finished \(fold0, fold1, fold2, all\); go on with --resume cv"):
+    with pytest.raises(
+        UsageError, match=r"not finished \(fold0, fold1, fold2, all\); go on with --resume cv"
+    ):
         adopt(run.folder)
     run.train()
     adopt(run.folder)

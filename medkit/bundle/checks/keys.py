@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from monai.bundle import ConfigParser, ConfigWorkflow
+import torch
+from monai.bundle import ConfigWorkflow
 from monai.utils import BundleProperty, BundlePropertyConfig
+
+from medkit.bundle.checks.parts import STEPS, walk
+from medkit.bundle.instance import ConfigInstance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,17 +29,43 @@ _CLIENT_KEYS = (
 
 def client_keys(subject: Subject) -> Iterator[str | Note]:
     """The inference config has every key, and the metadata every tensor, that a client looks for."""
-    where, parser = subject.where("inference"), ConfigParser(subject.config("inference"))
+    where, nodes = subject.where("inference"), dict(walk(subject.config("inference")))
     for key in _CLIENT_KEYS:
-        if key not in parser:
+        if key not in nodes:
             yield f"{where}: no '{key}'; clients look the part up by this name, so add it"
-    if (place := parser.get("checkpointloader::map_location")) not in (None, "@device"):
+    place = "checkpointloader::map_location"
+    if place in nodes and nodes[place] != "@device":
         yield (
-            f"{where}: 'checkpointloader::map_location': expected '@device', got {place!r}; weights saved "
-            "on a GPU would not load without one"
+            f"{where}: '{place}': expected '@device', got {nodes[place]!r:.80}; weights saved on a GPU would not "
+            "load without one"
         )
+    for kind in subject.kinds:
+        yield from _steps(subject, kind)
+        yield from _device(subject, kind)
     subject.tensor_format("inputs", "image")
     subject.tensor_format("outputs", "pred")
+
+
+def _steps(subject: Subject, kind: str) -> Iterator[str]:
+    """What is run are expressions; to run nothing is no use."""
+    config, where = subject.config(kind), subject.where(kind)
+    for key in STEPS:
+        given = config.get(key)
+        steps = given if isinstance(given, list) else [given]
+        wrong = [step for step in steps if not isinstance(step, str) or step[:1] not in ("$", "@", "%")]
+        if key in config and (wrong or (key == "run" and not steps)):
+            yield f"{where}: '{key}': expected expressions such as '$@evaluator.run()', got {given!r:.80}"
+
+
+def _device(subject: Subject, kind: str) -> Iterator[str]:
+    """The device is one that PyTorch knows; all other checks put the CPU in its place."""
+    config = ConfigInstance(subject.folder, kind, {})
+    if "device" in config:
+        device = config.build("device")
+        try:
+            torch.device(device)
+        except (RuntimeError, TypeError):
+            yield f"{subject.where(kind)}: 'device': expected one such as cuda:0 or cpu, got {device!r:.80}"
 
 
 def properties(subject: Subject) -> Iterator[str | Note]:

@@ -36,8 +36,7 @@ def targets(subject: Subject) -> Iterator[str | Note]:
     for where, config in _configs(subject):
         with own_code(subject.folder.root):
             for path, node in walk(config):
-                target = node.get("_target_") if isinstance(node, dict) else None
-                if isinstance(target, str) and target[:1] not in "$@%":
+                if isinstance(node, dict) and "_target_" in node:
                     for problem in _component_problems(node, path, locator):
                         yield f"{where}: '{path}': {problem}"
 
@@ -52,6 +51,11 @@ def _configs(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _component_problems(node: dict[str, Any], path: str, locator: ComponentLocator) -> Iterator[str]:
     target, component = node["_target_"], ConfigComponent(node, path, locator)
+    if not isinstance(target, str) or not target:
+        yield f"_target_: expected the name of a class or function, got {target!r:.80}"
+        return
+    if target[0] in "$@%":  # known only once it is built
+        return
     try:
         called = locate(component.resolve_module_name())
     except Exception as error:  # the module is there, and raises while it is imported
@@ -90,7 +94,7 @@ def references(subject: Subject) -> Iterator[str | Note]:
             reason = one_line(root_cause(error))
             yield f"{subject.where(kind)}: a %macro leads nowhere: {reason}; write the part out"
             continue
-        keys = {path for path, _ in walk(parser.config)}
+        keys = {path for path, _ in walk(parser.config) if path}
         for path, node in walk(parser.config):
             found = ReferenceResolver.match_refs_pattern(node) if isinstance(node, str) else {}
             for key in found:

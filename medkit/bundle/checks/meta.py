@@ -45,7 +45,7 @@ def changelog(subject: Subject) -> Iterator[str | Note]:
     version, log = metadata.get("version"), metadata.get("changelog")
     if not isinstance(log, dict):
         yield f"{_FILE}: expected an object 'changelog' of versions and changes, got {type(log).__name__}"
-    elif version not in log:
+    elif str(version) not in log:
         yield f"{_FILE}: version {version} is not in 'changelog'; say there what it changes"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai.bundle import ConfigComponent, ConfigExpression, ReferenceResolver
 
-from medkit.bundle.instance import ConfigInstance, read_config, root_cause
+from medkit.bundle.instance import ConfigInstance, one_line, read_config, root_cause
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["Parts", "walk"]
+__all__ = ["STEPS", "Parts", "walk"]
 
 # Lists of what to do. They are emptied, as a part that refers to one would run the bundle.
-_STEPS = ("initialize", "run", "finalize")
+STEPS = ("initialize", "run", "finalize")
 _FOLDERS = ("run_dir", "output_dir", "ckpt_dir")
 # Building it would open a run in the tracking store.
 _LOGGER = "train::trainer::logger"
@@ -52,6 +52,9 @@ class Parts:
         self.folder, self.kind, self.scratch = folder, kind, scratch
         self._nodes = dict(walk(read_config(folder, kind)))
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._nodes
+
     @cached_property
     def instance(self) -> ConfigInstance:
         """The config with stand-ins for its data."""
@@ -62,19 +65,34 @@ class Parts:
         """The keys that an empty list stands in for."""
         return [key for key, value in (self._tried | self._empty).items() if value == []]
 
-    @cached_property
+    @property
     def failures(self) -> dict[str, str]:
         """Key path of each part that cannot be built for a fault of its own, with the reason."""
+        failed = self._outcomes[1]
+        return {key: reason for key, reason in failed.items() if not self._reaches(key, set(failed))}
+
+    @property
+    def built(self) -> dict[str, Any]:
+        """Key path of each component and expression to what became of it."""
+        return self._outcomes[0]
+
+    @cached_property
+    def _outcomes(self) -> tuple[dict[str, Any], dict[str, str]]:
+        built: dict[str, Any] = {}
         failed: dict[str, str] = {}
         for key in self._buildable():
             try:
-                self.instance.build(key)
+                built[key] = self.instance.build(key)
             except UsageError as error:
                 failed[key] = str(error)
-        return {key: reason for key, reason in failed.items() if not self._reaches(key, set(failed))}
+        return built, failed
 
     def _buildable(self) -> list[str]:
-        self.instance.parser.parse(reset=True)
+        try:
+            self.instance.parser.parse(reset=True)
+        except Exception as error:
+            reason = one_line(root_cause(error))
+            raise UsageError(f"{self.instance.path}: cannot be parsed: {reason}; see 'references'") from error
         items = self.instance.parser.ref_resolver.items
         left_out = _references(self._nodes.get(_LOGGER), _LOGGER)
         return [
@@ -99,7 +117,7 @@ class Parts:
     def _places(self) -> dict[str, Any]:
         """Overrides that let nothing run and keep the check on the CPU, in its folder, out of tracking."""
         places = {
-            **{step: [] for step in _STEPS},
+            **{step: [] for step in STEPS},
             "device": "$torch.device('cpu')",
             **{name: str(self.scratch) for name in ("dataset_dir", *_FOLDERS)},
             _LOGGER: False,
@@ -136,7 +154,7 @@ class Parts:
         texts = {
             path: _references(node, path)
             for path, node in self._nodes.items()
-            if isinstance(node, str) and not _inside(path, _STEPS) and path not in self._empty
+            if isinstance(node, str) and not _inside(path, STEPS) and path not in self._empty
         }
         reached, found = {"dataset_dir"}, {"dataset_dir"}
         while found:

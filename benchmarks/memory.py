@@ -1,0 +1,169 @@
+"""Measure the host memory that predictions take, beside what medkit says that they will.
+
+    python benchmarks/memory.py [--largest 80] [--set resample::dtype=$torch.float32]
+
+Each prediction runs in a process of its own on a synthetic volume of the given size. What counts is the peak
+of its resident memory less what it held once the bundle was loaded and had made one small prediction. A 1x1x1
+convolution stands in for the bundle's network, so that channels and classes can be chosen and no time is
+spent where the memory does not depend on the image; the rows marked "network" keep the bundle's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+BUNDLE = "hippocampus_segmentation_unet"
+GIB = 2**30
+SAME, FINE = (1.0, 1.0, 1.0), (0.7, 0.7, 1.5)
+SHAPES = SMALL, MIDDLE, LARGE, _ = (128, 128, 128), (256, 256, 160), (384, 384, 200), (512, 512, 300)
+# shape, spacing, channels, classes, cases, probabilities, the bundle's own network
+JOBS = [
+    *((shape, spacing, 1, 3, 1, False, False) for shape in SHAPES for spacing in (SAME, FINE)),
+    *((MIDDLE, spacing, 1, 2, 1, False, False) for spacing in (SAME, FINE)),
+    *((MIDDLE, spacing, 1, 14, 1, False, False) for spacing in (SAME, FINE)),
+    *((MIDDLE, spacing, 4, 2, 1, False, False) for spacing in (SAME, FINE)),
+    *((MIDDLE, spacing, 4, 5, 1, False, False) for spacing in (SAME, FINE)),
+    (MIDDLE, (2.0, 2.0, 2.0), 1, 3, 1, False, False),
+    *((LARGE, spacing, 1, 3, 3, False, False) for spacing in (SAME, FINE)),
+    *((LARGE, spacing, 1, 3, 1, True, False) for spacing in (SAME, FINE)),
+    *((SMALL, spacing, 1, 3, 1, False, True) for spacing in (SAME, FINE)),
+]
+FIELDS = ("shape", "spacing", "channels", "classes", "cases", "probabilities", "network")
+
+
+def synthetic(shape: tuple[int, int, int], channels: int) -> np.ndarray:
+    """A cylinder of noise in air, int16."""
+    generator = np.random.default_rng(0)
+    image = np.full((*shape, channels), -1000, np.int16)
+    a, b = np.ogrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
+    body = a**2 + b**2 < 0.8
+    for k in range(shape[2]):
+        image[:, :, k][body] = generator.normal(40, 60, (int(body.sum()), channels)).astype(np.int16)
+    return image[..., 0] if channels == 1 else image
+
+
+def resident(field: str) -> int:
+    """``VmRSS`` (now) or ``VmHWM`` (at the peak) of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def reset_peak() -> None:
+    """Let the kernel count the peak anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def measure(job: dict) -> None:
+    """The body of a child process: predict, and print the peaks as JSON."""
+    import nibabel as nib
+    import torch
+
+    from medkit.bundle.overrides import parse_overrides
+    from medkit.data import Case, Grid
+    from medkit.inference import predictor
+    from medkit.inference.memory import estimate_bytes
+    from medkit.inference.run import RunOptions, predict_cases
+
+    torch.set_num_threads(1)
+    shape, spacing, channels = tuple(job["shape"]), job["spacing"], job["channels"]
+    bundle = predictor.load_bundle(BUNDLE, device="cpu", overrides=parse_overrides(job["set"]))
+    bundle.input_format = {"num_channels": channels}
+    bundle.output_format = {"num_channels": job["classes"]}
+    if not job["network"]:
+        bundle.network = torch.nn.Conv3d(channels, job["classes"], 1).eval()
+    bundle.predict(
+        np.random.default_rng(0).random((48, 48, 48, channels), np.float32), np.diag([*spacing, 1.0])
+    )
+
+    peaks: dict[str, int] = {}
+    step = predictor._step
+
+    @contextmanager
+    def watched(name: str, *rest: object) -> Iterator[None]:
+        reset_peak()
+        with step(name, *rest):
+            yield
+        peaks[name] = max(peaks.get(name, 0), resident("VmHWM") - before)
+
+    predictor._step = watched
+    with tempfile.TemporaryDirectory() as folder:
+        image = nib.Nifti1Image(synthetic(shape, channels), np.diag([*spacing, 1.0]))
+        image.header.set_xyzt_units("mm")
+        path = Path(folder) / "image.nii"
+        nib.save(image, path)
+        del image
+        before = resident("VmRSS")
+        reset_peak()
+        cases = [Case(str(number), (path,)) for number in range(job["cases"])]
+        options = RunOptions(probabilities=job["probabilities"])
+        outcomes = predict_cases(bundle, cases, Path(folder) / "out", options)
+        peaks["writing"] = resident("VmHWM") - before
+    assert all(outcome.status == "done" for outcome in outcomes), outcomes
+    grid = Grid(shape, np.diag([*spacing, 1.0]))
+    estimate = estimate_bytes(bundle, grid, channels, job["cases"], probabilities=job["probabilities"])
+    print(json.dumps({**job, "peaks": peaks, "estimate": estimate}))
+
+
+def run_all(largest: float, overrides: list[str]) -> None:
+    """Measure every job of up to ``largest`` million voxels, and print a row for each."""
+    for values in JOBS:
+        job = {**dict(zip(FIELDS, values, strict=True)), "set": overrides}
+        if math.prod(job["shape"]) > largest * 1e6:
+            continue
+        child = subprocess.run(
+            [sys.executable, __file__, "--job", json.dumps(job)], capture_output=True, text=True, check=False
+        )
+        if child.returncode:
+            sys.exit(child.stderr)
+        print(row(json.loads(child.stdout.splitlines()[-1])), flush=True)
+
+
+HEADER = """\
+| voxels | spacing (mm) | channels | classes | cases | | measured (GiB) | estimate (GiB) | ratio | step |
+|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def row(result: dict) -> str:
+    """A measurement as a row of the table."""
+    peak, estimate = max(result["peaks"].values()), result["estimate"]
+    marks = [word for word in ("probabilities", "network") if result[word]]
+    cells = [
+        " x ".join(map(str, result["shape"])),
+        " x ".join(f"{edge:g}" for edge in result["spacing"]),
+        *(str(result[key]) for key in ("channels", "classes", "cases")),
+        ", ".join(marks),
+        *(f"{size / GIB:.2f}" for size in (peak, estimate)),
+        f"{estimate / peak:.2f}",
+        max(result["peaks"], key=lambda step: result["peaks"][step]),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print the table, or run one job of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--largest", type=float, default=80, help="millions of voxels")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as medkit predict's")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.job:
+        measure(json.loads(arguments.job))
+        return
+    print(HEADER, flush=True)
+    run_all(arguments.largest, arguments.set)
+
+
+if __name__ == "__main__":
+    main()

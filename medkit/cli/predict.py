@@ -1,0 +1,134 @@
+"""``medkit predict``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medkit.bundle.overrides import parse_overrides
+from medkit.bundle.store import find_bundle
+from medkit.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+
+    from medkit.bundle.store import BundleFolder
+    from medkit.data.cases import Case
+    from medkit.inference.predictor import LoadedBundle
+    from medkit.inference.run import CaseOutcome, RunOptions
+
+_TRACKING = ("mlflow", "pandas", "sklearn")
+
+
+@click.command("predict")
+@click.argument("bundle")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="Results folder.")
+@click.option("--device", help="Such as cpu or cuda:1; the bundle's own choice by default.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config key.")
+@click.option("--force", is_flag=True, help="Run finished cases again.")
+@click.option("--no-pictures", is_flag=True, help="Draw no picture of each case.")
+@click.option("--probabilities", is_flag=True, help="Write the class probabilities too.")
+def command(
+    bundle: str,
+    inputs: tuple[Path, ...],
+    output: Path,
+    device: str | None,
+    overrides: tuple[str, ...],
+    force: bool,
+    no_pictures: bool,
+    probabilities: bool,
+) -> None:
+    """Segment INPUTS (image files, folders, or .txt/.json lists) with BUNDLE.
+
+    BUNDLE is one of `medkit bundle list`, or the folder of any MONAI bundle. OUTPUT receives labels/,
+    pictures/, volumes.csv and report.json; a second call skips what is finished.
+    """
+    folder, changes = find_bundle(bundle), parse_overrides(overrides)
+    _quieten_libraries()
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with console.status(f"loading {folder.name}"):
+        with _without_tracking(folder):
+            from medkit.data.cases import find_cases
+
+        from medkit.inference.predictor import load_bundle
+        from medkit.inference.run import RunOptions, leave_out_results
+
+        cases = leave_out_results(find_cases(inputs), output)
+        loaded = load_bundle(folder.root, device=device, overrides=changes)
+    options = RunOptions(force=force, pictures=not no_pictures, probabilities=probabilities)
+    outcomes = _predict_with_progress(loaded, cases, output, options, console)
+    _summarise(outcomes, output)
+
+
+@contextmanager
+def _without_tracking(bundle: BundleFolder) -> Iterator[None]:
+    """Hide MLflow and what it brings along from MONAI, whose import would take a second or two for them."""
+    config = bundle.config_path("inference").read_text(encoding="utf-8", errors="replace")
+    hidden = [] if "mlflow" in config.lower() else [name for name in _TRACKING if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None stands for "not to be found"
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+def _quieten_libraries() -> None:
+    """Keep what libraries remark on out of the way of what medkit has to say."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.getLogger("nibabel").setLevel(logging.CRITICAL)
+
+
+def _predict_with_progress(
+    bundle: LoadedBundle, cases: Sequence[Case], output: Path, options: RunOptions, console: Console
+) -> list[CaseOutcome]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    from medkit.inference.run import predict_cases
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=console)
+    task = progress.add_task("segmenting", total=len(cases))
+    with ExitStack() as stack:
+
+        def begin(memory: str) -> None:
+            console.print(memory)
+            stack.enter_context(progress)
+
+        def show(outcome: CaseOutcome) -> None:
+            progress.advance(task)
+            if outcome.status == "failed":
+                # A file's name may be in no encoding at all.
+                reason = outcome.record["reason"].encode("utf-8", "backslashreplace").decode("utf-8")
+                console.print(Text.assemble(("failed ", "red"), reason))
+
+        return predict_cases(bundle, cases, output, options, on_start=begin, on_case=show)
+
+
+def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:
+    number = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
+    click.echo(f"{number['done']} done, {number['skipped']} finished before, {number['failed']} failed")
+    kinds = {kind for outcome in outcomes for kind, file in outcome.record.get("outputs", {}).items() if file}
+    if "labels" in kinds:
+        click.echo(f"label maps  {output / 'labels'}")
+    if "picture" in kinds:
+        click.echo(f"pictures    {output / 'pictures'}")
+    click.echo(f"volumes     {output / 'volumes.csv'}")
+    click.echo(f"report      {output / 'report.json'}")
+    if number["failed"] == len(outcomes):
+        raise click.exceptions.Exit(ExitCode.NONE_SUCCEEDED)
+    if number["failed"]:
+        raise click.exceptions.Exit(ExitCode.SOME_FAILED)

@@ -1,0 +1,226 @@
+"""The files of an evaluation: tables, summary, and pictures of the worst cases."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medkit.data.reading import read_volume
+from medkit.data.volume import Volume
+from medkit.data.writing import write_text
+from medkit.errors import CaseError
+from medkit.inference.scoring import check_same_grid, read_label_map
+from medkit.metrics.paired import CONFIDENCE, RESAMPLES
+from medkit.metrics.segmentation import AGREEMENT, DEFINITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from medkit.inference.evaluation import EvaluationSummary, LabelSummary, WorstCase
+    from medkit.inference.scoring import Scores
+    from medkit.metrics.segmentation import LabelScore
+
+__all__ = ["Inputs", "write_evaluation"]
+
+_SUMMARY = "summary.json"
+_SCORE_COLUMNS = ("dice", "surface_dice", "hd95_mm", "volume_ml", "truth_volume_ml")
+_VERSIONS = ("medkit-imaging", "monai", "numpy", "scipy")
+_READING = (
+    "n counts the cases where a score is defined, n_infinite those of them where it is infinite; mean and sd "
+    "(n - 1) are over the finite values, median and worst over all defined ones; null stands for undefined "
+    "or infinite"
+)
+_PAIRED = (
+    "predictions minus against, over the cases where both are finite, with a bias-corrected and accelerated "
+    "bootstrap interval that draws whole groups"
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an evaluation was made from.
+
+    Args:
+        folders: as they were named, by source.
+        predictions: file of each predicted case.
+        references: file of each reference case.
+        images: file of each image, where they were given.
+        groups: case to group, where they were given.
+    """
+
+    folders: Mapping[str, Path]
+    predictions: Mapping[str, Path]
+    references: Mapping[str, Path]
+    images: Mapping[str, Path]
+    groups: Mapping[str, str]
+
+
+def write_evaluation(
+    summary: EvaluationSummary, output: Path, inputs: Inputs, surface_tolerance_mm: float
+) -> EvaluationSummary:
+    """Write all files, ``summary.json`` last, in place of those of an earlier evaluation.
+
+    Returns:
+        The summary with the pictures of its worst cases.
+    """
+    _remove_earlier(output)
+    drawn = tuple(
+        _draw(case, f"worst/{rank:02d}-{PurePosixPath(case.case).name}.png", summary.scores, inputs, output)
+        for rank, case in enumerate(summary.worst, 1)
+    )
+    summary = replace(summary, worst=drawn)
+    write_text(output / "scores.csv", _scores_csv(summary.scores))
+    files = ["scores.csv", *(case.picture for case in drawn if case.picture)]
+    if "against" in inputs.folders:
+        write_text(output / "paired.csv", _paired_csv(summary, inputs.groups))
+        files.append("paired.csv")
+    record = _record(summary, inputs, surface_tolerance_mm, files)
+    text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(output / _SUMMARY, text + "\n")
+    return summary
+
+
+def _remove_earlier(output: Path) -> None:
+    """Remove what an earlier evaluation listed as its own, so that no file of it is taken for a new one."""
+    try:
+        files = json.loads((output / _SUMMARY).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in files:
+        if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts:
+            (output / name).unlink(missing_ok=True)
+    (output / _SUMMARY).unlink()
+
+
+def _draw(case: WorstCase, name: str, scores: Scores, inputs: Inputs, output: Path) -> WorstCase:
+    from medkit.figures.overlay import draw_overlay
+
+    row = scores[case.case]
+    prediction = read_label_map(inputs.predictions[case.case])
+    truth = read_label_map(inputs.references[case.case])
+    volume, reason = _background(inputs.images.get(case.case), truth, wanted=bool(inputs.images))
+    draw_overlay(
+        volume,
+        prediction.array,
+        {label: score.name for label, score in row.items()},
+        output / name,
+        title=f"{case.case}    mean Dice {case.mean_dice:.3f}",
+        volumes_ml={label: score.volume_ml for label, score in row.items()},
+        truth=truth.array,
+    )
+    return replace(case, picture=name, reason=reason)
+
+
+def _background(path: Path | None, truth: Volume, *, wanted: bool) -> tuple[Volume, str | None]:
+    """The image, or black where there is none, with the reason if one was wanted."""
+    black = Volume(np.zeros(truth.grid.shape, np.float32), truth.grid, truth.name, truth.notes)
+    if path is None:
+        return black, "no image of this name" if wanted else None
+    try:
+        image = read_volume(path)
+        check_same_grid(image, truth)
+    except CaseError as error:
+        return black, str(error)
+    return image, None
+
+
+def _scores_csv(scores: Scores) -> str:
+    rows = [
+        (case, label, score.name, *(_cell(getattr(score, column)) for column in _SCORE_COLUMNS))
+        for case, row in scores.items()
+        for label, score in sorted(row.items())
+    ]
+    return _csv(("case", "label", "name", *_SCORE_COLUMNS), rows)
+
+
+def _paired_csv(summary: EvaluationSummary, groups: Mapping[str, str]) -> str:
+    columns = [f"{metric}{what}" for metric in AGREEMENT for what in ("", "_against", "_difference")]
+    rows = [
+        (case, groups.get(case, case), label, score.name, *_paired_cells(score, summary.against[case][label]))
+        for case, row in summary.scores.items()
+        if case in summary.against
+        for label, score in sorted(row.items())
+    ]
+    return _csv(("case", "group", "label", "name", *columns), rows)
+
+
+def _paired_cells(score: LabelScore, other: LabelScore) -> Iterable[str]:
+    for metric in AGREEMENT:
+        first, second = getattr(score, metric), getattr(other, metric)
+        yield from (_cell(first), _cell(second), _cell(first - second))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _cell(value: float) -> str:
+    """Six digits; empty where undefined, ``inf`` where infinite."""
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _record(
+    summary: EvaluationSummary, inputs: Inputs, surface_tolerance_mm: float, files: Sequence[str]
+) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "inputs": {source: str(folder.absolute()) for source, folder in inputs.folders.items()},
+        "cases_total": len(inputs.references),
+        "cases_scored": len(summary.scores),
+        "failures": [asdict(failure) for failure in summary.failures],
+        "predictions_without_truth": summary.without_truth,
+        "labels_not_scored": summary.unnamed,
+        "definitions": {**DEFINITIONS, "summary": _READING},
+        "surface_tolerance_mm": surface_tolerance_mm,
+        "labels": [_label_record(label) for label in summary.labels],
+        "worst": [asdict(case) for case in summary.worst],
+    }
+    if "against" in inputs.folders:
+        record["definitions"]["paired"] = _PAIRED
+        record["paired"] = {
+            "confidence": CONFIDENCE,
+            "resamples": RESAMPLES,
+            "cases": len(summary.scores.keys() & summary.against.keys()),
+            "grouped": bool(inputs.groups),
+        }
+    return record | {
+        "sha256": summary.hashes,
+        "versions": {name: version(name) for name in _VERSIONS},
+        "seconds": summary.seconds,
+        "files": list(files),
+    }
+
+
+def _label_record(label: LabelSummary) -> dict[str, Any]:
+    record: dict[str, Any] = {"label": label.label, "name": label.name}
+    for source in ("predictions", "against"):
+        if statistics := getattr(label, source):
+            record[source] = {metric: asdict(statistic) for metric, statistic in statistics.items()}
+    if label.paired:
+        record["paired"] = {
+            metric: {"n": pair.n, "n_left_out": pair.n_left_out, **pair.interval._asdict()}
+            for metric, pair in label.paired.items()
+        }
+    return record
+
+
+def _finite(value: Any) -> Any:
+    """The same with ``None`` for NaN and infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,147 @@
+"""Estimate the host memory of a prediction before it is made, and refuse what would not fit."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+from monai.data.utils import AFFINE_TOL
+from monai.transforms import Spacingd
+from monai.utils import get_equivalent_dtype
+
+from medkit.data.peek import peek_channels
+from medkit.errors import CaseError
+from medkit.inference.predictor import flat_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medkit.data.cases import Case
+    from medkit.data.grid import Grid
+    from medkit.inference.predictor import LoadedBundle
+
+__all__ = ["check_memory", "describe_memory", "estimate_bytes", "free_memory"]
+
+GIB = 2**30
+_CGROUP = Path("/sys/fs/cgroup")
+# Bytes a voxel, read off measured runs (benchmarks/memory.py), and by how much more is announced. An image is
+# taken to have four bytes a voxel; its neighbours in a run are one being read and one being written.
+_MARGIN = 1.1
+_FILE, _FLOAT = 4, 4
+# MONAI resamples along a grid of coordinates; torch holds seven numbers a voxel while it computes the three.
+_GRID_NUMBERS, _COORDINATES = 7, 3
+_ACTIVATIONS = 500  # of a network, a voxel of its windows
+
+
+def estimate_bytes(
+    bundle: LoadedBundle, grid: Grid, channels: int, cases: int = 1, *, probabilities: bool = False
+) -> int:
+    """Host memory that predicting an image takes at its peak, beyond the loaded bundle.
+
+    Args:
+        bundle: to predict with.
+        grid: shape and spacing of the image.
+        channels: of the image.
+        cases: in the run; beside one, the next is read and the last one written.
+        probabilities: whether they are kept.
+    """
+    classes = int(bundle.output_format.get("num_channels", 1))
+    native, resampling = math.prod(grid.shape), _resampling(bundle, grid)
+    network, size = resampling or (float(native), _FLOAT)
+    image = channels * (native * _FILE + network * _FLOAT)
+    if resampling is None:
+        before = channels * native * 18.0
+        after = native * (10.0 + classes * 2 * _FLOAT)
+    else:
+        copy = size if size != _FLOAT else 0
+        before = network * _GRID_NUMBERS * size + channels * native * (_FLOAT + copy)
+        after = native * size * max(_GRID_NUMBERS, _COORDINATES + classes)
+        after += network * classes * (2 * _FLOAT + copy)
+    kept = native * classes * _FLOAT * probabilities
+    neighbours = min(cases - 1, 2) * (channels * native * _FILE + native + kept)
+    return int(_MARGIN * (max(before, after + image + kept) + neighbours)) + _window_bytes(bundle)
+
+
+def check_memory(
+    bundle: LoadedBundle, case: Case, free_bytes: int, cases: int, *, probabilities: bool
+) -> None:
+    """Refuse, by its header, an image that would not fit.
+
+    Args:
+        bundle: to predict with.
+        case: the image; one that cannot be read is left to the reading.
+        free_bytes: memory that was free when the run began.
+        cases: see :func:`estimate_bytes`.
+        probabilities: whether they are kept.
+
+    Raises:
+        CaseError: ``too-large``, with the estimate.
+    """
+    if (peeked := peek_channels(case.paths)) is None:
+        return
+    needed = estimate_bytes(bundle, *peeked, cases, probabilities=probabilities)
+    if needed > free_bytes:
+        raise CaseError(
+            "too-large",
+            f"{case.paths[0]}: expected an image that fits into the {_gib(free_bytes)} of free memory, got "
+            f"{_shown(peeked[0])}, which takes about {_gib(needed)}; crop it, or use a machine with more",
+        )
+
+
+def describe_memory(
+    bundle: LoadedBundle, cases: Sequence[Case], free_bytes: int, *, probabilities: bool
+) -> str:
+    """One line on the memory that the largest of the cases will take; unreadable ones are left to the run."""
+    peeked = [found for case in cases if (found := peek_channels(case.paths))]
+    if not peeked:
+        return "memory: no image can be read; see the report"
+    sizes = [estimate_bytes(bundle, *found, len(cases), probabilities=probabilities) for found in peeked]
+    needed, (grid, _) = max(zip(sizes, peeked, strict=True), key=lambda pair: pair[0])
+    largest = f"{_gib(needed)} at the peak for the largest image ({_shown(grid)})"
+    return f"memory: {largest}, {_gib(free_bytes)} free"
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free now, within the limit of a container as well."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no limit ("max"), or no container
+        return free
+    return min(free, limit - used + int(statistics.get("inactive_file", 0)))
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= 0.1 * GIB else "less than 0.1 GiB"
+
+
+def _shown(grid: Grid) -> str:
+    edges = " x ".join(f"{edge:.3g}" for edge in grid.spacing)
+    return f"{' x '.join(map(str, grid.shape))} voxels of {edges} mm"
+
+
+def _resampling(bundle: LoadedBundle, grid: Grid) -> tuple[float, int] | None:
+    """Number of voxels once the image is resampled for the network, if it is, and bytes of a number then."""
+    for step in flat_steps(bundle.preprocessing):
+        if isinstance(step, Spacingd):
+            wanted = [float(edge) for edge in step.spacing_transform.pixdim]
+            wanted += [wanted[-1]] * (3 - len(wanted))
+            # An edge that is not above 0 is kept as it is.
+            factors = [old / new if new > 0 else 1.0 for new, old in zip(wanted, grid.spacing, strict=False)]
+            if any(abs(factor - 1) > AFFINE_TOL for factor in factors):
+                number = np.dtype(get_equivalent_dtype(step.dtype[0] or np.float32, np.ndarray))
+                return math.prod(grid.shape) * math.prod(factors), number.itemsize
+    return None
+
+
+def _window_bytes(bundle: LoadedBundle) -> int:
+    """Memory of the network itself while it works on its windows."""
+    roi = getattr(bundle.inferer, "roi_size", None)
+    if not isinstance(roi, (list, tuple)):
+        return 0
+    return _ACTIVATIONS * math.prod(roi) * int(getattr(bundle.inferer, "sw_batch_size", 1))

@@ -1,0 +1,383 @@
+"""Run a MONAI bundle on one image at a time, the way its own evaluator would."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor, decollate_batch, list_data_collate
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    Compose,
+    EnsureChannelFirstd,
+    Invertd,
+    LoadImage,
+    LoadImaged,
+    SaveImaged,
+)
+from monai.utils import MetaKeys
+
+import medkit
+from medkit.bundle.instance import ConfigInstance, own_code, root_cause
+from medkit.bundle.store import BundleFolder, find_bundle
+from medkit.bundle.versions import check_versions
+from medkit.data.grid import SAME_PLACE_VOXELS, Grid, voxels_apart
+from medkit.data.monai_io import GRID_KEY, HandedReader, volume_metadata
+from medkit.data.volume import Volume, as_volume
+from medkit.data.writing import smallest_label_dtype
+from medkit.errors import CaseError, UsageError
+from medkit.inference.result import Result, count_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["LoadedBundle", "flat_steps", "load_bundle"]
+
+_PACKAGES = ("monai", "torch", "numpy")
+
+
+def load_bundle(
+    bundle: str | Path, *, device: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> LoadedBundle:
+    """Load a bundle with its weights.
+
+    Args:
+        bundle: name of one of medkit's bundles, or the folder of any MONAI bundle. Its configs are code: load
+            only what you trust.
+        device: such as ``cpu`` or ``cuda:1``; the bundle's own choice by default.
+        overrides: config key path to value, such as ``{"inferer::overlap": 0.5}``.
+
+    Raises:
+        UsageError: no such bundle, packages too old, an unknown override, parts that cannot be built, or a
+            bundle that does not segment 3D images.
+    """
+    return LoadedBundle(find_bundle(bundle), device, dict(overrides or {}))
+
+
+class LoadedBundle:
+    """A bundle in memory, ready to predict.
+
+    Args:
+        folder: the bundle's files.
+        device: see :func:`load_bundle`.
+        overrides: see :func:`load_bundle`.
+    """
+
+    def __init__(self, folder: BundleFolder, device: str | None, overrides: dict[str, Any]) -> None:
+        check_versions(folder.metadata, folder.name)
+        self.folder, self.overrides = folder, overrides
+        formats = folder.metadata.get("network_data_format", {})
+        self.input_format: dict[str, Any] = formats.get("inputs", {}).get("image", {})
+        self.output_format: dict[str, Any] = formats.get("outputs", {}).get("pred", {})
+        placed = {"device": f"$torch.device('{_usable(device)}')"} if device else {}
+        config = ConfigInstance(folder, "inference", {**overrides, **placed})
+        self._check_kind(config)
+        _initialize(config)
+        self.preprocessing = config.build("preprocessing")
+        self.network = config.network_with_weights()
+        self.device = torch.device(config.build("device") if "device" in config else "cpu")
+        self.inferer = config.build("inferer")
+        self.amp = bool(config.build("evaluator::amp")) if "evaluator::amp" in config else False
+        self.steps = [
+            step for step in flat_steps(config.build("postprocessing")) if not isinstance(step, SaveImaged)
+        ]
+        self.label_notes = _keep_labels_whole(self.steps)
+        if not any(self._loaders()):
+            raise UsageError(f"{folder.root}: 'preprocessing' has no LoadImaged for the key 'image'")
+        self.digest = folder.digest()
+
+    def _check_kind(self, config: ConfigInstance) -> None:
+        kind, shape = self.output_format.get("format", "segmentation"), self.input_format.get("spatial_shape")
+        evaluator = config.parser.get("evaluator", {})
+        target = str(evaluator.get("_target_") if isinstance(evaluator, dict) else evaluator)
+        got = None
+        if kind not in ("segmentation", "labels"):
+            got = f"an output declared as '{kind}'"
+        elif isinstance(shape, list) and len(shape) != 3:
+            got = f"an image of spatial shape {shape}"
+        elif evaluator and target.rpartition(".")[2] != "SupervisedEvaluator":
+            got = f"an evaluator of its own ({target})"
+        if got:
+            raise UsageError(
+                f"{self.folder.root}: expected a bundle that segments 3D images with MONAI's "
+                f"SupervisedEvaluator, got {got}; run it with python -m monai.bundle run"
+            )
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What made a result, for its record."""
+        return {
+            "bundle": self.folder.name,
+            "bundle_version": str(self.folder.metadata.get("version", "unknown")),
+            "bundle_digest": self.digest,
+            # As a record will hold them, so that they compare equal when it is read back.
+            "overrides": json.loads(json.dumps(self.overrides, default=str)),
+            "device": str(self.device),
+            "versions": {
+                "medkit-imaging": medkit.__version__,
+                **{name: version(name) for name in _PACKAGES},
+            },
+        }
+
+    def check_probabilities(self) -> None:
+        """Check that the bundle has class probabilities on the image's grid to give.
+
+        Raises:
+            UsageError: no activation comes before the discretisation, or the inversion comes after it.
+        """
+        kinds = [type(step) for step in self.steps if isinstance(step, (Activationsd, AsDiscreted, Invertd))]
+        until = kinds.index(AsDiscreted) if AsDiscreted in kinds else len(kinds)
+        if Activationsd not in kinds[:until] or Invertd in kinds[until:] or until == len(kinds):
+            got = ", ".join(kind.__name__ for kind in kinds) or "none of them"
+            raise UsageError(
+                f"{self.folder.root}: expected Activationsd and Invertd before AsDiscreted in "
+                f"'postprocessing', got {got}; ask for no probabilities"
+            )
+
+    def predict(self, image: Any, affine: Any = None, *, probabilities: bool = False) -> Result:
+        """Segment one image.
+
+        Args:
+            image: see :func:`medkit.data.as_volume`.
+            affine: 4x4 to RAS millimetres, with a bare array.
+            probabilities: keep the class probabilities as well, ``(C, I, J, K)`` in float32.
+
+        Raises:
+            UsageError: the bundle has no probabilities to give, or ``image`` is of no known kind.
+            CaseError: the image is unfit for this bundle, or a step of the bundle failed on it.
+        """
+        begin = time.perf_counter()
+        volume = as_volume(image, affine)
+        seconds = {"read": round(time.perf_counter() - begin, 4)}
+        result = self.predict_volume(volume, probabilities=probabilities)
+        named = image if isinstance(image, (list, tuple)) else [image]
+        files = tuple(Path(item).absolute() for item in named if isinstance(item, (str, Path)))
+        return replace(result, files=files, seconds={**seconds, **result.seconds})
+
+    def predict_volume(self, volume: Volume, *, probabilities: bool = False) -> Result:
+        """Segment a volume that was read and checked already; see :meth:`predict`."""
+        if probabilities:
+            self.check_probabilities()
+        seconds: dict[str, float] = {}
+        with own_code(self.folder.root), torch.no_grad():
+            with _step("preprocessing", volume, seconds):
+                item = self._preprocess(volume)
+            self._check_channels(item["image"], volume)
+            _check_finite(item["image"], "preprocessed image", volume)
+            with _step("inference", volume, seconds):
+                item = self._infer(item)
+            _check_finite(item["pred"], "network's output", volume)
+            with _step("postprocessing", volume, seconds):
+                item, soft = self._postprocess(item, keep=probabilities)
+        labels = _whole_numbers(item["pred"], volume)
+        grid, notes = _grid_of(item["pred"], volume)
+        return Result(
+            volume=volume,
+            labels=labels,
+            grid=grid,
+            label_names=_label_names(self.output_format, labels),
+            provenance=self.provenance,
+            seconds=seconds,
+            probabilities=None if soft is None else np.asarray(soft.cpu(), dtype=np.float32),
+            notes=(*volume.notes, *self.label_notes, *notes),
+        )
+
+    def _check_channels(self, image: torch.Tensor, volume: Volume) -> None:
+        expected = self.input_format.get("num_channels")
+        if expected is not None and image.shape[0] != expected:
+            raise CaseError(
+                "wrong-channels",
+                f"{volume.name}: expected an image of {expected} channel(s) for {self.folder.name}, got "
+                f"{image.shape[0]}; name one file per channel in a JSON list, or pick the channels it wants",
+            )
+
+    def _loaders(self) -> Iterator[LoadImage]:
+        for step in flat_steps(self.preprocessing):
+            if isinstance(step, LoadImaged) and "image" in step.keys:
+                yield step._loader
+
+    def _preprocess(self, volume: Volume) -> dict[str, Any]:
+        reader = _LayingReader(volume, _channel_axis(self.preprocessing))
+        for loader in self._loaders():
+            loader.readers, loader.auto_select = [reader], True
+        return dict(self.preprocessing({"image": volume.name}))
+
+    def _infer(self, item: dict[str, Any]) -> dict[str, Any]:
+        batch = list_data_collate([item])
+        image = batch["image"].to(self.device)
+        # As MONAI's evaluator does it: `amp` means CUDA, and a CPU computes in full precision.
+        with torch.autocast("cuda", enabled=self.amp and self.device.type == "cuda"):
+            batch["pred"] = self.inferer(image, self.network)
+        return dict(decollate_batch(batch)[0])
+
+    def _postprocess(self, item: dict[str, Any], *, keep: bool) -> tuple[dict[str, Any], torch.Tensor | None]:
+        soft = None
+        for step in self.steps:
+            if keep and soft is None and isinstance(step, AsDiscreted):
+                soft = item["pred"].clone()
+            item = step(item)
+        return item, soft
+
+
+class _LayingReader(HandedReader):
+    """Hands out the channels along the axis where a bundle expects them.
+
+    Without ``EnsureChannelFirst`` a bundle counts on MONAI stacking several files along the first axis.
+    """
+
+    def __init__(self, volume: Volume, axis: int) -> None:
+        super().__init__(volume)
+        self.axis = axis
+
+    def get_data(self, img: tuple[Path, ...]) -> tuple[NDArray[Any], dict[str, Any]]:
+        array, metadata = self.volume.array, volume_metadata(self.volume)
+        if array.ndim == 4:
+            array = np.moveaxis(array, -1, self.axis)
+            metadata[MetaKeys.ORIGINAL_CHANNEL_DIM] = self.axis
+        # MONAI's transforms may work in place, and the caller's array is not theirs.
+        return np.array(array, order="C"), metadata
+
+
+def _channel_axis(preprocessing: Any) -> int:
+    """The axis that the bundle says its channels are on; the first if it leaves that to the metadata."""
+    for step in flat_steps(preprocessing):
+        if isinstance(step, EnsureChannelFirstd) and isinstance(step.adjuster.input_channel_dim, int):
+            return step.adjuster.input_channel_dim
+    return 0
+
+
+def _initialize(config: ConfigInstance) -> None:
+    """Evaluate ``initialize``, less what concerns the evaluator: that would need the author's own data."""
+    steps = config.parser.get("initialize", [])
+    places = range(len(steps)) if isinstance(steps, list) else [None]
+    for place in places:
+        key = "initialize" if place is None else f"initialize::{place}"
+        if "@evaluator" not in str(config.parser[key]):
+            config.build(key)
+
+
+def _keep_labels_whole(steps: list[Any]) -> list[str]:
+    """Let labels go back to the image's grid by nearest neighbours where a bundle would blend them."""
+    discrete = False
+    for step in steps:
+        discrete = discrete or isinstance(step, AsDiscreted)
+        if discrete and isinstance(step, Invertd) and not all(step.nearest_interp):
+            step.nearest_interp = (True,) * len(step.keys)
+            return ["labels were returned to the image's grid by nearest neighbours, not blended"]
+    return []
+
+
+def _usable(device: str) -> str:
+    try:
+        torch.zeros(1, device=torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise UsageError(f"--device {device}: cannot be used here ({line})") from error
+    return device
+
+
+def flat_steps(transform: Any) -> Iterator[Any]:
+    """The steps of nested Composes, in order."""
+    if isinstance(transform, Compose):
+        for step in transform.transforms:
+            yield from flat_steps(step)
+    else:
+        yield transform
+
+
+@contextmanager
+def _step(name: str, volume: Volume, seconds: dict[str, float]) -> Iterator[None]:
+    """Time a step of the bundle; whatever it raises becomes this case's failure."""
+    begin = time.perf_counter()
+    try:
+        yield
+    except Exception as error:
+        cause = root_cause(error)
+        if isinstance(cause, CaseError):
+            raise cause from error
+        line = (str(cause).strip().splitlines() or [""])[0]
+        if isinstance(cause, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in line:
+            raise CaseError(
+                "out-of-memory",
+                f"{volume.name}: expected enough memory for {name}, got none left; crop the image, or use "
+                "another machine or device",
+            ) from error
+        raise CaseError(
+            "pipeline-failed", f"{volume.name}: {name} failed: {type(cause).__name__}: {line}"
+        ) from error
+    seconds[name] = round(time.perf_counter() - begin, 4)
+
+
+def _check_finite(tensor: torch.Tensor, what: str, volume: Volume) -> None:
+    """Refuse NaN and infinity, of which an argmax would make labels all the same."""
+    if not all(bool(torch.isfinite(channel).all()) for channel in tensor):
+        raise CaseError(
+            f"{what.split()[-1]}-not-finite",
+            f"{volume.name}: expected finite numbers in the {what}, got NaN or infinity; look for absurd "
+            "intensities in the image, or for damage in the bundle's weights",
+        )
+
+
+def _whole_numbers(pred: Any, volume: Volume) -> NDArray[np.unsignedinteger[Any]]:
+    """The output ``(C, I, J, K)`` as a label map ``(I, J, K)`` or, of several channels, masks at the end."""
+    array = np.asarray(pred.cpu())
+    if array.ndim != 4:
+        raise CaseError(
+            "output-not-3d",
+            f"{volume.name}: expected an output (C, I, J, K) from the bundle, got shape {array.shape}; "
+            "its postprocessing is at fault",
+        )
+    low, high = array.min(), array.max()
+    whole = array.astype(smallest_label_dtype(int(high))) if low >= 0 and high < 2**32 else None
+    if whole is None or not np.array_equal(whole, array):
+        raise CaseError(
+            "output-not-labels",
+            f"{volume.name}: expected whole numbers as labels from the bundle, got values from {low:.4g} to "
+            f"{high:.4g}; let its postprocessing end in AsDiscreted",
+        )
+    return whole[0] if len(whole) == 1 else np.moveaxis(whole, 0, -1)
+
+
+def _grid_of(pred: Any, volume: Volume) -> tuple[Grid, list[str]]:
+    """The grid of the output: the image's own, to the last digit, if the bundle returned to it."""
+    # An equal shape is no proof (axes may be flipped), nor is an affine: MONAI makes up one that was lost.
+    if not isinstance(pred, MetaTensor) or GRID_KEY not in pred.meta:
+        raise CaseError(
+            "output-without-place",
+            f"{volume.name}: expected an output that knows its place in the image, got one without metadata; "
+            "let all of the bundle's transforms keep it",
+        )
+    shape = (int(pred.shape[1]), int(pred.shape[2]), int(pred.shape[3]))
+    affine = pred.affine.cpu().numpy().astype(np.float64)
+    apart = voxels_apart(shape, volume.grid.affine, affine)
+    if shape == volume.grid.shape and apart <= SAME_PLACE_VOXELS:
+        return volume.grid, []
+    return Grid(shape, affine), ["the bundle does not return to the image's grid; the result lies on its own"]
+
+
+def _label_names(output: Mapping[str, Any], labels: NDArray[Any]) -> dict[int, str]:
+    """Value (of a label map) or channel (of masks) to name, background left out.
+
+    ``channel_def`` of the metadata names channels. They are the values of a label map only where channel 0
+    is the background: BraTS bundles fold overlapping masks into values of their own.
+    """
+    named = output.get("channel_def") or {}
+    declared = {int(key): str(name) for key, name in named.items() if str(key).isdigit()}
+    background = declared.get(0, "background").strip().lower() == "background"
+    if labels.ndim == 4:
+        channels = range(1 if background and 0 in declared else 0, labels.shape[3])
+        return {channel: declared.get(channel, f"channel {channel}") for channel in channels}
+    if not background:
+        declared = {1: declared[0]} if len(declared) == 1 else {}
+    values = {*declared, *count_labels(labels)} - {0}
+    return {value: declared.get(value, f"label {value}") for value in sorted(values)}

@@ -1,0 +1,289 @@
+"""One case's files: its results first, its JSON record last.
+
+The record's form is ``medkit/schemas/case.schema.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+
+from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
+from medkit.data.peek import source_files
+from medkit.data.writing import write_labels, write_text, write_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from medkit.data.cases import Case
+    from medkit.data.volume import Volume
+    from medkit.errors import CaseError
+    from medkit.inference.result import Result
+
+__all__ = [
+    "describe_files",
+    "draw_picture",
+    "finished_record",
+    "hash_files",
+    "read_record",
+    "record_path",
+    "remove_leftovers",
+    "save_failure",
+    "save_result",
+    "to_json",
+]
+
+DONE, FAILED = "done", "failed"
+_IDENTITY = ("bundle", "bundle_digest", "overrides")
+_FIELDS = {
+    DONE: {"case", "outputs", "volumes_ml", *_IDENTITY},
+    FAILED: {"case", "code", "reason", *_IDENTITY},
+}
+_LABEL_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
+_ABANDONED_SECONDS = 60
+
+
+def record_path(folder: Path, name: str) -> Path:
+    """Where the record of a case lies."""
+    return folder / "cases" / f"{name}.json"
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A case's record, or ``None`` where there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if _is_record(record) else None
+
+
+def _is_record(content: Any) -> bool:
+    """Whether a file has what the readers of records count on; the schema says more."""
+    if not isinstance(content, dict) or content.get("status") not in (DONE, FAILED):
+        return False
+    fields, files = _FIELDS[content["status"]], content.get("input")
+    return (
+        fields <= content.keys()
+        and isinstance(files, list)
+        and len(files) > 0
+        and all(isinstance(file, dict) and file.keys() == {"path", "sha256"} for file in files)
+    )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of runs that were killed; hidden ones, which never bore a final name."""
+    for path in folder.rglob(".part-*"):
+        process = path.name.split("-")[1]
+        with suppress(OSError):
+            # Another machine's process is not seen from here, but it would have touched its file lately.
+            untouched = time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+            if process.isdigit() and untouched and not psutil.pid_exists(int(process)):
+                path.unlink()
+
+
+def hash_files(paths: Sequence[Path]) -> str | None:
+    """SHA-256 over the contents of files, one after the other; ``None`` if one cannot be read."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except OSError:
+            return None
+    return digest.hexdigest()
+
+
+def describe_files(paths: Iterable[Path]) -> list[dict[str, str | None]]:
+    """Path and SHA-256 of every file that reading an image takes, detached voxels included."""
+    files = [file for path in paths for file in source_files(path)]
+    return [{"path": str(file), "sha256": hash_files([file])} for file in files]
+
+
+def finished_record(
+    folder: Path,
+    name: str,
+    inputs: list[dict[str, str | None]],
+    provenance: dict[str, Any],
+    wanted: Iterable[str],
+) -> dict[str, Any] | None:
+    """The record of a case that needs no new run: same contents, bundle and overrides, all outputs there.
+
+    Args:
+        folder: results folder.
+        name: of the case.
+        inputs: see :func:`describe_files`.
+        provenance: of the bundle that would run.
+        wanted: kinds of output asked for, such as ``labels``.
+    """
+    record = read_record(record_path(folder, name))
+    if record is None or record["status"] != DONE:
+        return None
+    hashes = [file["sha256"] for file in inputs]
+    outputs: dict[str, str | None] = record["outputs"]
+    same = (
+        None not in hashes
+        and hashes == [file["sha256"] for file in record["input"]]
+        and all(record[key] == provenance[key] for key in _IDENTITY)
+        and all(kind in outputs for kind in wanted)
+        and all((folder / file).is_file() for file in outputs.values() if file)
+    )
+    return record if same else None
+
+
+def save_result(
+    result: Result,
+    folder: Path,
+    name: str,
+    *,
+    picture: bool,
+    inputs: list[dict[str, str | None]] | None = None,
+) -> dict[str, Any]:
+    """Write what belongs to a case, its record last; return the record.
+
+    Args:
+        result: of the case.
+        folder: results folder.
+        name: of the case.
+        picture: whether to draw one; one that cannot be drawn becomes a note.
+        inputs: see :func:`describe_files`; found out here by default.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    # An old record must not vouch for outputs that are being replaced.
+    record_path(folder, name).unlink(missing_ok=True)
+    outputs: dict[str, str | None] = {"labels": f"labels/{name}{result.grid.suffix}"}
+    if result.probabilities is not None:
+        outputs["probabilities"] = f"probabilities/{name}.nii.gz"
+    if picture:
+        outputs["picture"] = f"pictures/{name}.png"
+    _remove_outputs(folder, name, keep=outputs.values())
+    _write_arrays(result, folder, outputs)
+    notes = list(result.notes)
+    if picture and (problem := _try_to_draw(result, folder / f"pictures/{name}.png", name)):
+        notes.append(f"no picture: {problem}")
+        outputs["picture"] = None
+    record = {
+        "case": name,
+        "status": DONE,
+        "input": inputs or describe_files(result.files) or [_describe_memory(result.volume)],
+        "outputs": outputs,
+        "label_names": {str(value): text for value, text in result.label_names.items()},
+        "volumes_ml": result.volumes_ml,
+        "notes": notes,
+        "seconds": result.seconds,
+        **result.provenance,
+    }
+    return _save_record(folder, record)
+
+
+def save_failure(
+    error: CaseError,
+    case: Case,
+    folder: Path,
+    provenance: dict[str, Any],
+    inputs: list[dict[str, str | None]],
+) -> dict[str, Any]:
+    """Record that a case failed and why; results that an earlier run left under its name are removed."""
+    record_path(folder, case.name).unlink(missing_ok=True)
+    _remove_outputs(folder, case.name, keep=())
+    record = {
+        "case": case.name,
+        "status": FAILED,
+        "input": inputs,
+        "code": error.code,
+        "reason": str(error),
+        **provenance,
+    }
+    return _save_record(folder, record)
+
+
+def _save_record(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Write a case's record; from then on the case counts as processed."""
+    write_text(record_path(folder, record["case"]), to_json(record))
+    return record
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """JSON text that a file in UTF-8 can hold, whatever bytes a file's name was made of."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    # A byte that is no UTF-8 is a lone surrogate in Python and becomes the escape that JSON has for it.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _remove_outputs(folder: Path, name: str, keep: Iterable[str | None]) -> None:
+    labels = [f"labels/{name}{suffix}" for suffix in _LABEL_SUFFIXES]
+    for file in {*labels, f"probabilities/{name}.nii.gz", f"pictures/{name}.png"} - {*keep}:
+        (folder / file).unlink(missing_ok=True)
+
+
+def _write_arrays(result: Result, folder: Path, outputs: dict[str, str | None]) -> None:
+    path = folder / str(outputs["labels"])
+    if result.labels.ndim == 3:
+        write_labels(path, result.labels, result.grid, {0: "background", **result.label_names})
+    else:
+        write_volume(path, result.labels, result.grid)
+    if result.probabilities is not None:
+        last = np.moveaxis(result.probabilities, 0, -1)
+        write_volume(folder / str(outputs["probabilities"]), last, result.grid)
+
+
+def _describe_memory(volume: Volume) -> dict[str, str | None]:
+    return {"path": volume.name, "sha256": volume.sha256()}
+
+
+def _try_to_draw(result: Result, path: Path, title: str) -> str | None:
+    """Draw the picture, or say why not: a result is good without it."""
+    try:
+        draw_picture(result, path, title)
+    except OSError:
+        raise
+    except Exception as error:
+        path.unlink(missing_ok=True)
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    return None
+
+
+def draw_picture(result: Result, path: Path, title: str) -> None:
+    """Three planes of the image with the contours of its label map."""
+    from medkit.figures.overlay import draw_overlay
+
+    labels, names = result.labels, result.label_names
+    if labels.ndim == 4:
+        labels, names = _flattened(labels, names)
+    volumes = {value: result.volumes_ml[name] for value, name in names.items()}
+    draw_overlay(_on_grid_of(result), labels, names, path, title=title, volumes_ml=volumes)
+
+
+def _flattened(masks: NDArray[Any], names: dict[int, str]) -> tuple[NDArray[Any], dict[int, str]]:
+    """Overlapping masks as one map, a value a channel; the smallest lies on top."""
+    flat = np.zeros(masks.shape[:3], dtype=np.uint16)
+    sizes = {channel: np.count_nonzero(masks[..., channel]) for channel in names}
+    for channel in sorted(names, key=lambda channel: -sizes[channel]):
+        flat[masks[..., channel] > 0] = channel + 1
+    return flat, {channel + 1: name for channel, name in names.items()}
+
+
+def _on_grid_of(result: Result) -> Volume:
+    """The image on the grid of its label map, resampled where a bundle gave another."""
+    volume, grid = result.volume, result.grid
+    same = voxels_apart(grid.shape, grid.affine, volume.grid.affine) <= SAME_PLACE_VOXELS
+    if same and grid.shape == volume.grid.shape:
+        return volume
+    from scipy.ndimage import affine_transform
+
+    channel = volume.array[..., 0] if volume.array.ndim == 4 else volume.array
+    to_image = np.linalg.inv(volume.grid.affine) @ grid.affine
+    moved = affine_transform(channel.astype(np.float32), to_image, output_shape=grid.shape, order=1)
+    return replace(volume, array=moved, grid=grid)

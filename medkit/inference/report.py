@@ -1,0 +1,52 @@
+"""Assemble `report.json` and `volumes.csv` of a results folder from the records of its cases."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from medkit.data.writing import write_text
+from medkit.inference.records import DONE, read_record, to_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["assemble_report", "read_records"]
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """The records of all cases of a results folder, by name."""
+    found = (read_record(path) for path in (folder / "cases").rglob("*.json"))
+    return sorted((record for record in found if record is not None), key=lambda record: str(record["case"]))
+
+
+def assemble_report(folder: Path) -> dict[str, Any]:
+    """Write ``report.json`` (its form is ``medkit/schemas/report.schema.json``) and ``volumes.csv``.
+
+    Returns:
+        The report.
+    """
+    records = read_records(folder)
+    done = [record for record in records if record["status"] == DONE]
+    report = {
+        "cases_total": len(records),
+        "cases_done": len(done),
+        "cases_failed": len(records) - len(done),
+        "cases": records,
+    }
+    write_text(folder / "report.json", to_json(report))
+    write_text(folder / "volumes.csv", _volumes_csv(done))
+    return report
+
+
+def _volumes_csv(done: list[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for record in done for name in record["volumes_ml"]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", *(f"{name} (ml)" for name in names)])
+    for record in done:
+        volumes = record["volumes_ml"]
+        cells = (f"{volumes[name]:.4f}" if name in volumes else "" for name in names)
+        writer.writerow([record["case"], *cells])
+    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,94 @@
+"""What a prediction gives: label map, volumes, timings, in memory and with their geometry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from medkit.data.grid import Grid
+    from medkit.data.volume import Volume
+
+__all__ = ["Result", "count_labels"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A predicted label map on its grid.
+
+    Args:
+        volume: the image that was segmented.
+        labels: ``(I, J, K)`` label values, or ``(I, J, K, C)`` masks where the bundle's classes overlap.
+        grid: of ``labels``: the image's own, unless the bundle does not return to it.
+        label_names: value (or channel number, for masks) to name, background left out.
+        provenance: bundle, digest, overrides, device and versions that made the result.
+        seconds: time spent in each step.
+        probabilities: ``(C, I, J, K)`` where they were asked for.
+        notes: remarks for the report.
+        files: where the image came from, one file a channel; none for one from memory.
+    """
+
+    volume: Volume
+    labels: NDArray[np.unsignedinteger[Any]]
+    grid: Grid
+    label_names: dict[int, str]
+    provenance: dict[str, Any]
+    seconds: dict[str, float]
+    probabilities: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @cached_property
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of each name in millilitres, from the affine's determinant."""
+        if self.labels.ndim == 4:
+            counts = {c: sum(map(np.count_nonzero, self.labels[..., c])) for c in self.label_names}
+        else:
+            counts = count_labels(self.labels)
+        volumes = dict.fromkeys(self.label_names.values(), 0.0)
+        for value, name in self.label_names.items():
+            volumes[name] += counts.get(value, 0) * self.grid.voxel_volume_ml
+        return volumes
+
+    def save(self, folder: str | Path, *, name: str | None = None, picture: bool = True) -> Path:
+        """Write label map, picture, record, ``volumes.csv`` and ``report.json``.
+
+        Args:
+            folder: results folder; other cases in it stay.
+            name: of the case; by default the image file's, or ``image`` for one from memory.
+            picture: whether to draw one.
+
+        Returns:
+            The label map's path.
+        """
+        from medkit.inference.records import save_result
+        from medkit.inference.report import assemble_report
+
+        folder = Path(folder)
+        record = save_result(self, folder, name or self._file_name(), picture=picture)
+        assemble_report(folder)
+        return folder / str(record["outputs"]["labels"])
+
+    def _file_name(self) -> str:
+        from medkit.data.reading import file_suffix
+
+        if not self.files:
+            return "image"
+        first = self.files[0]
+        return first.name[: len(first.name) - len(file_suffix(first) or "")]
+
+
+def count_labels(labels: NDArray[np.unsignedinteger[Any]]) -> dict[int, int]:
+    """Voxels of each value that a label map ``(I, J, K)`` holds, counted without a copy of the whole."""
+    counts: Counter[int] = Counter()
+    for slab in labels:
+        values, numbers = np.unique(slab, return_counts=True)
+        counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+    return dict(counts)

@@ -1,0 +1,166 @@
+"""Score the label maps of single cases, keeping what fails apart from what does not."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
+from medkit.data.reading import read_volume
+from medkit.data.writing import smallest_label_dtype
+from medkit.errors import CaseError
+from medkit.inference.records import hash_files
+from medkit.metrics.segmentation import LabelScore, score_case
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from medkit.data.volume import Volume
+
+__all__ = ["Failure", "Scores", "Scoring", "check_same_grid", "read_label_map"]
+
+Scores = dict[str, dict[int, LabelScore]]
+"""Case to label value to score."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that could not be scored.
+
+    Args:
+        case: its name.
+        source: which label map is at fault: ``predictions``, ``against`` or ``truth``.
+        code: see :class:`medkit.errors.CaseError`.
+        reason: one line for a person.
+    """
+
+    case: str
+    source: str
+    code: str
+    reason: str
+
+
+@dataclass
+class Scoring:
+    """Scores as they come in, and what went wrong.
+
+    Args:
+        names: label value to name; only these are scored, or all that are found when it is empty.
+        surface_tolerance_mm: see :func:`medkit.metrics.segmentation.score_case`.
+        scores: by the source of the predictions.
+        failures: in the order of the cases.
+        unnamed: label values found but not in ``names``, with the number of comparisons they occur in.
+        hashes: SHA-256 of each case's files, by source.
+    """
+
+    names: Mapping[int, str]
+    surface_tolerance_mm: float
+    scores: dict[str, Scores]
+    failures: list[Failure] = field(default_factory=list)
+    unnamed: Counter[int] = field(default_factory=Counter)
+    hashes: dict[str, dict[str, str | None]] = field(default_factory=dict)
+
+    def add_case(self, case: str, truth_path: Path, paths: Mapping[str, Path | None]) -> None:
+        """Score one case.
+
+        Args:
+            case: its name.
+            truth_path: reference label map.
+            paths: source to predicted label map; ``None`` where it has none.
+        """
+        given = {source: path for source, path in paths.items() if path is not None}
+        self.hashes[case] = {
+            source: hash_files([path]) for source, path in {"truth": truth_path, **given}.items()
+        }
+        try:
+            truth = read_label_map(truth_path)
+        except CaseError as error:
+            self.failures.append(Failure(case, "truth", error.code, str(error)))
+            return
+        for source, path in paths.items():
+            try:
+                self.scores[source][case] = self._score(case, path, truth)
+            except CaseError as error:
+                self.failures.append(Failure(case, source, error.code, str(error)))
+
+    def _score(self, case: str, path: Path | None, truth: Volume) -> dict[int, LabelScore]:
+        if path is None:
+            raise CaseError(
+                "prediction-missing",
+                f"{case}: expected a prediction of this name for {truth.name}, got none; "
+                "predict the case, or take its reference out",
+            )
+        prediction = read_label_map(path)
+        check_same_grid(prediction, truth)
+        found = {int(value) for labels in (prediction, truth) for value in np.unique(labels.array)} - {0}
+        names = self.names or {value: f"label {value}" for value in found}
+        self.unnamed.update(found - set(names))
+        scores = score_case(
+            prediction.array,
+            truth.array,
+            truth.grid.spacing,
+            names,
+            voxel_volume_ml=truth.grid.voxel_volume_ml,
+            surface_tolerance_mm=self.surface_tolerance_mm,
+        )
+        return {score.label: score for score in scores}
+
+    def fill_absent_labels(self) -> None:
+        """Give every case a row for every label that any case has: undefined, with no volume."""
+        cases = [row for table in self.scores.values() for row in table.values()]
+        names = {score.label: score.name for row in cases for score in row.values()}
+        undefined = (math.nan, math.nan, math.nan, 0.0, 0.0)
+        for row in cases:
+            for label, name in names.items():
+                row.setdefault(label, LabelScore(label, name, *undefined))
+
+
+def read_label_map(path: Path) -> Volume:
+    """Read a label map into the smallest unsigned integers that hold it.
+
+    Raises:
+        CaseError: ``labels-not-3d``, ``labels-not-integer``, or what :func:`medkit.data.read_volume` raises.
+    """
+    volume = read_volume(path)
+    array = volume.array
+    if array.ndim != 3:
+        raise CaseError(
+            "labels-not-3d",
+            f"{path}: expected one label map (I, J, K), got shape {array.shape}; "
+            "merge its masks into one map",
+        )
+    low, high = float(array.min()), float(array.max())
+    if low >= 0 and high <= np.iinfo(np.uint32).max:
+        whole = array.astype(smallest_label_dtype(int(high)), copy=False)
+        if array.dtype.kind != "f" or np.array_equal(whole, array):
+            return replace(volume, array=whole)
+    raise CaseError(
+        "labels-not-integer",
+        f"{path}: expected whole numbers from 0 as labels, got values from {low:g} to {high:g}; "
+        "take the argmax of probabilities, and resample label maps with nearest neighbours",
+    )
+
+
+def check_same_grid(volume: Volume, reference: Volume) -> None:
+    """Check that two volumes have their voxels in the same places, not just the same number of them.
+
+    Raises:
+        CaseError: ``grids-differ``.
+    """
+    if volume.grid.shape != reference.grid.shape:
+        got = f"shape {volume.grid.shape} instead of {reference.grid.shape}"
+    else:
+        apart = voxels_apart(volume.grid.shape, reference.grid.affine, volume.grid.affine)
+        if apart <= SAME_PLACE_VOXELS:
+            return
+        got = f"voxels up to {apart:.3g} voxel edges away"
+    raise CaseError(
+        "grids-differ",
+        f"{volume.name}: expected the grid of {reference.name}, got {got}; "
+        "resample one onto the other (label maps with nearest neighbours)",
+    )

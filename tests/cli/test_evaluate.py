@@ -1,0 +1,81 @@
+"""``medkit evaluate``: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from medkit.cli.evaluate import command
+from medkit.errors import UsageError
+from tests.inference.test_evaluation import labels, write
+
+
+@pytest.fixture
+def folders(tmp_path):
+    truth = write(tmp_path / "truth", a=labels(), b=labels())
+    predictions = write(tmp_path / "predictions", a=labels(), b=labels(1))
+    return predictions, truth, tmp_path / "output"
+
+
+def run(predictions, truth, output, *options):
+    arguments = [str(predictions), str(truth), "--output", str(output), *map(str, options)]
+    return CliRunner().invoke(command, arguments)
+
+
+def test_all_cases_scored(folders):
+    result = run(*folders)
+    assert result.exit_code == 0
+    assert "2 cases scored, 0 failed" in result.stdout
+    assert "front" in result.stdout
+    assert f"scores   {folders[2] / 'scores.csv'}" in result.stdout
+    assert result.stderr.strip() == ""
+
+
+def test_every_option_arrives(folders, tmp_path):
+    names, groups = tmp_path / "names.json", tmp_path / "groups.csv"
+    names.write_text('{"1": "[red]mine"}')
+    groups.write_text("case,group\na,1\nb,2\n")
+    options = ["--against", folders[0], "--images", folders[1], "--names", names, "--groups", groups]
+    result = run(*folders, *options, "--worst", 1, "--tolerance", 0.5)
+    assert result.exit_code == 0
+    assert "[red]mine" in result.stdout
+    assert "predictions minus the others" in result.stdout
+    assert "+0.000 to +0.000" in result.stdout
+    assert "left out label 2" in result.stderr
+    assert len(list((folders[2] / "worst").iterdir())) == 1
+    assert '"surface_tolerance_mm": 0.5' in (folders[2] / "summary.json").read_text()
+
+
+def test_some_cases_failed(folders):
+    (folders[0] / "b.nii.gz").unlink()
+    result = run(*folders)
+    assert result.exit_code == 3
+    assert "1 cases scored, 1 failed" in result.stdout
+    assert "failed (predictions) b: expected a prediction of this name" in result.stderr
+
+
+def test_none_succeeded(folders):
+    for path in folders[0].iterdir():
+        path.write_bytes(b"torn")
+    assert run(*folders).exit_code == 4
+
+
+def test_a_wrong_call_is_left_to_main(folders):
+    result = run(folders[0] / "nowhere", *folders[1:])
+    assert isinstance(result.exception, UsageError)
+
+
+@pytest.mark.parametrize("option", [("--worst", -1), ("--tolerance", -1)])
+def test_options_out_of_range(folders, option):
+    assert run(*folders, *option).exit_code == 2
+
+
+def test_nothing_heavy_is_imported_for_the_help():
+    code = (
+        "import sys, medkit.cli.evaluate;"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'monai', 'matplotlib', 'scipy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

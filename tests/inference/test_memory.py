@@ -1,0 +1,93 @@
+"""The estimate of memory: near what was measured, and said in one line."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import medkit
+from medkit.data import Case, Grid
+from medkit.errors import CaseError
+from medkit.inference import memory
+from medkit.inference.memory import check_memory, describe_memory, estimate_bytes, free_memory
+from tests.phantoms import nifti, write_hippocampus
+
+# Shape, spacing and gibibytes at the peak, from benchmarks/memory.py on 2 cores of x86-64, torch 2.13.
+MEASURED = [
+    ((512, 512, 300), (1.0, 1.0, 1.0), 3.08),
+    ((512, 512, 300), (0.7, 0.7, 1.5), 7.06),
+    ((384, 384, 200), (0.7, 0.7, 1.5), 2.65),
+    ((256, 256, 160), (2.0, 2.0, 2.0), 4.60),
+]
+
+
+def grid(shape, spacing):
+    return Grid(shape, np.diag([*spacing, 1.0]))
+
+
+@pytest.mark.parametrize(("shape", "spacing", "gibibytes"), MEASURED)
+def test_estimate_lies_a_little_above_the_measurement(tiny_root, shape, spacing, gibibytes):
+    bundle = medkit.load(tiny_root, overrides={"resample::dtype": "$torch.float64"})
+    assert gibibytes < estimate_bytes(bundle, grid(shape, spacing), 1) / 2**30 < 1.3 * gibibytes
+
+
+def test_resampling_in_single_precision_takes_half(tiny_root):
+    size = grid((512, 512, 300), (0.7, 0.7, 1.5))
+    single = medkit.load(tiny_root, overrides={"resample::dtype": "$torch.float32"})
+    assert 3.73 < estimate_bytes(single, size, 1) / 2**30 < 1.3 * 3.73
+
+
+def test_estimate_grows_with_everything(tiny):
+    size = grid((256, 256, 100), (1.0, 1.0, 1.0))
+    plain = estimate_bytes(tiny, size, 1)
+    assert estimate_bytes(tiny, grid((256, 256, 200), (1.0, 1.0, 1.0)), 1) > 1.8 * plain
+    assert estimate_bytes(tiny, grid((256, 256, 100), (1.0, 1.0, 2.0)), 1) > 2 * plain
+    assert estimate_bytes(tiny, size, 4) > plain
+    assert plain < estimate_bytes(tiny, size, 1, 2) < estimate_bytes(tiny, size, 1, 3)
+    assert estimate_bytes(tiny, size, 1, 3) == estimate_bytes(tiny, size, 1, 300)
+    assert estimate_bytes(tiny, size, 1, probabilities=True) > plain
+
+
+def test_spacing_that_the_bundle_keeps(tiny_root):
+    kept = medkit.load(tiny_root, overrides={"spacing": [-1.0, -1.0, -1.0]})
+    size = grid((256, 256, 100), (0.5, 0.5, 3.0))
+    assert estimate_bytes(kept, size, 1) == estimate_bytes(kept, grid(size.shape, (1.0, 1.0, 1.0)), 1)
+
+
+def test_line_names_the_largest_image(tiny, tmp_path):
+    write_hippocampus(tmp_path / "small.nii")
+    nib.save(nifti(np.zeros((100, 60, 50), np.uint8), np.diag([2.0, 2, 2, 1])), tmp_path / "large.nii")
+    (tmp_path / "broken.nii").write_text("")
+    cases = [Case(name, (tmp_path / f"{name}.nii",)) for name in ("small", "large", "broken")]
+    line = describe_memory(tiny, cases, 2**34, probabilities=False)
+    assert line == (
+        "memory: 0.2 GiB at the peak for the largest image (100 x 60 x 50 voxels of 2 x 2 x 2 mm), "
+        "16.0 GiB free"
+    )
+    small = describe_memory(tiny, cases[:1], 2**20, probabilities=False)
+    assert small.startswith("memory: less than 0.1 GiB at the peak")
+    assert small.endswith("less than 0.1 GiB free")
+    assert "no image can be read" in describe_memory(tiny, cases[2:], 1, probabilities=False)
+
+
+def test_check_refuses_what_does_not_fit(tiny, tmp_path):
+    write_hippocampus(tmp_path / "a.nii")
+    case = Case("a", (tmp_path / "a.nii",))
+    needed = estimate_bytes(tiny, memory.peek_channels(case.paths)[0], 1)
+    check_memory(tiny, case, needed, 1, probabilities=False)
+    with pytest.raises(CaseError, match=f"{tmp_path / 'a.nii'}: expected an image that fits") as caught:
+        check_memory(tiny, case, needed - 1, 1, probabilities=False)
+    assert caught.value.code == "too-large"
+    (tmp_path / "a.nii").write_text("left to the reading")
+    check_memory(tiny, case, 0, 1, probabilities=False)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("max", None), ("3000000", 3_000_000 - 1_000_000 + 200_000)])
+def test_limit_of_a_container(tmp_path, monkeypatch, limit, expected):
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    whole = free_memory()
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 200000\n")
+    assert free_memory() == expected if expected else free_memory() > 0.5 * whole

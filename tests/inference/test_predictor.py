@@ -1,0 +1,291 @@
+"""Prediction in Python: whatever goes in, labels come out in the place of the image."""
+
+from __future__ import annotations
+
+import itertools
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+
+import medkit
+from medkit.data import Grid, Volume
+from medkit.errors import CaseError, UsageError
+from medkit.inference.predictor import _label_names
+from tests.phantoms import OBLIQUE, SHAPE, hippocampus, nifti
+
+# On a grid that is resampled, MONAI's Spacing takes other samples when the affine differs in its ninth digit.
+PLAIN = np.array([[0.0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 10], [0, 0, 0, 1]])
+IMAGE, _ = hippocampus(affine=PLAIN)
+GEOMETRY = [
+    *(
+        "qform_code",
+        "sform_code",
+        "quatern_b",
+        "quatern_c",
+        "quatern_d",
+        "qoffset_x",
+        "qoffset_y",
+        "qoffset_z",
+    ),
+    *("srow_x", "srow_y", "srow_z", "xyzt_units"),
+]
+
+
+@pytest.fixture(scope="module")
+def labels(tiny):
+    found = tiny.predict(IMAGE, PLAIN).labels
+    assert len(np.unique(found)) > 1, "a map of one value shows nothing"
+    return found
+
+
+# --- what may go in -----------------------------------------------------------------------------------------
+
+
+def in_itk():
+    image = sitk.GetImageFromArray(IMAGE.transpose(2, 1, 0))
+    lps = np.diag([-1, -1, 1, 1]) @ PLAIN
+    image.SetDirection(lps[:3, :3].ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def on_disk(path):
+    nib.save(nifti(IMAGE, PLAIN), path)
+    return path
+
+
+FORMS = {
+    "path": lambda folder: on_disk(folder / "a.nii.gz"),
+    "string": lambda folder: str(on_disk(folder / "a.nii.gz")),
+    "list": lambda folder: [on_disk(folder / "a.nii.gz")],
+    "nibabel": lambda folder: nifti(IMAGE, PLAIN),
+    "itk": lambda folder: in_itk(),
+    "metatensor": lambda folder: MetaTensor(
+        torch.from_numpy(IMAGE)[None].float(), affine=torch.tensor(PLAIN)
+    ),
+    "volume": lambda folder: Volume(IMAGE, Grid(SHAPE, PLAIN)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_labels(tiny, labels, tmp_path, form):
+    result = tiny.predict(FORMS[form](tmp_path))
+    np.testing.assert_array_equal(result.labels, labels)
+    np.testing.assert_array_equal(result.grid.affine, PLAIN)
+    assert result.labels.dtype == np.uint8
+    assert set(result.seconds) == {"read", "preprocessing", "inference", "postprocessing"}
+    assert set(result.volumes_ml) == {"anterior hippocampus", "posterior hippocampus"}
+
+
+@pytest.mark.parametrize("change", [np.asfortranarray, lambda a: a.astype(np.float64), torch.from_numpy])
+def test_arrays_of_any_kind(tiny, labels, change):
+    np.testing.assert_array_equal(tiny.predict(change(IMAGE), PLAIN).labels, labels)
+
+
+def test_image_of_the_caller_is_left_as_it_was(tiny):
+    image = IMAGE.astype(np.float32)
+    tiny.predict(image, OBLIQUE)
+    np.testing.assert_array_equal(image, IMAGE)
+
+
+def test_array_without_affine(tiny):
+    with pytest.raises(UsageError, match="pass its affine"):
+        tiny.predict(IMAGE)
+
+
+def test_unfit_images_are_refused(tiny):
+    with pytest.raises(CaseError) as caught:
+        tiny.predict(np.where(IMAGE > 500, np.nan, 0.0), OBLIQUE)
+    assert caught.value.code == "voxels-not-finite"
+    with pytest.raises(CaseError) as caught:
+        tiny.predict(np.stack([IMAGE, IMAGE], axis=-1), OBLIQUE)
+    assert caught.value.code == "wrong-channels"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros(SHAPE, np.int16), np.full((2, 2, 2), 7.0), IMAGE.astype(np.float64) * 1e30, IMAGE > 500],
+)
+def test_odd_images_are_segmented(tiny, array):
+    assert tiny.predict(array, OBLIQUE).labels.shape == array.shape
+
+
+def test_numbers_beyond_single_precision_are_refused(tiny):
+    with pytest.raises(CaseError, match="expected finite numbers in the preprocessed image") as caught:
+        tiny.predict(np.where(IMAGE > 500, 1e200, IMAGE), OBLIQUE)
+    assert caught.value.code == "image-not-finite"
+
+
+def test_output_of_damaged_weights_is_refused(tiny_root):
+    bundle = medkit.load(tiny_root)
+    next(bundle.network.parameters()).data[0] = torch.nan
+    with pytest.raises(CaseError, match="expected finite numbers in the network's output") as caught:
+        bundle.predict(IMAGE, PLAIN)
+    assert caught.value.code == "output-not-finite"
+
+
+# --- what comes out -----------------------------------------------------------------------------------------
+
+
+def test_probabilities_on_request(tiny, labels):
+    assert tiny.predict(IMAGE, PLAIN).probabilities is None
+    soft = tiny.predict(IMAGE, PLAIN, probabilities=True).probabilities
+    assert soft.shape == (3, *SHAPE)
+    assert soft.dtype == np.float32
+    np.testing.assert_array_equal(soft.argmax(axis=0), labels)
+    np.testing.assert_allclose(soft.sum(axis=0), 1, atol=1e-5)
+
+
+def test_prediction_does_not_depend_on_what_came_before(tiny_root, labels):
+    bundle = medkit.load(tiny_root)
+    bundle.predict(np.random.default_rng(1).random((30, 31, 29)), np.diag([2.0, 1, 1, 1]))
+    np.testing.assert_array_equal(bundle.predict(IMAGE, PLAIN).labels, labels)
+
+
+def test_provenance_names_what_ran(tiny_root):
+    bundle = medkit.load(
+        tiny_root, device="cpu", overrides={"inferer::overlap": 0, "patch_size": (16, 24, 16)}
+    )
+    made = bundle.predict(IMAGE, PLAIN).provenance
+    assert made["overrides"] == {"inferer::overlap": 0, "patch_size": [16, 24, 16]}
+    assert made["bundle_digest"] == bundle.folder.digest()
+    assert made["device"] == "cpu"
+    assert made["versions"]["medkit-imaging"] == medkit.__version__
+
+
+def test_overrides_take_effect(tiny_root, labels):
+    coarse = medkit.load(tiny_root, overrides={"spacing": [4.0, 4.0, 4.0]})
+    assert coarse.predict(IMAGE, PLAIN).labels.shape == SHAPE
+    assert not np.array_equal(coarse.predict(IMAGE, PLAIN).labels, labels)
+
+
+def test_memory_error_of_a_step_is_named(tiny_root):
+    bundle = medkit.load(tiny_root)
+
+    def exhausted(image, network):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB\nand more")
+
+    bundle.inferer = exhausted
+    with pytest.raises(CaseError, match="expected enough memory for inference") as caught:
+        bundle.predict(IMAGE, PLAIN)
+    assert caught.value.code == "out-of-memory"
+
+
+# --- names --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("channel_def", "values", "names"),
+    [
+        ({"0": "background", "1": "a", "2": "b"}, [0, 1], {1: "a", 2: "b"}),
+        ({"0": "Background", "1": "a"}, [0, 1, 3], {1: "a", 3: "label 3"}),
+        ({"1": "a", "2": "b"}, [0, 2], {1: "a", 2: "b"}),
+        ({"0": "lesion"}, [0, 1], {1: "lesion"}),
+        ({"0": "core", "1": "whole"}, [0, 1, 4], {1: "label 1", 4: "label 4"}),
+        ({}, [0, 7], {7: "label 7"}),
+        (None, [0], {}),
+    ],
+)
+def test_names_of_a_label_map(channel_def, values, names):
+    labels = np.array(values, np.uint8).reshape(-1, 1, 1)
+    assert _label_names({"channel_def": channel_def}, labels) == names
+
+
+@pytest.mark.parametrize(
+    ("channel_def", "names"),
+    [
+        ({"0": "core", "1": "whole", "2": "enhancing"}, {0: "core", 1: "whole", 2: "enhancing"}),
+        ({"0": "background", "1": "a", "2": "b"}, {1: "a", 2: "b"}),
+        ({"0": "core"}, {0: "core", 1: "channel 1", 2: "channel 2"}),
+        ({}, {0: "channel 0", 1: "channel 1", 2: "channel 2"}),
+    ],
+)
+def test_names_of_masks(channel_def, names):
+    assert _label_names({"channel_def": channel_def}, np.zeros((2, 2, 2, 3), np.uint8)) == names
+
+
+# --- geometry -----------------------------------------------------------------------------------------------
+
+ORIENTATIONS = [
+    (order, signs)
+    for order in itertools.permutations(range(3))
+    for signs in itertools.product((1, -1), repeat=3)
+]
+
+
+def stored(array, affine, order, signs):
+    """The same body with its axes permuted and flipped, in memory and in the affine alike."""
+    change = nib.orientations.inv_ornt_aff(np.array(list(zip(order, signs, strict=True))), array.shape)
+    turned = nib.orientations.apply_orientation(array, np.array(list(zip(order, signs, strict=True))))
+    return np.ascontiguousarray(turned), affine @ change
+
+
+def test_every_orientation_gives_the_same_labels_in_the_same_place(tiny):
+    shape, affine = (19, 25, 17), nib.affines.from_matvec(np.eye(3), [-20.3, 11.7, 4.1])
+    image, _ = hippocampus(shape, affine)
+    expected = tiny.predict(image, affine).labels
+    assert 0 < np.count_nonzero(expected) < expected.size
+    for order, signs in ORIENTATIONS[::3]:
+        turned, its_affine = stored(image, affine, order, signs)
+        found = tiny.predict(turned, its_affine)
+        np.testing.assert_array_equal(found.grid.affine, its_affine)
+        same, _ = stored(expected, affine, order, signs)
+        np.testing.assert_array_equal(found.labels, same, err_msg=f"{order} {signs}")
+
+
+@st.composite
+def grids(draw):
+    """Shape and affine of any image: axes permuted and flipped, oblique, anisotropic, anywhere."""
+    shape = tuple(draw(st.integers(4, 18)) for _ in range(3))
+    edges = [draw(st.floats(0.4, 3.0)) for _ in range(3)]
+    angles = [draw(st.floats(-0.8, 0.8)) for _ in range(3)]
+    order, signs = draw(st.sampled_from(ORIENTATIONS))
+    rotation = nib.eulerangles.euler2mat(*angles)[:, list(order)] * signs
+    return shape, nib.affines.from_matvec(rotation * edges, [draw(st.floats(-300, 300)) for _ in range(3)])
+
+
+@settings(max_examples=25)
+@given(grid=grids(), forms=st.sampled_from(["both", "qform", "sform"]), kind=st.sampled_from([1, 2]))
+def test_output_has_the_geometry_of_the_input_to_the_last_digit(tiny, tmp_path, grid, forms, kind):
+    shape, affine = grid
+    image = (nib.Nifti1Image, nib.Nifti2Image)[kind - 1](hippocampus(shape, affine)[0], None)
+    image.header.set_xyzt_units("mm", "sec")
+    if forms != "sform":
+        image.set_qform(affine, code="aligned")
+    if forms != "qform":
+        image.set_sform(affine, code="mni")
+    nib.save(image, tmp_path / "scan.nii")
+    written = nib.load(tiny.predict(tmp_path / "scan.nii").save(tmp_path / "out", picture=False))
+    source = nib.load(tmp_path / "scan.nii")
+    assert written.shape == shape
+    assert type(written.header) is type(source.header)
+    for field in GEOMETRY:
+        assert written.header[field].tobytes() == source.header[field].tobytes(), field
+    assert written.header["pixdim"][:4].tobytes() == source.header["pixdim"][:4].tobytes()
+    np.testing.assert_array_equal(written.affine, source.affine)
+
+
+@settings(max_examples=10)
+@given(grid=grids(), suffix=st.sampled_from([".mha", ".nrrd"]))
+def test_itk_geometry_to_the_last_digit(tiny, tmp_path, grid, suffix):
+    shape, affine = grid
+    image = sitk.GetImageFromArray(hippocampus(shape, affine)[0].transpose(2, 1, 0))
+    lps = np.diag([-1, -1, 1, 1]) @ affine
+    edges = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(edges.tolist())
+    image.SetDirection((lps[:3, :3] / edges).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    path = tmp_path / f"scan{suffix}"
+    sitk.WriteImage(image, path)
+    source = sitk.ReadImage(path)
+    written = sitk.ReadImage(tiny.predict(path).save(tmp_path / "out", picture=False))
+    assert written.GetSize() == source.GetSize()
+    assert written.GetOrigin() == source.GetOrigin()
+    assert written.GetSpacing() == source.GetSpacing()
+    assert written.GetDirection() == source.GetDirection()

@@ -1,0 +1,78 @@
+"""A result's volumes, and where it is saved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medkit.data import Grid, Volume
+from medkit.inference.result import Result, count_labels
+from tests.phantoms import OBLIQUE, hippocampus
+
+IMAGE, LABELS = hippocampus()
+SHEARED = OBLIQUE @ np.array([[1, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+def make(labels=LABELS, names=None, affine=OBLIQUE, **more):
+    grid = Grid(labels.shape[:3], affine)
+    names = {1: "Anterior", 2: "Posterior"} if names is None else names
+    made = {"bundle": "b", "bundle_version": "1", "bundle_digest": "d", "overrides": {}, "device": "cpu"}
+    return Result(Volume(IMAGE, grid), labels, grid, names, {**made, "versions": {}}, {}, **more)
+
+
+@pytest.mark.parametrize("affine", [OBLIQUE, SHEARED])
+def test_volumes_in_millilitres(affine):
+    millilitres = make(affine=affine).volumes_ml
+    assert millilitres["Anterior"] == pytest.approx((LABELS == 1).sum() * 1.2 * 0.9 * 1.7 / 1000)
+    assert millilitres["Posterior"] == pytest.approx((LABELS == 2).sum() * 1.2 * 0.9 * 1.7 / 1000)
+
+
+def test_volume_of_what_is_absent_is_zero():
+    assert make(LABELS * 0).volumes_ml == {"Anterior": 0.0, "Posterior": 0.0}
+
+
+def test_volumes_of_one_name_add_up():
+    result = make(names={1: "Hippocampus", 2: "Hippocampus"})
+    assert result.volumes_ml == {"Hippocampus": pytest.approx((LABELS > 0).sum() * 1.2 * 0.9 * 1.7 / 1000)}
+
+
+def test_volumes_of_masks_count_each_voxel_for_every_class():
+    masks = np.stack([LABELS > 0, LABELS == 2], axis=-1).astype(np.uint8)
+    whole = make(masks, {0: "whole", 1: "part"}).volumes_ml
+    assert whole["whole"] == pytest.approx(sum(make().volumes_ml.values()))
+    assert whole["part"] == pytest.approx(make().volumes_ml["Posterior"])
+
+
+def test_counts_of_wide_labels():
+    labels = np.array([0, 1, 1, 4_000_000_000], np.uint32).reshape(2, 2, 1)
+    assert count_labels(labels) == {0: 1, 1: 2, 4_000_000_000: 1}
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "expected"),
+    [
+        ((), None, "image"),
+        ((), "mine", "mine"),
+        (("/data/scan.1.nii.gz",), None, "scan.1"),
+        (("/data/scan.NII.GZ", "/data/other.nii"), None, "scan"),
+        (("/data/scan.nii",), "visit/first", "visit/first"),
+    ],
+)
+def test_saved_under_the_name_of_its_file(tmp_path, files, name, expected):
+    result = make(files=tuple(map(Path, files)))
+    assert result.save(tmp_path, name=name, picture=False) == tmp_path / "labels" / f"{expected}.nii.gz"
+    assert json.loads((tmp_path / "report.json").read_text())["cases"][0]["case"] == expected
+    assert (tmp_path / "volumes.csv").read_text().splitlines()[1].split(",")[0] == expected
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_saved_with_a_picture_beside_others(tmp_path):
+    result = make()
+    result.save(str(tmp_path))
+    replace(result, labels=LABELS * 0).save(tmp_path, name="other")
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["image.png", "other.png"]
+    assert json.loads((tmp_path / "report.json").read_text())["cases_done"] == 2

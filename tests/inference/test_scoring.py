@@ -1,0 +1,63 @@
+"""Reading label maps and comparing grids."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medkit.data import Grid, Volume
+from medkit.errors import CaseError
+from medkit.inference.scoring import check_same_grid, read_label_map
+
+
+def save(path, array, affine=None):
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+def test_any_type_of_whole_numbers_is_a_label_map(tmp_path, dtype):
+    array = np.zeros((4, 5, 6), dtype)
+    array[1:3, 1:3, 1:3] = 200
+    volume = read_label_map(save(tmp_path / "case.nii.gz", array))
+    assert volume.array.dtype == np.uint8
+    np.testing.assert_array_equal(volume.array, array)
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, 1e12])
+def test_other_numbers_are_refused(tmp_path, value):
+    array = np.zeros((4, 5, 6), np.float64)
+    array[2, 2, 2] = value
+    with pytest.raises(CaseError, match=r"case\.nii\.gz: expected whole numbers") as caught:
+        read_label_map(save(tmp_path / "case.nii.gz", array))
+    assert caught.value.code == "labels-not-integer"
+
+
+def test_stacked_masks_are_refused(tmp_path):
+    with pytest.raises(CaseError, match=r"\(4, 5, 6, 2\)") as caught:
+        read_label_map(save(tmp_path / "case.nii.gz", np.zeros((4, 5, 6, 2), np.uint8)))
+    assert caught.value.code == "labels-not-3d"
+
+
+def test_grids_agree_within_rounding():
+    array = np.zeros((4, 5, 6), np.uint8)
+    nearly = np.eye(4) + 1e-4
+    nearly[3] = (0, 0, 0, 1)
+    check_same_grid(Volume(array, Grid(array.shape, nearly)), Volume(array, Grid(array.shape, np.eye(4))))
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "message"),
+    [
+        ((4, 5, 7), np.eye(4), r"shape \(4, 5, 7\) instead of \(4, 5, 6\)"),
+        ((4, 5, 6), np.diag([-1, 1, 1, 1]), "voxel edges away"),
+        ((4, 5, 6), nib.affines.from_matvec(np.eye(3), (0, 0, 1)), "voxel edges away"),
+    ],
+    ids=["shape", "flipped", "shifted"],
+)
+def test_other_grids_are_refused(shape, affine, message):
+    reference = Volume(np.zeros((4, 5, 6)), Grid((4, 5, 6), np.eye(4)), "reference")
+    with pytest.raises(CaseError, match=message) as caught:
+        check_same_grid(Volume(np.zeros(shape), Grid(shape, affine), "moved"), reference)
+    assert caught.value.code == "grids-differ"
