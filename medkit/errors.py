@@ -41,3 +41,7 @@ class CaseError(MedkitError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+    def __reduce__(self) -> tuple[type[CaseError], tuple[str, str]]:
+        # Exceptions pickle by their arguments, and a data-loader worker hands its errors over pickled.
+        return type(self), (self.code, str(self))
