@@ -61,12 +61,18 @@ def adopt(folder: Path) -> list[str]:
 
 
 def half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights stored in float16; integer buffers keep their type.
+    """Weights stored in float16; integer buffers keep their type, equal tensors are stored once.
+
+    DynUNet, for one, lists each of its blocks under two names.
 
     Raises:
         UsageError: a weight is not finite, or too large for float16.
     """
-    stored = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    kept: dict[tuple[Any, ...], torch.Tensor] = {}
+    stored = {}
+    for name, value in weights.items():
+        half = (value.half() if value.is_floating_point() else value).contiguous()
+        stored[name] = kept.setdefault((half.dtype, half.shape, half.numpy().tobytes()), half)
     for name, value in stored.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UsageError(

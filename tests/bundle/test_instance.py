@@ -147,9 +147,10 @@ def test_packages_of_an_environment_inside_the_bundle_stay_imported(tmp_path, mo
     del sys.modules["installed_there"]
 
 
-def test_medkit_itself_is_never_put_away():
+def test_medkit_itself_is_never_put_away(tmp_path, monkeypatch):
     import medkit.errors
 
+    monkeypatch.syspath_prepend(str(tmp_path))  # so that the source tree is not first already
     with own_code(Path(medkit.__file__).parents[1]):
         pass
     assert sys.modules["medkit.errors"] is medkit.errors

@@ -41,12 +41,12 @@ def stop_midway(root, images, output, signal_number, more):
         text=True,
         start_new_session=True,
     ) as process:
-        for _ in range(6000):
+        for _ in range(30_000):
             if len(read_records(output)) >= wanted or process.poll() is not None:
                 break
             time.sleep(0.01)
         process.send_signal(signal_number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     return process.returncode, errors
 
 

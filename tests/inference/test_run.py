@@ -288,6 +288,7 @@ def test_interrupted_run_reports_what_was_done(tiny, images, tmp_path):
 
 
 def test_memory_is_announced_before_the_first_case(tiny, images, tmp_path):
+    nib.save(nifti(hippocampus((26, 22, 18))[0]), images / "b.nii.gz")
     events = []
     predict_cases(
         tiny,
@@ -299,6 +300,7 @@ def test_memory_is_announced_before_the_first_case(tiny, images, tmp_path):
     )
     assert events[1:] == ["a", "b", "c"]
     assert events[0].startswith("memory: ")
+    assert "26 x 22 x 18" in events[0]
 
 
 # --- the overlap --------------------------------------------------------------------------------------------

@@ -39,6 +39,12 @@ def test_weights_are_halved_and_counters_kept():
     assert torch.equal(stored["n"], torch.tensor(3))
 
 
+def test_equal_weights_are_stored_once(tmp_path: Path):
+    block = torch.randn(100_000)
+    torch.save(half_precision({"block": block, "again": block.clone()}), tmp_path / "model.pt")
+    assert (tmp_path / "model.pt").stat().st_size < 1.1 * 2 * block.numel()
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
 def test_weights_that_float16_cannot_hold_are_refused(value: float):
     with pytest.raises(UsageError, match="weight 'w' holds NaN, infinity or a value beyond float16"):

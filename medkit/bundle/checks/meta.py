@@ -44,7 +44,8 @@ def changelog(subject: Subject) -> Iterator[str | Note]:
     metadata = subject.folder.metadata
     version, log = metadata.get("version"), metadata.get("changelog")
     if not isinstance(log, dict):
-        yield f"{_FILE}: expected an object 'changelog' of versions and changes, got {type(log).__name__}"
+        got = "none" if log is None else type(log).__name__
+        yield f"{_FILE}: expected an object 'changelog' of versions and changes, got {got}"
     elif str(version) not in log:
         yield f"{_FILE}: version {version} is not in 'changelog'; say there what it changes"
 
