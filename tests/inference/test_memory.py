@@ -57,12 +57,12 @@ def test_spacing_that_the_bundle_keeps(tiny_root):
 
 def test_line_names_the_largest_image(tiny, tmp_path):
     write_hippocampus(tmp_path / "small.nii")
-    nib.save(nifti(np.zeros((100, 60, 50), np.uint8), np.diag([2.0, 2, 2, 1])), tmp_path / "large.nii")
+    nib.save(nifti(np.zeros((100, 60, 50), np.uint8), np.diag([3.0, 3, 3, 1])), tmp_path / "large.nii")
     (tmp_path / "broken.nii").write_text("")
     cases = [Case(name, (tmp_path / f"{name}.nii",)) for name in ("small", "large", "broken")]
     line = describe_memory(tiny, cases, 2**34, probabilities=False)
     assert line == (
-        "memory: 0.2 GiB at the peak for the largest image (100 x 60 x 50 voxels of 2 x 2 x 2 mm), "
+        "memory: 0.3 GiB at the peak for the largest image (100 x 60 x 50 voxels of 3 x 3 x 3 mm), "
         "16.0 GiB free"
     )
     small = describe_memory(tiny, cases[:1], 2**20, probabilities=False)
