@@ -53,18 +53,19 @@ def command(
     pictures/, volumes.csv and report.json; a second call skips what is finished.
     """
     folder, changes = find_bundle(bundle), parse_overrides(overrides)
+    from medkit.data.cases import find_cases
+
+    found = find_cases(inputs)
     _quieten_libraries()
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with console.status(f"loading {folder.name}"):
         with _without_tracking(folder):
-            from medkit.data.cases import find_cases
+            from medkit.inference.predictor import load_bundle
+            from medkit.inference.run import RunOptions, leave_out_results
 
-        from medkit.inference.predictor import load_bundle
-        from medkit.inference.run import RunOptions, leave_out_results
-
-        cases = leave_out_results(find_cases(inputs), output)
+        cases = leave_out_results(found, output)
         loaded = load_bundle(folder.root, device=device, overrides=changes)
     options = RunOptions(force=force, pictures=not no_pictures, probabilities=probabilities)
     outcomes = _predict_with_progress(loaded, cases, output, options, console)
