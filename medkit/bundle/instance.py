@@ -155,6 +155,9 @@ class ConfigInstance:
 
         network: nn.Module = self.build("network" if "network" in self else "network_def")
         for loader in self._weight_loaders():
+            if loader.map_location is None:
+                # Weights saved on a GPU, and a config that forgets that others have none.
+                loader.map_location = next((p.device for p in network.parameters()), None)
             try:
                 loader(Engine(lambda engine, batch: None))
             except FileNotFoundError as error:
@@ -163,6 +166,11 @@ class ConfigInstance:
                 ) from error
             except Exception as error:
                 reason = one_line(root_cause(error))
+                if not _is_checkpoint(loader.load_path):
+                    raise UsageError(
+                        f"{loader.load_path}: expected a checkpoint that torch.load reads with weights_only=True, "
+                        f"got something else ({reason})"
+                    ) from error
                 raise UsageError(
                     f"{loader.load_path}: the weights do not fit the network: {reason}"
                 ) from error
@@ -180,6 +188,16 @@ class ConfigInstance:
                 f"{self.path}: neither 'checkpointloader' nor 'handlers' loads weights into the network"
             )
         return loaders
+
+
+def _is_checkpoint(path: str) -> bool:
+    import torch
+
+    try:
+        torch.load(path, map_location="meta", weights_only=True)
+    except Exception:  # whatever a damaged or a foreign file provokes
+        return False
+    return True
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -55,7 +55,8 @@ def apply_overrides(config: dict[str, Any], overrides: dict[str, Any], where: st
         where: the config's file, for messages.
 
     Raises:
-        UsageError: a key that the config does not have and its component does not accept.
+        UsageError: a key that the config does not have and its component does not accept, or a value of
+            another kind than the present one.
     """
     for key, value in overrides.items():
         *parents, last = key.split(SEPARATOR)
@@ -64,7 +65,17 @@ def apply_overrides(config: dict[str, Any], overrides: dict[str, Any], where: st
             node = _child(node, name, SEPARATOR.join(parents[:depth]), key, where)
         if not isinstance(node, dict) or (last not in node and last not in _parameters(node)):
             raise _unknown(key, last, node, SEPARATOR.join(parents), where)
+        _check_kind(key, node.get(last), value, where)
         node[last] = value
+
+
+def _check_kind(key: str, present: Any, value: Any, where: str) -> None:
+    """Refuse a word where the config has a number, and the like; references and expressions pass."""
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
+    expected = kinds.get(type(present))
+    is_language = isinstance(value, str) and value[:1] in ("$", "@", "%")
+    if expected is not None and value is not None and not is_language and kinds.get(type(value)) != expected:
+        raise UsageError(f"--set {key}: expected {expected} (now {present!r} in {where}), got {value!r}")
 
 
 def _child(node: Any, name: str, path: str, key: str, where: str) -> Any:

@@ -39,9 +39,13 @@ def declared_versions(metadata: dict[str, Any]) -> dict[str, str]:
 def check_versions(metadata: dict[str, Any], bundle: str) -> None:
     """Check that every declared package is installed in that version or a later one.
 
+    One that is declared as optional may be absent, but not older.
+
     Raises:
         UsageError: with the ``pip install`` line that mends it.
     """
+    # Older bundles list what they may use as optional: itk, say, which their configs never name.
+    optional = metadata.get("optional_packages_version", {})
     lacking = []
     for name, wanted in declared_versions(metadata).items():
         try:
@@ -52,6 +56,8 @@ def check_versions(metadata: dict[str, Any], bundle: str) -> None:
                 "write the bare number, such as 1.6.1"
             ) from error
         installed = _installed(name)
+        if installed is None and name in optional:
+            continue
         if installed is None or installed < minimum:
             lacking.append((f"{name}>={wanted}", f"{name} {wanted} (here: {installed or 'not installed'})"))
     if lacking:

@@ -90,7 +90,8 @@ def test_there_are_bundles_of_its_own():
 @pytest.mark.parametrize("data", [None, "folder"])
 def test_a_healthy_bundle_passes_without_its_data(tiny, tmp_path, monkeypatch, data):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MEDKIT_DATA", raising=False)
+    for name in ("MEDKIT_DATA", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
     if data:
         monkeypatch.setenv("MEDKIT_DATA", str(tmp_path))
     before = sorted(tmp_path.rglob("*"))
@@ -424,6 +425,12 @@ def test_an_expression_that_cannot_be_evaluated(tiny, file, key, value, words):
 )
 def test_an_expression_with_names_of_its_own(tiny, value):
     put(tiny, INFERENCE, "extra", value)
+    assert problems(tiny) == {}
+
+
+@pytest.mark.parametrize("text", ["@medkit", "$20, see @price"])
+def test_metadata_are_no_config(tiny, text):
+    put(tiny, METADATA, "data_source", text)
     assert problems(tiny) == {}
 
 

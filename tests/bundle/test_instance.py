@@ -255,6 +255,18 @@ def test_weights_may_be_loaded_by_a_handler_among_others(tiny):
     assert inference(tiny).network_with_weights() is not None
 
 
+def test_weights_go_to_the_network_where_the_config_does_not_say(tiny, monkeypatch):
+    from monai.handlers import CheckpointLoader
+
+    places = []
+    monkeypatch.setattr(CheckpointLoader, "__call__", lambda self, engine: places.append(self.map_location))
+    edit_json(
+        tiny / "configs" / "inference.json", lambda config: config["checkpointloader"].pop("map_location")
+    )
+    inference(tiny, device="$torch.device('cpu')").network_with_weights()
+    assert places == [torch.device("cpu")]
+
+
 def break_weights(root, change):
     weights = torch.load(root / "models" / "model.pt", weights_only=True)
     torch.save(change(weights), root / "models" / "model.pt")
@@ -267,7 +279,7 @@ def break_weights(root, change):
       ["do not fit", "Missing key", "input_block"]),
      (lambda root: break_weights(root, lambda w: {n: v[:1] for n, v in w.items()}),
       ["do not fit", "size mismatch"]),
-     (lambda root: (root / "models" / "model.pt").write_bytes(b"junk"), ["model.pt"]),
+     (lambda root: (root / "models" / "model.pt").write_bytes(b"junk"), ["model.pt", "expected a checkpoint"]),
      (lambda root: edit_json(root / "configs" / "inference.json", lambda c: c.update(checkpointloader=None)),
       ["neither 'checkpointloader' nor 'handlers'"])],
 )  # fmt: skip

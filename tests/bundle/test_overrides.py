@@ -100,3 +100,21 @@ def test_a_parameter_that_the_component_takes_is_added():
 def test_a_key_that_would_be_ignored_is_refused(key, words):
     message = refusal(key)
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [("seed", "nine", "expected a number (now 0"), ("inferer::roi_size", 8, "expected a list (now [8, 8, 8]"),
+     ("train::trainer", 3, "expected a mapping"), ("seed", True, "expected a number")],
+)  # fmt: skip
+def test_value_of_another_kind_is_refused(key, value, words):
+    message = refusal(key, value)
+    assert words in message
+    assert message.endswith(f"got {value!r}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("seed", 1.5), ("seed", "$1 + 1"), ("seed", None), ("dataset_dir", 7)]
+)
+def test_value_of_the_same_kind_or_of_the_config_language_passes(key, value):
+    assert applied(key, value)[key] == value

@@ -85,3 +85,9 @@ def test_packages_that_are_no_names_and_versions_are_refused(packages):
 
 def test_nothing_declared_is_nothing_to_enforce():
     check_versions({}, "tiny")
+
+
+def test_optional_package_may_be_absent_but_not_old():
+    check_versions({"optional_packages_version": {"no-such-distribution": "1.0"}}, "zoo")
+    with pytest.raises(UsageError, match=r"nibabel 999"):
+        check_versions({"optional_packages_version": {"nibabel": "999"}}, "zoo")
