@@ -70,11 +70,17 @@ def apply_overrides(config: dict[str, Any], overrides: dict[str, Any], where: st
 
 
 def _check_kind(key: str, present: Any, value: Any, where: str) -> None:
-    """Refuse a word where the config has a number, and the like; references and expressions pass."""
+    """Refuse a word where the config has a number, and the like.
+
+    References and expressions pass, and so does what switches a part off: null, or false for a component.
+    """
     kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
     expected = kinds.get(type(present))
     is_language = isinstance(value, str) and value[:1] in ("$", "@", "%")
-    if expected is not None and value is not None and not is_language and kinds.get(type(value)) != expected:
+    switches_off = value is None or (value is False and isinstance(present, dict))
+    if expected is None or is_language or switches_off:
+        return
+    if kinds.get(list if isinstance(value, tuple) else type(value)) != expected:
         raise UsageError(f"--set {key}: expected {expected} (now {present!r} in {where}), got {value!r}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from monai.bundle import ConfigComponent, ConfigExpression, ReferenceResolver
+from monai.bundle import ConfigComponent, ConfigExpression, ConfigParser, ReferenceResolver
 
 from medkit.bundle.instance import ConfigInstance, one_line, read_config, root_cause
 from medkit.errors import UsageError
@@ -58,7 +58,12 @@ class Parts:
     @cached_property
     def instance(self) -> ConfigInstance:
         """The config with stand-ins for its data."""
-        return ConfigInstance(self.folder, self.kind, self._places | self._empty | self._tried)
+        return self._with(self._places | self._empty | self._tried)
+
+    def _with(self, stand_ins: dict[str, Any]) -> ConfigInstance:
+        instance = ConfigInstance(self.folder, self.kind, {})
+        instance.parser.update(stand_ins)
+        return instance
 
     @property
     def stood_in(self) -> list[str]:
@@ -94,7 +99,7 @@ class Parts:
             reason = one_line(root_cause(error))
             raise UsageError(f"{self.instance.path}: cannot be parsed: {reason}; see 'references'") from error
         items = self.instance.parser.ref_resolver.items
-        left_out = _references(self._nodes.get(_LOGGER), _LOGGER)
+        left_out = _references(self._nodes.get(_LOGGER), _LOGGER) | {ConfigParser.meta_key}
         return [
             key
             for key, item in items.items()
@@ -139,7 +144,7 @@ class Parts:
     @cached_property
     def _tried(self) -> dict[str, Any]:
         """Empty lists for other expressions that need the data, found by trying them without."""
-        trial = ConfigInstance(self.folder, self.kind, self._places | self._empty)
+        trial = self._with(self._places | self._empty)
         missing: dict[str, Any] = {}
         for key in self._on_data():
             try:
