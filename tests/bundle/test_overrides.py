@@ -114,7 +114,8 @@ def test_value_of_another_kind_is_refused(key, value, words):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("seed", 1.5), ("seed", "$1 + 1"), ("seed", None), ("dataset_dir", 7), ("train", False)]
+    ("key", "value"),
+    [("seed", 1.5), ("seed", "$1 + 1"), ("seed", None), ("dataset_dir", 7), ("train", False)],
 )
 def test_value_of_the_same_kind_or_of_the_config_language_passes(key, value):
     assert applied(key, value)[key] == value
