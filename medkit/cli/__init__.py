@@ -1,5 +1,6 @@
-"""The command line: parses, prints, draws progress. No logic, and the only place that prints.
+"""The command line: parses, prints, draws progress; the only place that prints.
 
+What belongs here: one file a command. What does not: anything that Python users would want as well.
 Commands are imported when called, so that ``medkit --help`` answers at once.
 """
 
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"medkit: {error.filename or 'output'}: {error.strerror or error}", err=True)
         code = ExitCode.NONE_SUCCEEDED
     except (click.Abort, KeyboardInterrupt):
-        click.echo("medkit: interrupted; what was finished is kept", err=True)
+        click.echo("medkit: interrupted; every file written so far is whole", err=True)
         code = ExitCode.INTERRUPTED
     sys.exit(int(code or 0))
 

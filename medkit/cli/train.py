@@ -51,9 +51,8 @@ def command(
     uri = run.tracking_uri()
     click.echo(f"run       {run.folder}")
     click.echo(f"tracking  {uri}")
-    click.echo(
-        f"look at   mlflow ui --backend-store-uri {uri}" if "://" in uri and uri.startswith("sqlite") else ""
-    )
+    is_file = uri.startswith("sqlite:")
+    click.echo(f"look at   {f'mlflow ui --backend-store-uri {uri}' if is_file else uri}")
     try:
         run.train(lambda held_out: click.echo(f"training  {fold_name(held_out)}"))
     except (SystemExit, KeyboardInterrupt) as stop:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["Case", "find_cases"]
 
 
+_LONGEST_NAME = 200  # bytes; file systems take 255
+
+
 @dataclass(frozen=True)
 class Case:
     """One image to process.
@@ -40,8 +43,8 @@ def find_cases(inputs: Sequence[str | Path]) -> list[Case]:
     The common root is that of the folders named, of the files' own folders and of the lists' entries'.
 
     Raises:
-        UsageError: a path does not exist, a folder or list is empty or cannot be read, or two files would get
-            one name.
+        UsageError: a path does not exist, a folder or list is empty or cannot be read, a name is too long, or
+            two files would get one name.
     """
     try:
         found = [pair for item in inputs for pair in _expand(Path(item))]
@@ -56,6 +59,11 @@ def find_cases(inputs: Sequence[str | Path]) -> list[Case]:
     for group in dict.fromkeys(group for _, group in found):
         relative = group[0].relative_to(root).as_posix()
         name = relative[: len(relative) - len(file_suffix(group[0]) or group[0].suffix)]
+        if max(len(os.fsencode(part)) for part in name.split("/")) > _LONGEST_NAME:
+            raise UsageError(
+                f"{group[0]}: expected names of at most {_LONGEST_NAME} bytes, since those of the results are "
+                "longer, got a longer one; rename it"
+            )
         if name in cases:
             raise UsageError(
                 f"two inputs would both be case '{name}': {cases[name].paths[0]} and {group[0]}; "
@@ -136,7 +144,7 @@ def _json_entries(path: Path) -> list[Any]:
         ) from error
     if not isinstance(entries, list):
         raise UsageError(f"{path}: expected a JSON array of image paths, got {type(entries).__name__}")
-    return [entry.get("image") if isinstance(entry, dict) else entry for entry in entries]
+    return [entry.get("image", entry) if isinstance(entry, dict) else entry for entry in entries]
 
 
 def _resolve(path: Path, entries: list[Any]) -> list[tuple[Path, ...]]:
@@ -146,6 +154,8 @@ def _resolve(path: Path, entries: list[Any]) -> list[tuple[Path, ...]]:
     for number, entry in enumerate(entries, 1):
         names = entry if isinstance(entry, list) else [entry]
         if not names or not all(isinstance(name, str) and name.strip() for name in names):
-            raise UsageError(f"{path}: expected a path or an array of paths as entry {number}, got {entry!r}")
+            raise UsageError(
+                f'{path}: expected a path, an array of paths or {{"image": path}} as entry {number}, got {entry!r}'
+            )
         groups.append(tuple(_absolute(path.parent / name.strip()) for name in names))
     return groups

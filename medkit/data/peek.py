@@ -6,20 +6,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 
 from medkit.data.checks import SPACING_RANGE_MM
 from medkit.data.grid import Grid
-from medkit.data.reading import file_suffix
-from medkit.data.text_headers import check_metaimage_axes
+from medkit.data.reading import ITK_SUFFIXES, file_suffix, open_itk, open_nibabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["peek_channels", "source_files"]
 
-_ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz")
 _PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _DETACHED_SUFFIXES = (".nhdr", ".mhd")
 _NAMES_DATA = re.compile(r"(?:data ?file|ElementDataFile)\s*[:=]\s*(.+)", re.IGNORECASE)
@@ -44,23 +41,13 @@ def peek_channels(paths: Sequence[Path]) -> tuple[Grid, int] | None:
 
 
 def _peek(path: Path) -> tuple[Grid, int]:
-    if file_suffix(path) in _ITK_SUFFIXES:
-        return _peek_itk(path)
-    image = nib.load(path)
+    if file_suffix(path) in ITK_SUFFIXES:
+        reader = open_itk(path)
+        a, b, c, *_ = reader.GetSize()
+        return Grid((a, b, c), np.diag([*reader.GetSpacing()[:3], 1.0])), reader.GetNumberOfComponents()
+    image = open_nibabel(path)
     a, b, c, *more = image.shape
     return Grid((a, b, c), np.array(image.affine, dtype=np.float64)), int(np.prod(more, dtype=np.int64))
-
-
-def _peek_itk(path: Path) -> tuple[Grid, int]:
-    import SimpleITK as sitk
-
-    if file_suffix(path) in (".mha", ".mhd"):
-        check_metaimage_axes(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    a, b, c, *_ = reader.GetSize()
-    return Grid((a, b, c), np.diag([*reader.GetSpacing()[:3], 1.0])), reader.GetNumberOfComponents()
 
 
 def source_files(path: Path) -> list[Path]:

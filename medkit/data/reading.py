@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "ITK_SUFFIXES",
     "READABLE_SUFFIXES",
     "file_suffix",
+    "open_itk",
+    "open_nibabel",
     "read_channels",
     "read_volume",
     "volume_from_itk",
@@ -40,8 +43,8 @@ __all__ = [
 ]
 
 _NIBABEL_SUFFIXES = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr", ".mgz", ".mgh")
-_ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz")
-READABLE_SUFFIXES = _NIBABEL_SUFFIXES + _ITK_SUFFIXES
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz")
+READABLE_SUFFIXES = _NIBABEL_SUFFIXES + ITK_SUFFIXES
 # A label map is one file whatever the image was: the detached forms become their single-file kin.
 _LABEL_SUFFIX = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
 _DEFLATE_LIMIT = 1032  # no deflate stream grows by more than this factor
@@ -75,7 +78,9 @@ def read_volume(path: Path) -> Volume:
                 f"{path}: expected one of {', '.join(READABLE_SUFFIXES)}, got another ending; "
                 "convert the image to NIfTI first",
             )
-        return check_volume(_read_itk(path, suffix) if suffix in _ITK_SUFFIXES else _read_nibabel(path))
+        if suffix in ITK_SUFFIXES:
+            return check_volume(_read_itk(path, suffix))
+        return check_volume(volume_from_nibabel(open_nibabel(path), str(path)))
 
 
 def read_channels(paths: Sequence[Path]) -> Volume:
@@ -143,14 +148,20 @@ def _check_claim(
         )
 
 
-def _read_nibabel(path: Path) -> Volume:
-    image = nib.load(path)
+def open_nibabel(path: Path) -> Any:
+    """A nibabel image whose voxels are still in a file that is large enough to hold them.
+
+    Raises:
+        CaseError: ``file-truncated``.
+        Exception: whatever nibabel raises on a damaged file.
+    """
+    image: Any = nib.load(path)
     holder = image.file_map.get("image", image.file_map.get("header"))
     data_file = Path(holder.filename)
     growth = _DEFLATE_LIMIT if data_file.suffix.lower() in (".gz", ".mgz") else 1
     proxy = image.dataobj
     _check_claim(data_file, proxy.shape, proxy.dtype.itemsize, growth, header_bytes=proxy.offset)
-    return volume_from_nibabel(image, str(path))
+    return image
 
 
 def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
@@ -218,20 +229,33 @@ def _stored_voxels(proxy: ArrayProxy) -> NDArray[Any]:
     return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
-def _read_itk(path: Path, suffix: str) -> Volume:
+def open_itk(path: Path) -> Any:
+    """A SimpleITK reader that knows the header of a file that is large enough to hold its voxels.
+
+    Raises:
+        CaseError: ``file-truncated``, or the codes of :mod:`medkit.data.text_headers`.
+        Exception: whatever ITK raises on a damaged file.
+    """
     import SimpleITK as sitk
 
+    suffix = file_suffix(path)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     if suffix in (".mha", ".mhd"):
         check_metaimage_axes(path)
-        check_metaimage_stream(path)
-    elif suffix in (".nrrd", ".nhdr"):
-        check_nrrd_stream(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     if suffix not in (".nhdr", ".mhd"):
         _check_claim(path, reader.GetSize(), reader.GetNumberOfComponents(), _DEFLATE_LIMIT)
+    return reader
+
+
+def _read_itk(path: Path, suffix: str) -> Volume:
+    if suffix in (".mha", ".mhd"):
+        check_metaimage_stream(path)
+    elif suffix in (".nrrd", ".nhdr"):
+        check_nrrd_stream(path)
+    reader = open_itk(path)
     volume = volume_from_itk(reader.Execute(), str(path), _LABEL_SUFFIX.get(suffix, ".nii.gz"))
     if suffix not in (".nrrd", ".nhdr"):
         return volume

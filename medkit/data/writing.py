@@ -38,6 +38,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # or a power cut could leave the name on an empty file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

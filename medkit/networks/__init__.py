@@ -1,11 +1,13 @@
 """Networks by name: plain ``nn.Module``s that know nothing of Lightning, files or configs.
 
-One architecture a file; what MONAI has is listed here, not wrapped.
+What belongs here: architectures, one a file; what MONAI has is listed, not wrapped. What does not: kernels
+(``ops``), losses and schedules (``training``), weights (bundles).
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,19 +39,33 @@ def create(name: str, **arguments: Any) -> nn.Module:
         arguments: of the network's class.
 
     Raises:
-        UsageError: no network of that name, or arguments that its class does not take.
+        UsageError: no network of that name, or arguments that its class does not take or refuses.
 
     >>> network = create("segresnet", spatial_dims=3, in_channels=1, out_channels=3, init_filters=8)
     >>> sum(parameter.numel() for parameter in network.parameters())
     1176195
     """
     if name not in _NETWORKS:
-        close = difflib.get_close_matches(name, _NETWORKS, n=1)
+        close = difflib.get_close_matches(name.lower(), _NETWORKS, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise UsageError(f"no network '{name}': {hint}known networks: {', '.join(names())}")
     module, _, cls = _NETWORKS[name].rpartition(".")
+    network = getattr(import_module(module), cls)
+    _check_arguments(name, network, arguments)
     try:
-        network: nn.Module = getattr(import_module(module), cls)(**arguments)
-    except TypeError as error:
-        raise UsageError(f"network '{name}': {error}") from error
-    return network
+        made: nn.Module = network(**arguments)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise UsageError(f"network '{name}': {' '.join(str(error).split())}") from error
+    return made
+
+
+def _check_arguments(name: str, network: type[nn.Module], arguments: dict[str, Any]) -> None:
+    """Refuse arguments that the class does not know and ask for those that it must have."""
+    parameters = inspect.signature(network).parameters
+    for argument in arguments.keys() - parameters.keys():
+        close = difflib.get_close_matches(argument.lower(), parameters, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise UsageError(f"network '{name}' takes no '{argument}': {hint}it takes {', '.join(parameters)}")
+    needed = [key for key, parameter in parameters.items() if parameter.default is parameter.empty]
+    if missing := [key for key in needed if key not in arguments]:
+        raise UsageError(f"network '{name}' needs {', '.join(missing)} as well")

@@ -82,11 +82,11 @@ def half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _records(run: TrainingRun) -> dict[int | None, dict[str, Any]]:
+    if None not in run.folds or len(run.folds) < 2:
+        raise UsageError(f"{run.folder}: a bundle takes a cross-validated run; train with --cross-validate")
     if run.unfinished:
         left = ", ".join(fold_name(fold) for fold in run.unfinished)
         raise UsageError(f"{run.folder}: not finished ({left}); go on with --resume {run.folder.name}")
-    if None not in run.folds or len(run.folds) < 2:
-        raise UsageError(f"{run.folder}: a bundle takes a cross-validated run; train with --cross-validate")
     return {
         fold: json.loads((run.folder / fold_name(fold) / "record.json").read_text()) for fold in run.folds
     }

@@ -92,16 +92,19 @@ def create_run(
         cross_validate: instead, every fold of the data set and the network on all cases.
 
     Raises:
-        UsageError: the bundle cannot be trained, a name that is taken, or an override that the config lacks.
+        UsageError: the bundle cannot be trained, there is no such data set or fold, the name is taken, or the
+            config lacks an override's key.
     """
-    from medkit.data.datalist import number_of_folds
+    from medkit.data.datalist import number_of_folds, remaining_folds
 
     folder = find_bundle(bundle)
     check_versions(folder.metadata, folder.name)
     config = ConfigInstance(folder, "train", overrides)
-    folds = tuple(held_out)
+    folds, dataset = tuple(held_out), config.build("dataset_dir")
     if cross_validate:
-        folds = (*range(number_of_folds(config.build("dataset_dir"))), None)
+        folds = (*range(number_of_folds(dataset)), None)
+    for fold in folds:
+        remaining_folds(dataset, fold)
     name = name or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run = TrainingRun((runs / folder.name / name).absolute(), folder, overrides, folds)
     if (run.folder / _RUN_FILE).exists():

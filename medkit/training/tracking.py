@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pytorch_lightning.loggers import MLFlowLogger
 
 from medkit.data.writing import write_text
 
-__all__ = ["TrackingLogger", "default_tracking_uri", "prepare_store", "register_bundle"]
+__all__ = ["TrackingLogger", "default_tracking_uri", "register_bundle"]
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
@@ -23,22 +24,23 @@ def default_tracking_uri(runs: str | Path = "runs") -> str:
     return os.environ.get(URI_VARIABLE) or f"{_SQLITE}{Path(runs).absolute() / 'mlflow.db'}"
 
 
-def prepare_store(uri: str) -> str | None:
-    """Create the database of an SQLite store under a lock; return where its artifacts go.
+def _store_lock(uri: str) -> AbstractContextManager[Any]:
+    """Keep other processes out of an SQLite store; a server looks after itself.
 
-    Two processes that create it at once leave it half-migrated for ever, so that the first one here does it
-    alone. Artifacts lie beside the database (MLflow would put them in the current folder); a server places
-    its own, hence ``None``.
+    Two processes that create the database at once leave it half-migrated for ever.
     """
     if not uri.startswith(_SQLITE):
-        return None
-    from mlflow.tracking import MlflowClient
-
+        return nullcontext()
     database = Path(uri.removeprefix(_SQLITE))
     database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{database}.lock"):
-        MlflowClient(uri).search_experiments(max_results=1)
-    return (database.parent / "mlartifacts").as_uri()
+    return FileLock(f"{database}.lock")
+
+
+def _artifacts(uri: str) -> str | None:
+    """Beside an SQLite store (MLflow would put them in the current folder); a server places its own."""
+    return (
+        (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
+    )
 
 
 class TrackingLogger(MLFlowLogger):
@@ -61,28 +63,27 @@ class TrackingLogger(MLFlowLogger):
         tags: dict[str, Any] | None = None,
     ) -> None:
         uri = tracking_uri or default_tracking_uri()
-        artifacts = prepare_store(uri)
-        self._run_file = Path(run_dir) / _RUN_ID_FILE
+        self.tracking_uri, self._run_file = uri, Path(run_dir) / _RUN_ID_FILE
         run_id = self._run_file.read_text().strip() if self._run_file.is_file() else None
-        super().__init__(
-            experiment_name=experiment_name,
-            run_name=run_name,
-            tracking_uri=uri,
-            tags=tags,
-            artifact_location=artifacts,
-            run_id=run_id,
-        )
-        self.tracking_uri = uri
-        self._ensure_experiment(experiment_name, artifacts)
-        write_text(self._run_file, f"{self.run_id}\n")
+        with _store_lock(uri):
+            super().__init__(
+                experiment_name=experiment_name,
+                run_name=run_name,
+                tracking_uri=uri,
+                tags=tags,
+                artifact_location=_artifacts(uri),
+                run_id=run_id,
+            )
+            self._ensure_experiment(experiment_name)
+            write_text(self._run_file, f"{self.run_id}\n")
 
-    def _ensure_experiment(self, name: str, artifacts: str | None) -> None:
+    def _ensure_experiment(self, name: str) -> None:
         """Create the experiment, or find that another process just did."""
         from mlflow.exceptions import MlflowException
 
         if self._mlflow_client.get_experiment_by_name(name) is None:
             try:
-                self._mlflow_client.create_experiment(name, artifact_location=artifacts)
+                self._mlflow_client.create_experiment(name, artifact_location=_artifacts(self.tracking_uri))
             except MlflowException:
                 if self._mlflow_client.get_experiment_by_name(name) is None:
                     raise

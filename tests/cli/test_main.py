@@ -118,7 +118,7 @@ def test_bare_call_shows_the_help(capsys, arguments):
         (UsageError("a: expected b"), 2, "medkit: a: expected b"),
         (CaseError("x", "a: expected b"), 4, "medkit: a: expected b"),
         (OSError(28, "No space left on device", "/out"), 4, "medkit: /out: No space left on device"),
-        (KeyboardInterrupt(), 130, "medkit: interrupted; what was finished is kept"),
+        (KeyboardInterrupt(), 130, "medkit: interrupted; every file written so far is whole"),
     ],
 )
 def test_errors_become_a_line_and_an_exit_code(capsys, monkeypatch, error, code, line):

@@ -228,7 +228,7 @@ def test_channels_in_json(tmp_path):
         ("l.json", b'["a.nii", []]', r"entry 2, got \[\]"),
         ("l.json", b'["a.nii", " "]', "entry 2, got ' '"),
         ("l.json", b'[["a.nii", null]]', "entry 1, got"),
-        ("l.json", b'[{"label": "a.nii"}]', "entry 1, got None"),
+        ("l.json", b'[{"label": "a.nii"}]', "entry 1, got {'label': 'a.nii'}"),
         ("l.json", b'{"image": "a.nii"}', "got dict"),
         ("l.json", b'["a.nii"', "got invalid JSON"),
         ("l.json", b"\xff\xfe", "a list in UTF-8"),
@@ -239,6 +239,13 @@ def test_lists_that_say_nothing(tmp_path, name, content, message):
     with pytest.raises(UsageError, match=f"^{tmp_path / name}: expected .*{message}") as caught:
         find_cases([tmp_path / name])
     assert "\n" not in str(caught.value)
+
+
+def test_names_too_long_for_those_of_the_results(tmp_path):
+    (tmp_path / "l.txt").write_text("é" * 101 + ".nii")
+    assert "at most 200 bytes" in refused(tmp_path / "l.txt")
+    (tmp_path / "l.txt").write_text("é" * 100 + ".nii")
+    assert list(found(tmp_path / "l.txt")) == ["é" * 100]
 
 
 def test_two_groups_that_share_their_first_file(tmp_path):

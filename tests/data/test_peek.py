@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import SimpleITK as sitk
 
 from medkit.data.peek import peek_channels, source_files
 from medkit.data.reading import read_channels
+from medkit.errors import CaseError
 from tests.phantoms import OBLIQUE, SHAPE, hippocampus, nifti
 
 IMAGE, _ = hippocampus()
@@ -64,6 +68,30 @@ def test_image_that_reading_will_refuse(tmp_path):
     assert peek_channels([tmp_path / "flat.nii"]) is None
     nib.save(nib.Nifti1Image(IMAGE, np.diag([1e5, 1, 1, 1])), tmp_path / "absurd.nii")
     assert peek_channels([tmp_path / "absurd.nii"]) is None
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mgz", "a.nrrd", "a.mha"])
+def test_header_that_claims_more_than_the_file_can_hold(tmp_path, name):
+    path = write(tmp_path / name)
+    with pytest.raises(CaseError) as caught:
+        read_channels([claim(path)])
+    assert caught.value.code == "file-truncated"
+    assert peek_channels([path]) is None
+
+
+def claim(path):
+    """The same file with a header that says 30000 voxels along each axis."""
+    opened = gzip.open if path.suffix in (".gz", ".mgz") else open
+    with opened(path, "rb") as file:
+        content = file.read()
+    shape = " ".join(map(str, SHAPE)).encode()
+    content = content.replace(b"sizes: " + shape, b"sizes: 30000 30000 30000")
+    content = content.replace(b"DimSize = " + shape, b"DimSize = 30000 30000 30000")
+    form = ">3i" if path.suffix == ".mgz" else "<3h"
+    content = content.replace(struct.pack(form, *SHAPE), struct.pack(form, 30000, 30000, 30000), 1)
+    with opened(path, "wb") as file:
+        file.write(content)
+    return path
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x07" * 999])

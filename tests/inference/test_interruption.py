@@ -74,7 +74,7 @@ def test_interrupted_then_killed_then_finished(tiny_root, tiny, images, tmp_path
 
     code, errors = stop_midway(tiny_root, images, output, signal.SIGINT, 4)
     assert code == 130
-    assert errors.splitlines()[-1] == "medkit: interrupted; what was finished is kept"
+    assert errors.splitlines()[-1] == "medkit: interrupted; every file written so far is whole"
     assert "Traceback" not in errors
     interrupted = check_whole(output)
     assert 4 <= len(interrupted) < CASES

@@ -94,7 +94,7 @@ def test_inference_does_not_depend_on_the_neighbours_in_a_batch(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("dynunett", "did you mean 'dynunet'?"), ("unet_", "did you mean 'unet'?"), ("?", "")]
+    ("name", "hint"), [("dynunett", "did you mean 'dynunet'?"), ("UNet", "did you mean 'unet'?"), ("?", "")]
 )
 def test_an_unknown_name(name, hint):
     with pytest.raises(UsageError) as caught:
@@ -106,11 +106,16 @@ def test_an_unknown_name(name, hint):
 
 @every_network
 def test_an_argument_that_the_network_does_not_take(name):
-    with pytest.raises(UsageError, match=f"network '{name}': .*unexpected keyword argument 'in_chanels'"):
+    with pytest.raises(UsageError, match=f"'{name}' takes no 'in_chanels': did you mean 'in_channels'"):
         create(name, spatial_dims=3, in_chanels=1, out_channels=1, **SMALL[name])
 
 
 @pytest.mark.parametrize("name", ["attention_unet", "dynunet", "unet"])
 def test_an_argument_that_is_missing(name):
-    with pytest.raises(UsageError, match=f"network '{name}': .*missing .* 'out_channels'"):
+    with pytest.raises(UsageError, match=f"network '{name}' needs .*out_channels"):
         create(name, spatial_dims=3, in_channels=1)
+
+
+def test_arguments_that_the_network_refuses():
+    with pytest.raises(UsageError, match=r"network 'unet': .*strides"):
+        create("unet", spatial_dims=3, in_channels=1, out_channels=1, channels=(4, 8), strides=())

@@ -93,6 +93,5 @@ def test_cross_validated_run_is_adopted(project: Path, small):
 
 def test_run_without_folds_is_refused(project: Path, small):
     run = create_run(BUNDLE, project / "runs", overrides={**small, "epochs": 1}, name="alone")
-    run.train()
     with pytest.raises(UsageError, match="takes a cross-validated run; train with --cross-validate"):
         adopt(run.folder)

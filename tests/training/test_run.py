@@ -104,7 +104,8 @@ def test_run_that_is_not_there_names_those_that_are(store: Path, small):
 def test_bad_settings_are_one_line(store: Path, small, overrides, message):
     held_out = [overrides.pop("fold")] if "fold" in overrides else [None]
     with pytest.raises(UsageError, match=message):
-        create_run(BUNDLE, store / "runs", overrides={**small, **overrides}, held_out=held_out).train()
+        create_run(BUNDLE, store / "runs", overrides={**small, **overrides}, held_out=held_out)
+    assert not (store / "runs").exists()
 
 
 def test_fold_names():

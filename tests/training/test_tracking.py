@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import shutil
 import socket
@@ -12,26 +11,30 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from medkit.training.run import create_run
-from medkit.training.tracking import TrackingLogger, default_tracking_uri, prepare_store
+from medkit.training.tracking import TrackingLogger, default_tracking_uri
 
 BUNDLE = "hippocampus_segmentation_unet"
 
 
-def _start_run(folder: str, number: int) -> None:
-    logger = TrackingLogger(
-        "same", f"run{number}", Path(folder) / str(number), f"sqlite:///{folder}/mlflow.db"
-    )
-    logger.log_metrics({"loss": float(number)}, step=1)
+START_RUN = """
+import sys
+from pathlib import Path
+from medkit.training.tracking import TrackingLogger
+
+folder, number = Path(sys.argv[1]), sys.argv[2]
+logger = TrackingLogger("same", f"run{number}", folder / number, f"sqlite:///{folder}/mlflow.db")
+logger.log_metrics({"loss": float(number)}, step=1)
+"""
 
 
 def test_several_processes_create_the_database_at_once(tmp_path: Path):
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_start_run, args=(str(tmp_path), n)) for n in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    logs = [tmp_path / f"{number}.log" for number in range(4)]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", START_RUN, str(tmp_path), log.stem], stderr=log.open("w"))
+        for log in logs
+    ]
+    endings = [worker.wait() for worker in workers]
+    assert endings == [0, 0, 0, 0], "\n".join(log.read_text()[-2000:] for log in logs)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     (experiment,) = [e for e in client.search_experiments() if e.name == "same"]
     runs = client.search_runs([experiment.experiment_id])
@@ -60,7 +63,6 @@ def test_default_store_and_the_variable(tmp_path: Path, monkeypatch):
     assert default_tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert default_tracking_uri(tmp_path) == "http://127.0.0.1:5000"
-    assert prepare_store("http://127.0.0.1:5000") is None
 
 
 @pytest.fixture
