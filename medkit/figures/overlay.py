@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ import numpy as np
 from contourpy import contour_generator
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
+from matplotlib.textpath import text_to_path
 from scipy.ndimage import gaussian_filter, zoom
 
 from medkit.data.palette import label_colour
@@ -34,12 +37,12 @@ __all__ = ["draw_overlay"]
 # Everything below is laid out in pixels, with the origin at the lower left.
 _SIZE = (1320, 540)
 _DPI = 110
-_PANELS = (34, 88, 1004, 392)  # left, bottom, width, height of the room for the three planes
+_PANELS = (34, 88, 978, 392)  # left, bottom, width, height of the room for the three planes
 _GAP = 50  # between panels; the letters of both neighbours stand in it
-_LEGEND = (1074, 484, 226, 21)  # left, top, width, height of a row
+_LEGEND = (1042, 484, 258, 21)  # left, top, width, height of a row
 _LEGEND_ROWS = 14
 _MARGIN = 14
-_NAME_LENGTH, _TITLE_LENGTH, _NOTES_LENGTH = 21, 120, 180  # characters that fit
+_FONT = "DejaVu Sans"
 
 _BACKGROUND = "#0d1014"
 _BRIGHT, _DIM, _AMBER = "#e8eaed", "#8f979f", "#e3b04b"
@@ -136,9 +139,7 @@ def draw_overlay(
         _draw_letters(axes, panel)
     world = volume.grid.affine @ (*pose.index_in_array(centre, image.shape), 1)
     _draw_positions(axes, panels, world)
-    _write_text(
-        axes, _MARGIN, _SIZE[1] - 24, _shorten(title, _TITLE_LENGTH), size=11, colour=_BRIGHT, weight="bold"
-    )
+    _write_line(axes, _SIZE[1] - 24, title, size=11, colour=_BRIGHT, weight="bold")
     _draw_caption(axes, volume.notes, pose, window)
     _draw_legend(axes, {value: names[value] for value in wanted}, volumes_ml or {}, dashed=truth is not None)
     _draw_scale_bar(axes, panels[0].voxel[0] / pose.spacing[0])
@@ -261,7 +262,7 @@ def _write_text(
         fontsize=size,
         color=colour,
         fontweight=weight,
-        family="DejaVu Sans",
+        family=_FONT,
         horizontalalignment=align,
         verticalalignment="center",
         parse_math=False,
@@ -296,8 +297,8 @@ def _draw_caption(axes: Axes, notes: Sequence[str], pose: Pose, window: tuple[fl
     )
     if pose.tilt_degrees > _OBLIQUE_DEGREES:
         text += f"  Planes follow the voxel axes, up to {pose.tilt_degrees:.0f}° off the body axes."
-    _write_text(axes, _MARGIN, 33, text, size=7.5)
-    _write_text(axes, _MARGIN, 15, _shorten("; ".join(notes), _NOTES_LENGTH), size=7.5, colour=_AMBER)
+    _write_line(axes, 33, text, size=7.5, colour=_DIM)
+    _write_line(axes, 15, "; ".join(notes), size=7.5, colour=_AMBER)
 
 
 def _draw_legend(
@@ -312,9 +313,10 @@ def _draw_legend(
         axes.add_artist(
             Rectangle((left, y - 5), 11, 10, facecolor=(*colour, 0.35), edgecolor=colour, linewidth=1)
         )
-        _write_text(axes, left + 20, y, _shorten(names[value], _NAME_LENGTH), size=8, colour=_BRIGHT)
-        if value in volumes_ml:
-            _write_text(axes, left + width, y, _millilitres(volumes_ml[value]), size=8, align="right")
+        volume = _millilitres(volumes_ml[value]) if value in volumes_ml else ""
+        _write_text(axes, left + width, y, volume, size=8, align="right")
+        room = width - 20 - _text_width(f" {volume}", size=8)
+        _write_text(axes, left + 20, y, _fitted(names[value], room, size=8), size=8, colour=_BRIGHT)
         y -= row
     if len(names) > len(chosen):
         _write_text(axes, left + 20, y, f"and {len(names) - len(chosen)} more", size=8)
@@ -332,8 +334,26 @@ def _millilitres(volume: float) -> str:
     return f"{volume:.{decimals}f} ml"
 
 
-def _shorten(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+def _write_line(axes: Axes, y: float, text: str, *, size: float, colour: str, weight: str = "normal") -> None:
+    """Text over the whole width of the picture, cut where that ends."""
+    fitted = _fitted(text, _SIZE[0] - 2 * _MARGIN, size=size, weight=weight)
+    _write_text(axes, _MARGIN, y, fitted, size=size, colour=colour, weight=weight)
+
+
+def _fitted(text: str, pixels: float, *, size: float, weight: str = "normal") -> str:
+    if _text_width(text, size=size, weight=weight) <= pixels:
+        return text
+    lengths = range(len(text))
+    fitting = bisect_right(
+        lengths, pixels, key=lambda n: _text_width(text[:n] + "…", size=size, weight=weight)
+    )
+    return text[: max(fitting - 1, 0)] + "…"
+
+
+def _text_width(text: str, *, size: float, weight: str = "normal") -> float:
+    font = FontProperties(family=_FONT, size=size, weight=weight)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) * _DPI / 72
 
 
 def _draw_scale_bar(axes: Axes, pixels_per_mm: float) -> None:

@@ -151,6 +151,18 @@ def test_names_and_titles_are_taken_literally(tmp_path):
     assert path.exists()
 
 
+def test_long_names_end_before_the_volumes(tmp_path):
+    stored, affine = stored_as(corner_label(), "RAS")
+    pictures = []
+    for name in ("w", "W" * 80):
+        path = tmp_path / f"{len(name)}.png"
+        draw_overlay(constant_volume(stored, affine), stored, {1: name}, path, title="t", volumes_ml={1: 1.0})
+        pictures.append(drawn(path))
+    changed = np.nonzero((pictures[0] != pictures[1]).any(axis=(0, 2)))[0]
+    volume = np.nonzero(pictures[0][40:80, 1100:].max(axis=(0, 2)) > 0.3)[0] + 1100
+    assert 1200 < changed.max() < volume.min()
+
+
 @pytest.mark.parametrize("role", ["labels", "truth"])
 def test_other_grids_are_refused(tmp_path, role):
     stored, affine = stored_as(corner_label(), "RAS")

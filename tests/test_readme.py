@@ -1,0 +1,62 @@
+"""What the README and the contributor's guide show works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from medkit.cli import cli
+from tests.phantoms import write_hippocampus
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/troubleshooting.md")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [content for kind, content in fenced if kind == language]
+
+
+def commands(page: str) -> list[str]:
+    """Lines of the page's unnamed and shell blocks that call medkit, and such calls in running text."""
+    lines = [
+        line for language in ("", "bash") for block in blocks(page, language) for line in block.splitlines()
+    ]
+    inline = re.findall(r"`(medkit [^`\n]+)`", (ROOT / page).read_text(encoding="utf-8"))
+    return [line.split("#")[0].strip() for line in [*lines, *inline] if line.startswith("medkit ")]
+
+
+def test_three_lines_of_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_hippocampus(tmp_path / "scan.nii.gz")
+    (example,) = blocks("README.md", "python")
+    exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / "results" / "labels" / "scan.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_have_the_options_that_the_pages_show(page):
+    shown = commands(page)
+    assert shown
+    for line in shown:
+        check(line)
+
+
+def check(line: str) -> None:
+    words = shlex.split(line)[1:]
+    group: click.Command = cli
+    while isinstance(group, click.Group) and words and not words[0].startswith("-"):
+        context = click.Context(group)
+        command = group.get_command(context, words[0])
+        assert command is not None, line
+        group, words = command, words[1:]
+    known = {option for parameter in group.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    known |= {"--help", "--version"}
+    for word in words:
+        if word.startswith("-"):
+            assert word.partition("=")[0] in known, f"{line}: no option {word}; there are {sorted(known)}"
