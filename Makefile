@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml setup.py constraints.txt
+$(VENV)/.ready: pyproject.toml setup.py constraints.txt $(wildcard medkit/ops/csrc/*)
 	$(PYTHON) -c 'import sys; sys.exit("medkit needs Python 3.11 or later, this is " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
