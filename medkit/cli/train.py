@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -48,6 +51,7 @@ def command(
             held_out=[fold],
             cross_validate=cross_validate,
         )
+    _quieten_libraries()
     uri = run.tracking_uri()
     click.echo(f"run       {run.folder}")
     click.echo(f"tracking  {uri}")
@@ -62,3 +66,16 @@ def command(
         )
         raise click.exceptions.Exit(ExitCode.INTERRUPTED) from stop
     click.echo(f"finished  {run.folder}")
+
+
+def _quieten_libraries() -> None:
+    """Keep what Lightning and MLflow remark on, and advertise, out of the way; what concerns the run stays."""
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+    for name in (
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning.pytorch.utilities.rank_zero",
+        "mlflow",
+        "alembic",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)

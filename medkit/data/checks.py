@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from medkit.data.volume import Volume
 
-__all__ = ["check_nifti_header", "check_shape", "check_volume"]
+__all__ = ["check_nifti_header", "check_shape", "check_stored_spacing", "check_volume"]
 
 # Wide enough for a scout's gaps; metres or micrometres taken for millimetres still fall outside.
 SPACING_RANGE_MM = (0.01, 100.0)
@@ -95,6 +95,25 @@ def _check_affine(volume: Volume) -> None:
             f"{name}: expected three independent voxel axes, got an affine that cannot be inverted; "
             "mend the header",
         )
+
+
+def check_stored_spacing(header: nib.analyze.AnalyzeHeader, name: str) -> None:
+    """Check the voxel edges of an Analyze or NIfTI header as they are stored.
+
+    nibabel takes 0 for 1 and drops signs as it loads. Edges that nothing is read off (a lone sform) may be anything.
+
+    Raises:
+        CaseError: ``spacing-absurd``.
+    """
+    codes = [int(header[key]) if key in header else 0 for key in ("qform_code", "sform_code")]
+    edges = header["pixdim"][1:4]
+    if codes[0] == 0 < codes[1] or not (edges <= 0).any():
+        return
+    raise CaseError(
+        "spacing-absurd",
+        f"{name}: expected voxel edges above 0 mm, got {' x '.join(f'{edge:.4g}' for edge in edges)} mm (pixdim); "
+        "mend the header",
+    )
 
 
 def check_nifti_header(header: nib.Nifti1Header, name: str) -> list[str]:

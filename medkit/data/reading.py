@@ -14,7 +14,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.openers import ImageOpener
 from nibabel.volumeutils import apply_read_scaling
 
-from medkit.data.checks import check_nifti_header, check_shape, check_volume
+from medkit.data.checks import check_nifti_header, check_shape, check_stored_spacing, check_volume
 from medkit.data.grid import SAME_PLACE_VOXELS, Grid, flip_lps_ras, voxels_apart
 from medkit.data.text_headers import (
     check_metaimage_axes,
@@ -152,16 +152,25 @@ def open_nibabel(path: Path) -> Any:
     """A nibabel image whose voxels are still in a file that is large enough to hold them.
 
     Raises:
-        CaseError: ``file-truncated``.
+        CaseError: ``file-truncated``, or that of :func:`medkit.data.checks.check_stored_spacing`.
         Exception: whatever nibabel raises on a damaged file.
     """
     image: Any = nib.load(path)
+    if isinstance(image.header, nib.AnalyzeHeader):
+        _check_stored_spacing(path, image)
     holder = image.file_map.get("image", image.file_map.get("header"))
     data_file = Path(holder.filename)
     growth = _DEFLATE_LIMIT if data_file.suffix.lower() in (".gz", ".mgz") else 1
     proxy = image.dataobj
     _check_claim(data_file, proxy.shape, proxy.dtype.itemsize, growth, header_bytes=proxy.offset)
     return image
+
+
+def _check_stored_spacing(path: Path, image: Any) -> None:
+    """Read the header once more, without the repairs that nibabel makes on the way."""
+    kind, holder = type(image.header), image.file_map.get("header", image.file_map.get("image"))
+    with ImageOpener(holder.filename) as stream:
+        check_stored_spacing(kind(stream.read(image.header.sizeof_hdr), check=False), str(path))
 
 
 def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:

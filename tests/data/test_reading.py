@@ -315,6 +315,9 @@ MALFORMED = {
     "voxels-not-numeric": {"complex": voxels(IMAGE.astype(np.complex64)), "RGB": voxels(RGB)},
     "spacing-absurd": {
         "0": edges(1, 1, 0),
+        "0 that nibabel takes for 1": header(pixdim=[1, 1, 0, 1, 1, 1, 1, 1], qform_code=0, sform_code=0),
+        "0 beside a qform": header(pixdim=[1, 1, 0, 1, 1, 1, 1, 1], sform_code=0),
+        "sign that nibabel drops": header(pixdim=[1, -1, 1, 1, 1, 1, 1, 1]),
         "1e-9": edges(1, 1e-9, 1),
         "1e6": edges(1e6, 1, 1),
         "1e-9 in MHA": edited("a.mha", b"ElementSpacing = 1.2", b"ElementSpacing = 1e-9 "),
@@ -382,6 +385,11 @@ def test_malformed_input_is_refused_in_one_line(tmp_path, code, what, recwarn):
     refused = refusal(MALFORMED[code][what](tmp_path))
     assert refused.code == code, refused
     assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
+
+
+def test_edges_beside_a_lone_sform_may_be_anything(tmp_path):
+    path = header(pixdim=[1, 0, -1, 0, 1, 1, 1, 1], qform_code=0)(tmp_path)
+    np.testing.assert_array_equal(read_volume(path).array, IMAGE)
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.mgz", "a.mha", "a.nrrd"])
