@@ -57,7 +57,7 @@ def windows() -> dict[str, list[tuple[slice, ...]]]:
 def dice(bundle, image: Volume, truth: np.ndarray) -> list[float]:
     result = bundle.predict_volume(image)
     scores = score_case(
-        result.labels.astype(np.int32), truth.astype(np.int32), image.grid.spacing, bundle.label_names
+        result.labels.astype(np.int32), truth.astype(np.int32), image.grid.spacing, result.label_names
     )
     return [score.dice for score in scores if np.isfinite(score.dice)]
 
