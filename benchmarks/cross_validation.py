@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from medkit.bundle.build import sources_root
+from medkit.bundle.card import decimals
 from medkit.training.adopt import MEAN_OVER_LABELS
 
 BUNDLE = "hippocampus_segmentation_unet"
@@ -32,8 +33,8 @@ def main() -> None:
     for name, row in summary.items():
         d, s, h = row["dice"], row["surface_dice"], row["hd95_mm"]
         lines.append(
-            f"| {name} | {d['n']} | {d['mean']:.4f} | {d['sd']:.4f} | {d['worst']:.3f} | {s['mean']:.4f} "
-            f"| {h['mean']:.2f} | {h['worst']:.1f} |"
+            f"| {name} | {d['n']} | {decimals(d['mean'], 4)} | {decimals(d['sd'], 4)} | {decimals(d['worst'], 3)} "
+            f"| {decimals(s['mean'], 4)} | {decimals(h['mean'], 2)} | {decimals(h['worst'], 1)} |"
         )
     lines += ["", "| fold | cases | Dice over labels | seconds |", "|---|---|---|---|"]
     lines += [

@@ -42,13 +42,17 @@ def bundle_sources(root: Path | None = None) -> list[Path]:
     return sorted(path.parent for path in (root or sources_root()).glob("*/metadata.yaml"))
 
 
-def bundle_text(source: Path) -> dict[str, str]:
+def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str, str]:
     """The text files of a bundle, by path relative to its root.
+
+    Args:
+        source: folder of its configs.
+        record: of its training; ``record.json`` by default.
 
     Raises:
         UsageError: a fragment is missing or malformed, or metadata or record lack what others are made from.
     """
-    record = _record(source)
+    record = record or _record(source)
     try:
         metadata = render_metadata(read_fragment(source / "metadata.yaml"), record)
         licence_file = metadata["licence_file"]

@@ -9,7 +9,7 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["render_card"]
+__all__ = ["decimals", "render_card"]
 
 
 def render_card(template: Path, name: str, metadata: dict[str, Any], record: dict[str, Any] | None) -> str:
@@ -29,7 +29,19 @@ def render_card(template: Path, name: str, metadata: dict[str, Any], record: dic
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, from our own files
     )
+    environment.filters["decimals"] = decimals
     try:
         return environment.get_template(template.name).render(name=name, metadata=metadata, record=record)
     except TemplateError as error:
         raise UsageError(f"{template}: the card of {name} cannot be written: {error}") from error
+
+
+def decimals(value: float | str | None, digits: int) -> str:
+    """A number of a record for a table: fixed decimals, infinity as a word, a dash where there is none.
+
+    >>> decimals(0.8916, 3), decimals("inf", 1), decimals(None, 1)
+    ('0.892', 'infinite', '-')
+    """
+    if value is None:
+        return "-"
+    return "infinite" if value == "inf" else f"{float(value):.{digits}f}"

@@ -36,6 +36,8 @@ def command(
     from medkit.bundle.store import find_bundle
     from medkit.training.run import create_run, fold_name, open_run
 
+    if cross_validate and fold is not None:
+        raise UsageError("--cross-validate trains every fold: drop --fold, or --cross-validate to train one")
     if resume is not None:
         if overrides or name or cross_validate or fold is not None:
             raise UsageError(
@@ -52,7 +54,7 @@ def command(
             cross_validate=cross_validate,
         )
     _quieten_libraries()
-    uri = run.tracking_uri()
+    uri = run.tracking_uri
     click.echo(f"run       {run.folder}")
     click.echo(f"tracking  {uri}")
     is_file = uri.startswith("sqlite:")
@@ -62,7 +64,8 @@ def command(
     except (SystemExit, KeyboardInterrupt) as stop:
         # Lightning answers Ctrl-C with exit(1).
         click.echo(
-            f"medkit: interrupted; go on with: medkit train {bundle} --resume {run.folder.name}", err=True
+            f"medkit: interrupted; go on with: medkit train {bundle} --resume {run.folder.name} --runs {runs}",
+            err=True,
         )
         raise click.exceptions.Exit(ExitCode.INTERRUPTED) from stop
     click.echo(f"finished  {run.folder}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medkit.bundle.build import sources_root, write_bundle
+from medkit.bundle.build import bundle_text, sources_root, write_bundle
 from medkit.bundle.store import bundles_root
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
@@ -23,10 +23,12 @@ from medkit.training.run import TrainingRun, fold_name, open_run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["adopt", "half_precision", "summarise_scores"]
+__all__ = ["adopt", "check_belong_together", "half_precision", "summarise_scores"]
 
-_SAME_IN_ALL = ("bundle", "versions", "parameters", "steps", "precision")
+_SAME_IN_ALL = ("bundle", "versions", "parameters", "steps", "precision", "data_sha256", "settings")
+_OF_ONE_FOLD = {"train_folds", "test_folds"}  # settings in which folds differ
 MEAN_OVER_LABELS = "mean over labels"
+_SHOWN = 300  # characters of a setting in a message
 
 
 def adopt(folder: Path) -> list[str]:
@@ -44,13 +46,15 @@ def adopt(folder: Path) -> list[str]:
     run = open_run(folder)
     records = _records(run)
     final, folds = records.pop(None), [records[fold] for fold in sorted(f for f in records if f is not None)]
-    _check_belong_together([final, *folds])
+    check_belong_together([final, *folds])
     name = run.bundle.name
     source, target = sources_root() / name, bundles_root() / name / "models" / "model.pt"
     weights = torch.load(run.folder / fold_name(None) / "model.pt", weights_only=True)
-    with replacing(target) as temporary:
-        torch.save(half_precision(weights), temporary)
+    stored = half_precision(weights)
     record = {"training": _training(run, final), "cross_validation": _cross_validation(folds)}
+    bundle_text(source, record)  # what cannot be rendered is found before anything is replaced
+    with replacing(target) as temporary:
+        torch.save(stored, temporary)
     write_text(source / "record.json", json.dumps(record, indent=1) + "\n")
     changed = write_bundle(source)
     return [
@@ -92,16 +96,30 @@ def _records(run: TrainingRun) -> dict[int | None, dict[str, Any]]:
     }
 
 
-def _check_belong_together(records: Sequence[dict[str, Any]]) -> None:
+def check_belong_together(records: Sequence[dict[str, Any]]) -> None:
+    """Check that the final network (first) and those of the folds are of one make and one data set.
+
+    Raises:
+        UsageError: names what differs.
+    """
     for key in _SAME_IN_ALL:
-        values = {json.dumps(record[key], sort_keys=True) for record in records}
+        values = {json.dumps(_common(record[key]), sort_keys=True) for record in records}
         if len(values) > 1:
-            raise UsageError(f"the networks of this run differ in '{key}': {'; '.join(sorted(values))}")
+            shown = "; ".join(value[:_SHOWN] for value in sorted(values))
+            raise UsageError(
+                f"the networks of this run differ in '{key}': {shown}; train them again as one run"
+            )
     held_out = [case for record in records for case in record["test_cases"]]
     if sorted(held_out) != sorted(records[0]["train_cases"]):
         raise UsageError(
             "the held-out cases of the folds are not the cases that the final network was trained on"
         )
+
+
+def _common(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: content for key, content in value.items() if key not in _OF_ONE_FOLD}
 
 
 def _training(run: TrainingRun, final: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +143,7 @@ def _cross_validation(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
             {
                 "fold": record["fold"],
                 "cases": len(record["test_cases"]),
-                "dice": round(fmean(row["dice"] for row in record["scores"]), 4),
+                "dice": summarise_scores(record["scores"])[MEAN_OVER_LABELS]["dice"]["mean"],
                 "seconds": record["seconds"],
                 "mlflow_run_id": record.get("mlflow_run_id"),
             }
@@ -140,24 +158,27 @@ def summarise_scores(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]
     """Mean, spread, number and worst case of each measure, by label and over labels.
 
     Args:
-        rows: ``case``, ``name`` and the measures of :class:`medkit.metrics.segmentation.LabelScore`; a measure
-            that is not finite is ``None`` (JSON has no infinity) and counts as the worst there is.
+        rows: ``case``, ``name`` and the measures of :class:`medkit.metrics.segmentation.LabelScore`; one that is
+            undefined (the label is in neither map) is ``None`` and left out, an infinite one is the word "inf".
     """
     tables: dict[str, dict[str, dict[str, float]]] = {}
     for row in rows:
-        tables.setdefault(row["name"], {})[row["case"]] = {m: _number(m, row[m]) for m in AGREEMENT}
+        tables.setdefault(row["name"], {})[row["case"]] = {m: _number(row[m]) for m in AGREEMENT}
     cases = dict.fromkeys(row["case"] for row in rows)
     labels = list(tables.values())
     tables[MEAN_OVER_LABELS] = {
-        case: {m: fmean(table[case][m] for table in labels) for m in AGREEMENT} for case in cases
+        case: {m: _mean_of_defined([table[case][m] for table in labels]) for m in AGREEMENT} for case in cases
     }
     return {name: {m: _statistic(m, table) for m in AGREEMENT} for name, table in tables.items()}
 
 
-def _number(measure: str, value: float | None) -> float:
-    if value is None or not math.isfinite(value):
-        return 0.0 if AGREEMENT[measure] else math.inf
-    return value
+def _number(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _mean_of_defined(values: Sequence[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return fmean(defined) if defined else math.nan
 
 
 def _statistic(measure: str, table: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -167,7 +188,9 @@ def _statistic(measure: str, table: dict[str, dict[str, float]]) -> dict[str, An
 
 
 def _stored(value: Any) -> Any:
-    """A number as the record keeps it: four decimals, ``None`` for what JSON cannot hold."""
-    if isinstance(value, float):
-        return round(value, 4) if math.isfinite(value) else None
-    return value
+    """A number as the record keeps it: four decimals, ``None`` for what is undefined, "inf" for the infinite."""
+    if not isinstance(value, float):
+        return value
+    if math.isfinite(value):
+        return round(value, 4)
+    return None if math.isnan(value) else str(value)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medkit.bundle.copying import copy_without_weights
 from medkit.bundle.instance import ConfigInstance
 from medkit.bundle.store import BundleFolder, find_bundle
 from medkit.bundle.versions import check_versions
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingRun", "create_run", "fold_name", "open_run"]
 
-_RUN_FILE = "run.json"
+_RUN_FILE, _SOURCE = "run.json", "source"
+_OPTIONS = {"fold": "--fold", "run_name": "--name", "run_dir": "--runs"}
 
 
 def fold_name(fold: int | None) -> str:
@@ -34,15 +37,20 @@ class TrainingRun:
 
     Args:
         folder: ``runs/<bundle>/<name>``.
-        bundle: the bundle that is trained.
         overrides: checked config changes; they belong to the run and hold when it is resumed.
         folds: networks to train, by held-out fold; ``None`` trains on every case.
+        tracking_uri: MLflow store that the run logs to.
     """
 
     folder: Path
-    bundle: BundleFolder
     overrides: dict[str, Any]
     folds: tuple[int | None, ...]
+    tracking_uri: str
+
+    @property
+    def bundle(self) -> BundleFolder:
+        """The bundle as it was when the run began: an edit to it must not change the run's later folds."""
+        return BundleFolder(self.folder / _SOURCE / self.folder.parent.name)
 
     @property
     def unfinished(self) -> list[int | None]:
@@ -61,15 +69,11 @@ class TrainingRun:
             config.run("initialize")
             config.run("run")
 
-    def tracking_uri(self) -> str:
-        """The MLflow store that the run logs to."""
-        from medkit.training.tracking import default_tracking_uri
-
-        return self._config(self.folds[0]).build("tracking_uri") or default_tracking_uri()
-
     def _config(self, fold: int | None) -> ConfigInstance:
         place = {"run_dir": str(self.folder / fold_name(fold)), "run_name": self.folder.name, "fold": fold}
-        return ConfigInstance(self.bundle, "train", {**self.overrides, **place})
+        return ConfigInstance(
+            self.bundle, "train", {**self.overrides, **place, "tracking_uri": self.tracking_uri}
+        )
 
 
 def create_run(
@@ -85,18 +89,21 @@ def create_run(
 
     Args:
         bundle: name or folder.
-        runs: folder of all runs.
+        runs: folder of all runs, and of their MLflow store unless ``MLFLOW_TRACKING_URI`` or the config name one.
         overrides: config key path to value.
         name: of the run; the time by default.
         held_out: networks to train, by held-out fold.
         cross_validate: instead, every fold of the data set and the network on all cases.
 
     Raises:
-        UsageError: the bundle cannot be trained, there is no such data set or fold, the name is taken, or the
-            config lacks an override's key.
+        UsageError: the bundle cannot be trained, there is no such data set or fold, the name is taken, or an
+            override is of a key that the config lacks or the run sets by itself.
     """
     from medkit.data.datalist import number_of_folds, remaining_folds
+    from medkit.training.tracking import absolute_uri, default_tracking_uri
 
+    for key in _OPTIONS.keys() & overrides.keys():
+        raise UsageError(f"--set {key}: a run sets '{key}' by itself; use {_OPTIONS[key]}")
     folder = find_bundle(bundle)
     check_versions(folder.metadata, folder.name)
     config = ConfigInstance(folder, "train", overrides)
@@ -105,31 +112,45 @@ def create_run(
         folds = (*range(number_of_folds(dataset)), None)
     for fold in folds:
         remaining_folds(dataset, fold)
+    uri = absolute_uri(config.build("tracking_uri") or default_tracking_uri(runs))
     name = name or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    run = TrainingRun((runs / folder.name / name).absolute(), folder, overrides, folds)
-    if (run.folder / _RUN_FILE).exists():
-        raise UsageError(
-            f"{run.folder}: this run exists; go on with it by --resume {name}, or choose another name"
-        )
-    # The run keeps the configs that it was begun with: an edit to the bundle must not change its later folds.
-    kept = run.folder / "source" / folder.name
-    shutil.copytree(folder.root, kept, ignore=shutil.ignore_patterns("models", "__pycache__"))
-    run = replace(run, bundle=BundleFolder(kept))
-    content = {"bundle": str(kept), "overrides": overrides, "folds": folds}
-    write_text(run.folder / _RUN_FILE, json.dumps(content, indent=1) + "\n")
+    run = TrainingRun((runs / folder.name / name).absolute(), overrides, folds, uri)
+    _begin(run, folder)
     return run
+
+
+def _begin(run: TrainingRun, bundle: BundleFolder) -> None:
+    """Make the run's folder, whole or not at all."""
+    temporary = run.folder.with_name(f".part-{os.getpid()}-{run.folder.name}")
+    content = {"overrides": run.overrides, "folds": run.folds, "tracking_uri": run.tracking_uri}
+    try:
+        copy_without_weights(bundle, temporary / _SOURCE / bundle.name)
+        write_text(temporary / _RUN_FILE, json.dumps(content, indent=1) + "\n")
+        temporary.rename(run.folder)
+    except OSError as error:
+        if not run.folder.exists():
+            raise
+        raise UsageError(
+            f"{run.folder}: this run exists; go on with it by --resume {run.folder.name}, or choose another name"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def open_run(folder: Path) -> TrainingRun:
     """Take up a run.
 
     Raises:
-        UsageError: there is no run in that folder.
+        UsageError: there is no run in that folder, or its ``run.json`` is damaged.
     """
     path = folder / _RUN_FILE
     if not path.is_file():
-        known = sorted(entry.parent.name for entry in folder.parent.glob(f"*/{_RUN_FILE}"))
+        known = sorted(entry.parent.name for entry in folder.parent.glob(f"[!.]*/{_RUN_FILE}"))
         raise UsageError(f"{folder}: no training run here; runs: {', '.join(known) or 'none'}")
-    content = json.loads(path.read_text())
-    bundle = BundleFolder(Path(content["bundle"]))
-    return TrainingRun(folder.absolute(), bundle, content["overrides"], tuple(content["folds"]))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return TrainingRun(
+            folder.resolve(), content["overrides"], tuple(content["folds"]), content["tracking_uri"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: expected the settings of a run, got something else ({error!r})") from error

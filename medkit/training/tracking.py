@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import MLFlowLogger
 
 from medkit.data.writing import write_text
 
-__all__ = ["TrackingLogger", "default_tracking_uri", "register_bundle"]
+__all__ = ["TrackingLogger", "absolute_uri", "default_tracking_uri", "register_bundle"]
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
@@ -20,8 +20,17 @@ _RUN_ID_FILE = "mlflow_run_id.txt"
 
 
 def default_tracking_uri(runs: str | Path = "runs") -> str:
-    """The server that ``MLFLOW_TRACKING_URI`` names, or an SQLite file under ``runs``."""
-    return os.environ.get(URI_VARIABLE) or f"{_SQLITE}{Path(runs).absolute() / 'mlflow.db'}"
+    """The store that ``MLFLOW_TRACKING_URI`` names, or an SQLite file under ``runs``; files by absolute path."""
+    return absolute_uri(os.environ.get(URI_VARIABLE) or f"{_SQLITE}{Path(runs) / 'mlflow.db'}")
+
+
+def absolute_uri(uri: str) -> str:
+    """The same store from whatever folder."""
+    return f"{_SQLITE}{_database(uri)}" if uri.startswith(_SQLITE) else uri
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix(_SQLITE)).absolute()
 
 
 def _store_lock(uri: str) -> AbstractContextManager[Any]:
@@ -31,16 +40,14 @@ def _store_lock(uri: str) -> AbstractContextManager[Any]:
     """
     if not uri.startswith(_SQLITE):
         return nullcontext()
-    database = Path(uri.removeprefix(_SQLITE))
+    database = _database(uri)
     database.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(f"{database}.lock")
 
 
 def _artifacts(uri: str) -> str | None:
     """Beside an SQLite store (MLflow would put them in the current folder); a server places its own."""
-    return (
-        (Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
-    )
+    return (_database(uri).parent / "mlartifacts").as_uri() if uri.startswith(_SQLITE) else None
 
 
 class TrackingLogger(MLFlowLogger):
@@ -51,7 +58,6 @@ class TrackingLogger(MLFlowLogger):
         run_name: shown in the UI.
         run_dir: folder of the training run; the MLflow run id is kept there and taken up on resuming.
         tracking_uri: SQLite file or server; by default :func:`default_tracking_uri`.
-        tags: of the run.
     """
 
     def __init__(
@@ -60,9 +66,8 @@ class TrackingLogger(MLFlowLogger):
         run_name: str,
         run_dir: str | Path,
         tracking_uri: str | None = None,
-        tags: dict[str, Any] | None = None,
     ) -> None:
-        uri = tracking_uri or default_tracking_uri()
+        uri = absolute_uri(tracking_uri) if tracking_uri else default_tracking_uri()
         self.tracking_uri, self._run_file = uri, Path(run_dir) / _RUN_ID_FILE
         run_id = self._run_file.read_text().strip() if self._run_file.is_file() else None
         with _store_lock(uri):
@@ -70,7 +75,6 @@ class TrackingLogger(MLFlowLogger):
                 experiment_name=experiment_name,
                 run_name=run_name,
                 tracking_uri=uri,
-                tags=tags,
                 artifact_location=_artifacts(uri),
                 run_id=run_id,
             )

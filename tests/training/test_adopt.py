@@ -4,14 +4,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from medkit.bundle import build
 from medkit.errors import UsageError
-from medkit.training.adopt import adopt, half_precision, summarise_scores
+from medkit.training.adopt import adopt, check_belong_together, half_precision, summarise_scores
 from medkit.training.run import create_run
 
 BUNDLE = "hippocampus_segmentation_unet"
 
 
-def row(case: str, name: str, dice: float, hd95: float | None = 1.0) -> dict[str, object]:
+def row(case: str, name: str, dice: float | None, hd95: float | str | None = 1.0) -> dict[str, object]:
     return {"case": case, "name": name, "dice": dice, "surface_dice": dice, "hd95_mm": hd95}
 
 
@@ -27,10 +28,56 @@ def test_summary_has_mean_spread_number_and_worst_case_by_label_and_over_labels(
 
 
 def test_missed_structure_is_the_worst_and_stays_valid_json():
-    summary = summarise_scores([row("a", "front", 0.0, None), row("b", "front", 0.9, 2.0)])
-    assert summary["front"]["hd95_mm"]["n_infinite"] == 1
-    assert summary["front"]["hd95_mm"]["worst_case"] == "a"
+    summary = summarise_scores([row("a", "front", 0.0, "inf"), row("b", "front", 0.9, 2.0)])
+    distance = summary["front"]["hd95_mm"]
+    assert (distance["n_infinite"], distance["worst"], distance["worst_case"]) == (1, "inf", "a")
+    assert distance["mean"] == 2.0
     json.loads(json.dumps(summary, allow_nan=False))
+
+
+def test_structure_that_is_in_neither_map_is_left_out():
+    rows = [
+        row("a", "front", None, None),
+        row("a", "back", 0.8),
+        row("b", "front", 0.9),
+        row("b", "back", 0.6),
+    ]
+    summary = summarise_scores(rows)
+    assert (summary["front"]["dice"]["n"], summary["front"]["dice"]["mean"]) == (1, 0.9)
+    assert summary["front"]["hd95_mm"]["n"] == 1
+    assert summary["mean over labels"]["dice"]["mean"] == pytest.approx((0.8 + 0.75) / 2)
+
+
+def test_missed_structure_reaches_the_card(project: Path):
+    source = project / "configs" / BUNDLE
+    record = json.loads((Path(__file__).parents[2] / "configs" / BUNDLE / "record.json").read_text())
+    rows = [row("a", "front", 0.0, "inf"), row("b", "front", 0.9, 2.0)]
+    record["cross_validation"]["summary"] = summarise_scores(rows)
+    card = build.bundle_text(source, record)["docs/README.md"]
+    assert "2.00 ± - (and 1 infinite) | infinite (a)" in card
+
+
+def test_nothing_is_replaced_by_a_run_whose_card_cannot_be_written(project: Path, small, monkeypatch):
+    overrides = {**small, "epochs": 1}
+    run = create_run(BUNDLE, project / "runs", overrides=overrides, name="cv", cross_validate=True)
+    run.train()
+    (project / "configs" / "shared" / "card.md.j2").write_text("{{ record.nothing }}")
+    with pytest.raises(UsageError, match=r"the card of .* cannot be written"):
+        adopt(run.folder)
+    assert not (project / "configs" / BUNDLE / "record.json").exists()
+    assert not (project / "bundles").exists()
+
+
+def test_networks_of_other_data_or_settings_do_not_belong_together():
+    records = [
+        {"bundle": "b", "versions": {}, "parameters": 1, "steps": 2, "precision": "32", "data_sha256": {"a": "1"},
+         "settings": {"seed": 1, "train_folds": [fold]}, "test_cases": [], "train_cases": []}
+        for fold in (0, 1)
+    ]  # fmt: skip
+    check_belong_together(records)
+    for key, value in (("data_sha256", {"a": "2"}), ("settings", {"seed": 2, "train_folds": [1]})):
+        with pytest.raises(UsageError, match=f"differ in '{key}'"):
+            check_belong_together([records[0], {**records[1], key: value}])
 
 
 def test_weights_are_halved_and_counters_kept():
@@ -56,7 +103,6 @@ def project(tmp_path: Path, monkeypatch):
     """A copy of the bundle's sources to adopt into, so that the project's own stay as they are."""
     import shutil
 
-    import medkit.bundle.build as build
     import medkit.training.adopt as module
 
     shutil.copytree(build.sources_root(), tmp_path / "configs")

@@ -7,6 +7,7 @@ import torch
 
 from medkit.bundle.store import find_bundle
 from medkit.data import read_volume
+from medkit.data.writing import write_text
 from medkit.errors import UsageError
 from medkit.training.run import create_run, fold_name, open_run
 
@@ -70,7 +71,73 @@ def test_run_keeps_the_config_that_it_was_begun_with(store: Path, small):
     run = create_run(BUNDLE, store / "runs", overrides=small, name="kept")
     assert run.bundle.root.is_relative_to(run.folder)
     assert run.bundle.config_path("train").read_text() == find_bundle(BUNDLE).config_path("train").read_text()
-    assert open_run(run.folder).bundle.root == run.bundle.root
+    assert open_run(run.folder) == run
+
+
+def test_run_may_be_moved_and_taken_up_from_anywhere(store: Path, small, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    run = create_run(BUNDLE, store / "runs", overrides=small, name="here")
+    assert run.tracking_uri == f"sqlite:///{store}/runs/mlflow.db"
+    there = store / "elsewhere" / BUNDLE / "there"
+    there.parent.mkdir(parents=True)
+    run.folder.rename(there)
+    monkeypatch.chdir(there)
+    moved = open_run(Path("../there"))
+    assert moved.bundle.config_path("train").is_file()
+    assert moved.tracking_uri == run.tracking_uri
+
+
+def test_run_is_begun_whole_or_not_at_all(store: Path, small, monkeypatch):
+    import medkit.training.run as module
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        create_run(BUNDLE, store / "runs", overrides=small, name="same")
+    monkeypatch.setattr(module, "write_text", write_text)
+    assert list((store / "runs" / BUNDLE).iterdir()) == []
+    create_run(BUNDLE, store / "runs", overrides=small, name="same")
+
+
+@pytest.mark.parametrize("key", ["fold", "run_dir", "run_name"])
+def test_what_the_run_sets_cannot_be_overridden(store: Path, small, key):
+    with pytest.raises(UsageError, match=f"--set {key}: a run sets '{key}' by itself; use --"):
+        create_run(BUNDLE, store / "runs", overrides={**small, key: 0})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"overrides": {}, "folds": 3, "tracking_uri": "x"}'])
+def test_damaged_run_file_is_one_line(tmp_path: Path, content: str):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UsageError, match=r"run\.json: expected the settings of a run, got something else"):
+        open_run(tmp_path)
+
+
+def test_run_killed_after_its_last_epoch_ends_with_the_averaged_weights(store: Path, small):
+    run = create_run(BUNDLE, store / "runs", overrides=small, name="late", held_out=[0])
+    run.train()
+    folder = run.folder / "fold0"
+    whole, scores = torch.load(folder / "model.pt"), (folder / "scores.csv").read_text()
+    for name in ("record.json", "model.pt", "scores.csv"):
+        (folder / name).unlink()
+    open_run(run.folder).train()
+    resumed = torch.load(folder / "model.pt")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (folder / "scores.csv").read_text() == scores
+
+
+def test_data_that_changed_since_the_run_began_are_refused(store: Path, small, dataset_dir: Path):
+    import shutil
+
+    copy = shutil.copytree(dataset_dir, store / "data")
+    overrides = {**small, "epochs": 1, "dataset_dir": str(copy)}
+    run = create_run(BUNDLE, store / "runs", overrides=overrides, name="changed", held_out=[0])
+    run.train()
+    (run.folder / "fold0" / "record.json").unlink()
+    shutil.copy2(copy / "images" / "phantom_0.nii.gz", copy / "images" / "phantom_1.nii.gz")
+    with pytest.raises(UsageError, match=r"expected the data that this run began with, .*images/phantom_1"):
+        open_run(run.folder).train()
 
 
 def test_second_training_of_a_finished_run_does_nothing(store: Path, small):

@@ -61,6 +61,11 @@ def test_run_is_taken_up_again(tmp_path: Path):
 def test_default_store_and_the_variable(tmp_path: Path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert default_tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mine.db")
+    assert default_tracking_uri("runs") == f"sqlite:///{tmp_path}/mine.db"
+    TrackingLogger("experiment", "run", tmp_path / "run")
+    assert (tmp_path / "mine.db").is_file()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert default_tracking_uri(tmp_path) == "http://127.0.0.1:5000"
 

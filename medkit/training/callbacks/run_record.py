@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from medkit.bundle.copying import copy_without_weights
+from medkit.bundle.store import BundleFolder
 from medkit.data.datalist import data_hashes
 from medkit.data.writing import replacing, write_text
+from medkit.errors import UsageError
 from medkit.training.tracking import TrackingLogger, register_bundle
 
 if TYPE_CHECKING:
@@ -71,11 +74,23 @@ class RunRecord(Callback):
         """Log the settings and the data's hashes before the first step."""
         self._start = time.perf_counter()
         self.hashes = data_hashes([*self.train_items, *self.test_items])
+        self._check_data_unchanged(self.run_dir / "data.json")
         write_text(self.run_dir / "data.json", json.dumps(self.hashes, indent=1) + "\n")
         if isinstance(trainer.logger, TrackingLogger):
             parameters = sum(p.numel() for p in pl_module.parameters())
             trainer.logger.log_hyperparams({**self.settings, "fold": self.fold, "parameters": parameters})
             trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.run_dir / "data.json"))
+
+    def _check_data_unchanged(self, kept: Path) -> None:
+        if not kept.is_file():
+            return
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        if before != self.hashes:
+            names = sorted({name for name, _ in before.items() ^ self.hashes.items()})
+            raise UsageError(
+                f"{kept}: expected the data that this run began with, got others ({len(names)} files differ, "
+                f"{names[0]} for one); put them back, or begin a new run"
+            )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the weights, and the record where no case is held out to be scored first."""
@@ -121,8 +136,7 @@ class RunRecord(Callback):
     def _export(self, folder: Path) -> None:
         """The bundle as it stands, with this run's weights."""
         shutil.rmtree(folder, ignore_errors=True)
-        skip = shutil.ignore_patterns("models", "__pycache__", "runs")
-        shutil.copytree(self.bundle_root, folder, ignore=skip)
+        copy_without_weights(BundleFolder(self.bundle_root), folder)
         (folder / "models").mkdir()
         shutil.copy2(self.run_dir / "model.pt", folder / "models" / "model.pt")
 
@@ -132,11 +146,14 @@ class RunRecord(Callback):
 
 
 def _json_safe(row: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has neither NaN nor infinity: both become null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
+    """JSON has neither NaN nor infinity: what is undefined becomes null, what is infinite the word "inf"."""
+
+    def safe(value: Any) -> Any:
+        if not isinstance(value, float) or math.isfinite(value):
+            return value
+        return None if math.isnan(value) else str(value)
+
+    return {key: safe(value) for key, value in row.items()}
 
 
 def _device_name(device: torch.device) -> str:
