@@ -47,6 +47,14 @@ def test_commands_have_the_options_that_the_pages_show(page):
         check(line)
 
 
+@pytest.mark.parametrize("page", [*PAGES, "SECURITY.md", "CHANGELOG.md", "docker/README.md"])
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    missing = [target for target in targets if "://" not in target and not (path.parent / target).exists()]
+    assert not missing
+
+
 def check(line: str) -> None:
     words = shlex.split(line)[1:]
     group: click.Command = cli
