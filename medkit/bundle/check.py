@@ -9,8 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import torch
-
 from medkit.bundle.checks.builds import inference_config, train_config
 from medkit.bundle.checks.files import built_text, json_only, licence, required_files
 from medkit.bundle.checks.finding import Finding, Note
@@ -21,6 +19,7 @@ from medkit.bundle.checks.network import labels, network_runs
 from medkit.bundle.checks.subject import Subject
 from medkit.bundle.checks.weights import torchscript, weights
 from medkit.bundle.instance import one_line, root_cause
+from medkit.bundle.randomness import kept_random_state
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        with warnings.catch_warnings(), kept_random_state():
             warnings.simplefilter("ignore")
             yield
     finally:

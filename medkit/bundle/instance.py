@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medkit.bundle.overrides import apply_overrides
@@ -12,7 +13,6 @@ from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
     from types import ModuleType
 
     from monai.bundle import ConfigParser
@@ -102,6 +102,9 @@ class ConfigInstance:
         folder: the bundle.
         kind: ``inference`` or ``train``.
         overrides: checked changes, key path to value.
+
+    Attributes:
+        checkpoints: files that weights were loaded from, in that order.
     """
 
     def __init__(self, folder: BundleFolder, kind: str, overrides: dict[str, Any]) -> None:
@@ -113,6 +116,7 @@ class ConfigInstance:
         apply_overrides(config, overrides, f"{folder.name}/configs/{self.path.name}")
         self.parser: ConfigParser = ConfigParser(config)
         self.parser.read_meta(str(folder.config_path("metadata")))
+        self.checkpoints: list[Path] = []
 
     def __contains__(self, key: str) -> bool:
         return key in self.parser
@@ -126,8 +130,7 @@ class ConfigInstance:
         if key not in self.parser:
             raise UsageError(f"{self.path}: the config has no '{key}'")
         try:
-            with own_code(self.folder.root):
-                return self.parser.get_parsed_content(key)
+            return self._evaluate(key)
         except Exception as error:
             cause = root_cause(error)
             if isinstance(cause, UsageError):
@@ -136,14 +139,34 @@ class ConfigInstance:
                 f"{self.path}: '{key}' cannot be built: {type(cause).__name__}: {one_line(cause)}"
             ) from error
 
+    def _evaluate(self, key: str) -> Any:
+        with own_code(self.folder.root):
+            return self.parser.get_parsed_content(key)
+
     def run(self, key: str) -> None:
-        """Evaluate a list of expressions such as ``initialize``; a missing one is no fault."""
+        """Evaluate a list of expressions such as ``initialize``; a missing one is no fault.
+
+        Raises:
+            UsageError: a part that a step refers to cannot be built.
+            Exception: whatever a step itself raises, with its traceback: a crash in the middle of a training is
+                no mistake in the config.
+        """
         if key not in self.parser:
             return
+        # MONAI makes references absolute when it builds its first part.
+        self.build("bundle_root")
         steps = self.parser[key]
         count = len(steps) if isinstance(steps, list) else None
         for step in [key] if count is None else [f"{key}::{number}" for number in range(count)]:
-            self.build(step)
+            for part in self.parser.ref_resolver.find_refs_in_config(config=self.parser[step], id=step):
+                self.build(part)
+            try:
+                self._evaluate(step)
+            except Exception as error:
+                cause = root_cause(error)
+                if isinstance(cause, MedkitError):
+                    raise cause from error
+                raise
 
     def network_with_weights(self) -> nn.Module:
         """The network on its device, in evaluation mode, with the weights its own config loads.
@@ -174,6 +197,7 @@ class ConfigInstance:
                 raise UsageError(
                     f"{loader.load_path}: the weights do not fit the network: {reason}"
                 ) from error
+            self.checkpoints.append(Path(loader.load_path))
         return network.eval()
 
     def _weight_loaders(self) -> list[Any]:

@@ -7,9 +7,12 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["BundleFolder", "bundles_root", "find_bundle", "list_bundles"]
 
@@ -59,14 +62,28 @@ class BundleFolder:
         """Whether the terms allow commercial use (the default, unless the metadata says otherwise)."""
         return bool(self.metadata.get("commercial_use", True))
 
-    def digest(self) -> str:
-        """SHA-256 over the sorted configs and weights: the identity of what runs."""
+    def digest(self, loaded: Iterable[Path] = ()) -> str:
+        """SHA-256 over the sorted configs and weights: the identity of what runs.
+
+        Args:
+            loaded: checkpoints in use, in the order of loading. Those outside of ``models/`` count as well, by
+                their contents alone; the others are among the bundle's files already.
+        """
         digest = hashlib.sha256()
-        files = [p for folder in ("configs", "models", "scripts") for p in (self.root / folder).rglob("*")]
-        for path in sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts):
+        found = [p for folder in ("configs", "models", "scripts") for p in (self.root / folder).rglob("*")]
+        files = sorted(p for p in found if p.is_file() and "__pycache__" not in p.parts)
+        for path in files:
             digest.update(path.relative_to(self.root).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(_file_digest(path))
+        own = {path.resolve() for path in files}
+        for path in loaded:
+            if path.resolve() not in own:
+                digest.update(b"checkpoint\0" + _file_digest(path))
         return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -97,14 +114,15 @@ def find_bundle(name: str | Path) -> BundleFolder:
     """The bundle of that name, or the one in that folder.
 
     Args:
-        name: one of medkit's bundles, or a path to any MONAI bundle's folder.
+        name: one of medkit's bundles, or a path to any MONAI bundle's folder. A ``Path`` is never taken for a
+            name, and neither is a word with a separator in it, such as ``./spleen_segmentation``.
 
     Raises:
         UsageError: neither a bundle's name nor a bundle's folder.
     """
     known = {bundle.name: bundle for bundle in list_bundles()}
-    if str(name) in known:
-        return known[str(name)]
+    if isinstance(name, str) and name in known:
+        return known[name]
     path = Path(name)
     if (path / "configs").is_dir():
         return BundleFolder(path)
@@ -113,7 +131,11 @@ def find_bundle(name: str | Path) -> BundleFolder:
         raise UsageError(f"{path}: a folder of bundles; name one of them: {', '.join(inside)}")
     if path.exists():
         raise UsageError(f"{path}: not a MONAI bundle (it has no configs/ folder)")
-    close = difflib.get_close_matches(str(name), known, n=1)
+    if isinstance(name, Path):
+        raise UsageError(
+            f"{path}: expected a bundle's folder, got nothing there; give medkit's own bundles by name, as a str"
+        )
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     raise UsageError(
         f"no bundle '{name}': {hint}known bundles: {', '.join(known) or 'none'}; or give a bundle's folder"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from medkit.errors import ExitCode
+from medkit.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from medkit.bundle.store import BundleFolder
 
 
 @click.group("bundle")
@@ -18,9 +22,7 @@ def command() -> None:
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 def list_command(folder: Path | None) -> None:
     """List medkit's bundles, or those in FOLDER."""
-    from medkit.bundle.store import list_bundles
-
-    found = [bundle for bundle in list_bundles(folder) if folder or bundle.commercial_use]
+    found = [bundle for bundle in _bundles_in(folder) if folder or bundle.commercial_use]
     width = max((len(bundle.name) for bundle in found), default=0)
     for bundle in found:
         task = bundle.metadata.get("task") or bundle.metadata.get("description", "")
@@ -32,7 +34,6 @@ def list_command(folder: Path | None) -> None:
 def build_command(names: tuple[str, ...]) -> None:
     """Compile configs/ into bundles/: all, or those NAMED."""
     from medkit.bundle.build import bundle_sources, write_bundle
-    from medkit.errors import UsageError
 
     sources = {source.name: source for source in bundle_sources()}
     if unknown := set(names) - set(sources):
@@ -47,10 +48,10 @@ def build_command(names: tuple[str, ...]) -> None:
 def check_command(names: tuple[str, ...]) -> None:
     """Check bundles: medkit's own, or those NAMED (names or folders)."""
     from medkit.bundle.check import check_bundle
-    from medkit.bundle.store import find_bundle, list_bundles
+    from medkit.bundle.store import find_bundle
 
     faulty = False
-    for bundle in [find_bundle(name) for name in names] or list_bundles():
+    for bundle in [find_bundle(name) for name in names] or _bundles_in(None):
         for finding in check_bundle(bundle):
             mark = "ok  " if finding.problem is None else "BAD "
             click.echo(
@@ -69,3 +70,18 @@ def adopt_command(run: Path) -> None:
 
     for line in adopt(run):
         click.echo(line)
+
+
+def _bundles_in(folder: Path | None) -> list[BundleFolder]:
+    """The bundles in a folder, medkit's own by default; at least one."""
+    from medkit.bundle.store import bundles_root, list_bundles
+
+    found = list_bundles(folder)
+    if not found:
+        place = folder or bundles_root()
+        got = "none" if place.is_dir() else "no such folder"
+        raise UsageError(
+            f"{place}: expected a folder that holds bundles (NAME/configs/metadata.json), got {got}; "
+            + ("name the folder above them" if folder else "compile them with medkit bundle build")
+        )
+    return found

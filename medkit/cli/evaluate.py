@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from medkit.errors import UsageError
+
 if TYPE_CHECKING:
     from medkit.inference.evaluation import EvaluationSummary
 
@@ -40,6 +42,11 @@ def command(predictions: Path, truth: Path, output: Path, **options: Any) -> Non
     Cases are matched by name. OUTPUT receives scores.csv, summary.json, pictures of the worst cases and, with
     --against, paired.csv.
     """
+    if options["groups"] and not options["against"]:
+        raise UsageError(
+            "--groups: expected --against as well, for only paired intervals are over groups, got none; add "
+            "--against, or drop --groups"
+        )
     notes = Console(stderr=True)
     with notes.status("starting"):
         from medkit.inference.evaluation import evaluate

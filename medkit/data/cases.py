@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medkit.data.peek import source_files
 from medkit.data.reading import READABLE_SUFFIXES, file_suffix
 from medkit.errors import UsageError
 
@@ -121,9 +122,8 @@ def _raise(error: OSError) -> None:
 def _is_image(path: Path) -> bool:
     # The .img of a pair comes in with its .hdr, and hidden files are other programs' left-overs.
     suffix = file_suffix(path) or ""
-    pair = (
-        suffix.startswith(".img")
-        and path.with_name(path.name[: -len(suffix)] + suffix.replace("img", "hdr")).exists()
+    pair = suffix.startswith(".img") and any(
+        (file_suffix(other) or "").startswith(".hdr") for other in source_files(path)
     )
     return bool(suffix) and not path.name.startswith(".") and not pair
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medkit.data.hashing import hash_image
 from medkit.data.reading import READABLE_SUFFIXES
 from medkit.errors import UsageError
 
@@ -107,6 +107,20 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def data_hashes(items: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """SHA-256 of every image and label file, by ``folder/file``, sorted."""
+    """SHA-256 of every image and label, by ``folder/file``, sorted; see :func:`medkit.data.hashing.hash_image`.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
     paths = sorted({Path(path) for item in items for key, path in item.items() if key != "case"})
-    return {f"{p.parent.name}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+    return {f"{path.parent.name}/{path.name}": _hash(path) for path in paths}
+
+
+def _hash(path: Path) -> str:
+    digest = hash_image(path)
+    if digest is None:
+        raise UsageError(
+            f"{path}: expected an image that can be read with all its files, got one that cannot; "
+            "look for what is missing, or write it in one file"
+        )
+    return digest

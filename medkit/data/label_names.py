@@ -11,9 +11,9 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["label_table", "read_label_names"]
+__all__ = ["CARET_EXTENSION", "label_table", "read_label_names"]
 
-_CARET_EXTENSION = 30
+CARET_EXTENSION = 30  # the code under which Connectome Workbench keeps label tables
 
 
 def read_label_names(path: Path) -> dict[int, str]:
@@ -59,7 +59,7 @@ def label_table(path: Path) -> dict[int, str]:
         extensions = nib.load(path).header.extensions
     except (ImageFileError, OSError, EOFError, ValueError):
         return {}  # reading the voxels gives the reason
-    tables = [item.content for item in extensions if item.get_code() == _CARET_EXTENSION]
+    tables = [item.content for item in extensions if item.get_code() == CARET_EXTENSION]
     return _parse_table(tables[0]) if tables else {}
 
 

@@ -66,20 +66,30 @@ class VolumeReader(ImageReader):
 
 
 class HandedReader(VolumeReader):
-    """Hands out a copy of a volume that is in memory already, whatever the file is called."""
+    """Hands out a copy of a volume that is in memory already, whatever the file is called.
 
-    def __init__(self, volume: Volume) -> None:
+    Args:
+        volume: with or without channels.
+        channel_axis: where its channels go. Without ``EnsureChannelFirst`` a bundle counts on MONAI stacking
+            several files along the first axis.
+    """
+
+    def __init__(self, volume: Volume, channel_axis: int) -> None:
         super().__init__()
-        self.volume = volume
+        self.volume, self.channel_axis = volume, channel_axis
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:
         """Any name will do."""
         return True
 
     def get_data(self, img: tuple[Path, ...]) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Array ``(I, J, K)`` or ``(I, J, K, C)`` and its metadata."""
+        """Array ``(I, J, K)``, or one with its channels on ``channel_axis``, and its metadata."""
+        array, metadata = self.volume.array, volume_metadata(self.volume)
+        if array.ndim == 4:
+            array = np.moveaxis(array, -1, self.channel_axis)
+            metadata[MetaKeys.ORIGINAL_CHANNEL_DIM] = self.channel_axis
         # MONAI's transforms may work in place, and the caller's array is not theirs.
-        return np.array(self.volume.array, order="C"), volume_metadata(self.volume)
+        return np.array(array, order="C"), metadata
 
 
 class LabelWriter(ImageWriter):

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nibabel as nib
 import numpy as np
 
 from medkit.data.checks import SPACING_RANGE_MM
 from medkit.data.grid import Grid
 from medkit.data.reading import ITK_SUFFIXES, file_suffix, open_itk, open_nibabel
+from medkit.data.text_headers import data_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["peek_channels", "source_files"]
 
-_PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
-_DETACHED_SUFFIXES = (".nhdr", ".mhd")
-_NAMES_DATA = re.compile(r"(?:data ?file|ElementDataFile)\s*[:=]\s*(.+)", re.IGNORECASE)
+_TEXT_HEADERS = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 def peek_channels(paths: Sequence[Path]) -> tuple[Grid, int] | None:
@@ -53,22 +52,16 @@ def _peek(path: Path) -> tuple[Grid, int]:
 def source_files(path: Path) -> list[Path]:
     """The files that reading an image takes: itself, and those with its voxels if it is a header alone."""
     suffix = file_suffix(path) or ""
-    if suffix in _PAIR_SUFFIXES:
-        stem = path.name[: len(path.name) - len(suffix)]
-        others = (path.with_name(stem + other) for other in _PAIR_SUFFIXES)
-        return [path, *(other for other in others if other != path and other.is_file())]
-    return [path, *(_detached_files(path) if suffix in _DETACHED_SUFFIXES else [])]
-
-
-def _detached_files(header: Path) -> list[Path]:
-    """The files that an NRRD or MetaImage header names; a numbered series stays one name, of no file."""
+    if suffix.startswith((".hdr", ".img")):
+        return [path, *_rest_of_pair(path)]
     try:
-        lines = header.read_text(encoding="latin-1").splitlines()
+        return [path, *(data_files(path) if suffix in _TEXT_HEADERS else [])]
     except OSError:
-        return []
-    for number, line in enumerate(lines):
-        if named := _NAMES_DATA.fullmatch(line.strip()):
-            one = named[1].strip()
-            listed = [name.strip() for name in lines[number + 1 :] if name.strip()]
-            return [header.parent / name for name in (listed if one.split()[0].upper() == "LIST" else [one])]
-    return []
+        return [path]
+
+
+def _rest_of_pair(path: Path) -> list[Path]:
+    # As nibabel looks for them, capitals included; SPM's map has the .mat too, which moves an Analyze image.
+    holders = nib.Spm2AnalyzeImage.filespec_to_file_map(path).values()
+    others = [Path(holder.filename) for holder in holders]
+    return [other for other in others if other != path and other.is_file()]

@@ -19,8 +19,10 @@ from medkit.data.grid import SAME_PLACE_VOXELS, Grid, flip_lps_ras, voxels_apart
 from medkit.data.text_headers import (
     check_metaimage_axes,
     check_metaimage_stream,
+    check_metaimage_units,
     check_nrrd_stream,
     nrrd_geometry,
+    nrrd_remarks,
 )
 from medkit.data.volume import Volume
 from medkit.errors import CaseError, MedkitError, UsageError
@@ -184,15 +186,17 @@ def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
     shape = _without_single_axes(tuple(map(int, image.shape)))
     check_shape(shape, name)
     header, notes, nifti = image.header, [], None
+    affine = np.array(image.affine, np.float64)
     with _decoding(name):
         if isinstance(header, nib.Nifti1Header):
             notes = check_nifti_header(header, name)
-            nifti = Grid.nifti_fields(header)
+            # nibabel too writes the image's affine where a header that was changed since says another.
+            nifti = Grid.nifti_fields(header) if np.allclose(header.get_best_affine(), affine) else None
         elif isinstance(header, nib.AnalyzeHeader):
             notes = ["Analyze headers hold no orientation: side is unknown, lengths are taken as millimetres"]
         array = _nibabel_voxels(image.dataobj).reshape(shape)
     i, j, k = shape[:3]
-    grid = Grid((i, j, k), np.array(image.affine, np.float64), nifti=nifti)
+    grid = Grid((i, j, k), affine, nifti=nifti)
     return Volume(array, grid, name, tuple(notes))
 
 
@@ -251,6 +255,7 @@ def open_itk(path: Path) -> Any:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     if suffix in (".mha", ".mhd"):
         check_metaimage_axes(path)
+        check_metaimage_units(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -269,8 +274,7 @@ def _read_itk(path: Path, suffix: str) -> Volume:
     if suffix not in (".nrrd", ".nhdr"):
         return volume
     lines = nrrd_geometry(path)
-    note = "the header holds no space, directions and origin: orientation and side are unknown"
-    return replace(volume, grid=replace(volume.grid, nrrd=lines), notes=() if lines else (note,))
+    return replace(volume, grid=replace(volume.grid, nrrd=lines), notes=nrrd_remarks(lines))
 
 
 def volume_from_itk(image: Any, name: str = "<SimpleITK image>", suffix: str = ".nii.gz") -> Volume:

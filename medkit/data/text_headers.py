@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from pathlib import Path
@@ -11,12 +12,24 @@ from medkit.errors import CaseError
 __all__ = [
     "check_metaimage_axes",
     "check_metaimage_stream",
+    "check_metaimage_units",
     "check_nrrd_stream",
+    "data_files",
     "nrrd_geometry",
+    "nrrd_remarks",
     "with_nrrd_geometry",
 ]
 
 _GEOMETRY = ("space", "space directions", "space origin")
+# Of the spaces of the format only these say where left is; ITK takes every other one for LPS.
+_ANATOMICAL = (
+    "right-anterior-superior",
+    "left-anterior-superior",
+    "left-posterior-superior",
+    "ras",
+    "las",
+    "lps",
+)
 _CHUNK = 1 << 16
 
 
@@ -43,6 +56,32 @@ def nrrd_geometry(path: Path) -> tuple[str, ...] | None:
     return tuple(f"{key}: {fields[key]}" for key in _GEOMETRY)
 
 
+def nrrd_remarks(geometry: tuple[str, ...] | None) -> tuple[str, ...]:
+    """What the report must say of the lines of :func:`nrrd_geometry`: nothing of those that tell the side."""
+    if geometry is None:
+        return ("the header holds no space, directions and origin: orientation and side are unknown",)
+    space = geometry[0].partition(": ")[2]
+    if space.lower() in _ANATOMICAL:
+        return ()
+    return (f"the header's space is '{space}', not an anatomical one: orientation and side are unknown",)
+
+
+def data_files(path: Path) -> list[Path]:
+    """The files that an NRRD or MetaImage header names for its voxels; empty where they follow it.
+
+    A numbered series stays one name, of no file.
+
+    Raises:
+        OSError: the header cannot be read.
+    """
+    nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
+    fields, end = _nrrd_fields(path) if nrrd else _metaimage_fields(path)
+    names = [_named_data(fields)]
+    if _is_list(names[0]):
+        names = [line.strip() for line in path.read_bytes()[end:].decode("latin-1").split("\n")]
+    return [_beside(path, name) for name in names if name]
+
+
 def with_nrrd_geometry(content: bytes, lines: tuple[str, ...]) -> bytes:
     """An NRRD file, given as bytes, with other lines from :func:`nrrd_geometry`."""
     head, gap, voxels = content.partition(b"\n\n")
@@ -58,10 +97,8 @@ def with_nrrd_geometry(content: bytes, lines: tuple[str, ...]) -> bytes:
 def check_nrrd_stream(path: Path) -> None:
     """Like :func:`check_metaimage_stream`, for NRRD."""
     fields, start = _nrrd_fields(path)
-    if fields.get("encoding", "").lower() not in ("gzip", "gz") or "line skip" in fields:
-        return
-    detached = fields.get("data file", fields.get("datafile"))
-    _check_stream(path.parent / detached if detached else path, 0 if detached else start)
+    if fields.get("encoding", "").lower() in ("gzip", "gz") and "line skip" not in fields:
+        _check_stream(path, _named_data(fields), start)
 
 
 def check_metaimage_axes(path: Path) -> None:
@@ -78,6 +115,21 @@ def check_metaimage_axes(path: Path) -> None:
         )
 
 
+def check_metaimage_units(path: Path) -> None:
+    """Check the unit of length, which ITK takes for millimetres whatever it is.
+
+    Raises:
+        CaseError: ``units-not-mm``.
+    """
+    units = _metaimage_fields(path)[0].get("DistanceUnits", "?")
+    if units.lower() not in ("mm", "?", ""):
+        raise CaseError(
+            "units-not-mm",
+            f"{path}: expected lengths in millimetres, got DistanceUnits = {units} in its header; "
+            "scale its ElementSpacing and Offset to mm",
+        )
+
+
 def check_metaimage_stream(path: Path) -> None:
     """Decompress the voxels once for their checksum alone: ITK reads on past a wrong one.
 
@@ -87,9 +139,7 @@ def check_metaimage_stream(path: Path) -> None:
     """
     fields, start = _metaimage_fields(path)
     if fields.get("CompressedData", "").lower() == "true":
-        where = fields.get("ElementDataFile", "")
-        local = where.upper() == "LOCAL"
-        _check_stream(path if local else path.parent / where, start if local else 0)
+        _check_stream(path, _named_data(fields), start)
 
 
 def _metaimage_fields(path: Path) -> tuple[dict[str, str], int]:
@@ -97,27 +147,42 @@ def _metaimage_fields(path: Path) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         while "ElementDataFile" not in fields and (line := file.readline(_CHUNK)):
-            key, _, value = line.decode("latin-1").partition("=")
-            fields[key.strip()] = value.strip()
+            key, *value = re.split("[=:]", line.decode("latin-1"), maxsplit=1)
+            fields[key.strip()] = "".join(value).strip()
         return fields, file.tell()
 
 
 def _nrrd_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Fields of the header, and where it ends."""
+    """Fields of the header, and where the voxels begin, or a list of the files that hold them."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
-        while (line := file.readline(_CHUNK)).strip():
+        while not _is_list(_named_data(fields)) and (line := file.readline(_CHUNK)).strip():
             key, _, value = line.decode("latin-1").strip().partition(": ")
-            fields[key.lower()] = value
+            fields[key.lower()] = value.lstrip()
         return fields, file.tell()
 
 
-def _check_stream(path: Path, start: int) -> None:
+def _named_data(fields: dict[str, str]) -> str:
+    """What a header of either kind says about where its voxels are; empty if they follow it."""
+    named = next((fields[key] for key in ("data file", "datafile", "ElementDataFile") if key in fields), "")
+    return "" if named.upper() == "LOCAL" else named
+
+
+def _is_list(named: str) -> bool:
+    return named.upper().split()[:1] == ["LIST"]
+
+
+def _beside(header: Path, name: str) -> Path:
+    return header.parent / os.fsdecode(name.encode("latin-1"))
+
+
+def _check_stream(header: Path, named: str, start: int) -> None:
+    path = _beside(header, named) if named else header
     if not path.is_file():
         return  # a list or pattern of files, or one that is missing: ITK will say so
     stream = zlib.decompressobj(wbits=47)
     with path.open("rb") as file:
-        file.seek(start)
+        file.seek(0 if named else start)
         while not stream.eof and (chunk := file.read(_CHUNK)):
             stream.decompress(chunk)
     if not stream.eof:

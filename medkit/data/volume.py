@@ -36,11 +36,6 @@ class Volume:
     name: str = "<array>"
     notes: tuple[str, ...] = ()
 
-    @property
-    def num_channels(self) -> int:
-        """Number of channels; 1 where the array has no channel axis."""
-        return self.array.shape[3] if self.array.ndim == 4 else 1
-
     def sha256(self) -> str:
         """Hash of voxels and affine, for volumes that came from memory."""
         digest = hashlib.sha256(f"{self.array.dtype.str}{self.array.shape}".encode())
@@ -60,16 +55,15 @@ def as_volume(image: Any, affine: Any = None) -> Volume:
         affine: 4x4 to RAS millimetres; needed with a bare array, refused with anything else.
 
     Raises:
-        UsageError: an array without affine, an affine with anything else, or a type that is none of these.
+        UsageError: an array without affine, an affine with anything else, one that is not 4x4 with the last
+            row 0 0 0 1, or a type that is none of these.
         CaseError: the image itself is unfit (see :func:`medkit.data.checks.check_volume`).
     """
-    from medkit.data.checks import check_volume
-
     convert = _converter(image)
     if convert is None and hasattr(image, "__array__"):
         if affine is None:
             raise UsageError("an array says nothing of space: pass its affine (4x4, to RAS mm) as well")
-        return check_volume(_from_array(image, affine))
+        return _checked(_from_array(image, affine))
     if convert is None:
         raise UsageError(
             f"cannot take an image of type {type(image).__name__}: expected a path, a list of paths, a "
@@ -77,7 +71,19 @@ def as_volume(image: Any, affine: Any = None) -> Volume:
         )
     if affine is not None:
         raise UsageError(f"an image of type {type(image).__name__} has its own affine: do not pass another")
-    return check_volume(convert(image))
+    return _checked(convert(image))
+
+
+def _checked(volume: Volume) -> Volume:
+    """Check what files cannot get wrong as well."""
+    from medkit.data.checks import check_volume
+
+    check_volume(volume)
+    last = volume.grid.affine[3]
+    if not np.allclose(last, [0, 0, 0, 1], atol=1e-6):  # as rounding may leave it
+        got = " ".join(f"{number:.4g}" for number in last)
+        raise UsageError(f"expected an affine whose last row is 0 0 0 1, got {got}; transpose it, or mend it")
+    return volume
 
 
 def _converter(image: Any) -> Callable[[Any], Volume] | None:
@@ -103,9 +109,9 @@ def _converter(image: Any) -> Callable[[Any], Volume] | None:
 
 
 def _from_array(array: Any, affine: Any) -> Volume:
-    array = np.asarray(array)
+    array = _to_numpy(array)
     try:
-        affine = np.array(affine, dtype=np.float64)
+        affine = np.array(_to_numpy(affine), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise UsageError(f"expected an affine of 4x4 numbers, got {affine!r}") from error
     if affine.shape != (4, 4):
@@ -113,16 +119,22 @@ def _from_array(array: Any, affine: Any) -> Volume:
     return Volume(array, Grid(tuple(array.shape[:3]), affine))
 
 
-def _from_metatensor(tensor: Any) -> Volume:
+def _to_numpy(array: Any) -> NDArray[Any]:
+    """The numbers of an array or list, or of a tensor on any device, in a type that numpy has."""
+    if not hasattr(array, "detach"):
+        return np.asarray(array)
     import torch
 
+    tensor = array.detach().cpu()
+    return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
+
+
+def _from_metatensor(tensor: Any) -> Volume:
     if tensor.ndim != 4:
         raise UsageError(
             f"expected a MetaTensor (C, I, J, K), got shape {tuple(tensor.shape)}; add its channel axis"
         )
-    tensor = tensor.detach().cpu()
-    array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    affine = tensor.affine.numpy().astype(np.float64)
+    array, affine = _to_numpy(tensor), _to_numpy(tensor.affine).astype(np.float64)
     if tensor.meta.get("space") in ("LPS", "SpaceKeys.LPS"):
         affine = flip_lps_ras(affine)
     array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)

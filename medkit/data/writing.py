@@ -11,6 +11,8 @@ import nibabel as nib
 import numpy as np
 
 from medkit.data.grid import copy_geometry, flip_lps_ras
+from medkit.data.label_map import HIGHEST_LABEL, as_label_map
+from medkit.data.label_names import CARET_EXTENSION
 from medkit.data.palette import label_colour
 from medkit.data.text_headers import with_nrrd_geometry
 from medkit.errors import UsageError
@@ -22,9 +24,7 @@ if TYPE_CHECKING:
 
     from medkit.data.grid import Grid
 
-__all__ = ["replacing", "smallest_label_dtype", "write_labels", "write_text", "write_volume"]
-
-_CARET_EXTENSION = 30  # the code under which Connectome Workbench keeps label tables
+__all__ = ["replacing", "write_labels", "write_text", "write_volume"]
 
 
 @contextmanager
@@ -51,13 +51,6 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def smallest_label_dtype(highest: int) -> type[np.unsignedinteger[Any]]:
-    """The smallest unsigned type that holds the labels 0 to ``highest``."""
-    if highest <= np.iinfo(np.uint8).max:
-        return np.uint8
-    return np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
-
-
 def write_labels(path: Path, labels: NDArray[Any], grid: Grid, names: Mapping[int, str]) -> None:
     """Write a label map on ``grid`` with its label names.
 
@@ -75,24 +68,21 @@ def write_labels(path: Path, labels: NDArray[Any], grid: Grid, names: Mapping[in
     """
     _check_shape(path, labels, grid)
     for value, name in names.items():
-        if value < 0 or not name.isprintable():
+        if not 0 <= value <= HIGHEST_LABEL or not name.isprintable():
             raise UsageError(
-                f"{path}: expected a printable name for a label from 0 up, got {value}: {name!r}"
+                f"{path}: expected a printable name for a label from 0 to 2^32 - 1, got {value}: {name!r}"
             )
     _write(path, _as_labels(path, labels, max(names, default=0)), grid, dict(names))
 
 
 def _as_labels(path: Path, labels: NDArray[Any], highest: int) -> NDArray[np.unsignedinteger[Any]]:
-    low, high = labels.min(), labels.max()
-    if not (low >= 0 and high <= np.iinfo(np.uint32).max):  # NaN is neither
-        raise UsageError(f"{path}: expected labels from 0 to 2^32 - 1, got values from {low} to {high}")
-    whole = labels.astype(smallest_label_dtype(max(int(high), highest)))
-    if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
+    try:
+        return as_label_map(labels, highest)
+    except ValueError as error:
         raise UsageError(
-            f"{path}: expected whole numbers as labels, got fractions; take the argmax of scores, and "
-            "resample labels with nearest neighbours"
-        )
-    return whole
+            f"{path}: expected whole numbers from 0 to 2^32 - 1 as labels, got {error}; take the argmax of "
+            "scores, and resample labels with nearest neighbours"
+        ) from error
 
 
 def write_volume(path: Path, array: NDArray[Any], grid: Grid) -> None:
@@ -135,7 +125,7 @@ def _nifti_image(array: NDArray[Any], grid: Grid, names: dict[int, str] | None) 
     if names is not None:
         header.set_intent("label", name="Labels")
         header["descrip"] = b"medkit label map"
-        header.extensions.append(nib.nifti1.Nifti1Extension(_CARET_EXTENSION, _label_table(names)))
+        header.extensions.append(nib.nifti1.Nifti1Extension(CARET_EXTENSION, _label_table(names)))
         header["cal_min"], header["cal_max"] = 0, 0
     return image
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inputs", "write_evaluation"]
 
-_SUMMARY = "summary.json"
+_SCORES, _PAIRS, _SUMMARY = "scores.csv", "paired.csv", "summary.json"
 _SCORE_COLUMNS = ("dice", "surface_dice", "hd95_mm", "volume_ml", "truth_volume_ml")
 _VERSIONS = ("medkit-imaging", "monai", "numpy", "scipy")
 _READING = (
@@ -66,38 +66,50 @@ class Inputs:
 def write_evaluation(
     summary: EvaluationSummary, output: Path, inputs: Inputs, surface_tolerance_mm: float
 ) -> EvaluationSummary:
-    """Write all files, ``summary.json`` last, in place of those of an earlier evaluation.
+    """Write tables and ``summary.json``, then pictures, in place of those of an earlier evaluation.
 
     Returns:
-        The summary with the pictures of its worst cases.
+        The summary with the pictures of its worst cases; one that cannot be drawn has the reason instead.
     """
+    tables = {_SCORES: _scores_csv(summary.scores)}
+    if "against" in inputs.folders:
+        tables[_PAIRS] = _paired_csv(summary, inputs.groups)
     _remove_earlier(output)
+    for name, text in tables.items():
+        write_text(output / name, text)
+    _write_summary(summary, output, inputs, surface_tolerance_mm)
     drawn = tuple(
-        _draw(case, f"worst/{rank:02d}-{PurePosixPath(case.case).name}.png", summary.scores, inputs, output)
+        _try_to_draw(
+            case, f"worst/{rank:02d}-{PurePosixPath(case.case).name}.png", summary.scores, inputs, output
+        )
         for rank, case in enumerate(summary.worst, 1)
     )
     summary = replace(summary, worst=drawn)
-    write_text(output / "scores.csv", _scores_csv(summary.scores))
-    files = ["scores.csv", *(case.picture for case in drawn if case.picture)]
-    if "against" in inputs.folders:
-        write_text(output / "paired.csv", _paired_csv(summary, inputs.groups))
-        files.append("paired.csv")
-    record = _record(summary, inputs, surface_tolerance_mm, files)
-    text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(output / _SUMMARY, text + "\n")
+    _write_summary(summary, output, inputs, surface_tolerance_mm)
     return summary
 
 
+def _write_summary(
+    summary: EvaluationSummary, output: Path, inputs: Inputs, surface_tolerance_mm: float
+) -> None:
+    record = _record(summary, inputs, surface_tolerance_mm)
+    text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(output / _SUMMARY, text + "\n")
+
+
 def _remove_earlier(output: Path) -> None:
-    """Remove what an earlier evaluation listed as its own, so that no file of it is taken for a new one."""
+    """Remove what an earlier evaluation wrote, so that no file of it is taken for a new one."""
+    if (output / _SUMMARY).is_file():
+        for path in (*(output / "worst").glob("*.png"), output / _SCORES, output / _PAIRS, output / _SUMMARY):
+            path.unlink(missing_ok=True)
+
+
+def _try_to_draw(case: WorstCase, name: str, scores: Scores, inputs: Inputs, output: Path) -> WorstCase:
+    """Draw a case, or say why not: the scores are good without it."""
     try:
-        files = json.loads((output / _SUMMARY).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    for name in files:
-        if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts:
-            (output / name).unlink(missing_ok=True)
-    (output / _SUMMARY).unlink()
+        return _draw(case, name, scores, inputs, output)
+    except Exception as error:
+        return replace(case, reason=" ".join(f"not drawn: {type(error).__name__}: {error}".split()))
 
 
 def _draw(case: WorstCase, name: str, scores: Scores, inputs: Inputs, output: Path) -> WorstCase:
@@ -171,9 +183,8 @@ def _cell(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
-def _record(
-    summary: EvaluationSummary, inputs: Inputs, surface_tolerance_mm: float, files: Sequence[str]
-) -> dict[str, Any]:
+def _record(summary: EvaluationSummary, inputs: Inputs, surface_tolerance_mm: float) -> dict[str, Any]:
+    tables = [_SCORES, *[_PAIRS] * ("against" in inputs.folders)]
     record: dict[str, Any] = {
         "inputs": {source: str(folder.absolute()) for source, folder in inputs.folders.items()},
         "cases_total": len(inputs.references),
@@ -198,7 +209,7 @@ def _record(
         "sha256": summary.hashes,
         "versions": {name: version(name) for name in _VERSIONS},
         "seconds": summary.seconds,
-        "files": list(files),
+        "files": [*tables, *(case.picture for case in summary.worst if case.picture)],
     }
 
 

@@ -23,16 +23,16 @@ from monai.transforms import (
     LoadImaged,
     SaveImaged,
 )
-from monai.utils import MetaKeys
 
 import medkit
-from medkit.bundle.instance import ConfigInstance, own_code, root_cause
+from medkit.bundle.instance import ConfigInstance, own_code, read_config, root_cause
+from medkit.bundle.randomness import kept_random_state
 from medkit.bundle.store import BundleFolder, find_bundle
 from medkit.bundle.versions import check_versions
 from medkit.data.grid import SAME_PLACE_VOXELS, Grid, voxels_apart
-from medkit.data.monai_io import GRID_KEY, HandedReader, volume_metadata
+from medkit.data.label_map import as_label_map
+from medkit.data.monai_io import GRID_KEY, HandedReader
 from medkit.data.volume import Volume, as_volume
-from medkit.data.writing import smallest_label_dtype
 from medkit.errors import CaseError, UsageError
 from medkit.inference.result import Result, count_labels
 
@@ -61,7 +61,8 @@ def load_bundle(
         UsageError: no such bundle, packages too old, an unknown override, parts that cannot be built, or a
             bundle that does not segment 3D images.
     """
-    return LoadedBundle(find_bundle(bundle), device, dict(overrides or {}))
+    with kept_random_state():
+        return LoadedBundle(find_bundle(bundle), device, dict(overrides or {}))
 
 
 class LoadedBundle:
@@ -79,8 +80,7 @@ class LoadedBundle:
         formats = folder.metadata.get("network_data_format", {})
         self.input_format: dict[str, Any] = formats.get("inputs", {}).get("image", {})
         self.output_format: dict[str, Any] = formats.get("outputs", {}).get("pred", {})
-        placed = {"device": f"$torch.device('{_usable(device)}')"} if device else {}
-        config = ConfigInstance(folder, "inference", {**overrides, **placed})
+        config = ConfigInstance(folder, "inference", {**overrides, **_placed(folder, device)})
         self._check_kind(config)
         _initialize(config)
         self.preprocessing = config.build("preprocessing")
@@ -94,7 +94,7 @@ class LoadedBundle:
         self.label_notes = _keep_labels_whole(self.steps)
         if not any(self._loaders()):
             raise UsageError(f"{folder.root}: 'preprocessing' has no LoadImaged for the key 'image'")
-        self.digest = folder.digest()
+        self.digest = folder.digest(config.checkpoints)
 
     def _check_kind(self, config: ConfigInstance) -> None:
         kind, shape = self.output_format.get("format", "segmentation"), self.input_format.get("spatial_shape")
@@ -207,7 +207,7 @@ class LoadedBundle:
                 yield step._loader
 
     def _preprocess(self, volume: Volume) -> dict[str, Any]:
-        reader = _LayingReader(volume, _channel_axis(self.preprocessing))
+        reader = HandedReader(volume, _channel_axis(self.preprocessing))
         for loader in self._loaders():
             loader.readers, loader.auto_select = [reader], True
         return dict(self.preprocessing({"image": volume.name}))
@@ -227,25 +227,6 @@ class LoadedBundle:
                 soft = item["pred"].clone()
             item = step(item)
         return item, soft
-
-
-class _LayingReader(HandedReader):
-    """Hands out the channels along the axis where a bundle expects them.
-
-    Without ``EnsureChannelFirst`` a bundle counts on MONAI stacking several files along the first axis.
-    """
-
-    def __init__(self, volume: Volume, axis: int) -> None:
-        super().__init__(volume)
-        self.axis = axis
-
-    def get_data(self, img: tuple[Path, ...]) -> tuple[NDArray[Any], dict[str, Any]]:
-        array, metadata = self.volume.array, volume_metadata(self.volume)
-        if array.ndim == 4:
-            array = np.moveaxis(array, -1, self.axis)
-            metadata[MetaKeys.ORIGINAL_CHANNEL_DIM] = self.axis
-        # MONAI's transforms may work in place, and the caller's array is not theirs.
-        return np.array(array, order="C"), metadata
 
 
 def _channel_axis(preprocessing: Any) -> int:
@@ -275,6 +256,18 @@ def _keep_labels_whole(steps: list[Any]) -> list[str]:
             step.nearest_interp = (True,) * len(step.keys)
             return ["labels were returned to the image's grid by nearest neighbours, not blended"]
     return []
+
+
+def _placed(folder: BundleFolder, device: str | None) -> dict[str, Any]:
+    """The config change that puts a bundle on a device."""
+    if not device:
+        return {}
+    if "device" not in read_config(folder, "inference"):
+        raise UsageError(
+            f"--device {device}: expected a 'device' in {folder.config_path('inference')}, got a config without "
+            "one; leave --device out, or give the config a 'device' and let its parts refer to it"
+        )
+    return {"device": f"$torch.device('{_usable(device)}')"}
 
 
 def _usable(device: str) -> str:
@@ -337,14 +330,14 @@ def _whole_numbers(pred: Any, volume: Volume) -> NDArray[np.unsignedinteger[Any]
             f"{volume.name}: expected an output (C, I, J, K) from the bundle, got shape {array.shape}; "
             "its postprocessing is at fault",
         )
-    low, high = array.min(), array.max()
-    whole = array.astype(smallest_label_dtype(int(high))) if low >= 0 and high < 2**32 else None
-    if whole is None or not np.array_equal(whole, array):
+    try:
+        whole = as_label_map(array)
+    except ValueError as error:
         raise CaseError(
             "output-not-labels",
-            f"{volume.name}: expected whole numbers as labels from the bundle, got values from {low:.4g} to "
-            f"{high:.4g}; let its postprocessing end in AsDiscreted",
-        )
+            f"{volume.name}: expected whole numbers as labels from the bundle, got {error}; "
+            "let its postprocessing end in AsDiscreted",
+        ) from error
     return whole[0] if len(whole) == 1 else np.moveaxis(whole, 0, -1)
 
 

@@ -5,7 +5,6 @@ The record's form is ``medkit/schemas/case.schema.json``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from contextlib import suppress
@@ -16,8 +15,11 @@ import numpy as np
 import psutil
 
 from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
+from medkit.data.hashing import hash_files
 from medkit.data.peek import source_files
+from medkit.data.volume import Volume
 from medkit.data.writing import write_labels, write_text, write_volume
+from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,15 +28,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medkit.data.cases import Case
-    from medkit.data.volume import Volume
     from medkit.errors import CaseError
     from medkit.inference.result import Result
 
 __all__ = [
+    "OUTPUT_FOLDERS",
+    "check_name_is_free",
+    "check_name_leads_inside",
     "describe_files",
     "draw_picture",
     "finished_record",
-    "hash_files",
     "read_record",
     "record_path",
     "remove_leftovers",
@@ -44,6 +47,7 @@ __all__ = [
 ]
 
 DONE, FAILED = "done", "failed"
+OUTPUT_FOLDERS = ("labels", "probabilities", "pictures", "cases")
 _IDENTITY = ("bundle", "bundle_digest", "overrides")
 _FIELDS = {
     DONE: {"case", "outputs", "volumes_ml", *_IDENTITY},
@@ -91,23 +95,53 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
-def hash_files(paths: Sequence[Path]) -> str | None:
-    """SHA-256 over the contents of files, one after the other; ``None`` if one cannot be read."""
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
-        except OSError:
-            return None
-    return digest.hexdigest()
-
-
 def describe_files(paths: Iterable[Path]) -> list[dict[str, str | None]]:
     """Path and SHA-256 of every file that reading an image takes, detached voxels included."""
     files = [file for path in paths for file in source_files(path)]
     return [{"path": str(file), "sha256": hash_files([file])} for file in files]
+
+
+def _describe_input(source: Sequence[Path] | Volume) -> list[dict[str, str | None]]:
+    if isinstance(source, Volume):
+        return [{"path": source.name, "sha256": source.sha256()}]
+    return describe_files(source)
+
+
+def check_name_leads_inside(name: str) -> None:
+    """Check that files called by the name of a case lie in the results folder.
+
+    Raises:
+        UsageError: the name is absolute, or a part of it is empty, ``.`` or ``..``.
+    """
+    if {"", ".", ".."} & {*name.split("/")}:
+        raise UsageError(
+            f"expected the name of a case that leads into the results folder, such as 'visit1/scan', got {name!r}; "
+            "pass another name=, or rename the image"
+        )
+
+
+def check_name_is_free(folder: Path, name: str, source: Sequence[Path] | Volume, remedy: str) -> None:
+    """Refuse to replace the results of another image that happens to have the same name.
+
+    Args:
+        folder: results folder.
+        name: of the case.
+        source: the image's files, one a channel, or an image from memory.
+        remedy: what the message tells to do.
+
+    Raises:
+        UsageError: the folder holds results of this name and another image.
+    """
+    record = read_record(record_path(folder, name))
+    if record is None or record["status"] != DONE:
+        return
+    then = record["input"]
+    path = source.name if isinstance(source, Volume) else str(source[0])
+    same_file = path == then[0]["path"] and not path.startswith("<")  # every array is called <array>
+    if not same_file and [file["sha256"] for file in _describe_input(source)] != [f["sha256"] for f in then]:
+        raise UsageError(
+            f"{path}: its results would replace those of {then[0]['path']} in {folder}; {remedy}"
+        )
 
 
 def finished_record(
@@ -177,7 +211,7 @@ def save_result(
     record = {
         "case": name,
         "status": DONE,
-        "input": inputs or describe_files(result.files) or [_describe_memory(result.volume)],
+        "input": inputs or _describe_input(result.files or result.volume),
         "outputs": outputs,
         "label_names": {str(value): text for value, text in result.label_names.items()},
         "volumes_ml": result.volumes_ml,
@@ -195,9 +229,14 @@ def save_failure(
     provenance: dict[str, Any],
     inputs: list[dict[str, str | None]],
 ) -> dict[str, Any]:
-    """Record that a case failed and why; results that an earlier run left under its name are removed."""
+    """Record that a case failed and why; results that an earlier run left under its name are removed.
+
+    They stay where a file of the image cannot be read (its hash is ``None``), as when a disk is not mounted:
+    nothing is known against them. The case counts as failed all the same, and the next run tries it again.
+    """
     record_path(folder, case.name).unlink(missing_ok=True)
-    _remove_outputs(folder, case.name, keep=())
+    if all(file["sha256"] for file in inputs):
+        _remove_outputs(folder, case.name, keep=())
     record = {
         "case": case.name,
         "status": FAILED,
@@ -237,10 +276,6 @@ def _write_arrays(result: Result, folder: Path, outputs: dict[str, str | None]) 
     if result.probabilities is not None:
         last = np.moveaxis(result.probabilities, 0, -1)
         write_volume(folder / str(outputs["probabilities"]), last, result.grid)
-
-
-def _describe_memory(volume: Volume) -> dict[str, str | None]:
-    return {"path": volume.name, "sha256": volume.sha256()}
 
 
 def _try_to_draw(result: Result, path: Path, title: str) -> str | None:

@@ -67,12 +67,18 @@ class Result:
 
         Returns:
             The label map's path.
+
+        Raises:
+            UsageError: the name leads out of the folder, or results of another image have it there.
         """
-        from medkit.inference.records import save_result
+        from medkit.inference.records import check_name_is_free, check_name_leads_inside, save_result
         from medkit.inference.report import assemble_report
 
-        folder = Path(folder)
-        record = save_result(self, folder, name or self._file_name(), picture=picture)
+        folder, name = Path(folder), name or self._file_name()
+        check_name_leads_inside(name)
+        remedy = "pass another name=, or choose another folder"
+        check_name_is_free(folder, name, self.files or self.volume, remedy)
+        record = save_result(self, folder, name, picture=picture)
         assemble_report(folder)
         return folder / str(record["outputs"]["labels"])
 

@@ -14,10 +14,11 @@ from medkit.inference.memory import check_memory, describe_memory, free_memory
 from medkit.inference.records import (
     DONE,
     FAILED,
+    OUTPUT_FOLDERS,
+    check_name_is_free,
+    check_name_leads_inside,
     describe_files,
     finished_record,
-    read_record,
-    record_path,
     remove_leftovers,
     save_failure,
     save_result,
@@ -83,15 +84,18 @@ class _Job:
 
 
 def leave_out_results(cases: Sequence[Case], folder: Path) -> list[Case]:
-    """The cases less those that lie in the results folder, for one below the folder of the images.
+    """The cases less those that are results, for a results folder in or above that of the images.
 
     Raises:
         UsageError: no case is left.
     """
-    results = folder.resolve()
-    left = [case for case in cases if results not in case.paths[0].resolve().parents]
+    results = {(folder / inner).resolve() for inner in OUTPUT_FOLDERS}
+    left = [case for case in cases if results.isdisjoint(case.paths[0].resolve().parents)]
     if not left:
-        raise UsageError(f"{folder}: expected images elsewhere, got only some in the results folder itself")
+        raise UsageError(
+            f"{folder}: expected images elsewhere, got only some where results are written to "
+            f"({', '.join(OUTPUT_FOLDERS)} in it); name other images or another folder"
+        )
     return left
 
 
@@ -118,8 +122,8 @@ def predict_cases(
         on_case: called after each case, in order.
 
     Raises:
-        UsageError: the folder cannot be made or holds results of other images under the same names, or the
-            bundle has no probabilities to give.
+        UsageError: the folder cannot be made or holds results of other images under the same names, a name
+            leads out of it, or the bundle has no probabilities to give.
         OSError: no record or report can be written.
     """
     run = _Run(bundle, folder, options or RunOptions(), len(cases))
@@ -156,9 +160,11 @@ class _Run:
                 f"({error.strerror})"
             ) from error
         remove_leftovers(self.folder)
-        if not self.options.force:
-            for case in cases:
-                _check_name_is_free(self.folder, case)
+        for case in cases:
+            check_name_leads_inside(case.name)
+            if not self.options.force:
+                remedy = "choose another output folder, or --force"
+                check_name_is_free(self.folder, case.name, case.paths, remedy)
 
     def read(self, case: Case) -> _Job:
         job = _Job(case, describe_files(case.paths))
@@ -202,19 +208,6 @@ class _Run:
         assert error is not None
         record = save_failure(error, job.case, self.folder, self.bundle.provenance, job.inputs)
         return CaseOutcome(job.case, FAILED, record)
-
-
-def _check_name_is_free(folder: Path, case: Case) -> None:
-    """Refuse to replace the results of another image that happens to have the same name."""
-    record = read_record(record_path(folder, case.name))
-    if record is None or record["status"] != DONE:
-        return
-    then = record["input"][0]
-    if then["path"] != str(case.paths[0]) and then["sha256"] != describe_files(case.paths)[0]["sha256"]:
-        raise UsageError(
-            f"{case.paths[0]}: its results would replace those of {then['path']} in {folder}; choose another "
-            "output folder, or --force"
-        )
 
 
 def _as_case_error(error: Exception, case: Case, station: str) -> CaseError:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
+from medkit.data.hashing import hash_image
+from medkit.data.label_map import as_label_map
 from medkit.data.reading import read_volume
-from medkit.data.writing import smallest_label_dtype
 from medkit.errors import CaseError
-from medkit.inference.records import hash_files
 from medkit.metrics.segmentation import LabelScore, score_case
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Scoring:
         scores: by the source of the predictions.
         failures: in the order of the cases.
         unnamed: label values found but not in ``names``, with the number of comparisons they occur in.
-        hashes: SHA-256 of each case's files, by source.
+        hashes: of each case's label maps, by source; see :func:`medkit.data.hashing.hash_image`.
     """
 
     names: Mapping[int, str]
@@ -75,7 +75,7 @@ class Scoring:
         """
         given = {source: path for source, path in paths.items() if path is not None}
         self.hashes[case] = {
-            source: hash_files([path]) for source, path in {"truth": truth_path, **given}.items()
+            source: hash_image(path) for source, path in {"truth": truth_path, **given}.items()
         }
         try:
             truth = read_label_map(truth_path)
@@ -134,16 +134,14 @@ def read_label_map(path: Path) -> Volume:
             f"{path}: expected one label map (I, J, K), got shape {array.shape}; "
             "merge its masks into one map",
         )
-    low, high = float(array.min()), float(array.max())
-    if low >= 0 and high <= np.iinfo(np.uint32).max:
-        whole = array.astype(smallest_label_dtype(int(high)), copy=False)
-        if array.dtype.kind != "f" or np.array_equal(whole, array):
-            return replace(volume, array=whole)
-    raise CaseError(
-        "labels-not-integer",
-        f"{path}: expected whole numbers from 0 as labels, got values from {low:g} to {high:g}; "
-        "take the argmax of probabilities, and resample label maps with nearest neighbours",
-    )
+    try:
+        return replace(volume, array=as_label_map(array))
+    except ValueError as error:
+        raise CaseError(
+            "labels-not-integer",
+            f"{path}: expected whole numbers from 0 as labels, got {error}; "
+            "take the argmax of probabilities, and resample label maps with nearest neighbours",
+        ) from error
 
 
 def check_same_grid(volume: Volume, reference: Volume) -> None:

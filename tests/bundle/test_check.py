@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -106,11 +108,19 @@ def test_a_healthy_bundle_passes_without_its_data(tiny, tmp_path, monkeypatch, d
 
 
 def test_the_random_numbers_of_the_caller_go_on_as_they_were(tiny):
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
+    def seed():
+        random.seed(5)
+        np.random.seed(5)
+        torch.manual_seed(5)
+
+    def draw():
+        return random.random(), np.random.random(), float(torch.rand(()))
+
+    seed()
+    expected = draw()
+    seed()
     check(tiny)
-    assert torch.equal(torch.rand(3), expected)
+    assert draw() == expected
 
 
 def test_a_bundle_of_others_without_train_config_in_yaml(tiny):

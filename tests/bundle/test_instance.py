@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from medkit.bundle.instance import ConfigInstance, one_line, own_code, read_config, root_cause
 from medkit.bundle.store import BundleFolder
-from medkit.errors import CaseError, UsageError
+from medkit.errors import CaseError, MedkitError, UsageError
 from tests.tiny_bundle import edit_json
 
 
@@ -218,6 +219,43 @@ def test_steps_run_in_order_and_a_missing_list_is_no_fault(tiny):
     assert told == [1, 2, 3]
 
 
+def steps(tiny, *expressions, **parts) -> ConfigInstance:
+    edit_json(tiny / "configs" / "inference.json", lambda c: c.update(parts, steps=list(expressions)))
+    return inference(tiny)
+
+
+def test_a_crash_inside_of_a_step_is_no_mistake_in_the_config(tiny):
+    (tiny / "scripts").mkdir()
+    (tiny / "scripts" / "work.py").write_text("def crash(part):\n    return part[7]\n")
+    instance = steps(tiny, "$crash(@part)", imports=["$from scripts.work import crash"], part=[1, 2])
+    with pytest.raises(RuntimeError) as caught:
+        instance.run("steps")
+    cause = root_cause(caught.value)
+    assert isinstance(cause, IndexError)
+    assert traceback.extract_tb(cause.__traceback__)[-1].name == "crash"
+
+
+@pytest.mark.parametrize("own", ["errors.UsageError('do this')", "errors.CaseError('code', 'do this')"])
+def test_medkits_own_error_inside_of_a_step_keeps_its_reason(tiny, own):
+    stop = f"$(_ for _ in ()).throw({own})"
+    with pytest.raises(MedkitError, match=r"^do this$") as caught:
+        steps(tiny, stop, imports=["$from medkit import errors"]).run("steps")
+    assert type(caught.value).__name__ in own
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [("$@broken.fit()", "'broken' cannot be built: ZeroDivisionError"),
+     ("$@::7", "the config has no 'steps::7'"),
+     ("$@nothing.fit()", "the config has no 'nothing'")],
+)  # fmt: skip
+def test_a_part_of_a_step_that_cannot_be_built_is_a_mistake_in_the_config(tiny, step, words):
+    instance = steps(tiny, step, "$@told.append(1)", told="$[]", broken="$1 / 0")
+    with pytest.raises(UsageError, match=words):
+        instance.run("steps")
+    assert instance.build("told") == []  # nothing after it has run
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", "3"])
 def test_a_config_that_is_no_object_is_refused(tiny, content):
     (tiny / "configs" / "inference.json").write_text(content)
@@ -238,7 +276,9 @@ def test_yaml_configs_of_others_are_read(tiny):
 
 
 def test_the_network_has_its_weights_and_predicts(tiny):
-    network = inference(tiny, device="$torch.device('cpu')").network_with_weights()
+    instance = inference(tiny, device="$torch.device('cpu')")
+    network = instance.network_with_weights()
+    assert instance.checkpoints == [tiny / "models" / "model.pt"]
     stored = torch.load(tiny / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(value, stored[name].float()) for name, value in network.state_dict().items())
     assert not network.training

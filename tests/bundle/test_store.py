@@ -69,6 +69,21 @@ def test_a_bundle_is_found_by_name_or_folder(tree, tmp_path, monkeypatch):
     assert find_bundle(".").name == "mine"
 
 
+def test_a_path_is_never_taken_for_a_name(tree, tmp_path, monkeypatch):
+    """``Path("./x")`` forgets its dot, and one's own copy of a bundle must not be passed over for that."""
+    own = write_bundle(tmp_path / "work" / "spleen_segmentation")
+    monkeypatch.chdir(own.parent)
+    assert find_bundle(Path("./spleen_segmentation")).root == own
+    assert find_bundle("./spleen_segmentation").root == own
+    assert find_bundle("spleen_segmentation/").root == own
+    assert find_bundle("spleen_segmentation").root == tree / "bundles" / "spleen_segmentation"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UsageError, match="spleen_segmentation: expected a bundle's folder, got nothing there"
+    ):
+        find_bundle(Path("spleen_segmentation"))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("spleen_segmentatoin", ["did you mean 'spleen_segmentation'?", "or give a bundle's folder"]),
@@ -147,6 +162,23 @@ def test_the_digest_changes_with_configs_weights_and_code(tmp_path, name):
     (root / name).parent.mkdir(exist_ok=True)
     (root / name).write_text("changed")
     assert BundleFolder(root).digest() != before
+
+
+def test_the_digest_is_of_checkpoints_from_elsewhere_too(tmp_path):
+    folder = BundleFolder(write_bundle(tmp_path / "mine", version="1.0"))
+    folder.weights.parent.mkdir()
+    folder.weights.write_bytes(b"weights")
+    (tmp_path / "link.pt").symlink_to(folder.weights)
+    own = folder.digest()
+    assert folder.digest([folder.weights]) == own
+    assert folder.digest([tmp_path / "link.pt"]) == own
+    one, two, copy = (tmp_path / name for name in ("one.pt", "two.pt", "copy.pt"))
+    for path, content in ((one, b"one"), (two, b"two"), (copy, b"one")):
+        path.write_bytes(content)
+    # Contents count and not places; so does the order, as the last one loaded wins.
+    assert folder.digest([one]) == folder.digest([copy]) == folder.digest([folder.weights, one])
+    orders = ([], [one], [two], [one, two], [two, one])
+    assert len({folder.digest(order) for order in orders}) == len(orders)
 
 
 def test_the_digest_is_of_names_as_well(tmp_path):

@@ -68,6 +68,14 @@ def test_a_wrong_call_is_left_to_main(folders):
     assert isinstance(result.exception, UsageError)
 
 
+def test_groups_without_anything_to_compare_with(folders, tmp_path):
+    (tmp_path / "groups.csv").write_text("case,group\na,1\nb,2\n")
+    result = run(*folders, "--groups", tmp_path / "groups.csv")
+    assert isinstance(result.exception, UsageError)
+    assert "add --against, or drop --groups" in str(result.exception)
+    assert not folders[2].exists()
+
+
 @pytest.mark.parametrize("option", [("--worst", -1), ("--tolerance", -1)])
 def test_options_out_of_range(folders, option):
     assert run(*folders, *option).exit_code == 2

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from medkit.cli import main
 from tests.phantoms import OBLIQUE, hippocampus, nifti, write_hippocampus
@@ -339,6 +340,15 @@ def test_second_call_skips_and_force_does_not(call, tiny, image, tmp_path):
     assert "1 done" in call("predict", tiny, image, "-o", tmp_path / "out")[1]
     assert "0 done, 1 finished before" in call("predict", tiny, image, "-o", tmp_path / "out")[1]
     assert "1 done, 0 finished before" in call("predict", tiny, image, "-o", tmp_path / "out", "--force")[1]
+
+
+def test_other_weights_at_the_same_place_are_not_finished(call, tiny, image, tmp_path):
+    weights = torch.load(tiny / "models" / "model.pt", weights_only=True)
+    arguments = [tiny, image, "-o", tmp_path / "out", "--set"]
+    arguments.append(f"checkpointloader::load_path={tmp_path / 'weights.pt'}")
+    for factor, expected in ((1, "1 done, 0 finished"), (2, "1 done, 0 finished"), (2, "0 done, 1 finished")):
+        torch.save({name: value * factor for name, value in weights.items()}, tmp_path / "weights.pt")
+        assert expected in call("predict", *arguments)[1]
 
 
 def test_results_below_the_images_are_no_images(call, tiny, image, tmp_path, monkeypatch):

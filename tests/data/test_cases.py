@@ -73,6 +73,11 @@ def test_a_pair_is_one_case(tmp_path):
     }
 
 
+def test_a_pair_in_capitals_is_one_case(tmp_path):
+    touch(tmp_path, "A.HDR", "A.IMG", "b.HDR.GZ", "b.IMG.GZ", "c.IMG")
+    assert found(tmp_path) == {"A": ["A.HDR"], "b": ["b.HDR.GZ"], "c": ["c.IMG"]}
+
+
 def test_links_keep_their_own_name(tmp_path):
     touch(tmp_path, "store/x81.nii.gz", "study/a.nii.gz")
     (tmp_path / "study/b.nii.gz").symlink_to(tmp_path / "store/x81.nii.gz")

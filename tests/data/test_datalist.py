@@ -49,6 +49,20 @@ def test_hashes_cover_images_and_labels(dataset: Path):
     }
 
 
+def test_hashes_cover_detached_voxels(dataset: Path):
+    (dataset / "images" / "b.nii.gz").rename(dataset / "images" / "b.img")
+    (dataset / "images" / "b.hdr").write_bytes(b"header")
+    hashes = data_hashes(fold_items(dataset, [0]))
+    assert hashes["images/b.img"] == hashlib.sha256(b"imagesbheader").hexdigest()
+
+
+def test_images_that_cannot_be_hashed_are_named(dataset: Path):
+    items = fold_items(dataset, [0])
+    Path(items[0]["label"]).unlink()
+    with pytest.raises(UsageError, match=r"labels/b\.nii\.gz: expected an image that can be read"):
+        data_hashes(items)
+
+
 def test_missing_image_is_named(dataset: Path):
     (dataset / "labels" / "c.nii.gz").unlink()
     with pytest.raises(UsageError, match=r"labels: no image called 'c', which dataset\.json lists"):

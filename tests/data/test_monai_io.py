@@ -105,12 +105,23 @@ def test_metadata_of_channels():
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
 def test_a_handed_volume_is_read_whatever_its_name_and_stays_as_it_was(dtype):
     volume = Volume(np.ascontiguousarray(IMAGE, dtype), Grid(SHAPE, OBLIQUE), "<array>")
-    load = LoadImage(reader=HandedReader(volume), dtype=dtype)
+    load = LoadImage(reader=HandedReader(volume, 0), dtype=dtype)
     loaded = load("<array>")
     np.testing.assert_array_equal(loaded, IMAGE)
     loaded += 1
     np.testing.assert_array_equal(volume.array, IMAGE)
-    assert HandedReader(volume).verify_suffix("no name at all")
+    assert HandedReader(volume, 0).verify_suffix("no name at all")
+
+
+@pytest.mark.parametrize("axis", [0, 3])
+def test_channels_of_a_handed_volume_go_where_they_are_wanted(axis):
+    both = np.stack([IMAGE, IMAGE + 1], -1)
+    volume = Volume(both, Grid(SHAPE, OBLIQUE))
+    loaded = LoadImage(reader=HandedReader(volume, axis), dtype=None)("<array>")
+    np.testing.assert_array_equal(loaded, np.moveaxis(both, -1, axis))
+    assert loaded.meta["original_channel_dim"] == axis
+    channels_first = LoadImage(reader=HandedReader(volume, axis), dtype=None, ensure_channel_first=True)
+    np.testing.assert_array_equal(channels_first("<array>"), np.moveaxis(both, -1, 0))
 
 
 # --- writing ----------------------------------------------------------------------------------------------

@@ -43,12 +43,13 @@ def test_peek_agrees_with_reading(tmp_path, name, channels):
     grid, found = peek_channels([path])
     assert grid.shape == volume.grid.shape == SHAPE
     np.testing.assert_allclose(grid.spacing, volume.grid.spacing, rtol=1e-6)
-    assert found == volume.num_channels == channels
+    assert found == channels
+    assert volume.array.shape[3:] == ((channels,) if channels > 1 else ())
 
 
 def test_one_file_per_channel(tmp_path):
     paths = [write(tmp_path / f"{number}.nii") for number in range(4)]
-    assert peek_channels(paths)[1] == read_channels(paths).num_channels == 4
+    assert peek_channels(paths)[1] == read_channels(paths).array.shape[3] == 4
 
 
 def test_axes_of_length_one_are_no_channels(tmp_path):
@@ -125,9 +126,54 @@ def test_header_and_voxels_in_two(tmp_path):
     assert len(source_files(tmp_path / "n.nhdr")) == 2
 
 
+@pytest.mark.parametrize(
+    ("header", "renamed"),
+    [
+        ("脳.nhdr", "脳.nhdr"),
+        ("a.nhdr", "b.nrrd"),
+        ("a.nhdr", "a.NHDR"),
+        ("脳.mhd", "脳.mhd"),
+        ("a.mhd", "b.mha"),
+    ],
+)
+def test_detached_voxels_are_found_whatever_the_header_is_called(tmp_path, header, renamed):
+    path = write(tmp_path / header).rename(tmp_path / renamed)
+    (voxels,) = set(tmp_path.iterdir()) - {path}
+    np.testing.assert_array_equal(read_channels([path]).array, IMAGE)
+    assert source_files(path) == [path, voxels]
+
+
+@pytest.mark.parametrize("line", ["ElementDataFile : m.raw", "  ElementDataFile=m.raw "])
+def test_metaimage_header_as_freely_written_as_itk_reads_it(tmp_path, line):
+    write(tmp_path / "m.mhd")
+    text = (tmp_path / "m.mhd").read_text().replace("NDims =", "NDims:")
+    (tmp_path / "m.mhd").write_text(text.replace("ElementDataFile = m.raw", line))
+    np.testing.assert_array_equal(read_channels([tmp_path / "m.mhd"]).array, IMAGE)
+    assert names(tmp_path / "m.mhd") == ["m.mhd", "m.raw"]
+
+
+@pytest.mark.parametrize(("header", "voxels"), [("p.hdr", "p.img"), ("p.hdr.gz", "p.img.gz")])
+def test_pair_in_capitals(tmp_path, header, voxels):
+    write(tmp_path / voxels)
+    for name in (header, voxels):
+        (tmp_path / name).rename(tmp_path / name.upper())
+    header, voxels = header.upper(), voxels.upper()
+    np.testing.assert_array_equal(read_channels([tmp_path / header]).array, IMAGE)
+    assert names(tmp_path / header) == [header, voxels]
+    assert names(tmp_path / voxels) == [voxels, header]
+
+
+def test_affine_that_spm_keeps_beside_an_analyze_image(tmp_path):
+    nib.save(nib.Spm99AnalyzeImage(IMAGE, OBLIQUE), tmp_path / "s.img")
+    np.testing.assert_allclose(read_channels([tmp_path / "s.hdr"]).grid.affine, OBLIQUE)
+    assert names(tmp_path / "s.hdr") == ["s.hdr", "s.img", "s.mat"]
+
+
 def test_list_of_files_and_series(tmp_path):
-    (tmp_path / "l.nhdr").write_text("NRRD0004\nsizes: 1 1 2\ndata file: LIST 2\none.raw\ntwo.raw\n")
-    assert names(tmp_path / "l.nhdr") == ["l.nhdr", "one.raw", "two.raw"]
+    (tmp_path / "l.nhdr").write_text("NRRD0004\nsizes: 1 1 2\ndata file: LIST 2\nOne.raw\nÅ.raw\n")
+    assert names(tmp_path / "l.nhdr") == ["l.nhdr", "One.raw", "Å.raw"]
+    (tmp_path / "l.mha").write_text("NDims = 3\nElementDataFile = LIST\none.raw\ntwo.raw\n")
+    assert names(tmp_path / "l.mha") == ["l.mha", "one.raw", "two.raw"]
     (tmp_path / "s.mhd").write_text("NDims = 3\nElementDataFile = s%03d.raw 1 1000000000 1\n")
     assert len(source_files(tmp_path / "s.mhd")) == 2
     assert not source_files(tmp_path / "s.mhd")[1].exists()

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medkit.data.grid import Grid
 from medkit.data.reading import file_suffix, read_channels, read_volume, volume_from_itk, volume_from_nibabel
 from medkit.errors import CaseError, UsageError
 from tests.phantoms import OBLIQUE, SHAPE, hippocampus, nifti, write_hippocampus
@@ -153,7 +154,6 @@ def test_channels_may_lie_on_the_fourth_or_the_fifth_axis(tmp_path, tail):
     array = np.stack([IMAGE + c for c in range(np.prod(tail))], -1).reshape(*SHAPE, *tail)
     nib.save(nifti(array), tmp_path / "a.nii.gz")
     volume = read_volume(tmp_path / "a.nii.gz")
-    assert volume.num_channels == np.prod(tail)
     np.testing.assert_array_equal(volume.array, array.reshape(SHAPE if 4 not in tail else (*SHAPE, 4)))
 
 
@@ -193,6 +193,42 @@ def test_what_must_be_taken_on_trust_is_noted(tmp_path):
     raw = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 3 3\nspacings: 1 1 2\nencoding: raw\n\n" + bytes(27)
     (tmp_path / "c.nrrd").write_bytes(raw)
     assert "side are unknown" in read_volume(tmp_path / "c.nrrd").notes[0]
+
+
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed", "3D-left-handed"])
+def test_nrrd_space_that_does_not_say_where_left_is(tmp_path, space):
+    path = edited("a.nrrd", b"left-posterior-superior", space.encode())(tmp_path)
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.grid.affine, OBLIQUE)
+    assert volume.notes == (
+        f"the header's space is '{space}', not an anatomical one: orientation and side are unknown",
+    )
+
+
+@pytest.mark.parametrize("coded", ["both", "qform", "sform"])
+def test_header_changed_in_memory_does_not_move_the_image(tmp_path, coded):
+    from medkit.data import write_labels
+
+    image = nifti(IMAGE)
+    elsewhere = np.diag([2.0, 2, 2, 1]) @ OBLIQUE
+    if coded != "sform":
+        image.header.set_qform(elsewhere, 1 if coded == "both" else 2)
+    if coded != "qform":
+        image.header.set_sform(elsewhere, 1)
+    if coded != "both":
+        (image.header.set_sform if coded == "qform" else image.header.set_qform)(None, 0)
+    volume = volume_from_nibabel(image)
+    np.testing.assert_array_equal(volume.grid.affine, image.affine)
+    write_labels(tmp_path / "labels.nii", LABELS, volume.grid, {})
+    nib.save(image, tmp_path / "image.nii")
+    for name in ("labels", "image"):
+        np.testing.assert_allclose(nib.load(tmp_path / f"{name}.nii").affine, OBLIQUE, atol=2e-5)
+
+
+def test_header_that_agrees_with_its_image_is_kept(tmp_path):
+    nib.save(nifti(IMAGE), tmp_path / "a.nii")
+    for image in (nifti(IMAGE), nib.load(tmp_path / "a.nii")):
+        assert volume_from_nibabel(image).grid.nifti == Grid.nifti_fields(image.header)
 
 
 # --- it fails well ----------------------------------------------------------------------------------------
@@ -336,6 +372,7 @@ MALFORMED = {
         "micrometres": header(xyzt_units=3 + 8),
         "no unit": header(xyzt_units=5),
         "NRRD in metres": edited("a.nrrd", b"\nkinds", b'\nspace units: "m" "m" "m"\nkinds'),
+        "MHA in centimetres": edited("a.mha", b"NDims = 3", b"NDims = 3\nDistanceUnits = cm"),
     },
     "file-truncated": {
         "30000^3": dims(3, 30000, 30000, 30000),
@@ -455,7 +492,7 @@ def test_channels_must_share_a_grid(tmp_path):
     shifted = OBLIQUE.copy()
     shifted[:3, 3] += 0.5
     rounded = OBLIQUE + 1e-5
-    assert read_channels([first, save(tmp_path / "b.nii", IMAGE, rounded)]).num_channels == 2
+    assert read_channels([first, save(tmp_path / "b.nii", IMAGE, rounded)]).array.shape == (*SHAPE, 2)
     for other in (
         save(tmp_path / "moved.nii", IMAGE, shifted),
         save(tmp_path / "small.nii", IMAGE[:-1]),

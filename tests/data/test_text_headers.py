@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from pathlib import Path
 
 import pytest
 
 from medkit.data.text_headers import (
     check_metaimage_axes,
     check_metaimage_stream,
+    check_metaimage_units,
     check_nrrd_stream,
+    data_files,
     nrrd_geometry,
+    nrrd_remarks,
     with_nrrd_geometry,
 )
 from medkit.errors import CaseError
@@ -144,3 +148,47 @@ def test_other_numbers_of_axes_never_reach_itk(tmp_path, axes):
 
 def test_three_axes_pass(tmp_path):
     check_metaimage_axes(meta(tmp_path / "a.mha", VOXELS))
+
+
+@pytest.mark.parametrize("units", ["mm", "MM", "?", "", None])
+def test_metaimage_in_millimetres(tmp_path, units):
+    check_metaimage_units(meta(tmp_path / "a.mha", VOXELS, DistanceUnits=units))
+
+
+@pytest.mark.parametrize("units", ["cm", "um", "m"])
+def test_metaimage_in_other_units_is_refused(tmp_path, units):
+    path = meta(tmp_path / "a.mha", VOXELS, DistanceUnits=units)
+    with pytest.raises(CaseError, match=f"{path}: expected .* got DistanceUnits = {units} in") as caught:
+        check_metaimage_units(path)
+    assert caught.value.code == "units-not-mm"
+
+
+@pytest.mark.parametrize("space", ["RAS", "left-anterior-superior", "Left-Posterior-Superior"])
+def test_anatomical_spaces_need_no_remark(tmp_path, space):
+    assert nrrd_remarks(nrrd_geometry(nrrd(tmp_path / "a.nrrd", space=space))) == ()
+
+
+def test_remarks_on_the_place(tmp_path):
+    (note,) = nrrd_remarks(nrrd_geometry(nrrd(tmp_path / "a.nrrd", space="scanner-xyz")))
+    assert note.startswith("the header's space is 'scanner-xyz'")
+    (note,) = nrrd_remarks(nrrd_geometry(nrrd(tmp_path / "a.nrrd", space=None)))
+    assert note.startswith("the header holds no space")
+
+
+def test_files_that_a_header_names(tmp_path):
+    assert data_files(nrrd(tmp_path / "a.nrrd")) == []
+    assert data_files(meta(tmp_path / "a.mha", VOXELS)) == []
+    assert data_files(nrrd(tmp_path / "b.nrrd", **{"data file": " ../ü.raw"})) == [tmp_path / "../ü.raw"]
+    assert data_files(meta(tmp_path / "b.mha", b"", ElementDataFile="/x.raw")) == [Path("/x.raw")]
+    assert data_files(nrrd(tmp_path / "c.nrrd", b"x.raw\ny.raw", datafile="LIST")) == [
+        tmp_path / "x.raw",
+        tmp_path / "y.raw",
+    ]
+
+
+def test_damaged_voxels_in_a_file_of_another_script(tmp_path):
+    (tmp_path / "脳.zraw").write_bytes(zlib.compress(VOXELS)[:-1])
+    with pytest.raises(ValueError, match="end early"):
+        check_metaimage_stream(meta(tmp_path / "a.mhd", b"", ElementDataFile="脳.zraw"))
+    with pytest.raises(ValueError, match="end early"):
+        check_nrrd_stream(nrrd(tmp_path / "a.nhdr", b"", encoding="gzip", **{"data file": "脳.zraw"}))

@@ -51,7 +51,6 @@ def test_every_form_gives_the_same_volume(path, form):
     np.testing.assert_array_equal(volume.array, IMAGE)
     np.testing.assert_allclose(volume.grid.affine, OBLIQUE, atol=2e-5)
     assert volume.grid.shape == SHAPE
-    assert volume.num_channels == 1
 
 
 def test_volumes_are_called_by_their_file(path):
@@ -65,14 +64,37 @@ def test_channels():
     both = np.stack([IMAGE, IMAGE + 1], -1)
     for volume in (as_volume(both, OBLIQUE), as_volume(metatensor(np.moveaxis(both, -1, 0)))):
         np.testing.assert_array_equal(volume.array, both)
-        assert volume.num_channels == 2
         assert volume.grid.shape == SHAPE
 
 
 def test_tensors_that_numpy_cannot_hold():
-    volume = as_volume(metatensor(torch.as_tensor(IMAGE[None]).bfloat16()).requires_grad_())
-    assert volume.array.dtype == np.float32
-    np.testing.assert_allclose(volume.array, IMAGE, rtol=0.01)
+    tensor = torch.as_tensor(IMAGE)
+    for volume in (
+        as_volume(metatensor(tensor[None].bfloat16()).requires_grad_()),
+        as_volume(tensor.bfloat16(), torch.tensor(OBLIQUE)),
+        as_volume(tensor.float().requires_grad_(), torch.tensor(OBLIQUE).requires_grad_()),
+    ):
+        assert volume.array.dtype == np.float32
+        np.testing.assert_allclose(volume.array, IMAGE, rtol=0.01)
+        np.testing.assert_allclose(volume.grid.affine, OBLIQUE)
+
+
+@pytest.mark.parametrize("form", ["array", "nibabel", "MetaTensor", "volume"])
+def test_a_transposed_affine_is_refused(form):
+    turned = OBLIQUE.T
+    image, affine = {
+        "array": (IMAGE, turned),
+        "nibabel": (nib.Nifti1Image(IMAGE, turned), None),
+        "MetaTensor": (metatensor(affine=turned), None),
+        "volume": (Volume(IMAGE, Grid(SHAPE, turned)), None),
+    }[form]
+    with pytest.raises(UsageError, match=r"last row is 0 0 0 1, got -31\.25 17\.5 44 1; transpose it"):
+        as_volume(image, affine)
+
+
+def test_the_last_row_of_an_affine_may_be_rounded():
+    rounded = OBLIQUE + np.array([[0], [0], [0], [1e-9]])
+    np.testing.assert_array_equal(as_volume(IMAGE, rounded).array, IMAGE)
 
 
 def test_the_hash_tells_voxels_type_shape_and_place_but_not_memory_order():

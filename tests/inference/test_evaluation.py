@@ -242,6 +242,51 @@ def test_a_foreign_summary_cannot_point_out_of_the_folder(folders, tmp_path):
     assert precious.read_text() == "kept"
 
 
+@pytest.mark.parametrize("text", ['{"files": ["keep.txt"]}', '{"files": [1]}', "[]", ""])
+def test_nothing_but_results_of_an_evaluation_is_removed(folders, text):
+    output = folders[2]
+    (output / "worst").mkdir(parents=True)
+    for name in ("keep.txt", "worst/keep.txt", "worst/01-old.png", "paired.csv"):
+        (output / name).write_text("")
+    (output / "summary.json").write_text(text)
+    evaluate(*folders, worst=1)
+    assert sorted(path.relative_to(output).as_posix() for path in output.rglob("*.*")) == [
+        *("keep.txt", "scores.csv", "summary.json", "worst/01-c.png", "worst/keep.txt")
+    ]
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_score(folders, monkeypatch):
+    real = evaluation_files._draw
+
+    def sometimes(case, *rest):
+        if case.case == "b":
+            raise RuntimeError("no\ncanvas")
+        return real(case, *rest)
+
+    monkeypatch.setattr(evaluation_files, "_draw", sometimes)
+    summary = evaluate(*folders)
+    assert [(case.case, case.picture is None) for case in summary.worst] == [
+        *(("c", False), ("b", True), ("a", False))
+    ]
+    assert summary.worst[1].reason == "not drawn: RuntimeError: no canvas"
+    record = json.loads((folders[2] / "summary.json").read_text())
+    assert record["worst"][1]["reason"] == summary.worst[1].reason
+    assert record["files"] == ["scores.csv", "worst/01-c.png", "worst/03-a.png"]
+    assert len(read_csv(folders[2] / "scores.csv")) == 6
+
+
+def test_scores_are_there_before_pictures(folders, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation_files, "_draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(folders[0], folders[1], folders[2], against=folders[0])
+    record = json.loads((folders[2] / "summary.json").read_text())
+    assert record["files"] == ["scores.csv", "paired.csv"]
+    assert all((folders[2] / name).is_file() for name in record["files"])
+
+
 def test_an_interrupted_evaluation_leaves_no_summary(folders, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

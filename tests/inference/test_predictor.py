@@ -284,7 +284,7 @@ def test_itk_geometry_to_the_last_digit(tiny, tmp_path, grid, suffix):
     path = tmp_path / f"scan{suffix}"
     sitk.WriteImage(image, path)
     source = sitk.ReadImage(path)
-    written = sitk.ReadImage(tiny.predict(path).save(tmp_path / "out", picture=False))
+    written = sitk.ReadImage(tiny.predict(path).save(tmp_path / "out", name=suffix[1:], picture=False))
     assert written.GetSize() == source.GetSize()
     assert written.GetOrigin() == source.GetOrigin()
     assert written.GetSpacing() == source.GetSpacing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import pytest
 from PIL import Image
 
 from medkit.data import Case, Grid, Volume
+from medkit.data.hashing import hash_files
 from medkit.data.label_names import label_table
-from medkit.errors import CaseError
+from medkit.errors import CaseError, UsageError
 from medkit.inference import records
 from medkit.inference.records import (
+    check_name_is_free,
+    check_name_leads_inside,
     describe_files,
     finished_record,
-    hash_files,
     read_record,
     record_path,
     save_failure,
@@ -168,11 +171,89 @@ def test_failure_takes_away_its_own_outputs_only(result, output):
     assert sorted(path.name for path in (output / "pictures").iterdir()) == ["cas?.png", "case.nii.png"]
 
 
-def test_hash_of_files(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert hash_files([tmp_path / "a"]) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert hash_files([tmp_path / "a", tmp_path / "none"]) is None
-    assert hash_files([tmp_path]) is None
+def test_results_outlive_an_image_that_cannot_be_read_now(result, output):
+    record = save_result(result, output, "case", picture=True)
+    before = {file: (output / file).read_bytes() for file in record["outputs"].values()}
+    content = result.files[0].read_bytes()
+    result.files[0].unlink()
+    error = CaseError("file-missing", "scan.nii: nothing there")
+    case = Case("case", result.files)
+    for _ in range(2):
+        failed = save_failure(error, case, output, MADE_BY, describe_files(result.files))
+        assert failed["input"][0]["sha256"] is None
+        assert read_record(record_path(output, "case")) == failed
+        assert {file: (output / file).read_bytes() for file in before} == before
+    result.files[0].write_bytes(content)
+    assert finished(output, result) is None, "a failed case is tried again"
+    save_failure(error, case, output, MADE_BY, describe_files(result.files))
+    assert not any((output / file).exists() for file in before)
+
+
+def test_detached_voxels_are_part_of_the_input(tmp_path):
+    """Whatever the header is called."""
+    (tmp_path / "a.raw").write_bytes(b"abc")
+    headers = {
+        "a.nrrd": "NRRD0004\ndata file: a.raw\n",
+        "a.NHDR": "NRRD0004\nData File: a.raw\n",
+        "a.mha": "NDims = 3\nElementDataFile = a.raw\n",
+    }
+    for name, text in headers.items():
+        (tmp_path / name).write_text(text)
+        described = describe_files([tmp_path / name])
+        assert [file["path"] for file in described] == [str(tmp_path / name), str(tmp_path / "a.raw")]
+        assert described[1]["sha256"] == hash_files([tmp_path / "a.raw"])
+
+
+# --- names ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["scan", "visit1/scan", ".hidden", "a..b", "...", "a b"])
+def test_names_that_lead_inside(name):
+    check_name_leads_inside(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../scan", "a/../../scan", "/tmp/scan", "a//b", "a/", "./a"])
+def test_names_that_lead_elsewhere(name):
+    with pytest.raises(
+        UsageError, match=rf"such as 'visit1/scan', got {re.escape(repr(name))}; pass another"
+    ):
+        check_name_leads_inside(name)
+
+
+def test_a_name_is_free_for_the_same_image(result, output, tmp_path):
+    check_name_is_free(output, "case", result.files, "")
+    save_result(result, output, "case", picture=False)
+    moved = tmp_path / "moved.nii"
+    moved.write_bytes(result.files[0].read_bytes())
+    check_name_is_free(output, "case", [moved], "")
+    moved.write_bytes(b"other voxels")
+    with pytest.raises(
+        UsageError, match=f"{moved}: its results would replace those of .*scan.nii in .*; rename"
+    ):
+        check_name_is_free(output, "case", [moved], "rename it")
+    result.files[0].write_bytes(b"the same file, changed")
+    check_name_is_free(output, "case", result.files, "")
+
+
+def test_a_name_is_not_free_for_an_image_with_the_same_header(result, output, tmp_path):
+    for folder, voxels in (("one", b"abc"), ("two", b"abd")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "scan.hdr").write_bytes(b"header")
+        (tmp_path / folder / "scan.img").write_bytes(voxels)
+    save_result(replace(result, files=(tmp_path / "one/scan.hdr",)), output, "case", picture=False)
+    with pytest.raises(UsageError, match="would replace those of"):
+        check_name_is_free(output, "case", [tmp_path / "two/scan.hdr"], "")
+
+
+def test_a_name_is_free_where_the_last_run_failed(result, output):
+    save_failure(
+        CaseError("no-good", "no good"),
+        Case("case", result.files),
+        output,
+        MADE_BY,
+        describe_files(result.files),
+    )
+    check_name_is_free(output, "case", result.volume, "")
 
 
 def test_json_of_a_name_in_no_encoding():

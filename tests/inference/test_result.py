@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from medkit.data import Grid, Volume
+from medkit.errors import UsageError
 from medkit.inference.result import Result, count_labels
 from tests.phantoms import OBLIQUE, hippocampus
 
@@ -68,6 +69,40 @@ def test_saved_under_the_name_of_its_file(tmp_path, files, name, expected):
     assert json.loads((tmp_path / "report.json").read_text())["cases"][0]["case"] == expected
     assert (tmp_path / "volumes.csv").read_text().splitlines()[1].split(",")[0] == expected
     assert not (tmp_path / "pictures").exists()
+
+
+def test_another_image_of_the_same_name_is_not_replaced(tmp_path):
+    """Every image from memory is called `image` at first."""
+    first, second = make(), make()
+    second = replace(second, volume=replace(second.volume, array=IMAGE + 1))
+    path = first.save(tmp_path, picture=False)
+    before = path.read_bytes()
+    with pytest.raises(
+        UsageError, match=r"<array>: its results would replace those of <array> .* another name="
+    ):
+        second.save(tmp_path, picture=False)
+    assert path.read_bytes() == before
+    assert second.save(tmp_path, name="second", picture=False).name == "second.nii.gz"
+    changed = replace(first, labels=LABELS * 0)
+    assert changed.save(tmp_path, picture=False).read_bytes() != before, "other labels of the same image"
+
+
+def test_another_file_of_the_same_name_is_not_replaced(tmp_path):
+    files = [tmp_path / folder / "T1.nii" for folder in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(file.parent.name)
+    make(files=(files[0],)).save(tmp_path / "out", picture=False)
+    with pytest.raises(UsageError, match=f"{files[1]}: its results would replace those of {files[0]}"):
+        make(files=(files[1],)).save(tmp_path / "out", picture=False)
+    make(files=(files[0],)).save(tmp_path / "out", picture=False)
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a/../../escaped"])
+def test_no_name_leads_out_of_the_folder(tmp_path, name):
+    with pytest.raises(UsageError, match="pass another name="):
+        make().save(tmp_path / "deep" / "out", name=name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_saved_with_a_picture_beside_others(tmp_path):

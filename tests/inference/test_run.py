@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import medkit
-from medkit.data import find_cases
+from medkit.data import Case, find_cases
 from medkit.errors import UsageError
 from medkit.inference import run as run_module
-from medkit.inference.run import RunOptions, _overlapped, predict_cases
+from medkit.inference.run import RunOptions, _overlapped, leave_out_results, predict_cases
 from tests.phantoms import hippocampus, nifti, write_hippocampus
 from tests.tiny_bundle import edit_json
 
@@ -142,6 +142,39 @@ def test_two_calls_with_different_images_keep_both(segment, images, tmp_path):
     assert [row[0] for row in rows] == ["case", "a", "b"]
 
 
+def test_results_are_left_out_and_nothing_else(tmp_path):
+    names = [f"{folder}/deep/a.nii" for folder in ("labels", "probabilities", "pictures", "cases")]
+    names += ["images/b.nii", "c.nii", "old/labels/d.nii", "labels2/e.nii"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    cases = find_cases([tmp_path])
+    assert [case.name for case in leave_out_results(cases, tmp_path)] == [
+        *("c", "images/b", "labels2/e", "old/labels/d")
+    ]
+    assert leave_out_results(cases, tmp_path / "results") == cases
+    with pytest.raises(UsageError, match="expected images elsewhere"):
+        leave_out_results(find_cases([tmp_path / "labels"]), tmp_path)
+
+
+def test_results_behind_a_link_are_left_out(tmp_path):
+    for name in ("store/a.nii", "images/b.nii"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "labels").symlink_to(tmp_path / "store")
+    left = leave_out_results(find_cases([tmp_path]), tmp_path / "out")
+    assert [case.name for case in left] == ["images/b"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_case_whose_name_leads_out_is_refused_before_anything_runs(tiny, images, tmp_path, force):
+    case = Case("../../escaped", (images / "a.nii.gz",))
+    with pytest.raises(UsageError, match="leads into the results folder"):
+        predict_cases(tiny, [case], tmp_path / "out", RunOptions(force=force))
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
 def test_another_image_of_the_same_name_is_refused_before_anything_runs(segment, images, tmp_path):
     segment(images / "a.nii.gz")
     (tmp_path / "other").mkdir()
@@ -179,6 +212,21 @@ def test_failed_case_leaves_nothing_of_an_earlier_run_and_is_tried_again(segment
     (images / "b.nii.gz").write_bytes(good)
     assert segment() == {"a": "skipped", "b": "done", "b.b": "skipped", "c": "skipped"}
     assert report(tmp_path / "out")["cases_failed"] == 0
+
+
+def test_results_outlive_a_lost_mount(segment, images, tmp_path):
+    segment(pictures=True)
+    kept = [tmp_path / "out" / file for file in ("labels/b.nii.gz", "pictures/b.png")]
+    before = [path.read_bytes() for path in kept]
+    (tmp_path / "list.txt").write_text("".join(f"images/{name}.nii.gz\n" for name in "abc"))
+    (images / "b.nii.gz").rename(tmp_path / "away.nii.gz")
+    for _ in range(2):
+        assert segment(tmp_path / "list.txt") == {"a": "skipped", "b": "failed", "c": "skipped"}
+        assert [path.read_bytes() for path in kept] == before
+    assert report(tmp_path / "out")["cases"][1]["code"] == "file-missing"
+    (tmp_path / "away.nii.gz").rename(images / "b.nii.gz")
+    assert segment(tmp_path / "list.txt", pictures=True)["b"] == "done"
+    assert kept[0].read_bytes() == before[0]
 
 
 def test_label_map_of_another_format_is_replaced(segment, tmp_path):

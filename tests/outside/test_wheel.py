@@ -1,4 +1,4 @@
-"""A wheel of the project carries its bundles, and predicts from an environment that knows no source tree."""
+"""A wheel of the project, installed by pip, predicts from an environment that knows no source tree."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import medkit
 from tests.phantoms import write_hippocampus
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -40,28 +41,30 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with the wheel; third-party packages are lent by the one that runs the tests.
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the programs of a fresh environment, into which pip has installed the wheel.
 
-    They come in through a path entry, which does not process the editable install of medkit that lies there.
+    Third-party packages are lent by the environment that runs the tests, through a path entry: that does not
+    process the editable install of medkit which lies there. pip must not see it either, so the entry comes last.
     """
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False, symlinks=True)
-    python = folder / "bin" / "python"
-    query = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    site = Path(
-        subprocess.run([python, "-c", query], capture_output=True, text=True, check=True).stdout.strip()
+    programs = folder / "bin"
+    pip = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet"]
+    done = run(*pip, "--no-deps", "--no-index", wheel, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    site = run(
+        programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder
     )
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return python
+    (Path(site.stdout.strip()) / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return programs
 
 
-def run(python: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)
-    return subprocess.run([python, *words], cwd=cwd, env=environment, capture_output=True, text=True)
+def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    return subprocess.run(
+        words, cwd=cwd, env={**clean, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
 
 
 def test_wheel_carries_bundles_but_not_restricted_ones(wheel: Path):
@@ -72,6 +75,7 @@ def test_wheel_carries_bundles_but_not_restricted_ones(wheel: Path):
         f"{own}configs/train.json",
         f"{own}docs/README.md",
         f"{own}LICENSE",
+        f"{own}models/model.pt",
     } <= {*names}
     assert "medkit/_bundles/tiny_segmentation/models/model.pt" in names
     assert not [name for name in names if "restricted_segmentation" in name]
@@ -79,21 +83,29 @@ def test_wheel_carries_bundles_but_not_restricted_ones(wheel: Path):
     assert not [name for name in names if name.startswith(("tests/", "configs/", "benchmarks/"))]
 
 
-def test_wheel_predicts_by_the_name_of_its_bundle(python: Path, tmp_path: Path):
+def test_medkit_is_imported_from_the_new_environment(environment: Path, tmp_path: Path):
+    query = "import importlib.metadata, medkit; print(medkit.__file__, importlib.metadata.version('medkit-imaging'))"
+    where = run(environment / "python", "-c", query, cwd=tmp_path)
+    file, version = where.stdout.split()
+    assert Path(file).is_relative_to(environment.parent), where.stderr
+    assert version == medkit.__version__
+
+
+@pytest.mark.parametrize("bundle", ["tiny_segmentation", "hippocampus_segmentation_unet"])
+def test_the_installed_program_predicts_by_the_name_of_a_bundle(
+    environment: Path, tmp_path: Path, bundle: str
+):
     write_hippocampus(tmp_path / "scan.nii.gz")
-    where = run(python, "-c", "import medkit; print(medkit.__file__)", cwd=tmp_path)
-    assert Path(where.stdout.strip()).is_relative_to(python.parents[1]), where.stderr
-    listed = run(python, "-m", "medkit", "bundle", "list", cwd=tmp_path)
-    assert "tiny_segmentation" in listed.stdout, listed.stderr
-    done = run(
-        python, "-m", "medkit", "predict", "tiny_segmentation", "scan.nii.gz", "-o", "out", cwd=tmp_path
-    )
+    listed = run(environment / "medkit", "bundle", "list", cwd=tmp_path)
+    assert bundle in listed.stdout, listed.stderr
+    done = run(environment / "medkit", "predict", bundle, "scan.nii.gz", "-o", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "labels" / "scan.nii.gz").is_file()
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["cases_done"] == 1
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["cases_done"] == 1
 
 
-def test_wheel_says_that_it_cannot_build(python: Path, tmp_path: Path):
-    done = run(python, "-m", "medkit", "bundle", "build", cwd=tmp_path)
+def test_the_installed_program_says_that_it_cannot_build(environment: Path, tmp_path: Path):
+    done = run(environment / "medkit", "bundle", "build", cwd=tmp_path)
     assert done.returncode == 2
     assert "not in an installed wheel" in done.stderr

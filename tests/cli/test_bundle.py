@@ -1,0 +1,54 @@
+"""``medkit bundle``: what it lists and checks, and that it says so where there is nothing."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from medkit.bundle import store
+from medkit.cli.bundle import command
+from medkit.errors import UsageError
+from tests.tiny_bundle import make_tiny_bundle
+
+
+def run(*arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def test_bundles_in_a_folder_are_listed(tmp_path):
+    make_tiny_bundle(tmp_path)
+    result = run("list", tmp_path)
+    assert result.exit_code == 0
+    assert [line.split()[:2] for line in result.output.splitlines()] == [["tiny_segmentation", "0.1.0"]]
+
+
+@pytest.mark.parametrize("place", ["nowhere", "file", "empty", "bundle"])
+def test_a_folder_without_bundles_is_refused(tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "bundle" / "configs").mkdir(parents=True)
+    (tmp_path / "bundle" / "configs" / "metadata.json").write_text("{}")
+    error = run("list", tmp_path / place).exception
+    assert isinstance(error, UsageError)
+    assert str(error).startswith(f"{tmp_path / place}: expected a folder that holds bundles")
+    assert ("got none" if place in ("empty", "bundle") else "got no such folder") in str(error)
+
+
+@pytest.mark.parametrize("what", ["list", "check"])
+def test_medkit_without_bundles_of_its_own_says_so(tmp_path, monkeypatch, what):
+    monkeypatch.setattr(store, "bundles_root", lambda: tmp_path)
+    error = run(what).exception
+    assert isinstance(error, UsageError)
+    assert f"{tmp_path}: expected a folder that holds bundles" in str(error)
+    assert "medkit bundle build" in str(error)
+
+
+def test_a_broken_bundle_is_told_line_by_line(tmp_path):
+    root = make_tiny_bundle(tmp_path)
+    (root / "LICENSE").unlink()
+    result = run("check", root)
+    assert result.exit_code == 2
+    bad = [line for line in result.output.splitlines() if line.startswith("BAD ")]
+    assert bad
+    assert all("tiny_segmentation" in line for line in bad)
+    assert any("LICENSE" in line for line in bad)
