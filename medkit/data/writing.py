@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from medkit.data.grid import Grid
 
-__all__ = ["replacing", "write_labels", "write_text", "write_volume"]
+__all__ = ["UNFINISHED", "replacing", "write_labels", "write_text", "write_volume"]
+
+UNFINISHED = ".part-"  # how the names of files that are being written begin
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
     final name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{UNFINISHED}{os.getpid()}-{path.name}")
     try:
         yield temporary
         with temporary.open("rb") as written:

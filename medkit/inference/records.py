@@ -18,7 +18,7 @@ from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
 from medkit.data.hashing import hash_files
 from medkit.data.peek import source_files
 from medkit.data.volume import Volume
-from medkit.data.writing import write_labels, write_text, write_volume
+from medkit.data.writing import UNFINISHED, write_labels, write_text, write_volume
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _is_record(content: Any) -> bool:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of runs that were killed; hidden ones, which never bore a final name."""
-    for path in folder.rglob(".part-*"):
+    for path in folder.rglob(f"{UNFINISHED}*"):
         process = path.name.split("-")[1]
         with suppress(OSError):
             # Another machine's process is not seen from here, but it would have touched its file lately.

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from medkit.data.writing import write_text
+from medkit.data.writing import UNFINISHED, write_text
 from medkit.inference.records import DONE, read_record, to_json
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ __all__ = ["assemble_report", "read_records"]
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The records of all cases of a results folder, by name."""
-    found = (read_record(path) for path in (folder / "cases").rglob("*.json"))
+    paths = (folder / "cases").rglob("*.json")
+    found = (read_record(path) for path in paths if not path.name.startswith(UNFINISHED))
     return sorted((record for record in found if record is not None), key=lambda record: str(record["case"]))
 
 

@@ -14,7 +14,7 @@ from medkit.bundle.copying import copy_without_weights
 from medkit.bundle.instance import ConfigInstance
 from medkit.bundle.store import BundleFolder, find_bundle
 from medkit.bundle.versions import check_versions
-from medkit.data.writing import write_text
+from medkit.data.writing import UNFINISHED, write_text
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def create_run(
 
 def _begin(run: TrainingRun, bundle: BundleFolder) -> None:
     """Make the run's folder, whole or not at all."""
-    temporary = run.folder.with_name(f".part-{os.getpid()}-{run.folder.name}")
+    temporary = run.folder.with_name(f"{UNFINISHED}{os.getpid()}-{run.folder.name}")
     content = {"overrides": run.overrides, "folds": run.folds, "tracking_uri": run.tracking_uri}
     try:
         copy_without_weights(bundle, temporary / _SOURCE / bundle.name)

@@ -17,16 +17,18 @@ from PIL import Image
 from medkit.data import find_cases
 from medkit.inference.report import read_records
 from medkit.inference.run import RunOptions, predict_cases
-from tests.phantoms import write_hippocampus
+from tests.phantoms import OBLIQUE, hippocampus, nifti
 
 CASES = 30
+SHAPE = (32, 30, 28)  # large enough that those left when the signal is sent take seconds
 
 
 @pytest.fixture
 def images(tmp_path):
     (tmp_path / "images").mkdir()
     for number in range(CASES):
-        write_hippocampus(tmp_path / "images" / f"scan{number:02}.nii.gz", seed=number)
+        image, _ = hippocampus(SHAPE, OBLIQUE, number)
+        nib.save(nifti(image, OBLIQUE), tmp_path / "images" / f"scan{number:02}.nii.gz")
     return tmp_path / "images"
 
 

@@ -128,3 +128,12 @@ def test_folder_without_records(tmp_path):
     assert assemble_report(tmp_path)["cases_total"] == 0
     validator("report").validate(json.loads((tmp_path / "report.json").read_text()))
     assert (tmp_path / "volumes.csv").read_text() == "case\n"
+
+
+def test_record_that_a_killed_writer_left_unnamed_is_none(tiny, tmp_path):
+    (tmp_path / "images").mkdir()
+    write_hippocampus(tmp_path / "images" / "a.nii.gz")
+    predict_cases(tiny, find_cases([tmp_path / "images"]), tmp_path / "out", RunOptions(pictures=False))
+    record = tmp_path / "out" / "cases" / "a.json"
+    record.with_name(".part-1-a.json").write_text(record.read_text())
+    assert assemble_report(tmp_path / "out")["cases_total"] == 1
