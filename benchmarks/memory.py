@@ -1,6 +1,6 @@
 """Measure the host memory that predictions take, beside what medkit says that they will.
 
-    python benchmarks/memory.py [--largest 80] [--set resample::dtype=$torch.float32]
+    python benchmarks/memory.py [--largest 160] [--set resample::dtype=$torch.float32] [--output benchmarks/memory.md]
 
 Each prediction runs in a process of its own on a synthetic volume of the given size. What counts is the peak
 of its resident memory less what it held once the bundle was loaded and had made one small prediction. A 1x1x1
@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from machine import describe
 
 BUNDLE = "hippocampus_segmentation_unet"
 GIB = 2**30
@@ -37,6 +38,7 @@ JOBS = [
     *((LARGE, spacing, 1, 3, 3, False, False) for spacing in (SAME, FINE)),
     *((LARGE, spacing, 1, 3, 1, True, False) for spacing in (SAME, FINE)),
     *((SMALL, spacing, 1, 3, 1, False, True) for spacing in (SAME, FINE)),
+    *(((512, 512, 600), spacing, 1, 3, 1, False, False) for spacing in (SAME, (0.8, 0.8, 1.0))),
 ]
 FIELDS = ("shape", "spacing", "channels", "classes", "cases", "probabilities", "network")
 
@@ -114,8 +116,8 @@ def measure(job: dict) -> None:
     print(json.dumps({**job, "peaks": peaks, "estimate": estimate}))
 
 
-def run_all(largest: float, overrides: list[str]) -> None:
-    """Measure every job of up to ``largest`` million voxels, and print a row for each."""
+def rows(largest: float, overrides: list[str]) -> Iterator[str]:
+    """Measure every job of up to ``largest`` million voxels; a row for each."""
     for values in JOBS:
         job = {**dict(zip(FIELDS, values, strict=True)), "set": overrides}
         if math.prod(job["shape"]) > largest * 1e6:
@@ -125,9 +127,13 @@ def run_all(largest: float, overrides: list[str]) -> None:
         )
         if child.returncode:
             sys.exit(child.stderr)
-        print(row(json.loads(child.stdout.splitlines()[-1])), flush=True)
+        yield row(json.loads(child.stdout.splitlines()[-1]))
 
 
+NOTE = (
+    "Peak of the resident memory beyond that of the loaded bundle, beside the estimate that `medkit predict` says and "
+    "refuses by."
+)
 HEADER = """\
 | voxels | spacing (mm) | channels | classes | cases | | measured (GiB) | estimate (GiB) | ratio | step |
 |---|---|---|---|---|---|---|---|---|---|"""
@@ -154,15 +160,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--largest", type=float, default=80, help="millions of voxels")
+    parser.add_argument("--largest", type=float, default=160, help="millions of voxels")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as medkit predict's")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
         measure(json.loads(arguments.job))
         return
-    print(HEADER, flush=True)
-    run_all(arguments.largest, arguments.set)
+    lines = [HEADER]
+    for line in rows(arguments.largest, arguments.set):
+        print(line, flush=True)
+        lines.append(line)
+    arguments.output.write_text(
+        f"# Host memory of a prediction\n\n{describe()}. {NOTE}\n\n" + "\n".join(lines) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("out/demo"))
     output: Path = parser.parse_args().output
 
-    head = as_volume(load_mni152_template(resolution=1))
+    template = load_mni152_template(resolution=1)
+    template.header.set_xyzt_units("mm")  # which its file does not state
+    head = as_volume(template)
     bundle = medkit.load("hippocampus_segmentation_unet")
     labels = np.zeros(head.grid.shape, np.uint8)
     names: dict[int, str] = {}

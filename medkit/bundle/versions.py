@@ -6,13 +6,14 @@ MONAI compares its own as a string and ignores the rest.
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
 from medkit.errors import UsageError
 
-__all__ = ["check_versions", "declared_versions"]
+__all__ = ["check_versions", "declared_versions", "require_training_packages"]
 
 
 def declared_versions(metadata: dict[str, Any]) -> dict[str, str]:
@@ -34,6 +35,19 @@ def declared_versions(metadata: dict[str, Any]) -> dict[str, str]:
         **packages,
     }
     return {name: str(value) for name, value in declared.items() if value}
+
+
+def require_training_packages() -> None:
+    """Check that what only training needs is there.
+
+    Raises:
+        UsageError: with the ``pip install`` line that mends it.
+    """
+    missing = [name for name in ("pytorch_lightning", "mlflow") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"this needs {' and '.join(missing)}, got an installation without: pip install 'medkit-imaging[train]'"
+        )
 
 
 def check_versions(metadata: dict[str, Any], bundle: str) -> None:

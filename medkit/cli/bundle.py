@@ -49,9 +49,12 @@ def check_command(names: tuple[str, ...]) -> None:
     """Check bundles: medkit's own, or those NAMED (names or folders)."""
     from medkit.bundle.check import check_bundle
     from medkit.bundle.store import find_bundle
+    from medkit.bundle.versions import require_training_packages
 
-    faulty = False
-    for bundle in [find_bundle(name) for name in names] or _bundles_in(None):
+    bundles, faulty = [find_bundle(name) for name in names] or _bundles_in(None), False
+    if any(_trains_with_lightning(bundle) for bundle in bundles):
+        require_training_packages()
+    for bundle in bundles:
         for finding in check_bundle(bundle):
             mark = "ok  " if finding.problem is None else "BAD "
             click.echo(
@@ -70,6 +73,11 @@ def adopt_command(run: Path) -> None:
 
     for line in adopt(run):
         click.echo(line)
+
+
+def _trains_with_lightning(bundle: BundleFolder) -> bool:
+    config = bundle.config_path("train")
+    return config.is_file() and "pytorch_lightning" in config.read_text(encoding="utf-8", errors="replace")
 
 
 def _bundles_in(folder: Path | None) -> list[BundleFolder]:

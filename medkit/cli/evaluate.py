@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medkit.inference.evaluation import EvaluationSummary
 
 _SCORES = {"dice": ("Dice", 3), "surface_dice": ("surface Dice", 3), "hd95_mm": ("HD95 mm", 2)}
+_SHOWN = 20  # lines of one kind
 _PATH = click.Path(path_type=Path)
 
 
@@ -69,10 +70,14 @@ def command(predictions: Path, truth: Path, output: Path, **options: Any) -> Non
 
 
 def _print_remarks(summary: EvaluationSummary) -> None:
-    for failure in summary.failures:
+    for failure in summary.failures[:_SHOWN]:
         click.echo(f"failed ({failure.source}) {failure.reason}", err=True)
-    for name in summary.without_truth:
+    if (more := len(summary.failures) - _SHOWN) > 0:
+        click.echo(f"failed {more} more; see the summary", err=True)
+    for name in summary.without_truth[:_SHOWN]:
         click.echo(f"left out {name}: no reference of this name", err=True)
+    if (more := len(summary.without_truth) - _SHOWN) > 0:
+        click.echo(f"left out {more} more without a reference; see the summary", err=True)
     for label, count in summary.unnamed.items():
         click.echo(f"left out label {label}: has no name (in {count} comparisons)", err=True)
     for case in summary.worst:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command("predict")
 @click.argument("bundle")
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="Results folder.")
 @click.option("--device", help="Such as cpu or cuda:1; the bundle's own choice by default.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config key.")
@@ -125,6 +125,9 @@ def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:
     number = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
     click.echo(f"{number['done']} done, {number['skipped']} finished before, {number['failed']} failed")
     kinds = {kind for outcome in outcomes for kind, file in outcome.record.get("outputs", {}).items() if file}
+    noted = sum(bool(outcome.record.get("notes")) for outcome in outcomes)
+    if noted:
+        click.echo(f"remarks     on {noted} of them: see 'notes' in the report, and the pictures")
     if "labels" in kinds:
         click.echo(f"label maps  {output / 'labels'}")
     if "picture" in kinds:

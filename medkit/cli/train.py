@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from medkit.bundle.overrides import parse_overrides
 from medkit.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from medkit.training.run import TrainingRun
 
 
 @click.command("train")
@@ -34,7 +39,10 @@ def command(
 ) -> None:
     """Train the network of BUNDLE; weights, scores and record go to RUNS/BUNDLE/NAME."""
     from medkit.bundle.store import find_bundle
-    from medkit.training.run import create_run, fold_name, open_run
+    from medkit.bundle.versions import require_training_packages
+
+    require_training_packages()
+    from medkit.training.run import create_run, open_run
 
     if cross_validate and fold is not None:
         raise UsageError("--cross-validate trains every fold: drop --fold, or --cross-validate to train one")
@@ -59,26 +67,38 @@ def command(
     click.echo(f"tracking  {uri}")
     is_file = uri.startswith("sqlite:")
     click.echo(f"look at   {f'mlflow ui --backend-store-uri {uri}' if is_file else uri}")
+    _train(run, again=f"medkit train {bundle} --resume {run.folder.name} --runs {runs}")
+    click.echo(f"finished  {run.folder}")
+
+
+def _train(run: TrainingRun, again: str) -> None:
+    """Train; what stops it becomes one line and an exit code, its traceback a file."""
+    from medkit.bundle.instance import one_line, root_cause
+    from medkit.data.writing import write_text
+    from medkit.training.run import fold_name
+
     try:
         run.train(lambda held_out: click.echo(f"training  {fold_name(held_out)}"))
     except (SystemExit, KeyboardInterrupt) as stop:
         # Lightning answers Ctrl-C with exit(1).
+        click.echo(f"medkit: interrupted; go on with: {again}", err=True)
+        raise click.exceptions.Exit(ExitCode.INTERRUPTED) from stop
+    except UsageError:
+        raise
+    except Exception as error:
+        log, cause = run.folder / "error.txt", root_cause(error)
+        write_text(log, "".join(traceback.format_exception(error)))
         click.echo(
-            f"medkit: interrupted; go on with: medkit train {bundle} --resume {run.folder.name} --runs {runs}",
+            f"medkit: training failed ({type(cause).__name__}: {one_line(cause)}); the traceback is in {log}. "
+            f"Mend the cause and go on with: {again}; other settings need another run",
             err=True,
         )
-        raise click.exceptions.Exit(ExitCode.INTERRUPTED) from stop
-    click.echo(f"finished  {run.folder}")
+        raise click.exceptions.Exit(ExitCode.NONE_SUCCEEDED) from error
 
 
 def _quieten_libraries() -> None:
     """Keep what Lightning and MLflow remark on, and advertise, out of the way; what concerns the run stays."""
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-    for name in (
-        "pytorch_lightning.utilities.rank_zero",
-        "lightning.pytorch.utilities.rank_zero",
-        "mlflow",
-        "alembic",
-    ):
+    for name in ("pytorch_lightning.utilities.rank_zero", "mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

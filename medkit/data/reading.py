@@ -73,6 +73,7 @@ def read_volume(path: Path) -> Volume:
         if not path.is_file():
             found = "a folder" if path.is_dir() else "a broken link" if path.is_symlink() else "nothing there"
             raise CaseError("file-missing", f"{path}: expected an image file, got {found}; check the path")
+        path.open("rb").close()  # nibabel says nothing of permissions
         suffix = file_suffix(path)
         if suffix is None:
             raise CaseError(

@@ -43,6 +43,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())  # or a power cut could leave the name on an empty file
         temporary.replace(path)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that nobody knows
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

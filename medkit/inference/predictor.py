@@ -189,7 +189,19 @@ class LoadedBundle:
             provenance=self.provenance,
             seconds=seconds,
             probabilities=None if soft is None else np.asarray(soft.cpu(), dtype=np.float32),
-            notes=(*volume.notes, *self.label_notes, *notes),
+            notes=(*volume.notes, *self.label_notes, *self._field_notes(volume), *notes),
+        )
+
+    def _field_notes(self, volume: Volume) -> tuple[str, ...]:
+        """A remark on an image that shows more than the bundle was made for."""
+        largest = self.folder.metadata.get("largest_field_mm")
+        edges = [n * edge for n, edge in zip(volume.grid.shape, volume.grid.spacing, strict=True)]
+        if largest is None or max(edges) <= largest:
+            return ()
+        shown = " x ".join(f"{edge:.0f}" for edge in edges)
+        return (
+            f"the image covers {shown} mm, and {self.folder.name} was made for crops of up to {largest:g} mm: "
+            "its labels and volumes are not to be trusted; crop the image first",
         )
 
     def _check_channels(self, image: torch.Tensor, volume: Volume) -> None:

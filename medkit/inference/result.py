@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,13 +35,13 @@ class Result:
         files: where the image came from, one file a channel; none for one from memory.
     """
 
-    volume: Volume
-    labels: NDArray[np.unsignedinteger[Any]]
-    grid: Grid
+    volume: Volume = field(repr=False)
+    labels: NDArray[np.unsignedinteger[Any]] = field(repr=False)
+    grid: Grid = field(repr=False)
     label_names: dict[int, str]
-    provenance: dict[str, Any]
+    provenance: dict[str, Any] = field(repr=False)
     seconds: dict[str, float]
-    probabilities: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
 

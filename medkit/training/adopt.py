@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medkit.bundle.build import bundle_text, sources_root, write_bundle
+from medkit.bundle.card import decimals
 from medkit.bundle.store import bundles_root
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
@@ -50,7 +51,7 @@ def adopt(folder: Path) -> list[str]:
     name = run.bundle.name
     source, target = sources_root() / name, bundles_root() / name / "models" / "model.pt"
     weights = torch.load(run.folder / fold_name(None) / "model.pt", weights_only=True)
-    stored = half_precision(weights)
+    stored, before = half_precision(weights), _adopted(source)
     record = {"training": _training(run, final), "cross_validation": _cross_validation(folds)}
     bundle_text(source, record)  # what cannot be rendered is found before anything is replaced
     with replacing(target) as temporary:
@@ -58,10 +59,22 @@ def adopt(folder: Path) -> list[str]:
     write_text(source / "record.json", json.dumps(record, indent=1) + "\n")
     changed = write_bundle(source)
     return [
+        f"Dice    {_dice(record)}; before: {_dice(before) if before else 'none'}",
         f"weights {target}",
         f"record  {source / 'record.json'}",
         *(f"text    {path}" for path in changed),
     ]
+
+
+def _adopted(source: Path) -> dict[str, Any] | None:
+    path = source / "record.json"
+    content: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return content
+
+
+def _dice(record: dict[str, Any]) -> str:
+    found = record["cross_validation"]["summary"][MEAN_OVER_LABELS]["dice"]
+    return f"{decimals(found['mean'], 3)} over {found['n']} cases (worst {decimals(found['worst'], 3)})"
 
 
 def half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

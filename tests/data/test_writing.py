@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -205,3 +206,13 @@ def test_sheared_grids_come_back(tmp_path):
         np.testing.assert_allclose(
             read_volume(tmp_path / f"a{suffix}").grid.affine, OBLIQUE @ shear, atol=2e-5
         )
+
+
+def test_errors_name_the_file_and_not_the_temporary_one(tmp_path, monkeypatch):
+    def full(self: Path, *arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_text(tmp_path / "a.json", "{}")
+    assert caught.value.filename == str(tmp_path / "a.json")

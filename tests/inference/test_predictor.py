@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -289,3 +291,15 @@ def test_itk_geometry_to_the_last_digit(tiny, tmp_path, grid, suffix):
     assert written.GetOrigin() == source.GetOrigin()
     assert written.GetSpacing() == source.GetSpacing()
     assert written.GetDirection() == source.GetDirection()
+
+
+def test_image_that_shows_more_than_the_bundle_was_made_for_is_remarked_on(tiny_root, tmp_path):
+    root = shutil.copytree(tiny_root, tmp_path / "tiny_segmentation")
+    path = root / "configs" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "largest_field_mm": 20}))
+    bundle = medkit.load(root, device="cpu")
+    image = np.zeros((19, 21, 9), np.float32)
+    assert bundle.predict(image, np.diag([1, 0.9, 1, 1])).notes == ()
+    (note,) = bundle.predict(image, np.eye(4)).notes
+    assert "covers 19 x 21 x 9 mm" in note
+    assert "up to 20 mm" in note

@@ -123,7 +123,8 @@ def test_cross_validated_run_is_adopted(project: Path, small):
     ):
         adopt(run.folder)
     run.train()
-    adopt(run.folder)
+    assert adopt(run.folder)[0].startswith("Dice    0.")
+    assert "before: 0." in adopt(run.folder)[0]
     record = json.loads((project / "configs" / BUNDLE / "record.json").read_text())
     assert [fold["fold"] for fold in record["cross_validation"]["folds"]] == [0, 1, 2]
     assert len(record["cross_validation"]["scores"]) == 6 * 2

@@ -127,6 +127,16 @@ def test_run_killed_after_its_last_epoch_ends_with_the_averaged_weights(store: P
     assert (folder / "scores.csv").read_text() == scores
 
 
+def test_settings_that_changed_since_the_run_began_are_refused(store: Path, small):
+    run = create_run(BUNDLE, store / "runs", overrides={**small, "epochs": 1}, name="changed")
+    run.train()
+    (run.folder / "all" / "record.json").unlink()
+    path = run.folder / "run.json"
+    path.write_text(path.read_text().replace('"epochs": 1', '"epochs": 2'))
+    with pytest.raises(UsageError, match=r"expected the settings that this run began with, .*epochs for one"):
+        open_run(run.folder).train()
+
+
 def test_data_that_changed_since_the_run_began_are_refused(store: Path, small, dataset_dir: Path):
     import shutil
 

@@ -74,22 +74,24 @@ class RunRecord(Callback):
         """Log the settings and the data's hashes before the first step."""
         self._start = time.perf_counter()
         self.hashes = data_hashes([*self.train_items, *self.test_items])
-        self._check_data_unchanged(self.run_dir / "data.json")
-        write_text(self.run_dir / "data.json", json.dumps(self.hashes, indent=1) + "\n")
+        self._keep("data.json", self.hashes, "data")
+        self._keep("settings.json", self.settings, "settings")
         if isinstance(trainer.logger, TrackingLogger):
             parameters = sum(p.numel() for p in pl_module.parameters())
             trainer.logger.log_hyperparams({**self.settings, "fold": self.fold, "parameters": parameters})
             trainer.logger.experiment.log_artifact(trainer.logger.run_id, str(self.run_dir / "data.json"))
 
-    def _check_data_unchanged(self, kept: Path) -> None:
-        if not kept.is_file():
+    def _keep(self, name: str, content: Mapping[str, Any], subject: str) -> None:
+        """Write what the run began with, or check that it goes on with the same."""
+        path = self.run_dir / name
+        if not path.is_file():
+            write_text(path, json.dumps(content, indent=1) + "\n")
             return
-        before = json.loads(kept.read_text(encoding="utf-8"))
-        if before != self.hashes:
-            names = sorted({name for name, _ in before.items() ^ self.hashes.items()})
+        before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(content))
+        if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
             raise UsageError(
-                f"{kept}: expected the data that this run began with, got others ({len(names)} files differ, "
-                f"{names[0]} for one); put them back, or begin a new run"
+                f"{path}: expected the {subject} that this run began with, got others ({len(changed)} differ, "
+                f"{changed[0]} for one); put them back, or begin a run of another name"
             )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

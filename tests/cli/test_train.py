@@ -1,0 +1,44 @@
+"""``medkit train``: what a user sees when it goes wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from medkit.bundle import versions
+from medkit.cli import main
+from tests.training.conftest import dataset_dir, small  # noqa: F401
+
+BUNDLE = "hippocampus_segmentation_unet"
+
+
+def run(capfd, *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(["train", BUNDLE, *arguments])
+    return stop.value.code, capfd.readouterr().err
+
+
+def test_training_that_fails_is_one_line_and_its_traceback_a_file(tmp_path, monkeypatch, capfd, small):  # noqa: F811
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    settings = {**small, "patch_size": [20, 20, 20], "epochs": 1}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    code, errors = run(capfd, "--runs", str(tmp_path / "runs"), "--name", "bad", *words)
+    line = errors.strip().splitlines()[-1]
+    assert code == 4
+    assert line.startswith("medkit: training failed (")
+    assert f"--resume bad --runs {tmp_path}/runs" in line
+    assert "Traceback" not in errors
+    assert "Traceback" in (tmp_path / "runs" / BUNDLE / "bad" / "error.txt").read_text()
+
+
+def test_without_the_training_packages_the_line_says_how_to_get_them(monkeypatch, capfd):
+    monkeypatch.setattr(versions, "find_spec", lambda name: None)
+    code, errors = run(capfd)
+    assert code == 2
+    assert "needs pytorch_lightning and mlflow" in errors
+    assert "pip install 'medkit-imaging[train]'" in errors
+
+
+def test_a_fold_and_all_folds_exclude_each_other(capfd):
+    code, errors = run(capfd, "--fold", "1", "--cross-validate")
+    assert code == 2
+    assert "drop --fold" in errors
