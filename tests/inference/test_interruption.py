@@ -32,6 +32,11 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
+def heed_interrupts():
+    """A shell lets what it runs in the background ignore Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def stop_midway(root, images, output, signal_number, more):
     """Start ``medkit predict``, stop it some cases later; return exit code and errors."""
     wanted = len(read_records(output)) + more
@@ -42,6 +47,7 @@ def stop_midway(root, images, output, signal_number, more):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     ) as process:
         for _ in range(30_000):
             if len(read_records(output)) >= wanted or process.poll() is not None:
