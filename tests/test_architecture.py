@@ -34,6 +34,7 @@ ONLY_IN = {
     "mlflow": "training",
     "pytorch_lightning": "training",
     "pydicom": "dicom",
+    "triton": "ops",
 }
 FOLDERS_OF_DATA = {"schemas"}
 # What `import_module` is given, whole or as the beginning of an f-string.

@@ -1,0 +1,136 @@
+/* One level of the orthonormal Haar transform over the last two or three axes of a contiguous tensor, and its
+   inverse, in one pass over memory.
+
+   A group is the 2 x 2 or 2 x 2 x 2 neighbours that become one element of each sub-band. Both are numbered by the
+   same bits, 4 d + 2 h + w: where the neighbour lies, and along which axes the band is high. What turns one into the
+   other is a Walsh-Hadamard transform, its own inverse up to the scale. Its sums run in the order of the plain
+   PyTorch form, so that both round alike. Past the end of an axis of odd length there are zeros. */
+#define _DEFAULT_SOURCE /* madvise */
+#include <stddef.h>
+#include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Columns of a band that are computed at a time; rows that end early are padded in buffers of that length. */
+#define BLOCK 512
+/* Fewer elements than this are done before another thread has woken up. */
+#define ELEMENTS_PER_THREAD 32768
+#define HUGE_PAGE ((uintptr_t)1 << 21)
+
+typedef struct {
+    ptrdiff_t channels, depth, height, width; /* of the volume; depth is 1 in 2D */
+    int size;                                 /* of a group: 4 or 8 */
+} Extent;
+
+INLINE ptrdiff_t half(ptrdiff_t size) { return size / 2 + size % 2; }
+INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+INLINE float as_float(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+INLINE uint32_t as_bits(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+INLINE float from_bfloat16(uint16_t stored) { return as_float((uint32_t)stored << 16); }
+
+/* Ties to even. A NaN stays one: it came from bfloat16 or is the processor's own, and its low bits are zero. */
+INLINE uint16_t to_bfloat16(float value) {
+    const uint32_t bits = as_bits(value);
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+/* In integers, for compilers vectorise no conversion of float16. Its exponents 0 and 31 mean subnormal and not
+   finite; between them the two exponents differ by 112. */
+INLINE float from_float16(uint16_t stored) {
+    const uint32_t magnitude = (uint32_t)(stored & 0x7fff) << 13;
+    const uint32_t normal = magnitude + (112u << 23);
+    const uint32_t subnormal = as_bits(as_float(normal + (1u << 23)) - 0x1p-14f);
+    const uint32_t special = magnitude | 0xffu << 23;
+    const uint32_t bits = magnitude < 1u << 23 ? subnormal : magnitude < 31u << 23 ? normal : special;
+    return as_float(bits | (uint32_t)(stored & 0x8000) << 16);
+}
+
+INLINE uint16_t to_float16(float value) {
+    const uint32_t bits = as_bits(value), magnitude = bits & 0x7fffffff;
+    const uint32_t normal = (magnitude - (112u << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13; /* ties to even */
+    const uint32_t subnormal = as_bits(as_float(magnitude) + 0.5f) - as_bits(0.5f);           /* the sum rounds */
+    const uint32_t special = magnitude > 0xffu << 23 ? 0x7e00 : 0x7c00;
+    const uint32_t finite = magnitude < as_bits(0x1p-14f) ? subnormal : normal;
+    const uint32_t nearest = magnitude < as_bits(0x1p16f) ? finite : special;
+    return nearest | (bits >> 16 & 0x8000);
+}
+
+#define STORED float
+#define SUM float
+#define LOAD(value) (value)
+#define STORE(value) (value)
+#define NAME(stem) stem##_float32
+#include "haar_rows.h"
+
+#define STORED double
+#define SUM double
+#define LOAD(value) (value)
+#define STORE(value) (value)
+#define NAME(stem) stem##_float64
+#include "haar_rows.h"
+
+#define STORED uint16_t
+#define SUM float
+#define LOAD(value) from_bfloat16(value)
+#define STORE(value) to_bfloat16(value)
+#define NAME(stem) stem##_bfloat16
+#include "haar_rows.h"
+
+#define STORED uint16_t
+#define SUM float
+#define LOAD(value) from_float16(value)
+#define STORE(value) to_float16(value)
+#define NAME(stem) stem##_float16
+#include "haar_rows.h"
+
+typedef void Kernel(void *volume, void *bands, const Extent *extent, ptrdiff_t first, ptrdiff_t last);
+
+/* By type, in the order of cpu.py; forward, then inverse. */
+static Kernel *const KERNELS[4][2] = {
+    {forward_float32, inverse_float32},
+    {forward_float64, inverse_float64},
+    {forward_bfloat16, inverse_bfloat16},
+    {forward_float16, inverse_float16},
+};
+
+/* Fresh memory costs a page fault for each page, which with small pages is more time than the transform itself. */
+static void prefer_huge_pages(void *memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    uintptr_t begin = ((uintptr_t)memory + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    uintptr_t end = ((uintptr_t)memory + bytes) & ~(HUGE_PAGE - 1);
+    if (end > begin)
+        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* advice: it may fail */
+#else
+    (void)memory, (void)bytes;
+#endif
+}
+
+/* From volume (batch, channels, [depth,] height, width) to bands (batch, bands, channels, ...), or back; bytes is
+   the size of the one that is written. */
+MEDKIT_EXPORT void medkit_haar(void *volume, void *bands, int32_t inverse, int32_t type, int64_t bytes, int64_t batch,
+                               int64_t channels, int64_t depth, int64_t height, int64_t width, int32_t axes,
+                               int32_t threads) {
+    const Extent extent = {channels, depth, height, width, 1 << axes};
+    const ptrdiff_t rows = batch * channels * half(depth) * half(height);
+    const ptrdiff_t parts = least(threads, 1 + rows * half(width) * extent.size / ELEMENTS_PER_THREAD);
+    prefer_huge_pages(inverse ? volume : bands, bytes);
+#pragma omp parallel for num_threads(parts) if (parts > 1) schedule(static)
+    for (ptrdiff_t part = 0; part < parts; part++)
+        KERNELS[type][inverse](volume, bands, &extent, rows * part / parts, rows * (part + 1) / parts);
+}
