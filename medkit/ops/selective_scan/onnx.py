@@ -1,0 +1,72 @@
+"""The selective scan as ONNX has it: one ``Scan`` node, whose length may stay open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch._higher_order_ops.scan import scan
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["selective_scan_onnx"]
+
+
+def selective_scan_onnx(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """The recurrence by operations that ``torch.onnx.export(..., dynamo=True)`` knows.
+
+    Args:
+        u: ``(batch, channels, length)``.
+        delta: like ``u``.
+        A: ``(channels, N)``, of the type in which everything is computed.
+        B: ``(batch, groups, N, length)``.
+        C: like ``B``.
+        D: ``(channels,)``, or ``None``.
+        z: like ``u``, or ``None``.
+        delta_bias: ``(channels,)``, or ``None``.
+        initial_state: ``(batch, channels, N)``, or ``None`` for zero.
+        delta_softplus: whether the step size is ``softplus(delta + delta_bias)``.
+        reverse: whether the scan runs from the last step to the first.
+
+    Returns:
+        The output like ``u``, and the state after the last step, ``(batch, channels, N)`` of the type of ``A``.
+    """
+    groups = B.shape[1]
+    step, inputs = delta.to(A.dtype), u.to(A.dtype)
+    if delta_bias is not None:
+        step = step + delta_bias[:, None]
+    if delta_softplus:
+        step = functional.softplus(step)
+    rates = torch.unflatten(A, 0, (groups, -1))
+    state = A.new_zeros(u.shape[0], *A.shape) if initial_state is None else initial_state
+
+    def move(state: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        size, pushed, into, out_of = now
+        state = torch.exp(size * rates) * state + pushed * into
+        return state, (state * out_of).sum(-1)
+
+    along_time = (
+        *(torch.unflatten(x, 1, (groups, -1))[..., None, :].movedim(-1, 0) for x in (step, step * inputs)),
+        *(x.to(A.dtype)[:, :, None].movedim(-1, 0) for x in (B, C)),
+    )
+    state, outputs = scan(move, torch.unflatten(state, 1, (groups, -1)), along_time, reverse=reverse)
+    y = outputs.movedim(0, -1).flatten(1, 2)
+    if D is not None:
+        y = y + D[:, None] * inputs
+    if z is not None:
+        y = y * functional.silu(z.to(A.dtype))
+    return y.to(u.dtype), state.flatten(1, 2)

@@ -1,0 +1,45 @@
+"""The exported form gives what ours gives, in ONNX Runtime, at any length."""
+
+from __future__ import annotations
+
+import onnxruntime
+import pytest
+import torch
+
+from medkit.ops.selective_scan import selective_scan
+from tests.ops.selective_scan.cases import ALONG_TIME, OPTIONAL, arguments
+
+
+class Scan(torch.nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.options = options
+
+    def forward(self, given):
+        return selective_scan(**given, **self.options, return_last_state=True)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("options", [{"reverse": False, "delta_softplus": True}, {"reverse": True}])
+@pytest.mark.parametrize("without", [(), OPTIONAL])
+def test_onnx_runtime_gives_the_same(tmp_path, groups, options, without):
+    sizes = {"states": 3, "groups": groups, "without": without}
+    first, second = (
+        {name: x for name, x in arguments(2, 6, length, **sizes).items() if x is not None}
+        for length in (20, 47)
+    )
+    length = torch.export.Dim("length", min=2)
+    shapes = {name: {x.ndim - 1: length} if name in ALONG_TIME else None for name, x in first.items()}
+    module = Scan(**options).eval()
+    program = torch.onnx.export(
+        module, kwargs={"given": first}, dynamic_shapes={"given": shapes}, dynamo=True, verbose=False
+    )
+    assert [node.op_type for node in program.model.graph].count("Scan") == 1
+    program.save(tmp_path / "scan.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "scan.onnx", providers=["CPUExecutionProvider"])
+    for given in (first, second):
+        inputs = [x.numpy() for x in given.values()]
+        names = [x.name for x in session.get_inputs()]
+        found = session.run(None, dict(zip(names, inputs, strict=True)))
+        for x, expected in zip(found, module(given), strict=True):
+            torch.testing.assert_close(torch.from_numpy(x), expected, rtol=1e-5, atol=1e-5)
