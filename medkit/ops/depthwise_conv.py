@@ -1,0 +1,114 @@
+"""Depthwise convolutions that mix a position with its neighbours before a scan: causal along a sequence, centred in a
+volume. In plain PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Activation = Literal["silu"] | None
+
+__all__ = ["causal_conv1d", "depthwise_conv3d"]
+
+
+def causal_conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: Activation = None,
+    reverse: bool = False,
+) -> Tensor:
+    """A convolution of each channel with a filter of its own that looks back only, as in front of a Mamba scan.
+
+    ``y[l] = activation(bias + sum(weight[k] x[l - (width - 1) + k] for k in range(width)))``, with zeros before the
+    first step (Gu & Dao 2023, https://arxiv.org/abs/2312.00752, section 3.4). ``weight``, ``bias`` and ``activation``
+    are those of the ``causal-conv1d`` package. Half types are computed in float32 and rounded once.
+
+    Args:
+        x: ``(batch, channels, length)``, floating point.
+        weight: ``(channels, width)``; the last column is for the step itself.
+        bias: ``(channels,)``, or ``None`` for zero.
+        activation: ``"silu"``, or ``None``.
+        reverse: whether it looks ahead instead, just as if ``x`` and the result were flipped.
+
+    Returns:
+        ``(batch, channels, length)`` of the type of ``x``.
+
+    Raises:
+        ValueError: shapes that do not fit, or an unknown activation.
+
+    >>> causal_conv1d(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[10.0, 1.0]]))
+    tensor([[[ 1., 12., 23.]]])
+    """
+    _check(x, weight, bias, activation, axes=1)
+    computed_in, last = torch.promote_types(x.dtype, torch.float32), weight.shape[1] - 1
+    padded = functional.pad(x.to(computed_in), (0, last) if reverse else (last, 0))
+    weight = weight.to(computed_in)
+    # Sums of shifted slices: PyTorch's own convolution of long sequences by groups is many times slower on a CPU.
+    y = torch.zeros_like(weight[:, :1]) if bias is None else bias.to(computed_in)[:, None]
+    for k in range(last + 1):
+        first = last - k if reverse else k
+        y = torch.addcmul(y, weight[:, k, None], padded[..., first : first + x.shape[2]])
+    return _activated(y, activation).to(x.dtype)
+
+
+def depthwise_conv3d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: Activation = None
+) -> Tensor:
+    """A convolution of each channel with a filter of its own, centred on the voxel, with zeros around the volume.
+
+    It takes the place of :func:`causal_conv1d` where a scan runs over a volume in both directions, so that no side of
+    a voxel comes before the other (in 2D: Liu et al. 2024, https://arxiv.org/abs/2401.10166, section 4.3).
+
+    Args:
+        x: ``(B, C, D, H, W)``, floating point.
+        weight: ``(C, depth, height, width)``, each of the three odd.
+        bias: ``(C,)``, or ``None`` for zero.
+        activation: ``"silu"``, or ``None``.
+
+    Returns:
+        ``(B, C, D, H, W)`` of the type of ``x``.
+
+    Raises:
+        ValueError: shapes that do not fit, an even filter, or an unknown activation.
+
+    >>> depthwise_conv3d(torch.ones(1, 1, 1, 1, 3), torch.ones(1, 1, 1, 3)).flatten()
+    tensor([2., 3., 2.])
+    """
+    _check(x, weight, bias, activation, axes=3)
+    if any(size % 2 == 0 for size in weight.shape[1:]):
+        raise ValueError(
+            f"expected a weight of odd depth, height and width, which has a middle, got {tuple(weight.shape)}"
+        )
+    padding = [size // 2 for size in weight.shape[1:]]
+    weight = weight[:, None].to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
+    y = functional.conv3d(x, weight, bias, padding=padding, groups=x.shape[1])
+    return _activated(y, activation).to(x.dtype)
+
+
+def _activated(y: Tensor, activation: Activation) -> Tensor:
+    return functional.silu(y) if activation == "silu" else y
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation, axes: int) -> None:
+    if x.ndim != axes + 2 or 0 in x.shape:
+        raise ValueError(
+            f"expected x of batch, channels and {axes} further axes, none of them 0, got {tuple(x.shape)}"
+        )
+    channels = x.shape[1]
+    if weight.ndim != axes + 1 or weight.shape[0] != channels or 0 in weight.shape:
+        raise ValueError(
+            f"expected a weight of {channels} channels, as x has, and {axes} further axes, none of them 0, got "
+            f"{tuple(weight.shape)}"
+        )
+    if bias is not None and bias.shape != (channels,):
+        raise ValueError(f"expected a bias of ({channels},), as x has channels, got {tuple(bias.shape)}")
+    if activation not in (None, "silu"):
+        raise ValueError(f"expected the activation 'silu' or None, got {activation!r}")
