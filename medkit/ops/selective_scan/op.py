@@ -321,7 +321,8 @@ def _kernels(u: Tensor) -> Any:
     if u.dtype != torch.float64:
         if u.device.type == "cpu" and cpu.is_available():
             return cpu
-        if u.device.type == "cuda" and _has_triton():
+        # An AMD card is a "cuda" device as well; these kernels are written and tested for NVIDIA's compiler.
+        if u.device.type == "cuda" and torch.version.hip is None and _has_triton():
             from medkit.ops.selective_scan import gpu  # Triton is an optional package
 
             return gpu

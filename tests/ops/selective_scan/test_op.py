@@ -376,3 +376,11 @@ def test_a_gpu_without_triton_is_served_by_pytorch(monkeypatch, caplog):
         assert [record.getMessage().split(":")[0] for record in caplog.records] == ["triton is not installed"]
     finally:
         op._has_triton.cache_clear()
+
+
+def test_an_amd_gpu_is_served_by_pytorch(monkeypatch):
+    with torch._subclasses.FakeTensorMode():
+        on_gpu = torch.empty(1, 3, 9, device="cuda")
+        assert op._kernels(on_gpu).__name__ == "medkit.ops.selective_scan.gpu"
+        monkeypatch.setattr(torch.version, "hip", "7.0")
+        assert op._kernels(on_gpu) is chunked
