@@ -208,7 +208,7 @@ static void backward_tile(const Plan *plan, const Strip *strip, const Window *wi
         load_rows(scan, scan->C, strip, window, states, bench.C);
     }
     Ahead ahead;
-    list_lines(scan, tensors, 7, next, &ahead);
+    list_ahead(scan, tensors, 7, next, &ahead);
     for (ptrdiff_t k = part; k < part + shares; k++) {
         Share share = share_at(scan, k);
         if (share.count == SHARE && scan->z)

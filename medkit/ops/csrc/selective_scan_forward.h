@@ -83,7 +83,7 @@ static void forward_tile(const Plan *plan, const Strip *strip, const Window *win
     else
         skip(scan, strip, window->steps, output);
     Ahead ahead;
-    list_lines(scan, tensors, 4, next, &ahead);
+    list_ahead(scan, tensors, 4, next, &ahead);
     for (ptrdiff_t k = part; k < part + shares; k++) {
         Share share = share_at(scan, k);
         const float *rates = rates_of(plan, strip->number) + share.first * LANES;
