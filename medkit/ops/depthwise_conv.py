@@ -1,5 +1,5 @@
-"""Depthwise convolutions that mix a position with its neighbours before a scan: causal along a sequence, centred in a
-volume. In plain PyTorch."""
+"""Depthwise convolutions that mix a position with its neighbours before a scan: causal along a sequence, centred in an
+image. In plain PyTorch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Activation = Literal["silu"] | None
 
-__all__ = ["causal_conv1d", "depthwise_conv3d"]
+__all__ = ["causal_conv1d", "depthwise_conv"]
 
 
 def causal_conv1d(
@@ -60,38 +60,36 @@ def causal_conv1d(
     return _activated(y, activation).to(x.dtype)
 
 
-def depthwise_conv3d(
+def depthwise_conv(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: Activation = None
 ) -> Tensor:
-    """A convolution of each channel with a filter of its own, centred on the voxel, with zeros around the volume.
+    """A convolution of each channel with a filter of its own, centred on the voxel, with zeros around the image.
 
-    It takes the place of :func:`causal_conv1d` where a scan runs over a volume in both directions, so that no side of
+    It takes the place of :func:`causal_conv1d` where a scan runs over an image in both directions, so that no side of
     a voxel comes before the other (in 2D: Liu et al. 2024, https://arxiv.org/abs/2401.10166, section 4.3).
 
     Args:
-        x: ``(B, C, D, H, W)``, floating point.
-        weight: ``(C, depth, height, width)``, each of the three odd.
+        x: ``(B, C, D, H, W)``, ``(B, C, H, W)`` or ``(B, C, L)``, floating point.
+        weight: ``(C, ...)`` with a size for each axis of space, all odd.
         bias: ``(C,)``, or ``None`` for zero.
         activation: ``"silu"``, or ``None``.
 
     Returns:
-        ``(B, C, D, H, W)`` of the type of ``x``.
+        Like ``x``.
 
     Raises:
         ValueError: shapes that do not fit, an even filter, or an unknown activation.
 
-    >>> depthwise_conv3d(torch.ones(1, 1, 1, 1, 3), torch.ones(1, 1, 1, 3)).flatten()
+    >>> depthwise_conv(torch.ones(1, 1, 1, 1, 3), torch.ones(1, 1, 1, 3)).flatten()
     tensor([2., 3., 2.])
     """
-    _check(x, weight, bias, activation, axes=3)
-    if any(size % 2 == 0 for size in weight.shape[1:]):
-        raise ValueError(
-            f"expected a weight of odd depth, height and width, which has a middle, got {tuple(weight.shape)}"
-        )
-    padding = [size // 2 for size in weight.shape[1:]]
-    weight = weight[:, None].to(x.dtype)
-    bias = None if bias is None else bias.to(x.dtype)
-    y = functional.conv3d(x, weight, bias, padding=padding, groups=x.shape[1])
+    _check(x, weight, bias, activation, axes=min(max(x.ndim - 2, 1), 3))
+    sizes = weight.shape[1:]
+    if any(size % 2 == 0 for size in sizes):
+        raise ValueError(f"expected a weight of odd sizes, which has a middle, got {tuple(weight.shape)}")
+    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(sizes) - 1]
+    taps, start = weight[:, None].to(x.dtype), None if bias is None else bias.to(x.dtype)
+    y = convolve(x, taps, start, padding=[size // 2 for size in sizes], groups=x.shape[1])
     return _activated(y, activation).to(x.dtype)
 
 

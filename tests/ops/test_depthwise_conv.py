@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from medkit.ops.depthwise_conv import causal_conv1d, depthwise_conv3d
+from medkit.ops.depthwise_conv import causal_conv1d, depthwise_conv
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -70,17 +70,26 @@ def test_centred_convolution_is_the_sum_over_neighbours(size, filters):
     padded = functional.pad(x, [m for margin in reversed(margins) for m in (margin, margin)])
     windows = padded.unfold(2, filters[0], 1).unfold(3, filters[1], 1).unfold(4, filters[2], 1)
     expected = torch.einsum("bcdhwijk,cijk->bcdhw", windows, weight) + bias[:, None, None, None]
-    torch.testing.assert_close(depthwise_conv3d(x, weight, bias), expected)
-    activated = depthwise_conv3d(x, weight, bias, activation="silu")
+    torch.testing.assert_close(depthwise_conv(x, weight, bias), expected)
+    activated = depthwise_conv(x, weight, bias, activation="silu")
     torch.testing.assert_close(activated, functional.silu(expected))
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_centred_convolution_of_fewer_axes(axes):
+    sizes, filters = (6, 7)[:axes], (3, 5)[:axes]
+    x, weight = normal(2, 3, *sizes), normal(3, *filters)
+    spare = (1,) * (3 - axes)
+    expected = depthwise_conv(x.view(2, 3, *spare, *sizes), weight.view(3, *spare, *filters))
+    torch.testing.assert_close(depthwise_conv(x, weight), expected.view(x.shape))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_centred_convolution_keeps_the_type(dtype):
     x, weight, bias = normal(1, 2, 4, 4, 4).to(dtype), normal(2, 3, 3, 3).float(), normal(2).float()
-    found = depthwise_conv3d(x, weight, bias)
+    found = depthwise_conv(x, weight, bias)
     assert found.dtype == dtype
-    exact = depthwise_conv3d(x.double(), weight.double(), bias.double())
+    exact = depthwise_conv(x.double(), weight.double(), bias.double())
     assert (found - exact).abs().max() <= 8 * torch.finfo(dtype).eps * exact.abs().max()
 
 
@@ -103,7 +112,9 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="'silu' or None, got 'relu'"):
         causal_conv1d(x, weight, activation="relu")
     volume = torch.zeros(1, 4, 2, 3, 4)
-    with pytest.raises(ValueError, match=r"odd depth, height and width.* got \(4, 3, 2, 3\)"):
-        depthwise_conv3d(volume, torch.zeros(4, 3, 2, 3))
+    with pytest.raises(ValueError, match=r"odd sizes.* got \(4, 3, 2, 3\)"):
+        depthwise_conv(volume, torch.zeros(4, 3, 2, 3))
     with pytest.raises(ValueError, match=r"and 3 further axes.* got \(4, 1, 3, 3, 3\)"):
-        depthwise_conv3d(volume, torch.zeros(4, 1, 3, 3, 3))
+        depthwise_conv(volume, torch.zeros(4, 1, 3, 3, 3))
+    with pytest.raises(ValueError, match=r"and 3 further axes, none of them 0, got \(1, 4, 1, 1, 1, 1\)"):
+        depthwise_conv(torch.zeros(1, 4, 1, 1, 1, 1), torch.zeros(4, 3, 3, 3))
