@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from medkit.ops.forward_mode import refuse_tangents
 from medkit.ops.haar import cpu, reference
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["haar_dwt", "haar_idwt"]
 
+_REFERENCE = "medkit.ops.haar.reference"
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _LOGGER = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ def haar_dwt(x: Tensor) -> Tensor:
     Raises:
         ValueError: another number of axes, or H, W or D is 0.
         TypeError: another type of element.
+        NotImplementedError: forward-mode differentiation.
 
     >>> haar_dwt(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).flatten()
     tensor([ 5., -1., -2.,  0.])
@@ -61,6 +64,7 @@ def haar_dwt(x: Tensor) -> Tensor:
     if torch.onnx.is_in_onnx_export():  # ONNX knows slices and sums
         _check_volume(x)
         return reference.haar_dwt(x)
+    refuse_tangents("a Haar transform", _REFERENCE, x)
     bands: Tensor = _dwt(x)
     return bands
 
@@ -79,6 +83,7 @@ def haar_idwt(bands: Tensor, size: Sequence[int] | None = None) -> Tensor:
         ValueError: another number of axes, an empty axis, channels that are no multiple of 4 or 8, or a size that does
             not belong to these bands.
         TypeError: another type of element.
+        NotImplementedError: forward-mode differentiation.
 
     >>> x = torch.rand(1, 2, 5, 6, 7)
     >>> bool((haar_idwt(haar_dwt(x), size=x.shape[2:]) - x).abs().max() < 1e-6)
@@ -88,6 +93,7 @@ def haar_idwt(bands: Tensor, size: Sequence[int] | None = None) -> Tensor:
     if torch.onnx.is_in_onnx_export():
         _check_bands(bands, size)
         return reference.haar_idwt(bands, size)
+    refuse_tangents("a Haar transform", _REFERENCE, bands)
     volume: Tensor = _idwt(bands, size)
     return volume
 
