@@ -23,6 +23,7 @@ KERNELS = Extension(
         "-O3",
         "-fno-math-errno",
         "-fno-trapping-math",
+        "-fno-strict-aliasing",
         "-fvisibility=hidden",
         OPENMP,
     ],

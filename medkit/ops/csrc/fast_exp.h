@@ -4,9 +4,10 @@
    in the last place of 2^x where x is near 0: there a decay is repeated many times and a slope that is off would add
    up. It is 1 at x = 0, from 0 to 2^-126 below x = -126, and infinite from x = 128 up.
 
-   It splits x = r + f, r a multiple of 1/STEPS and f at most half of that, and multiplies 2^r, from a table of one
-   octave and by moving the exponent, with a polynomial for 2^f (minimax, as in J.-M. Muller, Elementary Functions,
-   3rd ed., ch. 3). Adding MAGIC leaves r in the last bits of the sum, where rounding to nearest puts it. */
+   It splits x = r + f, r a whole number, or with AVX-512 a multiple of 1/STEPS, and f at most half of that, and
+   multiplies 2^r, by moving the exponent and with AVX-512 from a table of one octave, with a polynomial for 2^f (minimax,
+   as in J.-M. Muller, Elementary Functions, 3rd ed., ch. 3). Adding MAGIC leaves r in the last bits of the sum, where
+   rounding to nearest puts it. */
 #ifndef MEDKIT_FAST_EXP_H
 #define MEDKIT_FAST_EXP_H
 
@@ -68,14 +69,17 @@ INLINE Vec within_exponents(Vec x) { /* a NaN stays one */
 }
 INLINE Vec move_exponent(Vec value, Vec shifted) {
     __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), exponent));
+    __m256 moved = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), exponent));
+    return _mm256_blendv_ps(moved, value, _mm256_cmp_ps(value, value, _CMP_UNORD_Q));
 }
 #else
 INLINE Vec within_exponents(Vec x) {
     Vec high = chosen(x > spread(128.0f), spread(128.0f), x);
     return chosen(high < spread(-127.0f), spread(-127.0f), high);
 }
-INLINE Vec move_exponent(Vec value, Vec shifted) { return (Vec)((Bits)value + ((Bits)shifted << 23)); }
+INLINE Vec move_exponent(Vec value, Vec shifted) {
+    return chosen(value == value, (Vec)((Bits)value + ((Bits)shifted << 23)), value);
+}
 #endif
 
 INLINE void exp2_each(Vec *x, int count, Octave octave) {

@@ -11,13 +11,12 @@ MEDKIT_EXPORT int64_t medkit_selective_scan_level(void) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         return AVX512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
         return AVX2;
 #endif
     return GENERIC;
 }
 
-/* Steps between kept states. */
 MEDKIT_EXPORT int64_t medkit_selective_scan_tile(void) { return TILE; }
 
 #ifdef MEDKIT_X86

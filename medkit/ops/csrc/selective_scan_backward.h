@@ -131,13 +131,17 @@ INLINE void backward_share(int count, int gated, const Plan *plan, const Strip *
                            const Bench *bench, ptrdiff_t first, ptrdiff_t tile_of_span, Ahead *ahead) {
     const float *rates = rates_of(plan, strip->number) + first * LANES;
     const float *B = bench->B + first * TILE, *C = bench->C + first * TILE;
+    float *rate_gradients = rate_gradients_of(plan, strip->number) + first * LANES;
+    float tile_gradients[SHARE * LANES] = {0}; /* one long sum would lose what a step adds */
     for (int n = 0; n < count; n++)
         store(bench->history + PAST(count, -1, n), load_some(kept_states(plan, strip, window, first + n), strip->lanes));
     remember_share(count, gated, window->padded, bench->delta, bench->input, B, C, rates, bench->history,
                    bench->decays, bench->output, ahead);
     return_share(count, window->padded, bench->delta, bench->input, bench->grad, B, C, rates, bench->history,
-                 bench->decays, moving_of(plan, strip->number) + first * LANES,
-                 rate_gradients_of(plan, strip->number) + first * LANES, bench->by_rate, bench->by_input);
+                 bench->decays, moving_of(plan, strip->number) + first * LANES, tile_gradients, bench->by_rate,
+                 bench->by_input);
+    for (int l = 0; l < count * LANES; l += LANES)
+        store(rate_gradients + l, load(rate_gradients + l) + load(tile_gradients + l));
     for (int n = 0; n < count; n++) {
         float *dB = partial_row(plan, strip->number, 0, first + n), *dC = partial_row(plan, strip->number, 1, first + n);
         sum_row(count, window->steps, bench->decays, n, dB + tile_of_span * TILE);
@@ -169,7 +173,7 @@ static void finish_tile(const Plan *plan, const Strip *strip, const Window *wind
     const Scan *scan = plan->scan;
     float *channel_gradients = channel_gradients_of(plan, strip->number);
     Vec factor = scan->D ? load_some(scan->D + strip->channel, strip->lanes) : spread(0.0f);
-    Vec by_factor = load(channel_gradients), by_bias = load(channel_gradients + LANES);
+    Vec by_factor = spread(0.0f), by_bias = spread(0.0f);
     if (scan->z)
         finish_gate(scan, strip, window, bench, factor);
     for (ptrdiff_t l = (window->steps - 1) * LANES; l >= 0; l -= LANES) {
@@ -182,8 +186,8 @@ static void finish_tile(const Plan *plan, const Strip *strip, const Window *wind
         store(bench->by_rate + l, by_size);
         store(bench->by_input + l, fused(load(bench->delta + l), by_input, factor * grad));
     }
-    store(channel_gradients, by_factor);
-    store(channel_gradients + LANES, by_bias);
+    store(channel_gradients, load(channel_gradients) + by_factor);
+    store(channel_gradients + LANES, load(channel_gradients + LANES) + by_bias);
     store_tile(scan, scan->ddelta, strip, window, bench->by_rate);
     store_tile(scan, scan->du, strip, window, bench->by_input);
 }

@@ -79,7 +79,8 @@ static void forward_tile(const Plan *plan, const Strip *strip, const Window *win
     for (ptrdiff_t l = 0; l < cells; l += LANES)
         store(input + l, load(delta + l) * load(output + l));
     if (sums)
-        memset(output, 0, cells * sizeof *output);
+        for (ptrdiff_t l = 0; l < cells; l += LANES)
+            store(output + l, spread(-0.0f)); /* to which 0 and -0 can be added as they are */
     else
         skip(scan, strip, window->steps, output);
     Ahead ahead;

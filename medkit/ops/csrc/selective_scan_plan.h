@@ -28,7 +28,8 @@
 #define QUAD 4
 /* Strips that one thread moves on together, so that rows of B and C are at hand for all of them. */
 #define BUNDLE 4
-/* Floats of sums that the threads leave behind before they meet, about what a cache holds, and tiles at least. */
+/* Floats of sums that the threads leave behind before they meet, about what a cache holds, and tiles at least: in the
+   backward pass these take 2 N / LANES times the memory of u at 1024 steps and more. */
 #define SPAN_FLOATS ((ptrdiff_t)1 << 20)
 #define SPAN_TILES 16
 /* Fewer updates of a state than this are done before another thread has woken up. */

@@ -246,11 +246,12 @@ class _Segment:
         return self._carry(carried, added, reversed(range(added.shape[-2])))
 
     def _carry(self, state: Tensor, added: Tensor, chunks: range | Iterator[int]) -> tuple[Tensor, Tensor]:
-        decay = torch.exp(self.step.sum(0) * self.rates)
+        # What grows may overflow over a chunk that the state enters as zero; twice the half of it does so later.
+        half = torch.exp(self.step.sum(0) * self.rates / 2).clamp_max(torch.finfo(state.dtype).max)
         met: list[Tensor] = [state] * added.shape[-2]
         for i in chunks:
             met[i] = state
-            state = torch.addcmul(added[..., i, :], decay[..., i, :], state)
+            state = torch.addcmul(added[..., i, :], half[..., i, :], half[..., i, :] * state)
         return torch.stack(met, -2), state
 
     def _along_time(self, steps: list[Tensor]) -> Tensor:

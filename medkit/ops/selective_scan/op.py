@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import nullcontext
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
+from medkit.ops.forward_mode import refuse_tangents
 from medkit.ops.selective_scan import chunked, cpu
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
 __all__ = ["selective_scan", "selective_scan_fn"]
 
+_REFERENCE = "medkit.ops.selective_scan.selective_scan_reference"
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _LOGGER = logging.getLogger(__name__)
 
@@ -108,7 +106,8 @@ def selective_scan(
     Args:
         u: ``(batch, channels, length)``, float32, float64, bfloat16 or float16, any strides.
         delta: like ``u``; not negative after bias and softplus, where the recurrence is to decay.
-        A: ``(channels, N)``, real; negative, where it is to decay.
+        A: ``(channels, N)``, real; negative, where it is to decay. A state that grows (``dt A`` above 0) by more than
+            float32 holds within some hundred steps may come out infinite or NaN on a GPU.
         B: ``(batch, N, length)``, or ``(batch, groups, N, length)`` with ``channels`` a multiple of ``groups``, or
             ``(channels, N)``, the same at every step, which takes N times the memory of ``u``.
         C: like ``B``, or another of its three forms.
@@ -129,6 +128,7 @@ def selective_scan(
     Raises:
         ValueError: shapes that do not fit, an empty tensor, or more than one device.
         TypeError: complex or integer arguments.
+        NotImplementedError: a second derivative, or forward-mode differentiation.
 
     >>> u, A = torch.ones(1, 1, 3), torch.zeros(1, 1)
     >>> selective_scan(u, torch.ones(1, 1, 3), A, torch.ones(1, 1, 3), torch.ones(1, 1, 3))
@@ -138,6 +138,7 @@ def selective_scan(
     widest = _widest(u, delta, B, C, z)
     exact = _widest(u, delta, A, B, C, D, z, delta_bias, initial_state, at_least=torch.float32)
     widest = exact if exact == torch.float64 else widest
+    refuse_tangents("a selective scan", _REFERENCE, u, delta, A, B, C, D, z, delta_bias, initial_state)
     arguments: tuple[Any, ...] = (
         *(_as(x, widest) for x in (u, delta)),
         _as(A, exact),
@@ -210,10 +211,9 @@ def _scan(
     reverse: bool,
     keep_states: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    with _without_autocast(u):
-        out, last_state, states = _kernels(u).forward(
-            u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, reverse, keep_states
-        )
+    out, last_state, states = _kernels(u).forward(
+        u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, reverse, keep_states
+    )
     return out, last_state, states.flatten()
 
 
@@ -237,12 +237,11 @@ def _scan_backward(
     """Gradients by ``u`` to ``initial_state``; operators have no optional results: empty for what was not given."""
     kernels = _kernels(u)
     tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
-    with _without_autocast(u):
-        shape = kernels.states_shape(u, A)
-        if states.numel() != math.prod(shape):
-            states = kernels.forward(*tensors, delta_softplus, reverse, True)[2]
-        kept = states.view(shape)
-        gradients = kernels.backward(grad_out, grad_last_state, *tensors, kept, delta_softplus, reverse)
+    shape = kernels.states_shape(u, A)
+    if states.numel() != math.prod(shape):
+        states = kernels.forward(*tensors, delta_softplus, reverse, True)[2]
+    kept = states.view(shape)
+    gradients = kernels.backward(grad_out, grad_last_state, *tensors, kept, delta_softplus, reverse)
     return [A.new_empty(0) if x is None else x for x in gradients]
 
 
@@ -308,7 +307,7 @@ def _backward(ctx: Any, grad_out: Tensor | None, grad_last_state: Tensor | None,
 def _backward_of_backward(ctx: Any, *gradients: Any) -> None:
     raise NotImplementedError(
         "expected one derivative of a selective scan, got a request for the second; differentiate once, or use "
-        "medkit.ops.selective_scan.selective_scan_reference, which has all derivatives and is slow"
+        f"{_REFERENCE}, which has all derivatives and is slow"
     )
 
 
@@ -327,12 +326,6 @@ def _kernels(u: Tensor) -> Any:
 
             return gpu
     return chunked
-
-
-def _without_autocast(u: Tensor) -> AbstractContextManager[Any]:
-    device = u.device.type
-    # What PyTorch computes in the place of a kernel must not be rounded to a half type on the way.
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 @cache

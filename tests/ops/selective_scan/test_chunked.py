@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medkit.ops.selective_scan import chunked
+from medkit.ops.selective_scan import chunked, selective_scan_reference
 from tests.ops.selective_scan.cases import (
+    NAMES,
+    OPTIONAL,
     arguments,
     assert_close,
     assert_same,
@@ -58,3 +60,16 @@ def test_reverse_is_the_scan_of_what_was_flipped(monkeypatch):
     expected = kernel_results(chunked, there, delta_softplus=False, reverse=False)
     plain = {name: found[name].flip(-1) if name == "out" else found[name] for name in ("out", "last_state")}
     assert_same(plain, {name: expected[name] for name in plain})
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_growth_of_nothing_is_nothing(sign):
+    """The factor of a chunk overflows, and meets a state of zero until the input sets in."""
+    u = torch.zeros(1, 4, 10_000)
+    u[..., -5:] = 1
+    given = {"u": u, "delta": torch.full_like(u, sign), "A": torch.full((4, 2), sign)}
+    given |= {"B": torch.ones(1, 1, 2, 10_000), "C": torch.ones(1, 1, 2, 10_000)}
+    given |= dict.fromkeys(OPTIONAL)
+    out, last_state, _ = chunked.forward(*(given[name] for name in NAMES), False, False, False)
+    expected = selective_scan_reference(**given, return_last_state=True)
+    torch.testing.assert_close((out, last_state), expected)

@@ -20,6 +20,7 @@ from medkit.ops import native
 from medkit.ops.selective_scan import chunked, cpu
 from tests.ops.selective_scan.cases import (
     ALONG_TIME,
+    HALF_TYPES,
     NAMES,
     TYPES,
     arguments,
@@ -321,3 +322,75 @@ def test_nothing_without_compiled_kernels(monkeypatch):
     assert not cpu.is_available()
     with pytest.raises(RuntimeError, match="expected compiled kernels, got"):
         cpu._library.__wrapped__()
+
+
+@pytest.mark.parametrize("level", levels())
+def test_gradients_of_weights_keep_their_digits_over_a_long_sequence(use, level):
+    use(level=level)
+    drawn = arguments(1, 16, 65_536, without=("z", "initial_state"))
+    for name in ("u", "delta", "B", "C", "D"):  # so that nothing cancels
+        drawn[name] = torch.full_like(drawn[name], 0.1 if name == "delta" else 1.0)
+    drawn["A"] = torch.full_like(drawn["A"], -0.5)
+    exact = {name: None if x is None else x.double() for name, x in drawn.items()}
+    found, expected = (
+        dict(zip(NAMES, run_with_ones(kernels, given), strict=True))
+        for kernels, given in ((cpu, drawn), (chunked, exact))
+    )
+    for name in ("A", "D", "delta_bias"):
+        torch.testing.assert_close(found[name].double(), expected[name], rtol=1e-4, atol=0, msg=name)
+
+
+def run_with_ones(kernels, given):
+    """Gradients of the sum of the output."""
+    tensors = [given[name] for name in NAMES]
+    states = kernels.forward(*tensors, False, False, True)[2]
+    return kernels.backward(torch.ones_like(given["u"]), None, *tensors, states, False, False)
+
+
+@pytest.mark.parametrize("level", levels())
+def test_zeros_have_the_same_sign_with_every_number_of_threads(use, level):
+    use(level=level)
+    drawn = arguments(1, 16, 2000, states=16, without=("z", "initial_state"))
+    drawn |= {"u": torch.zeros_like(drawn["u"]), "C": -drawn["C"].abs(), "D": -drawn["D"].abs()}
+    signs = []
+    for threads in (1, 4):
+        use(threads=threads)
+        signs.append(cpu.forward(*(drawn[name] for name in NAMES), False, False, False)[0].signbit())
+    assert torch.equal(*signs)
+
+
+def passed_through(u: torch.Tensor, D: torch.Tensor) -> torch.Tensor:
+    """``D u`` by the kernel, beside states that stay zero."""
+    zero, projection = torch.zeros_like(u), torch.zeros(1, 1, 1, u.shape[2], dtype=u.dtype)
+    A = -torch.ones(u.shape[1], 1)
+    return cpu.forward(u, zero, A, projection, projection, D, None, None, None, False, False, False)[0]
+
+
+@pytest.mark.parametrize("level", levels())
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+def test_no_number_of_a_half_type_is_lost(use, level, dtype):
+    use(level=level)
+    u = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(dtype).view(1, 16, -1)
+    out = passed_through(u, torch.ones(16))
+    assert torch.equal(out[u.isfinite()], u[u.isfinite()])
+    assert out[~u.isfinite()].isnan().all()  # infinity times a step of zero is none of the numbers either
+
+
+NANS = torch.tensor([0x7FC00000, 0x7FC00001, 0x7F800001, 0x7FFFFFFF, -1], dtype=torch.int32).view(
+    torch.float32
+)
+
+
+@pytest.mark.parametrize("level", levels())
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("number", range(len(NANS)))
+def test_a_nan_stays_one(use, level, dtype, number):
+    use(level=level)
+    nan = NANS[number].expand(16).contiguous()
+    ones = torch.ones(1, 16, 16, dtype=dtype)
+    assert passed_through(ones, nan).isnan().all()
+    projection = ones[:, None, :1]
+    out = cpu.forward(
+        ones, ones, nan[:, None], projection, projection, None, None, None, None, False, False, False
+    )[0]
+    assert out.isnan().all()

@@ -122,14 +122,41 @@ def test_mixed_types_are_computed_in_the_widest(of_u, of_B):
     assert torch.equal(found["B"], wide["B"].to(of_B))
 
 
-def test_one_double_makes_all_double():
+@pytest.mark.parametrize("name", ["delta", "B", "C", "z"])
+def test_each_takes_part_in_the_choice_of_the_type(name):
+    given = arguments(2, 6, 20, dtype=torch.bfloat16)
+    given[name] = given[name].float() + 1e-4
+    wide = selective_scan(**{key: x.float() for key, x in given.items()})
+    assert torch.equal(selective_scan(**given), wide.bfloat16())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_double_makes_all_double(name):
     given = arguments(1, 3, 9)
-    given["A"] = given["A"].double()
+    given[name] = given[name].double()
     out, last = selective_scan(**given, return_last_state=True)
-    exact = selective_scan(**{name: x.double() for name, x in given.items()})
-    assert out.dtype == torch.float32
+    exact = selective_scan(**{key: x.double() for key, x in given.items()})
+    assert out.dtype == given["u"].dtype
     assert last.dtype == torch.float64
-    assert torch.equal(out, exact.float())
+    assert torch.equal(out, exact.to(out.dtype))
+
+
+def test_projections_of_groups_that_do_not_divide_one_another():
+    given = arguments(2, 12, 20, groups=2)
+    given["C"] = arguments(2, 12, 20, groups=3)["C"]
+    assert_close(results(selective_scan, given), reference_results(given), given)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_kernel_serves_each_type(dtype):
+    assert op._kernels(torch.empty(1, 1, 1, dtype=dtype)) is cpu
+
+
+def test_backward_uses_the_states_that_forward_kept(monkeypatch):
+    calls, forward = [], cpu.forward
+    monkeypatch.setattr(cpu, "forward", lambda *given: calls.append(given[-1]) or forward(*given))
+    results(selective_scan, arguments(1, 6, 70))
+    assert calls == [True]
 
 
 def test_only_what_is_asked_for_gets_a_gradient():
@@ -214,6 +241,17 @@ def test_there_is_no_second_derivative():
 # --- PyTorch's machinery ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_mode_is_refused_and_not_zero(name):
+    given = arguments(1, 3, 9)
+    with torch.autograd.forward_ad.dual_level():
+        given[name] = torch.autograd.forward_ad.make_dual(given[name], torch.ones_like(given[name]))
+        with pytest.raises(
+            NotImplementedError, match=r"expected reverse-mode differentiation.*selective_scan_reference"
+        ):
+            selective_scan(**given)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_gradients(reverse):
     given = arguments(2, 2, 5, states=2, groups=2, dtype=torch.float64)
@@ -285,6 +323,13 @@ def test_it_can_be_exported():
     assert "medkit.selective_scan.default" in names
     for inputs in (given, other):
         assert torch.equal(program.module()(*inputs), Layer()(*inputs))
+
+
+def test_an_exported_scan_keeps_no_states():
+    given = tuple(arguments(2, 6, 9)[name] for name in ALONG_TIME)
+    graph = torch.export.export(Layer(), given).graph
+    (scan,) = [node for node in graph.nodes if str(node.target) == "medkit.selective_scan.default"]
+    assert scan.args[-1] is False
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
