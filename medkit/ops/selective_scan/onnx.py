@@ -55,13 +55,19 @@ def selective_scan_onnx(
     state = A.new_zeros(u.shape[0], *A.shape) if initial_state is None else initial_state
 
     def move(state: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        size, pushed, into, out_of = now
+        # Axes of one element are made here: those that come from outside may be taken for axes of any length.
+        size, pushed, into, out_of = (
+            now[0][..., None],
+            now[1][..., None],
+            now[2][:, :, None],
+            now[3][:, :, None],
+        )
         state = torch.exp(size * rates) * state + pushed * into
         return state, (state * out_of).sum(-1)
 
     along_time = (
-        *(torch.unflatten(x, 1, (groups, -1))[..., None, :].movedim(-1, 0) for x in (step, step * inputs)),
-        *(x.to(A.dtype)[:, :, None].movedim(-1, 0) for x in (B, C)),
+        *(torch.unflatten(x, 1, (groups, -1)).movedim(-1, 0) for x in (step, step * inputs)),
+        *(x.to(A.dtype).movedim(-1, 0) for x in (B, C)),
     )
     state, outputs = scan(move, torch.unflatten(state, 1, (groups, -1)), along_time, reverse=reverse)
     y = outputs.movedim(0, -1).flatten(1, 2)

@@ -43,3 +43,26 @@ def test_onnx_runtime_gives_the_same(tmp_path, groups, options, without):
         found = session.run(None, dict(zip(names, inputs, strict=True)))
         for x, expected in zip(found, module(given), strict=True):
             torch.testing.assert_close(torch.from_numpy(x), expected, rtol=1e-5, atol=1e-5)
+
+
+class Layer(torch.nn.Module):
+    """As in a network: what the scan gets is computed, and its weights are parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.A = torch.nn.Parameter(arguments(1, 4, 1, states=3)["A"])
+
+    def forward(self, u, B):
+        return selective_scan(u, u.abs(), self.A * 2, B, B)
+
+
+def test_a_layer_at_a_batch_of_one_and_one_size(tmp_path):
+    given = {name: x for name, x in arguments(1, 4, 9, states=3).items() if name in ("u", "B")}
+    program = torch.onnx.export(Layer().eval(), kwargs=given, dynamo=True, verbose=False)
+    program.save(tmp_path / "layer.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "layer.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(
+        None,
+        {x.name: given[name].numpy() for x, name in zip(session.get_inputs(), ("u", "B"), strict=True)},
+    )
+    torch.testing.assert_close(torch.from_numpy(found), Layer()(**given).detach(), rtol=1e-5, atol=1e-5)
