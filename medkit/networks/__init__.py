@@ -1,13 +1,15 @@
 """Networks by name: plain ``nn.Module``s that know nothing of Lightning, files or configs.
 
-What belongs here: architectures, one a file; what MONAI has is listed, not wrapped. What does not: kernels
-(``ops``), losses and schedules (``training``), weights (bundles).
+What belongs here: architectures, one a file, and the layers that they share; what MONAI has is listed, and padded to
+the sizes that it takes. What does not: kernels (``ops``), losses and schedules (``training``), weights (bundles).
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,22 @@ __all__ = ["create", "names"]
 _NETWORKS = {
     "attention_unet": "monai.networks.nets.AttentionUnet",
     "dynunet": "monai.networks.nets.DynUNet",
+    "mednext": "monai.networks.nets.MedNeXt",
+    "scan_unet": "medkit.networks.scan_unet.ScanUNet",
     "segresnet": "monai.networks.nets.SegResNet",
+    "swin_unetr": "monai.networks.nets.SwinUNETR",
+    "umamba": "medkit.networks.umamba.UMamba",
     "unet": "monai.networks.nets.UNet",
+}
+
+# What sizes have to be a multiple of, from the arguments, for networks that refuse others or give them back smaller.
+_MULTIPLES: dict[str, Callable[[Mapping[str, Any]], int | Sequence[int]]] = {
+    "attention_unet": lambda given: _of_each_axis(given["strides"], given["spatial_dims"]),
+    "dynunet": lambda given: _of_each_axis(given["strides"], given["spatial_dims"]),
+    "mednext": lambda given: 2 ** len(given["blocks_down"]),
+    "segresnet": lambda given: 2 ** (len(given["blocks_down"]) - 1),
+    "swin_unetr": lambda given: given["patch_size"] ** 5,
+    "unet": lambda given: _of_each_axis(given["strides"], given["spatial_dims"]),
 }
 
 
@@ -32,7 +48,7 @@ def names() -> list[str]:
 
 
 def create(name: str, **arguments: Any) -> nn.Module:
-    """Make a network.
+    """Make a network that takes images of any size.
 
     Args:
         name: see :func:`names`.
@@ -56,7 +72,24 @@ def create(name: str, **arguments: Any) -> nn.Module:
         made: nn.Module = network(**arguments)
     except (TypeError, ValueError, AssertionError) as error:
         raise UsageError(f"network '{name}': {' '.join(str(error).split())}") from error
-    return made
+    return _padded(name, made, network, arguments)
+
+
+def _padded(name: str, made: nn.Module, network: type[nn.Module], arguments: dict[str, Any]) -> nn.Module:
+    if name not in _MULTIPLES:
+        return made
+    from medkit.networks.padded import Padded
+
+    bound = inspect.signature(network).bind(**arguments)
+    bound.apply_defaults()
+    multiple = _MULTIPLES[name](bound.arguments)
+    dims = bound.arguments["spatial_dims"]
+    return Padded(made, [multiple] * dims if isinstance(multiple, int) else multiple)
+
+
+def _of_each_axis(strides: Sequence[int | Sequence[int]], spatial_dims: int) -> list[int]:
+    steps = [[stride] * spatial_dims if isinstance(stride, int) else stride for stride in strides]
+    return [math.prod(axis) for axis in zip(*steps, strict=True)]
 
 
 def _check_arguments(name: str, network: type[nn.Module], arguments: dict[str, Any]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from medkit.errors import UsageError
 from medkit.networks import create, names
@@ -15,7 +17,13 @@ SMALL = {
     "dynunet": {
         "kernel_size": (3, 3, 3), "strides": (1, 2, 2), "upsample_kernel_size": (2, 2), "filters": (4, 8, 8)
     },
+    "mednext": {
+        "init_filters": 4, "blocks_down": (1, 1), "blocks_bottleneck": 1, "blocks_up": (1, 1), "kernel_size": 3
+    },
+    "scan_unet": {"filters": (4, 8, 8), "strides": (2, 2), "states": 4},
     "segresnet": {"init_filters": 8, "blocks_down": (1, 1, 1), "blocks_up": (1, 1)},
+    "swin_unetr": {"feature_size": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4), "window_size": 2},
+    "umamba": {"filters": (4, 8, 8), "strides": (2, 2), "states": 4},
     "unet": {"channels": (4, 8, 8), "strides": (2, 2), "num_res_units": 1},
 }  # fmt: skip
 CHANNELS, CLASSES = 2, 3
@@ -23,10 +31,12 @@ SHAPE = (2, CHANNELS, 16, 20, 12)
 every_network = pytest.mark.parametrize("name", names())
 
 
-def small(name: str) -> nn.Module:
+def small(name: str, spatial_dims: int = 3) -> nn.Module:
     """The network with the same weights every time, in training mode."""
     torch.manual_seed(0)
-    return create(name, spatial_dims=3, in_channels=CHANNELS, out_channels=CLASSES, **SMALL[name]).train()
+    return create(
+        name, spatial_dims=spatial_dims, in_channels=CHANNELS, out_channels=CLASSES, **SMALL[name]
+    ).train()
 
 
 def image() -> torch.Tensor:
@@ -91,6 +101,55 @@ def test_inference_does_not_depend_on_the_neighbours_in_a_batch(name):
     with torch.no_grad():
         both, alone = network(image()), network(image()[1:])
     torch.testing.assert_close(both[1:], alone, rtol=1e-4, atol=1e-5)
+
+
+@every_network
+@pytest.mark.parametrize("sizes", [(17, 21, 13), (1, 1, 1), (3, 30, 5), (9, 14), (1, 1)])
+def test_images_of_any_size(name, sizes):
+    network = small(name, len(sizes))
+    output = network(torch.randn(2, CHANNELS, *sizes, generator=torch.Generator().manual_seed(1)))
+    assert output.shape == (2, CLASSES, *sizes)
+    assert torch.isfinite(output).all()
+    output.square().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
+@every_network
+def test_a_smaller_memory_gives_the_same_numbers(name):
+    """Activations computed again in the backward pass."""
+    plain, saving = small(name), small(name)
+    expected = gradients(plain)
+    torch.manual_seed(2)
+    output = checkpoint(saving, image(), use_reentrant=False)
+    (output * torch.randn_like(output)).sum().backward()
+    found = {key: parameter.grad for key, parameter in saving.named_parameters()}
+    assert all(torch.equal(found[key], gradient) for key, gradient in expected.items())
+
+
+@every_network
+def test_it_can_be_exported(name):
+    network = small(name).eval()
+    program = torch.export.export(network, (image(),))
+    with torch.no_grad():
+        assert torch.equal(program.module()(image()), network(image()))
+
+
+@every_network
+def test_it_can_be_traced(name):
+    network = small(name).eval()
+    with torch.no_grad():  # as `monai.bundle ckpt_export` does
+        traced = torch.jit.trace(network, image())
+        assert torch.equal(traced(image()), network(image()))
+
+
+@every_network
+def test_onnx_runtime_gives_the_same(name, tmp_path):
+    network = small(name).eval()
+    torch.onnx.export(network, (image(),), dynamo=True, verbose=False).save(tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: image().numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), network(image()), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

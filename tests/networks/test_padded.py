@@ -1,0 +1,58 @@
+"""Padding reaches the next multiple, repeats what is at the border, and is cut off again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from medkit.networks.padded import Padded, crop, pad_to_multiple
+
+AXES = st.lists(st.tuples(st.integers(1, 9), st.sampled_from([1, 2, 4])), min_size=1, max_size=3)
+
+
+@given(AXES)
+def test_sizes_become_the_next_multiple(axes):
+    sizes, multiple = zip(*axes, strict=True)
+    image = torch.randn(1, 2, *sizes)
+    padded = pad_to_multiple(image, multiple)
+    found = padded.shape[2:]
+    assert all(
+        new % step == 0 and new >= size for new, size, step in zip(found, sizes, multiple, strict=True)
+    )
+    assert any(new > step for new, step in zip(found, multiple, strict=True))
+    assert all(new < size + 2 * step for new, size, step in zip(found, sizes, multiple, strict=True))
+    assert torch.equal(crop(padded, sizes), image)
+
+
+def test_the_border_is_repeated():
+    image = torch.tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]])
+    assert pad_to_multiple(image, (3, 2)).tolist() == [
+        [[[1.0, 2.0, 3.0, 3.0], [4.0, 5.0, 6.0, 6.0], [4.0, 5.0, 6.0, 6.0]]]
+    ]
+
+
+def test_what_fits_is_left_alone():
+    image = torch.zeros(1, 1, 4, 8)
+    assert pad_to_multiple(image, (4, 4)) is image
+
+
+def test_the_network_sees_the_multiple_and_the_caller_the_image():
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, image):
+            seen.append(tuple(image.shape))
+            return image.repeat(1, 3, 1, 1, 1)
+
+    image = torch.randn(2, 1, 5, 8, 3)
+    logits = Padded(Spy(), (4, 4, 2))(image)
+    assert seen == [(2, 1, 8, 8, 4)]
+    assert torch.equal(logits, image.repeat(1, 3, 1, 1, 1))
+
+
+def test_another_number_of_axes():
+    with pytest.raises(ValueError, match="zip"):
+        pad_to_multiple(torch.zeros(1, 1, 4, 4), (2, 2, 2))

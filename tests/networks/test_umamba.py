@@ -1,0 +1,31 @@
+"""U-Mamba: where its two variants scan, and their twins."""
+
+from __future__ import annotations
+
+import pytest
+
+from medkit.networks.mamba_layer import MambaLayer
+from medkit.networks.umamba import UMamba
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"), [("bot", [False, False, True]), ("enc", [True, True, True])]
+)
+def test_where_the_variants_scan(variant, expected):
+    network = UMamba(3, 1, 2, filters=(4, 8, 8), strides=(2, 2), variant=variant)
+    layers = [mixer for mixer in network.mixers if isinstance(mixer, MambaLayer)]
+    assert [isinstance(mixer, MambaLayer) for mixer in network.mixers] == expected
+    assert all(layer.causal and layer.scan for layer in layers)
+
+
+@pytest.mark.parametrize("variant", ["bot", "enc"])
+def test_the_twin_has_as_many_parameters_and_no_scan(variant):
+    network, twin = (UMamba(3, 1, 3, variant=variant, scan=scan) for scan in (True, False))
+    count, of_twin = (sum(p.numel() for p in net.parameters()) for net in (network, twin))
+    assert of_twin == pytest.approx(count, rel=1e-3)
+    assert not any(module.scan for module in twin.modules() if isinstance(module, MambaLayer))
+
+
+def test_an_unknown_variant():
+    with pytest.raises(ValueError, match="expected the variant 'bot' or 'enc', got 'dec'"):
+        UMamba(3, 1, 2, variant="dec")
