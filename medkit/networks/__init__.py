@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["create", "names"]
 
 _NETWORKS = {
+    "agunet": "medkit.networks.agunet.AGUNet",
     "attention_unet": "monai.networks.nets.AttentionUnet",
+    "daunet": "medkit.networks.daunet.DAUNet",
     "dynunet": "monai.networks.nets.DynUNet",
     "mednext": "monai.networks.nets.MedNeXt",
     "scan_unet": "medkit.networks.scan_unet.ScanUNet",
+    "segmamba": "medkit.networks.segmamba.SegMamba",
     "segresnet": "monai.networks.nets.SegResNet",
     "swin_unetr": "monai.networks.nets.SwinUNETR",
     "umamba": "medkit.networks.umamba.UMamba",

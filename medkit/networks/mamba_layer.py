@@ -92,14 +92,19 @@ class MambaLayer(nn.Module):
         rates = -_at_least_float32(self.log_rates).exp()
         step = self.step(step)
         if not self.causal:
-            return bidirectional_scan(
-                inside, step, rates, into, out_of, self.skip, gate, self.step_bias, delta_softplus=True
-            )
+            return self._both_ways(inside, step, rates, into, out_of, gate)
         line, steps, into, out_of, gates = (x.flatten(2) for x in (inside, step, into, out_of, gate))
         y = selective_scan(
             line, steps, rates, into, out_of, self.skip, gates, self.step_bias, delta_softplus=True
         )
         return y.view_as(inside)
+
+    def _both_ways(
+        self, inside: Tensor, step: Tensor, rates: Tensor, into: Tensor, out_of: Tensor, gate: Tensor
+    ) -> Tensor:
+        return bidirectional_scan(
+            inside, step, rates, into, out_of, self.skip, gate, self.step_bias, delta_softplus=True
+        )
 
 
 class ChannelNorm(nn.Module):

@@ -13,7 +13,9 @@ from medkit.networks import create, names
 
 # Arguments that make each network small, and let it halve its input twice at most. One line a network.
 SMALL = {
+    "agunet": {"filters": (4, 8, 8), "strides": (2, 2)},
     "attention_unet": {"channels": (4, 8, 8), "strides": (2, 2)},
+    "daunet": {"filters": (4, 8, 8), "strides": (2, 2)},
     "dynunet": {
         "kernel_size": (3, 3, 3), "strides": (1, 2, 2), "upsample_kernel_size": (2, 2), "filters": (4, 8, 8)
     },
@@ -21,6 +23,7 @@ SMALL = {
         "init_filters": 4, "blocks_down": (1, 1), "blocks_bottleneck": 1, "blocks_up": (1, 1), "kernel_size": 3
     },
     "scan_unet": {"filters": (4, 8, 8), "strides": (2, 2), "states": 4},
+    "segmamba": {"filters": (4, 8, 8), "strides": (2, 2), "states": 4, "depth": 1},
     "segresnet": {"init_filters": 8, "blocks_down": (1, 1, 1), "blocks_up": (1, 1)},
     "swin_unetr": {"feature_size": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4), "window_size": 2},
     "umamba": {"filters": (4, 8, 8), "strides": (2, 2), "states": 4},

@@ -1,0 +1,92 @@
+"""SegMamba: which stages scan, a gate that is one, and a twin without scans."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medkit.networks.mamba_layer import MambaLayer
+from medkit.networks.oriented_mamba_layer import OrientedMambaLayer
+from medkit.networks.segmamba import GatedConv, SegMamba
+
+
+def found(network: SegMamba, cls: type[torch.nn.Module]) -> list[int]:
+    """How many layers of a class stand in each stage."""
+    return [sum(isinstance(module, cls) for module in mixer.modules()) for mixer in network.mixers]
+
+
+@pytest.mark.parametrize(
+    ("scanned", "depth", "expected"), [(0, 2, [0, 0, 0]), (1, 2, [0, 0, 2]), (2, 1, [0, 1, 1])]
+)
+def test_the_deepest_stages_scan(scanned, depth, expected):
+    network = SegMamba(3, 1, 2, filters=(4, 8, 8), strides=(2, 2), scanned=scanned, depth=depth)
+    assert found(network, OrientedMambaLayer) == found(network, MambaLayer) == expected
+    assert found(network, GatedConv) == [0, 1, 1]
+
+
+def test_two_stages_scan_unless_told_otherwise():
+    assert found(SegMamba(3, 1, 2), OrientedMambaLayer) == [0, 0, 0, 2, 2]
+
+
+def test_a_shut_gate_lets_nothing_through():
+    """A sum in its place would."""
+    torch.manual_seed(0)
+    made, x = GatedConv(3, 4), torch.randn(2, 4, 5, 4, 3)
+    with torch.no_grad():
+        assert not torch.allclose(made(x), x, atol=0.1)
+        made.gate.adn.N.bias.fill_(-200)
+        assert torch.equal(made(x), x)
+
+
+def test_an_open_gate_changes_nothing():
+    torch.manual_seed(0)
+    made, x = GatedConv(2, 4), torch.randn(2, 4, 5, 3)
+    with torch.no_grad():
+        made.gate.adn.N.bias.fill_(200)
+        torch.testing.assert_close(made(x), x + made.fuse(made.value(x)))
+
+
+def test_each_voxel_has_its_own_gate():
+    torch.manual_seed(0)
+    gate = GatedConv(3, 4).gate(torch.randn(1, 4, 5, 4, 3))
+    assert gate.shape == (1, 4, 5, 4, 3)
+    assert gate.min() > 0
+    assert gate.max() < 1
+    assert gate.std((2, 3, 4)).min() > 0.1
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_twin_has_as_many_parameters_and_no_scan(spatial_dims):
+    network, twin = (SegMamba(spatial_dims, 1, 3, scan=scan) for scan in (True, False))
+    count, of_twin = (sum(p.numel() for p in net.parameters()) for net in (network, twin))
+    assert of_twin == pytest.approx(count, rel=1e-3)
+    layers = [module for module in twin.modules() if isinstance(module, MambaLayer)]
+    assert len(layers) == 4
+    assert not any(layer.scan for layer in layers)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_far_side_is_seen_through_the_scan_only(axis):
+    sizes = [8, 8, 8]
+    sizes[axis] = 96
+    image = torch.randn(1, 1, *sizes)
+    changed = image.clone()
+    changed.select(axis + 2, 0).add_(10)
+    far = []
+    for options in ({}, {"scan": False}, {"scanned": 0}):
+        torch.manual_seed(0)
+        network = SegMamba(3, 1, 2, filters=(4, 8), strides=(2,), **{"scanned": 1, "depth": 1, **options})
+        for module in network.modules():  # an instance norm would see the whole image
+            if isinstance(module, torch.nn.InstanceNorm3d):
+                module.forward = lambda x: x
+        with torch.no_grad():
+            difference = network.eval()(image) - network(changed)
+        far.append(difference.select(axis + 2, -1).abs().max())
+    assert far[0] > 0
+    assert far[1:] == [0, 0]
+
+
+@pytest.mark.parametrize("scanned", [-1, 2])
+def test_more_scanned_stages_than_there_are(scanned):
+    with pytest.raises(ValueError, match=f"from 0 to the 1 stages below the finest, got {scanned}"):
+        SegMamba(3, 1, 2, filters=(4, 8), strides=(2,), scanned=scanned)
