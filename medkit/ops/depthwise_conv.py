@@ -28,7 +28,8 @@ def causal_conv1d(
 
     ``y[l] = activation(bias + sum(weight[k] x[l - (width - 1) + k] for k in range(width)))``, with zeros before the
     first step (Gu & Dao 2023, https://arxiv.org/abs/2312.00752, section 3.4). ``weight``, ``bias`` and ``activation``
-    are those of the ``causal-conv1d`` package. Half types are computed in float32 and rounded once.
+    are those of the ``causal-conv1d`` package, which says "swish" for "silu" as well. Half types are computed in float32
+    and rounded once, under autocast too.
 
     Args:
         x: ``(batch, channels, length)``, floating point.
@@ -42,6 +43,7 @@ def causal_conv1d(
 
     Raises:
         ValueError: shapes that do not fit, or an unknown activation.
+        TypeError: complex or integer arguments.
 
     >>> causal_conv1d(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[10.0, 1.0]]))
     tensor([[[ 1., 12., 23.]]])
@@ -79,11 +81,14 @@ def depthwise_conv(
 
     Raises:
         ValueError: shapes that do not fit, an even filter, or an unknown activation.
+        TypeError: complex or integer arguments.
 
     >>> depthwise_conv(torch.ones(1, 1, 1, 1, 3), torch.ones(1, 1, 1, 3)).flatten()
     tensor([2., 3., 2.])
     """
-    _check(x, weight, bias, activation, axes=min(max(x.ndim - 2, 1), 3))
+    if x.ndim > 5:
+        raise ValueError(f"expected x of batch, channels and 1 to 3 further axes, got {tuple(x.shape)}")
+    _check(x, weight, bias, activation, axes=max(x.ndim - 2, 1))
     sizes = weight.shape[1:]
     if any(size % 2 == 0 for size in sizes):
         raise ValueError(f"expected a weight of odd sizes, which has a middle, got {tuple(weight.shape)}")
@@ -106,9 +111,12 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activatio
     if weight.ndim != axes + 1 or weight.shape[0] != channels or 0 in weight.shape:
         raise ValueError(
             f"expected a weight of {channels} channels, as x has, and {axes} further axes, none of them 0, got "
-            f"{tuple(weight.shape)}"
+            f"{tuple(weight.shape)} (that of torch.nn.Conv has one axis more: weight.squeeze(1))"
         )
     if bias is not None and bias.shape != (channels,):
         raise ValueError(f"expected a bias of ({channels},), as x has channels, got {tuple(bias.shape)}")
     if activation not in (None, "silu"):
         raise ValueError(f"expected the activation 'silu' or None, got {activation!r}")
+    for name, tensor in {"x": x, "weight": weight, "bias": bias}.items():
+        if tensor is not None and not tensor.is_floating_point():
+            raise TypeError(f"expected {name} of a floating-point type, got {tensor.dtype}; convert it first")
