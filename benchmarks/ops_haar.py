@@ -1,22 +1,10 @@
-"""The Haar transform and its inverse by several ways, beside a copy of the same memory, all in one run.
+"""The part of ``ops.py`` on the Haar transform and its inverse: from a tensor to a new one."""
 
-    python benchmarks/haar.py [--device cuda] [--rounds 10] [--output benchmarks/haar.md]
-
-Every way starts from a tensor and ends with a new one; of the two copies one writes to memory that is there already
-(the least that memory traffic costs) and one, as every way here, to new memory, which the system has to hand out and
-clear. Ways are timed in turn, three times each, round after round, and the least time of each counts: what else runs
-on the machine only adds. A way whose sub-bands or whose inverse are wrong gets no number, and the exit code is 1.
-"""
-
-import argparse
-import sys
-import time
 from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 
 import torch
-from machine import describe
+from timing import least_seconds, note
 from torch import Tensor
 from torch.nn import functional
 
@@ -38,8 +26,11 @@ OTHERS = [
     ((1, 8, 128, 128, 128), torch.float16),
     ((1, 8, 128, 128, 128), torch.float64),
 ]
-REPEATS = 3
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+LEGEND = (
+    "Forward and inverse; eager unless said otherwise. Of the two copies, as much memory read and written, one goes to "
+    "memory that is there already, the other, as every way here, to new memory, which the system has to hand out and to "
+    "clear."
+)
 
 # A way: forward, inverse, and what puts the sub-bands of the first into medkit's order.
 Way = tuple[Callable[[Tensor], object], Callable[[object], Tensor], Callable[[object], Tensor]]
@@ -143,25 +134,6 @@ def fault(x: Tensor, way: Way) -> str | None:
     return None
 
 
-def seconds(runs: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, float]:
-    """The least time of each, taken in turn."""
-
-    def wait() -> None:
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    least = dict.fromkeys(runs, float("inf"))
-    for _ in range(rounds):
-        for name, run in runs.items():
-            for _ in range(REPEATS):  # at once, for memory that lay idle is slow to come back
-                wait()
-                start = time.perf_counter()
-                run()
-                wait()
-                least[name] = min(least[name], time.perf_counter() - start)
-    return least
-
-
 def copies(x: Tensor) -> dict[str, Callable[[], object]]:
     """As much memory read and written as by the transform and its inverse."""
     there = torch.empty_like(x)
@@ -177,7 +149,7 @@ def compare_ways(x: Tensor, rounds: int, device: str) -> tuple[list[str], list[s
     faults = {name: wrong for name, way in found.items() if (wrong := fault(x, way))}
     right = {name: way for name, way in found.items() if name not in faults}
     runs = {name: lambda way=way: way[1](way[0](x)) for name, way in right.items()}
-    times = seconds({**copies(x), **runs}, rounds, device)
+    times = least_seconds({**copies(x), **runs}, rounds, device)
     base, new = times["copy, twice"], times["copy to new memory, twice"]
     rows = ["| way | against a copy | against a copy to new memory | ms |", "|---|---|---|---|"]
     rows += [f"| {name} | {t / base:.2f} | {t / new:.2f} | {1e3 * t:.2f} |" for name, t in times.items()]
@@ -202,7 +174,7 @@ def compare_shapes(rounds: int, device: str) -> tuple[list[str], list[str]]:
             "ours": lambda x=x, ours=ours: ours[1](haar_dwt(x)),
             "slices": lambda x=x: reference.haar_idwt(reference.haar_dwt(x), x.shape[2:]),
         }
-        times = seconds({**copies(x), **runs}, rounds, device)
+        times = least_seconds({**copies(x), **runs}, rounds, device)
         ratios = " | ".join(
             f"{times['ours'] / times[other]:.2f}"
             for other in ("copy, twice", "copy to new memory, twice", "slices")
@@ -211,34 +183,17 @@ def compare_shapes(rounds: int, device: str) -> tuple[list[str], list[str]]:
     return rows, faults
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
-    arguments = parser.parse_args()
-    device = arguments.device
+def section(rounds: int, device: str) -> tuple[list[str], list[str]]:
+    """Paragraphs of the document, and what is wrong."""
+    note("Haar")
     x = torch.randn(SHAPE, device=device)
-    first, wrong = compare_ways(x, arguments.rounds, device)
-    second, also_wrong = compare_shapes(arguments.rounds, device)
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
-    pages = f", transparent huge pages {HUGE_PAGES.read_text().strip()}" if HUGE_PAGES.exists() else ""
-    mebibytes = x.nbytes / 2**20
-    text = [
-        "# Haar transform and inverse",
-        f"{describe()}, {where}{pages}. Least of {arguments.rounds * REPEATS} times, eager unless said otherwise.",
-        f"## {' x '.join(map(str, SHAPE))}, float32, {mebibytes:.0f} MiB",
+    first, wrong = compare_ways(x, rounds, device)
+    second, also_wrong = compare_shapes(rounds, device)
+    return [
+        "## Haar transform",
+        LEGEND,
+        f"### {' x '.join(map(str, SHAPE))}, float32, {x.nbytes / 2**20:.0f} MiB",
         "\n".join(first),
-        "## medkit on other shapes and types",
+        "### medkit on other shapes and types",
         "\n".join(second),
-    ]
-    arguments.output.write_text("\n\n".join(text) + "\n")
-    print("\n\n".join(text))
-    if faults := wrong + also_wrong:
-        sys.exit("\n".join(faults))
-
-
-if __name__ == "__main__":
-    main()
+    ], wrong + also_wrong
