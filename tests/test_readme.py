@@ -34,9 +34,18 @@ def commands(page: str) -> list[str]:
 def test_three_lines_of_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_hippocampus(tmp_path / "scan.nii.gz")
-    (example,) = blocks("README.md", "python")
+    example, _ = blocks("README.md", "python")
     exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "results" / "labels" / "scan.nii.gz").is_file()
+
+
+def test_the_parts():
+    _, example = blocks("README.md", "python")
+    made = {}
+    exec(compile(example, "README.md", "exec"), made)
+    assert made["logits"].shape == (1, 3, 37, 50, 41)
+    assert made["y"].shape == made["u"].shape
+    assert made["haar_idwt"](made["bands"], size=(31, 33, 27)).shape == (1, 1, 31, 33, 27)
 
 
 @pytest.mark.parametrize("page", PAGES)
