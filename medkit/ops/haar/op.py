@@ -90,6 +90,7 @@ def haar_idwt(bands: Tensor, size: Sequence[int] | None = None) -> Tensor:
     True
     """
     size = [2 * half for half in bands.shape[2:]] if size is None else list(size)
+    size = [int(n) if isinstance(n, Tensor) else n for n in size]  # in a trace sizes are tensors
     if torch.onnx.is_in_onnx_export():
         _check_bands(bands, size)
         return reference.haar_idwt(bands, size)

@@ -309,3 +309,13 @@ def test_a_gpu_without_triton_is_served_by_the_reference(monkeypatch, caplog):
     assert caplog.messages == [
         "triton is not installed: PyTorch computes the Haar transform on the GPU, slower"
     ]
+
+
+def test_traced_there_and_back():
+    x = torch.rand(1, 2, 5, 6, 7)
+
+    def there_and_back(x):
+        return haar_idwt(2 * haar_dwt(x), x.shape[2:])
+
+    traced = torch.jit.trace(there_and_back, x)
+    assert torch.equal(traced(x + 1), there_and_back(x + 1))
