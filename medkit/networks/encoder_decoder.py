@@ -1,0 +1,95 @@
+"""Any encoder that halves the image stage by stage, made a segmenter by a plain decoder of MONAI's blocks; and the
+convolutions that such an encoder begins with."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from monai.networks.blocks.convolutions import Convolution
+from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetResBlock, UnetUpBlock
+from torch import nn
+
+from medkit.networks.padded import crop, pad_to_multiple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+__all__ = ["EncoderDecoder", "halve", "stem"]
+
+_NORM = ("instance", {"affine": True})
+
+
+class EncoderDecoder(nn.Module):
+    """Logits for images of any size.
+
+    Args:
+        spatial_dims: axes of space, 2 or 3.
+        stages: of the encoder. The first keeps the size of the image, each other halves that of the one before.
+        filters: channels that each stage gives.
+        out_channels: classes, background included.
+    """
+
+    def __init__(
+        self, spatial_dims: int, stages: Sequence[nn.Module], filters: Sequence[int], out_channels: int
+    ) -> None:
+        super().__init__()
+        self.multiple = (2 ** (len(stages) - 1),) * spatial_dims
+        self.stages = nn.ModuleList(stages)
+        self.ups = nn.ModuleList(
+            UnetUpBlock(spatial_dims, below, above, 3, 1, 2, _NORM)
+            for below, above in pairwise(reversed(filters))
+        )
+        self.head = UnetOutBlock(spatial_dims, filters[0], out_channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits."""
+        x = pad_to_multiple(image, self.multiple)
+        skips: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            skips.append(x)
+        for up, skip in zip(self.ups, reversed(skips[:-1]), strict=True):
+            x = up(x, skip)
+        return crop(self.head(x), image.shape[2:])
+
+
+def stem(
+    spatial_dims: int, in_channels: int, channels: int, halvings: int
+) -> tuple[list[nn.Module], list[int]]:
+    """First stages of an encoder: one at the image's size, for the decoder, and convolutions that halve it.
+
+    Args:
+        spatial_dims: axes of space, 2 or 3.
+        in_channels: channels of the image.
+        channels: that the last of these stages gives; each one before gives half of that behind it.
+        halvings: of the image's size.
+
+    Returns:
+        The stages, one more than halvings, and the channels that each gives.
+
+    Raises:
+        ValueError: channels that cannot be halved that often.
+    """
+    if channels % 2**halvings:
+        raise ValueError(f"expected filters[0] to be a multiple of {2**halvings}, got {channels}")
+    widths = [channels >> left for left in range(halvings, -1, -1)]
+    stages: list[nn.Module] = [UnetResBlock(spatial_dims, in_channels, widths[0], 3, 1, _NORM)]
+    stages += [halve(spatial_dims, before, after) for before, after in pairwise(widths)]
+    return stages, widths
+
+
+def halve(spatial_dims: int, before: int, after: int) -> nn.Module:
+    """A convolution that halves the size, with a norm and a ReLU.
+
+    Args:
+        spatial_dims: axes of space, 2 or 3.
+        before: channels of its input.
+        after: channels of its output.
+    """
+    convolution: nn.Module = Convolution(
+        spatial_dims, before, after, strides=2, adn_ordering="NA", act="relu", norm=_NORM, bias=False
+    )
+    return convolution
