@@ -26,6 +26,7 @@ def pad_to_multiple(image: Tensor, multiple: Sequence[int]) -> Tensor:
         image: ``(B, C, *sizes)`` with one to three axes of space.
         multiple: a number for each axis of space.
 
+    >>> import torch
     >>> pad_to_multiple(torch.zeros(1, 1, 5, 8), (4, 4)).shape
     torch.Size([1, 1, 8, 8])
     """
