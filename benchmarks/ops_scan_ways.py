@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medkit.ops.selective_scan import chunked, cpu, selective_scan, selective_scan_reference
+from medkit.ops.selective_scan.inputs import Inputs
 
 try:
     from mambapy.mamba import MambaBlock
@@ -150,11 +151,11 @@ def by_kernels(kernels: Any) -> Scan:
     """By one of the modules that the operator chooses from, without the operator around it."""
 
     def scan(problem: Problem, gradients: bool) -> Tensors:
-        tensors = (*with_groups(problem), None)
-        out, _, states = kernels.forward(*tensors, problem.softplus, False, gradients)
+        inputs = Inputs(*with_groups(problem))
+        out, _, states = kernels.forward(inputs, problem.softplus, False, gradients)
         if not gradients:
             return {"out": out}
-        found = kernels.backward(problem.grad, None, *tensors, states, problem.softplus, False)
+        found = kernels.backward(problem.grad, None, inputs, states, problem.softplus, False)
         return without_groups(out, dict(zip(NAMES, found[:-1], strict=True)))
 
     return scan

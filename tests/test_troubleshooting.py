@@ -28,9 +28,6 @@ def modules() -> list[ast.Module]:
     return found
 
 
-# --- what medkit says ---------------------------------------------------------------------------------------
-
-
 def calls(tree: ast.AST, *names: str) -> Iterator[tuple[ast.Call, ast.FunctionDef | None]]:
     """Calls of functions so named, with the function that holds each."""
     pending: list[tuple[ast.AST, ast.FunctionDef | None]] = [(tree, None)]
@@ -88,9 +85,6 @@ def template(message: ast.expr) -> re.Pattern[str]:
 def other_messages(trees: list[ast.Module]) -> list[re.Pattern[str]]:
     found = [template(call.args[0]) for tree in trees for call, _ in calls(tree, *SAYS) if call.args]
     return [pattern for pattern in found if len(re.findall("[a-zA-Z]", pattern.pattern)) >= OWN_LETTERS]
-
-
-# --- what the page says -------------------------------------------------------------------------------------
 
 
 def sections(text: str) -> dict[str, str]:
@@ -151,9 +145,6 @@ def test_links_within_the_page_lead_somewhere():
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
     for file in re.findall(r"\]\(((?!http)[^)#]+)[^)]*\)", text):
         assert (PAGE.parent / file).is_file(), file
-
-
-# --- the test can fail --------------------------------------------------------------------------------------
 
 
 def found_in(source: str) -> dict[str, list[str]]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from medkit.ops.selective_scan.inputs import Inputs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,15 +35,7 @@ def states_shape(u: Tensor, A: Tensor) -> tuple[int, ...]:
 
 
 def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
+    inputs: Inputs,
     delta_softplus: bool,
     reverse: bool,
     keep_states: bool,
@@ -49,15 +43,7 @@ def forward(
     """Run the recurrence.
 
     Args:
-        u: ``(batch, channels, length)``.
-        delta: like ``u``.
-        A: ``(channels, N)``, float32, or float64, in which then everything is computed.
-        B: ``(batch, groups, N, length)``.
-        C: like ``B``.
-        D: ``(channels,)``, or ``None``.
-        z: like ``u``, or ``None``.
-        delta_bias: ``(channels,)``, or ``None``.
-        initial_state: ``(batch, channels, N)`` of the type of ``A``, or ``None`` for zero.
+        inputs: tensors.
         delta_softplus: whether the step size is ``softplus(delta + delta_bias)``.
         reverse: whether the scan runs from the last step to the first.
         keep_states: without effect: :func:`backward` needs none.
@@ -66,10 +52,11 @@ def forward(
         The output like ``u``; the state after the last step, ``(batch, channels, N)`` of the type of ``A``; and an
         empty tensor.
     """
-    state = A.new_zeros(u.shape[0], *A.shape) if initial_state is None else initial_state
+    u, A, B, D, z = inputs.u, inputs.A, inputs.B, inputs.D, inputs.z
+    state = A.new_zeros(u.shape[0], *A.shape) if inputs.initial_state is None else inputs.initial_state
     state = torch.unflatten(state, 1, (B.shape[1], -1))
     outputs = []
-    for segment in _segments(u, delta, A, B, C, delta_bias, delta_softplus, reverse):
+    for segment in _segments(inputs, delta_softplus, reverse):
         output, state = segment.run(state)
         outputs.append(output)
     y = _in_memory_order(outputs, reverse).flatten(1, 2)
@@ -83,49 +70,31 @@ def forward(
 def backward(
     grad_out: Tensor,
     grad_last_state: Tensor | None,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
+    inputs: Inputs,
     states: Tensor,
     delta_softplus: bool,
     reverse: bool,
-) -> tuple[
-    Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None
-]:
+) -> Inputs:
     """Gradients of :func:`forward`.
 
     Args:
         grad_out: like ``u``.
         grad_last_state: ``(batch, channels, N)`` of the type of ``A``, or ``None`` for zero.
-        u: and the other tensors as given to :func:`forward`.
-        delta: see there.
-        A: see there.
-        B: see there.
-        C: see there.
-        D: see there.
-        z: see there.
-        delta_bias: see there.
-        initial_state: see there.
+        inputs: as given to :func:`forward`.
         states: without effect.
         delta_softplus: as given to :func:`forward`.
         reverse: as given to :func:`forward`.
 
     Returns:
-        Gradients by ``u``, ``delta``, ``A``, ``B``, ``C``, ``D``, ``z``, ``delta_bias`` and ``initial_state``,
-        each of its type; ``None`` for what was ``None``.
+        Gradients by ``inputs``; ``None`` for what was ``None``.
     """
+    u, delta, A, B, _, D, z, delta_bias, initial_state = inputs
     groups = B.shape[1]
     zero = A.new_zeros(u.shape[0], *A.shape)
     state, carried = (
         torch.unflatten((zero if x is None else x), 1, (groups, -1)) for x in (initial_state, grad_last_state)
     )
-    segments = list(_segments(u, delta, A, B, C, delta_bias, delta_softplus, reverse))
+    segments = list(_segments(inputs, delta_softplus, reverse))
     starts = []
     for segment in segments:
         starts.append(state)
@@ -160,10 +129,8 @@ def backward(
         dz = (grad * y * opening * (1 + gate * (1 - opening))).to(z.dtype)
     dbias = None if delta_bias is None else ddelta.sum((0, 2))
     dinitial = None if initial_state is None else carried.flatten(1, 2)
-    return (
-        *(du.to(u.dtype), ddelta.to(delta.dtype), dA, dB.to(B.dtype), dC.to(C.dtype)),
-        *(dD, dz, dbias, dinitial),
-    )
+    du, ddelta, dB, dC = (x.to(u.dtype) for x in (du, ddelta, dB, dC))
+    return Inputs(du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial)
 
 
 @dataclass(frozen=True)
@@ -259,22 +226,14 @@ class _Segment:
         return torch.stack(steps, -1).flatten(-2)[..., : self.length]
 
 
-def _segments(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-) -> Iterator[_Segment]:
+def _segments(inputs: Inputs, delta_softplus: bool, reverse: bool) -> Iterator[_Segment]:
     """All segments in the order of time, of one length but for the last one."""
+    u, A, B, C = inputs.u, inputs.A, inputs.B, inputs.C
     groups, length = B.shape[1], u.shape[2]
     rates = torch.unflatten(A, 0, (groups, -1))[:, :, None]
     states = u.shape[0] * A.numel()
     longest = min(length, max(1, _STATES_OF_SEGMENT // states))
-    step = _step_sizes(delta, A.dtype, delta_bias, delta_softplus)[0]
+    step = _step_sizes(inputs.delta, A.dtype, inputs.delta_bias, delta_softplus)[0]
     for begin in range(0, length, longest):
         here = (
             slice(begin, begin + longest)
@@ -284,7 +243,7 @@ def _segments(
         size = min(longest, length - begin)
         chunks = min(max(1, _STATES_AT_ONCE // states), math.isqrt(size))
         steps = -(-size // chunks)
-        sizes, inputs = (
+        sizes, u_here = (
             _in_time_order(torch.unflatten(x[..., here].to(A.dtype), 1, (groups, -1)), reverse)
             for x in (step, u)
         )
@@ -294,7 +253,7 @@ def _segments(
             .contiguous()
             for x in (B, C)
         )
-        pushed = _chunks(sizes * inputs, steps, chunks)[..., None]
+        pushed = _chunks(sizes * u_here, steps, chunks)[..., None]
         yield _Segment(_chunks(sizes, steps, chunks)[..., None], pushed, into, out_of, rates, size)
 
 

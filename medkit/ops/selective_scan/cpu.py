@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medkit.ops import native
+from medkit.ops.selective_scan.inputs import Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,15 +53,7 @@ def states_shape(u: Tensor, A: Tensor) -> tuple[int, ...]:
 
 
 def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
+    inputs: Inputs,
     delta_softplus: bool,
     reverse: bool,
     keep_states: bool,
@@ -68,15 +61,7 @@ def forward(
     """Run the recurrence; all tensors contiguous, on the CPU.
 
     Args:
-        u: ``(batch, channels, length)``, float32, bfloat16 or float16.
-        delta: like ``u``.
-        A: ``(channels, N)``, float32.
-        B: ``(batch, groups, N, length)``, of the type of ``u``.
-        C: like ``B``.
-        D: ``(channels,)``, float32, or ``None``.
-        z: like ``u``, or ``None``.
-        delta_bias: ``(channels,)``, float32, or ``None``.
-        initial_state: ``(batch, channels, N)``, float32, or ``None`` for zero.
+        inputs: tensors.
         delta_softplus: whether the step size is ``softplus(delta + delta_bias)``.
         reverse: whether the scan runs from the last step to the first.
         keep_states: whether the third result is wanted.
@@ -85,13 +70,11 @@ def forward(
         The output like ``u``; the state after the last step, ``(batch, channels, N)`` in float32; and what
         :func:`backward` takes for ``states``, an empty tensor unless it is wanted.
     """
+    u, A = inputs.u, inputs.A
     out, last_state = torch.empty_like(u), A.new_empty(u.shape[0], *A.shape)
     states = A.new_empty(states_shape(u, A) if keep_states else 0)
-    scan = _scan(u, B, delta_softplus, reverse)
-    _point(
-        scan, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias, initial_state=initial_state,
-        out=out, last_state=last_state, kept=states if keep_states else None,
-    )  # fmt: skip
+    scan = _scan(inputs, delta_softplus, reverse)
+    _point(scan, out=out, last_state=last_state, kept=states if keep_states else None)
     _run(_library().medkit_selective_scan_forward, scan, A, backward=False)
     return out, last_state, states
 
@@ -99,62 +82,40 @@ def forward(
 def backward(
     grad_out: Tensor,
     grad_last_state: Tensor | None,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
+    inputs: Inputs,
     states: Tensor,
     delta_softplus: bool,
     reverse: bool,
-) -> tuple[
-    Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None
-]:
+) -> Inputs:
     """Gradients of :func:`forward`.
 
     Args:
         grad_out: like ``u``, contiguous.
         grad_last_state: ``(batch, channels, N)``, float32, contiguous, or ``None`` for zero.
-        u: and the other tensors as given to :func:`forward`.
-        delta: see there.
-        A: see there.
-        B: see there.
-        C: see there.
-        D: see there.
-        z: see there.
-        delta_bias: see there.
-        initial_state: see there.
+        inputs: as given to :func:`forward`.
         states: third result of :func:`forward`.
         delta_softplus: as given to :func:`forward`.
         reverse: as given to :func:`forward`.
 
     Returns:
-        Gradients by ``u``, ``delta``, ``A``, ``B``, ``C``, ``D``, ``z``, ``delta_bias`` and ``initial_state``,
-        each of its type; ``None`` for what was ``None``.
+        Gradients by ``inputs``; ``None`` for what was ``None``.
     """
-    du, ddelta, dA, dB, dC = (torch.empty_like(x) for x in (u, delta, A, B, C))
-    dD, dz, dbias, dinitial = (
-        None if x is None else torch.empty_like(x) for x in (D, z, delta_bias, initial_state)
-    )
-    scan = _scan(u, B, delta_softplus, reverse)
-    _point(
-        scan, u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias, kept=states,
-        grad_out=grad_out, grad_last_state=grad_last_state,
-        du=du, ddelta=ddelta, dA=dA, dB=dB, dC=dC, dD=dD, dz=dz, ddelta_bias=dbias, dinitial_state=dinitial,
-    )  # fmt: skip
-    _run(_library().medkit_selective_scan_backward, scan, A, backward=True)
-    return du, ddelta, dA, dB, dC, dD, dz, dbias, dinitial
+    gradients = Inputs._make(None if x is None else torch.empty_like(x) for x in inputs)
+    scan = _scan(inputs, delta_softplus, reverse)
+    _point(scan, kept=states, grad_out=grad_out, grad_last_state=grad_last_state)
+    _point(scan, **{f"d{name}": x for name, x in gradients._asdict().items()})
+    _run(_library().medkit_selective_scan_backward, scan, inputs.A, backward=True)
+    return gradients
 
 
-def _scan(u: Tensor, B: Tensor, delta_softplus: bool, reverse: bool) -> _Scan:
-    batch, channels, length = u.shape
-    groups, states = B.shape[1:3]
-    numbers = (batch, groups, channels // groups, states, length, _TYPES[u.dtype], delta_softplus, reverse)
-    return _Scan(*numbers, native.thread_count())
+def _scan(inputs: Inputs, delta_softplus: bool, reverse: bool) -> _Scan:
+    batch, channels, length = inputs.u.shape
+    groups, states = inputs.B.shape[1:3]
+    element = _TYPES[inputs.u.dtype]
+    numbers = (batch, groups, channels // groups, states, length, element, delta_softplus, reverse)
+    scan = _Scan(*numbers, native.thread_count())
+    _point(scan, **inputs._asdict())
+    return scan
 
 
 def _point(scan: _Scan, **tensors: Tensor | None) -> None:

@@ -38,6 +38,7 @@ from medkit.ops.selective_scan.gpu_backward import adjoint_scan, summarise_adjoi
 from medkit.ops.selective_scan.gpu_carry import carry_over
 from medkit.ops.selective_scan.gpu_forward import scan, summarise_states
 from medkit.ops.selective_scan.gpu_tiles import Tiling
+from medkit.ops.selective_scan.inputs import Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,15 +133,7 @@ def states_shape(u: Tensor, A: Tensor) -> tuple[int, ...]:
 
 
 def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
+    inputs: Inputs,
     delta_softplus: bool,
     reverse: bool,
     keep_states: bool,
@@ -148,15 +141,7 @@ def forward(
     """Run the recurrence; all tensors contiguous, on one device.
 
     Args:
-        u: ``(batch, channels, length)``, float32, bfloat16 or float16.
-        delta: like ``u``.
-        A: ``(channels, N)``, float32.
-        B: ``(batch, groups, N, length)``, of the type of ``u``.
-        C: like ``B``.
-        D: ``(channels,)``, float32, or ``None``.
-        z: like ``u``, or ``None``.
-        delta_bias: ``(channels,)``, float32, or ``None``.
-        initial_state: ``(batch, channels, N)``, float32, or ``None`` for zero.
+        inputs: tensors.
         delta_softplus: whether the step size is ``softplus(delta + delta_bias)``.
         reverse: whether the scan runs from the last step to the first.
         keep_states: whether the third result is wanted.
@@ -165,6 +150,7 @@ def forward(
         The output like ``u``; the state after the last step, ``(batch, channels, N)`` in float32; and what
         :func:`backward` takes for ``states``, an empty tensor unless it is wanted.
     """
+    u, delta, A, B, C, D, z, delta_bias, initial_state = inputs
     work = _Work.of(u, B)
     rows = 2 if work.fills(work.group_blocks(8) * work.tiles) else 1
     group_blocks = work.group_blocks(4 * rows)
@@ -192,43 +178,25 @@ def forward(
 def backward(
     grad_out: Tensor,
     grad_last_state: Tensor | None,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
+    inputs: Inputs,
     states: Tensor,
     delta_softplus: bool,
     reverse: bool,
-) -> tuple[
-    Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None
-]:
+) -> Inputs:
     """Gradients of :func:`forward`, the same bits for the same call on the same device.
 
     Args:
         grad_out: like ``u``, contiguous.
         grad_last_state: ``(batch, channels, N)``, float32, or ``None`` for zero.
-        u: and the other tensors as given to :func:`forward`.
-        delta: see there.
-        A: see there.
-        B: see there.
-        C: see there.
-        D: see there.
-        z: see there.
-        delta_bias: see there.
-        initial_state: see there.
+        inputs: as given to :func:`forward`.
         states: third result of :func:`forward`.
         delta_softplus: as given to :func:`forward`.
         reverse: as given to :func:`forward`.
 
     Returns:
-        Gradients by ``u``, ``delta``, ``A``, ``B``, ``C``, ``D``, ``z``, ``delta_bias`` and ``initial_state``,
-        each of its type; ``None`` for what was ``None``.
+        Gradients by ``inputs``; ``None`` for what was ``None``.
     """
+    u, delta, A, B, C, D, z, delta_bias, initial_state = inputs
     work = _Work.of(u, B)
     group_blocks = work.group_blocks(8)
     sequential = work.tiles == 1 or work.fills(group_blocks)
@@ -261,7 +229,7 @@ def backward(
         )  # fmt: skip
     dB, dC = (x[0] if ready else x.sum(0).to(B.dtype) for x in (dB, dC))
     dD, dbias = (None if x is None else x.sum((0, 1)) for x in (dD, dbias))
-    return du, ddelta, dA.sum((0, 1)), dB, dC, dD, dz, dbias, dinitial
+    return Inputs(du, ddelta, dA.sum((0, 1)), dB, dC, dD, dz, dbias, dinitial)
 
 
 def _carry(states: Tensor, outer: Tensor | None, spans: Tensor, A: Tensor, *, down: bool) -> None:

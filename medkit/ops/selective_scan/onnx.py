@@ -11,42 +11,29 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medkit.ops.selective_scan.inputs import Inputs
+
 __all__ = ["selective_scan_onnx"]
 
 
 def selective_scan_onnx(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
+    inputs: Inputs,
     delta_softplus: bool,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     """The recurrence by operations that ``torch.onnx.export(..., dynamo=True)`` knows.
 
     Args:
-        u: ``(batch, channels, length)``.
-        delta: like ``u``.
-        A: ``(channels, N)``, of the type in which everything is computed.
-        B: ``(batch, groups, N, length)``.
-        C: like ``B``.
-        D: ``(channels,)``, or ``None``.
-        z: like ``u``, or ``None``.
-        delta_bias: ``(channels,)``, or ``None``.
-        initial_state: ``(batch, channels, N)``, or ``None`` for zero.
+        inputs: tensors.
         delta_softplus: whether the step size is ``softplus(delta + delta_bias)``.
         reverse: whether the scan runs from the last step to the first.
 
     Returns:
         The output like ``u``, and the state after the last step, ``(batch, channels, N)`` of the type of ``A``.
     """
+    u, delta, A, B, C, D, z, delta_bias, initial_state = inputs
     groups = B.shape[1]
-    step, inputs = delta.to(A.dtype), u.to(A.dtype)
+    step, u_wide = delta.to(A.dtype), u.to(A.dtype)
     if delta_bias is not None:
         step = step + delta_bias[:, None]
     if delta_softplus:
@@ -66,13 +53,13 @@ def selective_scan_onnx(
         return state, (state * out_of).sum(-1)
 
     along_time = (
-        *(torch.unflatten(x, 1, (groups, -1)).movedim(-1, 0) for x in (step, step * inputs)),
+        *(torch.unflatten(x, 1, (groups, -1)).movedim(-1, 0) for x in (step, step * u_wide)),
         *(x.to(A.dtype).movedim(-1, 0) for x in (B, C)),
     )
     state, outputs = scan(move, torch.unflatten(state, 1, (groups, -1)), along_time, reverse=reverse)
     y = outputs.movedim(0, -1).flatten(1, 2)
     if D is not None:
-        y = y + D[:, None] * inputs
+        y = y + D[:, None] * u_wide
     if z is not None:
         y = y * functional.silu(z.to(A.dtype))
     return y.to(u.dtype), state.flatten(1, 2)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medkit.ops.forward_mode import refuse_tangents
 from medkit.ops.selective_scan import chunked, cpu
+from medkit.ops.selective_scan.inputs import Inputs
 
 __all__ = ["selective_scan", "selective_scan_fn"]
 
@@ -144,21 +145,17 @@ def selective_scan(
     exact = _widest(u, delta, A, B, C, D, z, delta_bias, initial_state, at_least=torch.float32)
     widest = exact if exact == torch.float64 else widest
     refuse_tangents("a selective scan", _REFERENCE, u, delta, A, B, C, D, z, delta_bias, initial_state)
-    arguments: tuple[Any, ...] = (
-        *(_as(x, widest) for x in (u, delta)),
-        _as(A, exact),
-        *(_as(x, widest) for x in _with_groups(B, C, u)),
-        *(_as(D, exact), _as(z, widest), _as(delta_bias, exact), _as(initial_state, exact)),
-        *(delta_softplus, reverse),
-    )
+    B, C = _with_groups(B, C, u)
+    given, wide = Inputs(u, delta, A, B, C, D, z, delta_bias, initial_state), ("u", "delta", "B", "C", "z")
+    inputs = Inputs._make(_as(x, widest if name in wide else exact) for name, x in given._asdict().items())
     if torch.onnx.is_in_onnx_export():
         from medkit.ops.selective_scan.onnx import selective_scan_onnx  # slow to import
 
-        out, last_state = selective_scan_onnx(*arguments)
+        out, last_state = selective_scan_onnx(inputs, delta_softplus, reverse)
     else:
         keep = torch.is_grad_enabled() and not torch.compiler.is_exporting()
-        keep = keep and any(isinstance(x, Tensor) and x.requires_grad for x in arguments)
-        out, last_state, _ = _scan(*arguments, keep)
+        keep = keep and any(x is not None and x.requires_grad for x in inputs)
+        out, last_state, _ = _scan(*inputs, delta_softplus, reverse, keep)
     out = out if out.dtype == u.dtype else out.to(u.dtype)
     return (out, last_state) if return_last_state else out
 
@@ -219,9 +216,8 @@ def _scan(
     reverse: bool,
     keep_states: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    out, last_state, states = _kernels(u).forward(
-        u, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, reverse, keep_states
-    )
+    inputs = Inputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
+    out, last_state, states = _kernels(u).forward(inputs, delta_softplus, reverse, keep_states)
     return out, last_state, states.flatten()
 
 
@@ -243,54 +239,27 @@ def _scan_backward(
     reverse: bool,
 ) -> list[Tensor]:
     """Gradients by ``u`` to ``initial_state``; operators have no optional results: empty for what was not given."""
-    kernels = _kernels(u)
-    tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
+    kernels, inputs = _kernels(u), Inputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
     shape = kernels.states_shape(u, A)
     if states.numel() != math.prod(shape):
-        states = kernels.forward(*tensors, delta_softplus, reverse, True)[2]
-    kept = states.view(shape)
-    gradients = kernels.backward(grad_out, grad_last_state, *tensors, kept, delta_softplus, reverse)
+        states = kernels.forward(inputs, delta_softplus, reverse, True)[2]
+    gradients = kernels.backward(
+        grad_out, grad_last_state, inputs, states.view(shape), delta_softplus, reverse
+    )
     return [A.new_empty(0) if x is None else x for x in gradients]
 
 
 @_scan.register_fake
-def _scan_fake(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-    keep_states: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _scan_fake(u: Tensor, delta: Tensor, A: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *_, keep_states = others
     states = A.new_empty(math.prod(_kernels(u).states_shape(u, A)) if keep_states else 0)
     return torch.empty_like(u), A.new_empty((u.shape[0], *A.shape)), states
 
 
 @_scan_backward.register_fake
-def _scan_backward_fake(
-    grad_out: Tensor,
-    grad_last_state: Tensor | None,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
-    states: Tensor,
-    delta_softplus: bool,
-    reverse: bool,
-) -> list[Tensor]:
-    tensors = (u, delta, A, B, C, D, z, delta_bias, initial_state)
-    return [A.new_empty(0) if x is None else torch.empty_like(x) for x in tensors]
+def _scan_backward_fake(grad_out: Tensor, grad_last_state: Tensor | None, *others: Any) -> list[Tensor]:
+    inputs = Inputs(*others[: len(Inputs._fields)])
+    return [inputs.A.new_empty(0) if x is None else torch.empty_like(x) for x in inputs]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -9,9 +9,9 @@ import torch
 from hypothesis import strategies as st
 
 from medkit.ops.selective_scan import selective_scan_reference
+from medkit.ops.selective_scan.inputs import Inputs
 
-# In the order of the kernels.
-NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
+NAMES = Inputs._fields
 OPTIONAL = NAMES[5:]
 ALONG_TIME = ("u", "delta", "B", "C", "z")
 HALF_TYPES = [torch.bfloat16, torch.float16]
@@ -108,13 +108,13 @@ def kernel_results(
     kernels: Any, given: Arguments, *, delta_softplus: bool, reverse: bool
 ) -> dict[str, torch.Tensor]:
     """The same by the functions of a module of kernels."""
-    tensors = [given[name] for name in NAMES]
+    inputs = Inputs(**given)
     options = (delta_softplus, reverse)
-    out, last_state, states = kernels.forward(*tensors, *options, True)
-    plain = kernels.forward(*tensors, *options, False)
+    out, last_state, states = kernels.forward(inputs, *options, True)
+    plain = kernels.forward(inputs, *options, False)
     assert_same({"out": plain[0], "last_state": plain[1]}, {"out": out, "last_state": last_state})
-    gradients = kernels.backward(*incoming(given), *tensors, states, *options)
-    found = {"out": out, "last_state": last_state, **dict(zip(NAMES, gradients, strict=True))}
+    gradients = kernels.backward(*incoming(given), inputs, states, *options)
+    found = {"out": out, "last_state": last_state, **gradients._asdict()}
     assert all((found[name] is None) == (given[name] is None) for name in NAMES)
     return {name: x for name, x in found.items() if x is not None}
 

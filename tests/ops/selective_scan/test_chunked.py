@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medkit.ops.selective_scan import chunked, selective_scan_reference
+from medkit.ops.selective_scan.inputs import Inputs
 from tests.ops.selective_scan.cases import (
-    NAMES,
-    OPTIONAL,
     arguments,
     assert_close,
     assert_same,
@@ -69,7 +68,6 @@ def test_growth_of_nothing_is_nothing(sign):
     u[..., -5:] = 1
     given = {"u": u, "delta": torch.full_like(u, sign), "A": torch.full((4, 2), sign)}
     given |= {"B": torch.ones(1, 1, 2, 10_000), "C": torch.ones(1, 1, 2, 10_000)}
-    given |= dict.fromkeys(OPTIONAL)
-    out, last_state, _ = chunked.forward(*(given[name] for name in NAMES), False, False, False)
+    out, last_state, _ = chunked.forward(Inputs(**given), False, False, False)
     expected = selective_scan_reference(**given, return_last_state=True)
     torch.testing.assert_close((out, last_state), expected)

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from medkit.ops import native
 from medkit.ops.selective_scan import chunked, cpu
+from medkit.ops.selective_scan.inputs import Inputs
 from tests.ops.selective_scan.cases import (
     ALONG_TIME,
     HALF_TYPES,
-    NAMES,
     TYPES,
     arguments,
     assert_close,
@@ -68,9 +68,6 @@ def use(monkeypatch):
 
 def check(drawn, options, times=1.0) -> None:
     assert_close(kernel_results(cpu, drawn, **options), reference_results(drawn, **options), drawn, times)
-
-
-# --- results ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("level", levels())
@@ -134,18 +131,13 @@ def last_state_by_numpy(exact, reverse):
     return moving
 
 
-# --- the exponential ---------------------------------------------------------------------------------------
-
-
 def decays(exponents: torch.Tensor) -> torch.Tensor:
     """The exponential as the kernel computes it: what one step of size 1 leaves of a state of 1."""
     rates = exponents.view(-1, 1)
     sequence, projection = torch.zeros(1, len(rates), 1), torch.zeros(1, 1, 1, 1)
-    last = cpu.forward(
-        sequence, sequence + 1, rates, projection, projection, None, None, None, torch.ones(1, len(rates), 1),
-        False, False, False,
-    )[1]  # fmt: skip
-    return last.flatten()
+    state = torch.ones(1, len(rates), 1)
+    inputs = Inputs(sequence, sequence + 1, rates, projection, projection, initial_state=state)
+    return cpu.forward(inputs, False, False, False)[1].flatten()
 
 
 @pytest.mark.parametrize("level", levels())
@@ -208,9 +200,6 @@ def test_a_step_of_zero_changes_nothing():
     assert torch.equal(last, drawn["initial_state"])
 
 
-# --- the same bits ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("level", levels())
 @pytest.mark.parametrize("shape", [(1, 16, 2000), (1, 40, 700), (2, 96, 300), (3, 5, 900)])
 @pytest.mark.parametrize("without", [(), ("z",)])
@@ -233,28 +222,25 @@ def test_reverse_is_the_scan_of_what_was_flipped(use, level, length, dtype):
     grad_out, grad_last = torch.randn(2, 24, length).to(dtype), torch.randn(2, 24, 5)
     both = []
     for tensors, grad, reverse in ((drawn, grad_out, True), (turned, grad_out.flip(-1).contiguous(), False)):
-        ordered = [tensors[name] for name in NAMES]
-        out, last, states = cpu.forward(*ordered, True, reverse, True)
-        gradients = cpu.backward(grad, grad_last, *ordered, states, True, reverse)
-        both.append({"out": out, "last_state": last, **dict(zip(NAMES, gradients, strict=True))})
+        inputs = Inputs(**tensors)
+        out, last, states = cpu.forward(inputs, True, reverse, True)
+        gradients = cpu.backward(grad, grad_last, inputs, states, True, reverse)
+        both.append({"out": out, "last_state": last, **gradients._asdict()})
     assert_same(flipped(both[0]), both[1])
 
 
 @pytest.mark.parametrize("cut", [1, 63, 64, 100])
 def test_two_parts_with_the_state_handed_over_are_the_whole(cut):
     drawn = arguments(1, 20, 170, states=5)
-    whole, last, _ = cpu.forward(*(drawn[name] for name in NAMES), True, False, False)
+    whole, last, _ = cpu.forward(Inputs(**drawn), True, False, False)
     outputs, state = [], drawn["initial_state"]
     for part in (slice(0, cut), slice(cut, 170)):
         here = {name: x[..., part].contiguous() for name, x in drawn.items() if name in ALONG_TIME}
         given = {**drawn, **here, "initial_state": state}
-        out, state, _ = cpu.forward(*(given[name] for name in NAMES), True, False, False)
+        out, state, _ = cpu.forward(Inputs(**given), True, False, False)
         outputs.append(out)
     assert torch.equal(torch.cat(outputs, -1), whole)
     assert torch.equal(state, last)
-
-
-# --- memory and processes ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -266,34 +252,21 @@ def test_memory_that_is_not_aligned(dtype):
     check(drawn, PLAIN)
 
 
-@pytest.mark.parametrize("level", levels())
-def test_every_number_of_a_half_type_comes_in_and_goes_out_as_it_is(use, level):
-    use(level=level)
-    for dtype in (torch.bfloat16, torch.float16):
-        every = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(dtype)
-        u = every.view(1, 16, -1).contiguous()
-        zero = torch.zeros_like(u)
-        projection = torch.zeros(1, 1, 1, u.shape[2], dtype=dtype)
-        finite = torch.where(u.isfinite(), u, 0)
-        out = cpu.forward(
-            finite, zero, torch.zeros(16, 1), projection, projection, torch.ones(16), None, None, None,
-            False, False, False,
-        )[0]  # fmt: skip
-        assert torch.equal(out, finite)
+def passed_through(u: torch.Tensor, D: torch.Tensor) -> torch.Tensor:
+    """``D u`` by the kernel, beside states that stay zero."""
+    projection = torch.zeros(1, 1, 1, u.shape[2], dtype=u.dtype)
+    A = -torch.ones(u.shape[1], 1)
+    inputs = Inputs(u, torch.zeros_like(u), A, projection, projection, D)
+    return cpu.forward(inputs, False, False, False)[0]
 
 
 @pytest.mark.parametrize("level", levels())
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", HALF_TYPES)
 def test_results_are_rounded_to_nearest_even(use, level, dtype):
     use(level=level)
     factor = torch.randn(16)
     u = torch.randn(1, 16, 5000).mul(torch.logspace(-9, 4, 5000)).to(dtype)
-    projection = torch.zeros(1, 1, 1, 5000, dtype=dtype)
-    out = cpu.forward(
-        u, torch.zeros_like(u), torch.zeros(16, 1), projection, projection, factor, None, None, None,
-        False, False, False,
-    )[0]  # fmt: skip
-    assert torch.equal(out, (u.float() * factor[:, None]).to(dtype))
+    assert torch.equal(passed_through(u, factor), (u.float() * factor[:, None]).to(dtype))
 
 
 def test_a_forked_child_computes_too():
@@ -309,8 +282,7 @@ def test_a_forked_child_computes_too():
         if child == 0:
             signal.alarm(60)
             torch.use_deterministic_algorithms(False)  # to fill memory PyTorch would use threads
-            tensors = [drawn[name] for name in NAMES]
-            out = cpu.forward(*tensors, False, False, False)[0]
+            out = cpu.forward(Inputs(**drawn), False, False, False)[0]
             os._exit(0 if np.array_equal(out.numpy(), expected["out"].numpy()) else 1)
         assert os.waitpid(child, 0)[1] == 0
     finally:
@@ -332,19 +304,16 @@ def test_gradients_of_weights_keep_their_digits_over_a_long_sequence(use, level)
         drawn[name] = torch.full_like(drawn[name], 0.1 if name == "delta" else 1.0)
     drawn["A"] = torch.full_like(drawn["A"], -0.5)
     exact = {name: None if x is None else x.double() for name, x in drawn.items()}
-    found, expected = (
-        dict(zip(NAMES, run_with_ones(kernels, given), strict=True))
-        for kernels, given in ((cpu, drawn), (chunked, exact))
-    )
+    found, expected = (gradients_of_sum(cpu, Inputs(**drawn)), gradients_of_sum(chunked, Inputs(**exact)))
     for name in ("A", "D", "delta_bias"):
-        torch.testing.assert_close(found[name].double(), expected[name], rtol=1e-4, atol=0, msg=name)
+        got, wanted = getattr(found, name).double(), getattr(expected, name)
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=0, msg=name)
 
 
-def run_with_ones(kernels, given):
-    """Gradients of the sum of the output."""
-    tensors = [given[name] for name in NAMES]
-    states = kernels.forward(*tensors, False, False, True)[2]
-    return kernels.backward(torch.ones_like(given["u"]), None, *tensors, states, False, False)
+def gradients_of_sum(kernels, inputs: Inputs) -> Inputs:
+    """By the sum of the output."""
+    states = kernels.forward(inputs, False, False, True)[2]
+    return kernels.backward(torch.ones_like(inputs.u), None, inputs, states, False, False)
 
 
 @pytest.mark.parametrize("level", levels())
@@ -355,15 +324,8 @@ def test_zeros_have_the_same_sign_with_every_number_of_threads(use, level):
     signs = []
     for threads in (1, 4):
         use(threads=threads)
-        signs.append(cpu.forward(*(drawn[name] for name in NAMES), False, False, False)[0].signbit())
+        signs.append(cpu.forward(Inputs(**drawn), False, False, False)[0].signbit())
     assert torch.equal(*signs)
-
-
-def passed_through(u: torch.Tensor, D: torch.Tensor) -> torch.Tensor:
-    """``D u`` by the kernel, beside states that stay zero."""
-    zero, projection = torch.zeros_like(u), torch.zeros(1, 1, 1, u.shape[2], dtype=u.dtype)
-    A = -torch.ones(u.shape[1], 1)
-    return cpu.forward(u, zero, A, projection, projection, D, None, None, None, False, False, False)[0]
 
 
 @pytest.mark.parametrize("level", levels())
@@ -390,7 +352,5 @@ def test_a_nan_stays_one(use, level, dtype, number):
     ones = torch.ones(1, 16, 16, dtype=dtype)
     assert passed_through(ones, nan).isnan().all()
     projection = ones[:, None, :1]
-    out = cpu.forward(
-        ones, ones, nan[:, None], projection, projection, None, None, None, None, False, False, False
-    )[0]
-    assert out.isnan().all()
+    inputs = Inputs(ones, ones, nan[:, None], projection, projection)
+    assert cpu.forward(inputs, False, False, False)[0].isnan().all()

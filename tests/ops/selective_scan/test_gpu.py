@@ -18,6 +18,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from medkit.ops.selective_scan import selective_scan, selective_scan_reference
+from medkit.ops.selective_scan.inputs import Inputs
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -26,7 +27,7 @@ on_device = pytest.mark.skipif(
 )
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
+NAMES = Inputs._fields
 ALONG_TIME = ("u", "delta", "B", "C", "z")
 RESULTS = ("out", "last_state", *NAMES)
 # Largest difference as a share of the largest value; the interpreter cuts off digits of bfloat16, a GPU rounds.
@@ -115,8 +116,8 @@ def computed(
     """Output, last state and gradients of the kernels, from memory full of NaN."""
     torch.use_deterministic_algorithms(True)
     try:
-        out, last_state, kept = gpu.forward(*tensors, softplus, reverse, True)
-        grads = gpu.backward(grad_out, grad_last_state, *tensors, kept, softplus, reverse)
+        out, last_state, kept = gpu.forward(Inputs(*tensors), softplus, reverse, True)
+        grads = gpu.backward(grad_out, grad_last_state, Inputs(*tensors), kept, softplus, reverse)
     finally:
         torch.use_deterministic_algorithms(False)
     assert kept.shape == gpu.states_shape(tensors[0], tensors[2])
@@ -270,12 +271,12 @@ def test_reverse_is_flip_scan_flip_to_the_last_bit(gpu, divide, length, processo
 def test_two_halves_with_a_carried_state_are_the_whole(gpu, divide, processors):
     divide(2, 8, processors)
     tensors = arguments(1, 5, 61)
-    out, last_state, _ = gpu.forward(*tensors, True, False, False)
+    out, last_state, _ = gpu.forward(Inputs(*tensors), True, False, False)
     state = tensors[-1]
     parts = []
     for part in (slice(0, 23), slice(23, None)):
         cut = along_time(tensors, lambda x, part=part: x[..., part].contiguous())
-        y, state, kept = gpu.forward(*cut[:-1], state, True, False, False)
+        y, state, kept = gpu.forward(Inputs(*cut[:-1], state), True, False, False)
         assert kept.numel() == 0
         parts.append(y)
     torch.testing.assert_close(torch.cat(parts, -1), out, rtol=1e-5, atol=1e-5)
@@ -322,7 +323,7 @@ def test_small_step_sizes_are_as_exact_as_large_ones(gpu, divide):
     for delta in (-16.0, -8.0, -1.0, 0.0, 1.0, 8.0, 30.0):
         tensors[1] = torch.full_like(tensors[1], delta)
         tensors[2] = torch.zeros_like(tensors[2])
-        out, _, _ = gpu.forward(*tensors, True, False, False)
+        out, _, _ = gpu.forward(Inputs(*tensors), True, False, False)
         exact = expected(tensors, True, False, out, None)[0]
         assert (out - exact).abs().max() <= 3e-6 * exact.abs().max()
 
@@ -358,7 +359,7 @@ def test_as_it_is_on_a_gpu(gpu, batch, channels, groups, length, dtype, reverse)
 def test_the_operator_takes_the_kernels(gpu):
     tensors = arguments(2, 6, 900, groups=2, states=5)
     out = selective_scan(*tensors[:-1], True, initial_state=tensors[-1])
-    assert torch.equal(out, gpu.forward(*tensors, True, False, False)[0])
+    assert torch.equal(out, gpu.forward(Inputs(*tensors), True, False, False)[0])
     tracked = [x.requires_grad_() for x in tensors]
     torch.library.opcheck(torch.ops.medkit.selective_scan.default, (*tracked, True, False, True))
 

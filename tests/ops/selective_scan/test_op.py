@@ -42,8 +42,6 @@ def without_kernels(monkeypatch):
     monkeypatch.setattr(native, "library", lambda: None)
 
 
-# --- the same results --------------------------------------------------------------------------------------
-
 LENGTHS = [128, 256, 372, 512, 1024, 1134, 2048, 4096]
 FEATURES = list(itertools.product([1, 2], *[[False, True]] * 6))
 
@@ -184,9 +182,6 @@ def test_the_drop_in_has_the_package_s_order_of_arguments():
     assert torch.equal(selective_scan_fn(*positional, True), expected[0])
 
 
-# --- refusals ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "value", "error", "message"),
     [
@@ -236,9 +231,6 @@ def test_there_is_no_second_derivative():
     first = torch.autograd.grad(selective_scan(**given).sum(), u, create_graph=True)[0]
     with pytest.raises(NotImplementedError, match="expected one derivative of a selective scan"):
         torch.autograd.grad(first.sum(), delta)
-
-
-# --- PyTorch's machinery ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -362,9 +354,6 @@ def test_reverse_is_the_scan_of_what_was_flipped():
     given = arguments(2, 20, 130, states=5)
     found = selective_scan(**given, reverse=True, delta_softplus=True)
     assert torch.equal(found.flip(-1), selective_scan(**flipped(given), delta_softplus=True))
-
-
-# --- other processes and other machines ---------------------------------------------------------------------
 
 
 class Scans(Dataset):
