@@ -6,15 +6,13 @@ with zeros. So each is the other's gradient, of any order.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from medkit.ops import triton_kernels
 from medkit.ops.forward_mode import refuse_tangents
 from medkit.ops.haar import cpu, reference
 
@@ -25,7 +23,6 @@ __all__ = ["haar_dwt", "haar_idwt"]
 
 _REFERENCE = "medkit.ops.haar.reference"
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_LOGGER = logging.getLogger(__name__)
 
 
 def haar_dwt(x: Tensor) -> Tensor:
@@ -149,19 +146,11 @@ def _kernel(x: Tensor) -> Callable[..., None] | None:
         return None
     if x.device.type == "cpu" and cpu.is_available():
         return cpu.transform
-    if x.device.type == "cuda" and _has_triton():
+    if triton_kernels.serve(x):
         from medkit.ops.haar import gpu  # Triton is an optional package
 
         return gpu.transform
     return None
-
-
-@cache
-def _has_triton() -> bool:
-    found = find_spec("triton") is not None
-    if not found:
-        _LOGGER.warning("triton is not installed: PyTorch computes the Haar transform on the GPU, slower")
-    return found
 
 
 def _keep_size(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from functools import cache
-from importlib.util import find_spec
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
+from medkit.ops import triton_kernels
 from medkit.ops.forward_mode import refuse_tangents
 from medkit.ops.selective_scan import chunked, cpu
 from medkit.ops.selective_scan.inputs import Inputs
@@ -19,7 +17,6 @@ __all__ = ["selective_scan", "selective_scan_fn"]
 
 _REFERENCE = "medkit.ops.selective_scan.selective_scan_reference"
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_LOGGER = logging.getLogger(__name__)
 
 
 @overload
@@ -297,20 +294,11 @@ def _kernels(u: Tensor) -> Any:
     if u.dtype != torch.float64:
         if u.device.type == "cpu" and cpu.is_available():
             return cpu
-        # An AMD card is a "cuda" device as well; these kernels are written and tested for NVIDIA's compiler.
-        if u.device.type == "cuda" and torch.version.hip is None and _has_triton():
+        if triton_kernels.serve(u):
             from medkit.ops.selective_scan import gpu  # Triton is an optional package
 
             return gpu
     return chunked
-
-
-@cache
-def _has_triton() -> bool:
-    found = find_spec("triton") is not None
-    if not found:
-        _LOGGER.warning("triton is not installed: PyTorch computes the selective scan on the GPU, slower")
-    return found
 
 
 def _widest(*given: Tensor | None, at_least: torch.dtype | None = None) -> torch.dtype:

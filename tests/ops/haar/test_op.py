@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import onnxruntime
 import pytest
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from torch.utils.data import DataLoader, Dataset
 
-from medkit.ops.haar import cpu, haar_dwt, haar_idwt, op, reference
+from medkit.ops.haar import cpu, haar_dwt, haar_idwt, reference
 from tests.ops.haar.cases import TYPES, assert_same, shapes, volumes
 
 SHAPES = [(2, 3, 4, 6), (1, 2, 5, 7), (2, 3, 4, 6, 8), (1, 2, 5, 6, 7), (1, 1, 1, 1, 1)]
@@ -296,19 +294,6 @@ def test_imports_and_computes_without_triton_and_without_the_library():
         "assert (x - y).abs().max() < 1e-6; assert 'medkit.ops.haar.gpu' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_gpu_without_triton_is_served_by_the_reference(monkeypatch, caplog):
-    monkeypatch.setattr(op, "find_spec", lambda name: None)
-    op._has_triton.cache_clear()
-    on_gpu = SimpleNamespace(device=torch.device("cuda"), numel=lambda: 1)
-    with caplog.at_level(logging.WARNING):
-        assert op._kernel(on_gpu) is None
-        assert op._kernel(on_gpu) is None
-    op._has_triton.cache_clear()
-    assert caplog.messages == [
-        "triton is not installed: PyTorch computes the Haar transform on the GPU, slower"
-    ]
 
 
 def test_traced_there_and_back():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-import logging
 import subprocess
 import sys
 
@@ -397,24 +396,3 @@ def test_it_needs_neither_a_compiler_nor_triton_nor_onnx():
     done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("without a C compiler") == 1
-
-
-def test_a_gpu_without_triton_is_served_by_pytorch(monkeypatch, caplog):
-    monkeypatch.setattr(op, "find_spec", lambda name: None)
-    op._has_triton.cache_clear()
-    try:
-        with caplog.at_level(logging.WARNING), torch._subclasses.FakeTensorMode():
-            on_gpu = torch.empty(1, 3, 9, device="cuda")
-            assert op._kernels(on_gpu) is chunked
-            assert op._kernels(on_gpu) is chunked
-        assert [record.getMessage().split(":")[0] for record in caplog.records] == ["triton is not installed"]
-    finally:
-        op._has_triton.cache_clear()
-
-
-def test_an_amd_gpu_is_served_by_pytorch(monkeypatch):
-    with torch._subclasses.FakeTensorMode():
-        on_gpu = torch.empty(1, 3, 9, device="cuda")
-        assert op._kernels(on_gpu).__name__ == "medkit.ops.selective_scan.gpu"
-        monkeypatch.setattr(torch.version, "hip", "7.0")
-        assert op._kernels(on_gpu) is chunked
