@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medkit.errors import UsageError
+from medkit.networks.strides import of_each_axis, total
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,12 +38,12 @@ _NETWORKS = {
 
 # What sizes have to be a multiple of, from the arguments, for networks that refuse others or give them back smaller.
 _MULTIPLES: dict[str, Callable[[Mapping[str, Any]], int | Sequence[int]]] = {
-    "attention_unet": lambda given: _of_each_axis(given["strides"], given["spatial_dims"]),
-    "dynunet": lambda given: _of_each_axis(given["strides"], given["spatial_dims"]),
+    "attention_unet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
+    "dynunet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
     "mednext": lambda given: 2 ** len(given["blocks_down"]),
     "segresnet": lambda given: 2 ** (len(given["blocks_down"]) - 1),
     "swin_unetr": lambda given: given["patch_size"] ** 5,
-    "unet": lambda given: _of_each_axis(given["strides"], given["spatial_dims"]),
+    "unet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
 }
 
 
@@ -90,11 +90,6 @@ def _padded(name: str, made: nn.Module, network: type[nn.Module], arguments: dic
     multiple = _MULTIPLES[name](bound.arguments)
     dims = bound.arguments["spatial_dims"]
     return Padded(made, [multiple] * dims if isinstance(multiple, int) else multiple)
-
-
-def _of_each_axis(strides: Sequence[int | Sequence[int]], spatial_dims: int) -> list[int]:
-    steps = [[stride] * spatial_dims if isinstance(stride, int) else stride for stride in strides]
-    return [math.prod(axis) for axis in zip(*steps, strict=True)]
 
 
 def _check_arguments(name: str, network: type[nn.Module], arguments: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ image, where it leaves them at their size.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +22,9 @@ from monai.networks.layers import Pool
 from torch import nn
 from torch.nn import functional
 
+from medkit.networks.encoder_decoder import NORM
 from medkit.networks.padded import crop, pad_to_multiple
+from medkit.networks.strides import between_stages, total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["AGUNet"]
-
-_NORM = ("instance", {"affine": True})
 
 
 class AGUNet(nn.Module):
@@ -61,14 +60,10 @@ class AGUNet(nn.Module):
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
-        if len(filters) != len(strides) + 1:
-            raise ValueError(
-                f"expected a stride between every two stages, got {len(filters)} filters and {len(strides)} strides"
-            )
-        steps = [[stride] * spatial_dims if isinstance(stride, int) else list(stride) for stride in strides]
-        self.multiple = tuple(math.prod(axis) for axis in zip(*steps, strict=True))
-        self.first = UnetBasicBlock(spatial_dims, in_channels, filters[0], 3, 1, _NORM)
-        self.averages = nn.ModuleList(Pool["avg", spatial_dims](tuple(step)) for step in steps)
+        steps = between_stages(filters, strides, spatial_dims)
+        self.multiple = total(steps)
+        self.first = UnetBasicBlock(spatial_dims, in_channels, filters[0], 3, 1, NORM)
+        self.averages = nn.ModuleList(Pool["avg", spatial_dims](step) for step in steps)
         seen = [in_channels * multi_scale] * (len(steps) - 1) + [0]
         self.downs = nn.ModuleList(
             Down(spatial_dims, above, below, step, channels)
@@ -127,11 +122,11 @@ class Down(nn.Module):
 
     def __init__(self, spatial_dims: int, above: int, below: int, stride: Sequence[int], seen: int) -> None:
         super().__init__()
-        self.pool = Pool["max", spatial_dims](tuple(stride))
+        self.pool = Pool["max", spatial_dims](stride)
         self.look = (
             Convolution(spatial_dims, seen, below, kernel_size=3, act="relu", norm=None) if seen else None
         )
-        self.block = UnetBasicBlock(spatial_dims, above + (below if seen else 0), below, 3, 1, _NORM)
+        self.block = UnetBasicBlock(spatial_dims, above + (below if seen else 0), below, 3, 1, NORM)
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
         """``(B, above, *sizes)`` and an image ``(B, C, *sizes / stride)`` to ``(B, below, *sizes / stride)``."""
@@ -154,7 +149,7 @@ class Up(UnetUpBlock):
     """
 
     def __init__(self, spatial_dims: int, below: int, above: int, stride: Sequence[int], gated: bool) -> None:
-        super().__init__(spatial_dims, below, above, 3, 1, stride, _NORM)
+        super().__init__(spatial_dims, below, above, 3, 1, stride, NORM)
         self.gate = AttentionGate(spatial_dims, above) if gated else None
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -178,7 +173,7 @@ class AttentionGate(nn.Module):
         super().__init__()
         inner = max(channels // 2, 1)
         self.from_decoder, self.from_skip = (
-            Convolution(spatial_dims, channels, inner, kernel_size=1, act="relu", norm=_NORM, bias=False)
+            Convolution(spatial_dims, channels, inner, kernel_size=1, act="relu", norm=NORM, bias=False)
             for _ in range(2)
         )
         self.weight = Convolution(spatial_dims, 2 * inner, 1, kernel_size=1, conv_only=True)

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from medkit.networks.agunet import AGUNet
+from medkit.networks.encoder_decoder import NORM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,18 +93,17 @@ class AttentionSum(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int, attentions: Sequence[nn.Module]) -> None:
         super().__init__()
-        norm = ("instance", {"affine": True})
         self.branches = nn.ModuleList(
             nn.Sequential(
                 attention,
                 Convolution(
-                    spatial_dims, channels, channels, kernel_size=3, act="relu", norm=norm, bias=False
+                    spatial_dims, channels, channels, kernel_size=3, act="relu", norm=NORM, bias=False
                 ),
             )
             for attention in attentions
         )
         self.join = Convolution(
-            spatial_dims, channels, channels, kernel_size=1, act=None, norm=norm, bias=False
+            spatial_dims, channels, channels, kernel_size=1, act=None, norm=NORM, bias=False
         )
 
     def forward(self, x: Tensor) -> Tensor:

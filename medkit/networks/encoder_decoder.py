@@ -1,5 +1,5 @@
-"""Any encoder that halves the image stage by stage, made a segmenter by a plain decoder of MONAI's blocks; and the
-convolutions that such an encoder begins with."""
+"""Any encoder that makes the image smaller stage by stage, made a segmenter by a plain decoder of MONAI's blocks; and
+the convolutions that such an encoder begins with."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetResBlock, Unet
 from torch import nn
 
 from medkit.networks.padded import crop, pad_to_multiple
+from medkit.networks.strides import between_stages, total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-__all__ = ["EncoderDecoder", "halve", "stem"]
+__all__ = ["NORM", "EncoderDecoder", "halve", "stem"]
 
-_NORM = ("instance", {"affine": True})
+NORM = ("instance", {"affine": True})
 
 
 class EncoderDecoder(nn.Module):
@@ -27,20 +28,30 @@ class EncoderDecoder(nn.Module):
 
     Args:
         spatial_dims: axes of space, 2 or 3.
-        stages: of the encoder. The first keeps the size of the image, each other halves that of the one before.
+        stages: of the encoder. The first keeps the size of the image.
         filters: channels that each stage gives.
+        strides: from each stage to the next, one for all axes or one for each.
         out_channels: classes, background included.
+
+    Raises:
+        ValueError: not one stride fewer than filters.
     """
 
     def __init__(
-        self, spatial_dims: int, stages: Sequence[nn.Module], filters: Sequence[int], out_channels: int
+        self,
+        spatial_dims: int,
+        stages: Sequence[nn.Module],
+        filters: Sequence[int],
+        strides: Sequence[int | Sequence[int]],
+        out_channels: int,
     ) -> None:
         super().__init__()
-        self.multiple = (2 ** (len(stages) - 1),) * spatial_dims
+        steps = between_stages(filters, strides, spatial_dims)
+        self.multiple = total(steps)
         self.stages = nn.ModuleList(stages)
         self.ups = nn.ModuleList(
-            UnetUpBlock(spatial_dims, below, above, 3, 1, 2, _NORM)
-            for below, above in pairwise(reversed(filters))
+            UnetUpBlock(spatial_dims, below, above, 3, 1, step, NORM)
+            for below, above, step in reversed(list(zip(filters[1:], filters[:-1], steps, strict=True)))
         )
         self.head = UnetOutBlock(spatial_dims, filters[0], out_channels)
 
@@ -76,7 +87,7 @@ def stem(
     if channels % 2**halvings:
         raise ValueError(f"expected filters[0] to be a multiple of {2**halvings}, got {channels}")
     widths = [channels >> left for left in range(halvings, -1, -1)]
-    stages: list[nn.Module] = [UnetResBlock(spatial_dims, in_channels, widths[0], 3, 1, _NORM)]
+    stages: list[nn.Module] = [UnetResBlock(spatial_dims, in_channels, widths[0], 3, 1, NORM)]
     stages += [halve(spatial_dims, before, after) for before, after in pairwise(widths)]
     return stages, widths
 
@@ -90,6 +101,6 @@ def halve(spatial_dims: int, before: int, after: int) -> nn.Module:
         after: channels of its output.
     """
     convolution: nn.Module = Convolution(
-        spatial_dims, before, after, strides=2, adn_ordering="NA", act="relu", norm=_NORM, bias=False
+        spatial_dims, before, after, strides=2, adn_ordering="NA", act="relu", norm=NORM, bias=False
     )
     return convolution

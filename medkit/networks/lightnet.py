@@ -82,7 +82,8 @@ class LightNet(EncoderDecoder):
         for number, (channels, depth) in enumerate(zip(filters, depths, strict=True)):
             layers = _layers(spatial_dims, channels, depth, heads, expansion, scan=scan)
             stages[halvings + number] = nn.Sequential(stages[halvings + number], *layers)
-        super().__init__(spatial_dims, stages, [*widths, *filters[1:]], out_channels)
+        widths += filters[1:]
+        super().__init__(spatial_dims, stages, widths, [2] * (len(widths) - 1), out_channels)
 
 
 def _layers(

@@ -27,7 +27,7 @@ from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
 from monai.networks.layers import Conv
 from torch import nn
 
-from medkit.networks.encoder_decoder import EncoderDecoder, stem
+from medkit.networks.encoder_decoder import NORM, EncoderDecoder, stem
 from medkit.networks.mamba_layer import MambaLayer
 from medkit.ops.haar import haar_dwt, haar_idwt
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MobileMamba"]
 
-_NORM = ("instance", {"affine": True})
 # What the wavelet's convolutions begin with, against PyTorch's own beginning: the published code scales them by this.
 _FIRST_DETAIL = 0.1
 
@@ -90,7 +89,8 @@ class MobileMamba(EncoderDecoder):
                 for _ in range(depths[number])
             ]
             stages[halvings + number] = nn.Sequential(stages[halvings + number], *blocks)
-        super().__init__(spatial_dims, stages, [*widths, *filters[1:]], out_channels)
+        widths += filters[1:]
+        super().__init__(spatial_dims, stages, widths, [2] * (len(widths) - 1), out_channels)
 
 
 class MultiReceptiveField(nn.Module):
@@ -220,7 +220,7 @@ def _depthwise(
         kernel_size=size,
         adn_ordering="NA",
         act=act,
-        norm=_NORM,
+        norm=NORM,
         groups=channels,
         bias=False,
     )
@@ -229,6 +229,6 @@ def _depthwise(
 
 def _pointwise(spatial_dims: int, before: int, after: int, *, act: str | None = None) -> nn.Module:
     convolution: nn.Module = Convolution(
-        spatial_dims, before, after, kernel_size=1, adn_ordering="NA", act=act, norm=_NORM, bias=False
+        spatial_dims, before, after, kernel_size=1, adn_ordering="NA", act=act, norm=NORM, bias=False
     )
     return convolution

@@ -24,6 +24,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Conv
 from torch import nn
 
+from medkit.networks.encoder_decoder import NORM
 from medkit.networks.mamba_layer import ChannelNorm
 from medkit.networks.oriented_mamba_layer import OrientedMambaLayer
 from medkit.networks.residual_unet import ResidualUNet
@@ -87,8 +88,7 @@ class GatedConv(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int) -> None:
         super().__init__()
-        norm = ("instance", {"affine": True})
-        block = partial(Convolution, spatial_dims, channels, channels, norm=norm, bias=False)
+        block = partial(Convolution, spatial_dims, channels, channels, norm=NORM, bias=False)
         self.value = block(kernel_size=3, act="leakyrelu")
         self.gate = block(kernel_size=1, act="sigmoid")
         self.fuse = block(kernel_size=3, act="leakyrelu")

@@ -11,7 +11,7 @@ from medkit.networks.encoder_decoder import EncoderDecoder, halve, stem
 
 def test_logits_on_the_grid_of_the_image_from_every_stage():
     stages = [nn.Conv3d(1, 4, 1), halve(3, 4, 6), halve(3, 6, 8)]
-    network = EncoderDecoder(3, stages, (4, 6, 8), 2)
+    network = EncoderDecoder(3, stages, (4, 6, 8), (2, 2), 2)
     seen = []
     for stage in stages:
         stage.register_forward_hook(lambda _, __, output: seen.append(tuple(output.shape[1:])))

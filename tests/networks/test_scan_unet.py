@@ -12,7 +12,7 @@ from medkit.networks.scan_unet import ScanUNet
 @pytest.mark.parametrize("scanned", [0, 1, 2, 3])
 def test_the_deepest_stages_scan(scanned):
     network = ScanUNet(3, 1, 2, filters=(4, 8, 8), strides=(2, 2), scanned=scanned)
-    found = [isinstance(mixer, MambaLayer) for mixer in network.mixers]
+    found = [any(isinstance(module, MambaLayer) for module in stage.modules()) for stage in network.stages]
     assert found == [False] * (3 - scanned) + [True] * scanned
 
 

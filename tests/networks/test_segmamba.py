@@ -12,7 +12,7 @@ from medkit.networks.segmamba import GatedConv, SegMamba
 
 def found(network: SegMamba, cls: type[torch.nn.Module]) -> list[int]:
     """How many layers of a class stand in each stage."""
-    return [sum(isinstance(module, cls) for module in mixer.modules()) for mixer in network.mixers]
+    return [sum(isinstance(module, cls) for module in stage.modules()) for stage in network.stages]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from medkit.networks.umamba import UMamba
 )
 def test_where_the_variants_scan(variant, expected):
     network = UMamba(3, 1, 2, filters=(4, 8, 8), strides=(2, 2), variant=variant)
-    layers = [mixer for mixer in network.mixers if isinstance(mixer, MambaLayer)]
-    assert [isinstance(mixer, MambaLayer) for mixer in network.mixers] == expected
-    assert all(layer.causal and layer.scan for layer in layers)
+    layers = [[m for m in stage.modules() if isinstance(m, MambaLayer)] for stage in network.stages]
+    assert [len(of_stage) == 1 for of_stage in layers] == expected
+    assert all(layer.causal and layer.scan for of_stage in layers for layer in of_stage)
 
 
 @pytest.mark.parametrize("variant", ["bot", "enc"])

@@ -1,0 +1,21 @@
+"""Strides of each axis, as they are written and as they multiply."""
+
+from __future__ import annotations
+
+import pytest
+
+from medkit.networks.strides import between_stages, of_each_axis, total
+
+
+def test_one_number_is_for_all_axes():
+    assert of_each_axis([2, [1, 2, 2]], 3) == [(2, 2, 2), (1, 2, 2)]
+
+
+def test_they_multiply_along_each_axis():
+    assert total([(2, 2, 2), (1, 2, 2), (2, 1, 3)]) == (4, 4, 12)
+
+
+def test_one_between_every_two_stages():
+    assert between_stages((4, 8, 8), (2, 2), 2) == [(2, 2), (2, 2)]
+    with pytest.raises(ValueError, match="a stride between every two stages, got 3 filters and 3 strides"):
+        between_stages((4, 8, 8), (2, 2, 2), 2)
