@@ -29,20 +29,26 @@ def own_code(root: Path) -> Iterator[None]:
     """Let imports find the bundle's own ``scripts/``, and put them out of sight afterwards.
 
     Two bundles, or a bundle and the program that runs it, may both have a ``scripts`` package; Python would
-    give the second one the first one's code.
+    give the second one the first one's code. What the program itself imported from the bundle's folder (as the
+    tests of a bundle do) stays its own: a class imported twice is two classes.
     """
     place = str(root)
     if sys.path[:1] == [place]:
         yield
         return
     others = _take_out(name for name in _loaded_names(root) if not _lies_in(place, name))
-    sys.modules.update(_kept.get(place, {}))
+    shared = {_top(name) for name in _loaded_names(root)}
+    sys.modules.update(
+        {name: module for name, module in _kept.get(place, {}).items() if _top(name) not in shared}
+    )
     sys.path.insert(0, place)
     try:
         yield
     finally:
         sys.path.remove(place)
-        _kept[place] = _take_out(name for name in _loaded_names(root) if _lies_in(place, name))
+        _kept[place] = _take_out(
+            name for name in _loaded_names(root) if _lies_in(place, name) and _top(name) not in shared
+        )
         sys.modules.update(others)
 
 
@@ -54,12 +60,16 @@ def _loaded_names(root: Path) -> list[str]:
     """Loaded modules called like something in the bundle's folder that could be imported."""
     entries = [entry for entry in root.iterdir() if entry.stem in sys.modules]
     tops = {entry.stem for entry in entries if entry.suffix == ".py" or any(entry.glob("*.py"))} - {"medkit"}
-    return [name for name in sys.modules if name.partition(".")[0] in tops] if tops else []
+    return [name for name in sys.modules if _top(name) in tops] if tops else []
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _lies_in(root: str, name: str) -> bool:
     """Whether a loaded module was found through ``root``."""
-    top = name.partition(".")[0]
+    top = _top(name)
     attributes = vars(sys.modules[name])
     spec = attributes.get("__spec__")
     # A package without __init__.py has a search path, but no file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import pickle
 import shutil
 import sys
 import traceback
@@ -98,6 +99,24 @@ def test_a_program_keeps_its_own_scripts(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+def test_what_the_program_imported_from_the_folder_stays(tmp_path, monkeypatch):
+    root = write_scripts(tmp_path / "bundle", "a")
+    (root / "single.py").write_text("class Part: pass\n")
+    with own_code(root):
+        import single as put_away
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.syspath_prepend(str(tmp_path))  # so that the bundle is not first already
+    try:
+        import single
+
+        with own_code(root):
+            import single as inside
+        assert put_away is not single is inside is sys.modules["single"]
+        pickle.dumps(single.Part())
+    finally:
+        del sys.modules["single"]
+
+
 def test_a_module_is_imported_once(tmp_path):
     root = write_scripts(tmp_path / "bundle", "a")
     (root / "single.py").write_text("COUNT = []\n")
@@ -152,9 +171,11 @@ def test_medkit_itself_is_never_put_away(tmp_path, monkeypatch):
     import medkit.errors
 
     monkeypatch.syspath_prepend(str(tmp_path))  # so that the source tree is not first already
+    before = dict(sys.modules)
     with own_code(Path(medkit.__file__).parents[1]):
         pass
     assert sys.modules["medkit.errors"] is medkit.errors
+    assert sys.modules == before
 
 
 # Parts
