@@ -61,7 +61,8 @@ class MambaLayer(nn.Module):
         pointwise = Conv["conv", spatial_dims]
         self.norm = ChannelNorm(channels)
         self.enter = pointwise(channels, 2 * inner, 1, bias=False)
-        self.filters = nn.Parameter(torch.empty(inner, *filter_sizes))
+        # Shaped as the weight of a convolution: ``Module.to(memory_format=...)`` refuses four axes in a 3D network.
+        self.filters = nn.Parameter(torch.empty(inner, 1, *filter_sizes))
         self.filter_bias = nn.Parameter(torch.zeros(inner))
         nn.init.kaiming_uniform_(self.filters.view(inner, -1), a=math.sqrt(5))
         if scan:
@@ -82,9 +83,10 @@ class MambaLayer(nn.Module):
         return x + left
 
     def _filtered(self, inside: Tensor) -> Tensor:
+        filters = self.filters.squeeze(1)
         if not self.causal:
-            return depthwise_conv(inside, self.filters, self.filter_bias, activation="silu")
-        line = causal_conv1d(inside.flatten(2), self.filters, self.filter_bias, activation="silu")
+            return depthwise_conv(inside, filters, self.filter_bias, activation="silu")
+        line = causal_conv1d(inside.flatten(2), filters, self.filter_bias, activation="silu")
         return line.view_as(inside)
 
     def _scanned(self, inside: Tensor, gate: Tensor) -> Tensor:

@@ -68,10 +68,10 @@ def test_it_is_the_layer_of_the_paper():
     line = x.flatten(2)
     normed = functional.layer_norm(line.mT, (4,), made.norm.weight, made.norm.bias).mT
     inside, gate = (made.enter.weight.flatten(1) @ normed).chunk(2, 1)
-    width = made.filters.shape[1]
+    width = made.filters.shape[2]
     inside = functional.conv1d(
         functional.pad(inside, (width - 1, 0)),
-        made.filters[:, None],
+        made.filters,
         made.filter_bias,
         groups=len(made.filters),
     )

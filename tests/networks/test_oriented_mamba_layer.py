@@ -39,7 +39,7 @@ def test_it_is_the_mean_of_a_scan_of_each_order_there_and_back(spatial_dims):
     sizes = x.shape[2:]
     inside, gate = made.enter(made.norm(x)).chunk(2, 1)
     convolve = (functional.conv2d, functional.conv3d)[spatial_dims - 2]
-    inside = functional.silu(convolve(inside, made.filters[:, None], made.filter_bias, padding=1, groups=8))
+    inside = functional.silu(convolve(inside, made.filters, made.filter_bias, padding=1, groups=8))
     step, B, C = made.project(inside).split([made.rank, 2, 2], 1)
     lines = [each.flatten(2) for each in (inside, made.step(step), B, C, gate)]
     voxels = torch.arange(sizes.numel()).view(1, 1, *sizes)
@@ -63,7 +63,7 @@ def test_a_volume_that_is_turned_gives_the_result_turned(cls, spatial_dims, orde
     """With a filter that is the same along every axis; the raster of the plain layer favours the last one."""
     made, x = layer(spatial_dims, cls), image(spatial_dims)
     with torch.no_grad():
-        made.filters.copy_(made.filters.flatten(1).mean(1).view(-1, *[1] * spatial_dims))
+        made.filters.copy_(made.filters.flatten(1).mean(1).view(-1, 1, *[1] * spatial_dims))
         found, expected = made(permuted(x, order)), permuted(made(x), order)
     assert torch.allclose(found, expected) is (cls is OrientedMambaLayer)
 
