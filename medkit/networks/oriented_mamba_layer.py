@@ -47,7 +47,7 @@ class OrientedMambaLayer(MambaLayer):
             for x in (inside, step, into, out_of, gate)
         )
         u, delta, B, C, z = lines
-        scanned = super()._both_ways(u, delta, rates, B, C, z).chunk(axes)
+        scanned = torch.unflatten(super()._both_ways(u, delta, rates, B, C, z), 0, (axes, -1))
         results = [
             _turned(y.view(_turned(inside, shift).shape), axes - shift) for shift, y in enumerate(scanned)
         ]

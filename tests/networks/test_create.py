@@ -165,11 +165,14 @@ def test_it_can_be_traced(name):
 @every_network
 def test_onnx_runtime_gives_the_same(name, tmp_path):
     network = small(name).eval()
-    torch.onnx.export(network, (image(),), dynamo=True, verbose=False).save(tmp_path / "network.onnx")
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.onnx.export(network, (image(),), dynamic_shapes=shapes, dynamo=True, verbose=False)
+    program.save(tmp_path / "network.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {session.get_inputs()[0].name: image().numpy()})
-    with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(found), network(image()), rtol=1e-3, atol=1e-4)
+    for given in (image(), torch.cat([image(), image().flip(2)])):
+        (found,) = session.run(None, {session.get_inputs()[0].name: given.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(found), network(given), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -34,3 +34,7 @@ class Inputs(NamedTuple):
     z: Tensor | None = None
     delta_bias: Tensor | None = None
     initial_state: Tensor | None = None
+
+    def detach(self) -> Inputs:
+        """The same tensors, for which no gradients are computed."""
+        return Inputs._make(None if x is None else x.detach() for x in self)

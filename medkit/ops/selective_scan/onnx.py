@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch._higher_order_ops.scan import scan
+from torch._higher_order_ops.scan import scan_op
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def selective_scan_onnx(
     Returns:
         The output like ``u``, and the state after the last step, ``(batch, channels, N)`` of the type of ``A``.
     """
-    u, delta, A, B, C, D, z, delta_bias, initial_state = inputs
+    # PyTorch would add what a gradient needs to the outputs of the loop, sizes among them, and then fail on them.
+    u, delta, A, B, C, D, z, delta_bias, initial_state = inputs.detach()
     groups = B.shape[1]
     step, u_wide = delta.to(A.dtype), u.to(A.dtype)
     if delta_bias is not None:
@@ -41,22 +42,22 @@ def selective_scan_onnx(
     rates = torch.unflatten(A, 0, (groups, -1))
     state = A.new_zeros(u.shape[0], *A.shape) if initial_state is None else initial_state
 
-    def move(state: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def move(
+        state: Tensor, step: Tensor, push: Tensor, into: Tensor, out_of: Tensor, rates: Tensor
+    ) -> tuple[Tensor, Tensor]:
         # Axes of one element are made here: those that come from outside may be taken for axes of any length.
-        size, pushed, into, out_of = (
-            now[0][..., None],
-            now[1][..., None],
-            now[2][:, :, None],
-            now[3][:, :, None],
-        )
-        state = torch.exp(size * rates) * state + pushed * into
-        return state, (state * out_of).sum(-1)
+        state = torch.exp(step[..., None] * rates) * state + push[..., None] * into[:, :, None]
+        return state, (state * out_of[:, :, None]).sum(-1)
 
-    along_time = (
+    along_time = [
         *(torch.unflatten(x, 1, (groups, -1)).movedim(-1, 0) for x in (step, step * u_wide)),
         *(x.to(A.dtype).movedim(-1, 0) for x in (B, C)),
-    )
-    state, outputs = scan(move, torch.unflatten(state, 1, (groups, -1)), along_time, reverse=reverse)
+    ]
+    if reverse:
+        along_time = [x.flip(0) for x in along_time]
+    # Not `scan`, which sends the loop through a cache that gives the next export the sizes of this one.
+    state, outputs = scan_op(move, [torch.unflatten(state, 1, (groups, -1))], along_time, (rates,))
+    outputs = outputs.flip(0) if reverse else outputs
     y = outputs.movedim(0, -1).flatten(1, 2)
     if D is not None:
         y = y + D[:, None] * u_wide

@@ -66,3 +66,29 @@ def test_a_layer_at_a_batch_of_one_and_one_size(tmp_path):
         {x.name: given[name].numpy() for x, name in zip(session.get_inputs(), ("u", "B"), strict=True)},
     )
     torch.testing.assert_close(torch.from_numpy(found), Layer()(**given).detach(), rtol=1e-5, atol=1e-5)
+
+
+class Projecting(torch.nn.Module):
+    """As in Mamba: the steps, B and C come out of a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = torch.nn.Linear(6, 6 + 2 * 3)
+        self.A = torch.nn.Parameter(arguments(1, 6, 1, states=3)["A"])
+
+    def forward(self, u):
+        delta, B, C = self.project(u.mT).mT.split([6, 3, 3], 1)
+        return selective_scan(u, delta, self.A, B, C, delta_softplus=True)
+
+
+def test_batch_and_length_may_be_dynamic_in_one_export_after_another():
+    module = Projecting().eval()
+    for axes in ({0: "batch"}, {2: "length"}, {0: "batch", 2: "length"}):
+        shapes = ({axis: torch.export.Dim(name) for axis, name in axes.items()},)
+        given = arguments(3, 6, 20)["u"]
+        program = torch.onnx.export(module, (given,), dynamic_shapes=shapes, dynamo=True, verbose=False)
+        session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+        for batch, length in ((3, 20), (5 if 0 in axes else 3, 33 if 2 in axes else 20)):
+            u = arguments(batch, 6, length)["u"]
+            (found,) = session.run(None, {session.get_inputs()[0].name: u.numpy()})
+            torch.testing.assert_close(torch.from_numpy(found), module(u).detach(), rtol=1e-5, atol=1e-5)
