@@ -54,9 +54,9 @@ def bidirectional_scan(
     >>> bidirectional_scan(one, one, torch.zeros(1, 1), one, one).flatten()
     tensor([2.5000, 2.5000, 2.5000, 2.5000])
     """
-    if u.ndim < 3:
+    if u.ndim < 3 or 0 in u.shape:
         raise ValueError(
-            f"expected u of (batch, channels, ...) with an axis of space or more, got {tuple(u.shape)}"
+            f"expected u of (batch, channels, ...) with an axis of space or more, none of them 0, got {tuple(u.shape)}"
         )
     sizes = u.shape[2:]
     gate = None if z is None else _as_sequence("z", z, sizes)

@@ -127,5 +127,7 @@ def test_what_does_not_fit_is_refused():
         ValueError, match=r"expected B of the sizes \(2, 3, 4\), as u has, got \(2, 1, 3, 24\)"
     ):
         bidirectional_scan(**drawn | {"B": drawn["B"].flatten(3)})
-    with pytest.raises(ValueError, match=r"with an axis of space or more, got \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"none of them 0, got \(2, 2, 0, 3, 4\)"):
+        bidirectional_scan(**drawn | {"u": drawn["u"][:, :, :0]})
+    with pytest.raises(ValueError, match=r"with an axis of space or more, none of them 0, got \(2, 2\)"):
         bidirectional_scan(**drawn | {"u": drawn["u"][:, :, 0, 0, 0]})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["haar_dwt", "haar_idwt"]
 
-_REFERENCE = "medkit.ops.haar.reference"
+_REFERENCE = "its namesake in medkit.ops.haar.reference"
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 

@@ -16,6 +16,7 @@ from medkit.ops.selective_scan.inputs import Inputs
 __all__ = ["selective_scan", "selective_scan_fn"]
 
 _REFERENCE = "medkit.ops.selective_scan.selective_scan_reference"
+_NEEDED = ("u", "delta", "A", "B", "C")
 _TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -103,7 +104,8 @@ def selective_scan(
     The kernels are for float32, bfloat16 and float16; float64 is computed by PyTorch and some 20 times slower.
 
     It works under ``torch.compile``; ``torch.export`` (to load such a program, import ``medkit.ops.selective_scan``
-    first); and with ``torch.onnx.export(..., dynamo=True)``, where it becomes a ``Scan`` and the length may be dynamic.
+    first); and with ``torch.onnx.export(..., dynamo=True)``, where it becomes a ``Scan`` and batch and length may be
+    dynamic.
 
     Args:
         u: ``(batch, channels, length)``, float32, float64, bfloat16 or float16, any strides.
@@ -129,7 +131,7 @@ def selective_scan(
 
     Raises:
         ValueError: shapes that do not fit, an empty tensor, or more than one device.
-        TypeError: complex or integer arguments.
+        TypeError: complex or integer arguments, or no tensors.
         NotImplementedError: a second derivative, or forward-mode differentiation. (The transforms of ``torch.func``
             are not there either; the reference has them.)
 
@@ -341,6 +343,10 @@ def _check(
     delta_bias: Tensor | None,
     initial_state: Tensor | None,
 ) -> None:
+    given = Inputs(u, delta, A, B, C, D, z, delta_bias, initial_state)._asdict()
+    for name, x in given.items():
+        if not isinstance(x, Tensor) and (x is not None or name in _NEEDED):
+            raise TypeError(f"expected {name} as a tensor, got {type(x).__name__}; convert it first")
     if u.ndim != 3 or 0 in u.shape:
         raise ValueError(f"expected u of (batch, channels, length), none of them 0, got {tuple(u.shape)}")
     batch, channels, length = u.shape
@@ -365,12 +371,15 @@ def _check(
         fits = groups > 0 and channels % groups == 0
         shape = (channels, states) if x.ndim == 2 else (batch, *x.shape[1:-2], states, length)
         if x.ndim not in (2, 3, 4) or not fits or x.shape != shape:
+            turned = x.ndim in (3, 4) and x.shape[-2:] == (length, states)
             raise ValueError(
                 f"expected {name} of ({batch}, N, {length}), ({batch}, groups, N, {length}) or ({channels}, N) with N "
                 f"= {states} and groups a divisor of {channels}, as u and A are, got {tuple(x.shape)}"
+                + (f"; the length comes last: pass {name}.mT" if turned else "")
             )
-    named = {"u": u, "A": A, "B": B, "C": C} | {name: x for name, (x, _) in expected.items() if x is not None}
-    for name, x in named.items():
+    for name, x in given.items():
+        if x is None:
+            continue
         if x.dtype not in _TYPES:
             raise TypeError(
                 f"expected {name} as one of {', '.join(map(str, _TYPES))}, got {x.dtype}; convert it first, unless "

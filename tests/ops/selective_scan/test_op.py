@@ -8,6 +8,7 @@ import itertools
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -214,6 +215,15 @@ def test_the_drop_in_has_the_package_s_order_of_arguments():
             "expected A as one of .* got torch.complex64",
         ),
         ("u", torch.zeros(2, 6, 9, dtype=torch.int32), TypeError, "expected u as one of .* got torch.int32"),
+        (
+            "B",
+            torch.zeros(2, 9, 4),
+            ValueError,
+            r"expected B .* got \(2, 9, 4\); the length comes last: pass B.mT",
+        ),
+        ("A", None, TypeError, "expected A as a tensor, got NoneType; convert it first"),
+        ("u", np.zeros((2, 6, 9)), TypeError, "expected u as a tensor, got ndarray; convert it first"),
+        ("D", 1.0, TypeError, "expected D as a tensor, got float; convert it first"),
         ("C", torch.zeros(2, 4, 9, device="meta"), ValueError, "expected C on cpu, as u is, got meta; move"),
     ],
 )
