@@ -32,4 +32,5 @@ def render_metadata(written: dict[str, Any], record: dict[str, Any] | None) -> d
     if record is not None:
         rendered["training"] = record["training"]
         rendered["cross_validation"] = record["cross_validation"]["summary"]
+        rendered["calibration"] = record["calibration"]
     return rendered

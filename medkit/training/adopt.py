@@ -19,6 +19,7 @@ from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
 from medkit.metrics.segmentation import AGREEMENT
 from medkit.metrics.summary import summarise
+from medkit.training.calibration import calibrate
 from medkit.training.run import TrainingRun, fold_name, open_run
 
 if TYPE_CHECKING:
@@ -52,14 +53,20 @@ def adopt(folder: Path) -> list[str]:
     source, target = sources_root() / name, bundles_root() / name / "models" / "model.pt"
     weights = torch.load(run.folder / fold_name(None) / "model.pt", weights_only=True)
     stored, before = half_precision(weights), _adopted(source)
-    record = {"training": _training(run, final), "cross_validation": _cross_validation(folds)}
+    record = {
+        "training": _training(run, final),
+        "cross_validation": _cross_validation(folds),
+        "calibration": calibrate(run),
+    }
     bundle_text(source, record)  # what cannot be rendered is found before anything is replaced
-    with replacing(target) as temporary:
-        torch.save(stored, temporary)
+    # Into an open file: given a name, PyTorch writes it into the archive, and equal weights would make unequal files.
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        torch.save(stored, file)
     write_text(source / "record.json", json.dumps(record, indent=1) + "\n")
     changed = write_bundle(source)
     return [
         f"Dice    {_dice(record)}; before: {_dice(before) if before else 'none'}",
+        f"temperature {decimals(record['calibration']['temperature'], 2)}",
         f"weights {target}",
         f"record  {source / 'record.json'}",
         *(f"text    {path}" for path in changed),

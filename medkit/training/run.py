@@ -65,11 +65,12 @@ class TrainingRun:
         """
         for fold in self.unfinished:
             on_start(fold)
-            config = self._config(fold)
+            config = self.config(fold)
             config.run("initialize")
             config.run("run")
 
-    def _config(self, fold: int | None) -> ConfigInstance:
+    def config(self, fold: int | None) -> ConfigInstance:
+        """The training config of one network of the run, its parts not built yet."""
         place = {"run_dir": str(self.folder / fold_name(fold)), "run_name": self.folder.name, "fold": fold}
         return ConfigInstance(
             self.bundle, "train", {**self.overrides, **place, "tracking_uri": self.tracking_uri}

@@ -12,6 +12,7 @@ import pytest
 from medkit.bundle import store
 from medkit.bundle.build import bundle_sources, bundle_text, sources_root, write_bundle
 from medkit.bundle.checks.parts import walk
+from medkit.bundle.fragments import read_fragment
 from medkit.bundle.store import bundles_root, list_bundles
 from medkit.errors import UsageError
 
@@ -112,7 +113,7 @@ def test_a_missing_fragment_is_told(sources, name):
 @pytest.mark.parametrize("name", ["logging.conf", "licences/{licence}.txt"])
 def test_a_missing_shared_file_is_told(sources, name):
     source = next(iter(bundle_sources(sources)))
-    licence = re.search(r"licence_file: (\S+)", (source / "metadata.yaml").read_text()).group(1)
+    licence = read_fragment(source / "metadata.yaml")["licence_file"]
     path = sources / "shared" / name.format(licence=licence)
     path.unlink()
     with pytest.raises(UsageError, match=f"{re.escape(str(path))}: no such file"):
@@ -122,10 +123,8 @@ def test_a_missing_shared_file_is_told(sources, name):
 @pytest.mark.parametrize("key", ["versions", "version", "licence_file"])
 def test_metadata_that_lack_a_key_are_told(sources, key):
     source = next(iter(bundle_sources(sources)))
-    path = source / "metadata.yaml"
-    path.write_text(
-        path.read_text().replace(f"\n{key}:", f"\nno_{key}:").replace(f"{key}: 0", f"no_{key}: 0", 1)
-    )
+    for path in sources.rglob("metadata.yaml"):
+        path.write_text(re.sub(f"^{key}:", f"no_{key}:", path.read_text(), flags=re.MULTILINE))
     with pytest.raises(UsageError, match=f"lacks the key '{key}'"):
         bundle_text(source)
 

@@ -15,7 +15,11 @@ WRITTEN = {
     "versions": {"nibabel": "5.2", "monai": "1.6.1", "numpy": "1.26", "torch": "2.10"},
     "authors": "Somebody",
 }
-RECORD = {"training": {"run": "a"}, "cross_validation": {"summary": {"tail": {"n": 3}}, "scores": [1, 2]}}
+RECORD = {
+    "training": {"run": "a"},
+    "calibration": {"temperature": 2.0},
+    "cross_validation": {"summary": {"tail": {"n": 3}}, "scores": [1, 2]},
+}
 
 
 def test_versions_go_where_monai_looks_for_them():
@@ -39,7 +43,8 @@ def test_the_record_adds_how_it_was_trained_and_how_well_it_does():
     assert {key: value for key, value in rendered.items() if key in without} == without
     assert rendered["training"] == {"run": "a"}
     assert rendered["cross_validation"] == {"tail": {"n": 3}}
-    assert not {"training", "cross_validation"} & without.keys()
+    assert rendered["calibration"] == {"temperature": 2.0}
+    assert not {"training", "cross_validation", "calibration"} & without.keys()
 
 
 def test_what_is_handed_in_stays_as_it_is():

@@ -124,18 +124,28 @@ def test_cross_validated_run_is_adopted(project: Path, small):
         adopt(run.folder)
     run.train()
     assert adopt(run.folder)[0].startswith("Dice    0.")
+    path = project / "bundles" / BUNDLE / "models" / "model.pt"
+    first = path.read_bytes()
     assert "before: 0." in adopt(run.folder)[0]
+    assert path.read_bytes() == first
     record = json.loads((project / "configs" / BUNDLE / "record.json").read_text())
     assert [fold["fold"] for fold in record["cross_validation"]["folds"]] == [0, 1, 2]
     assert len(record["cross_validation"]["scores"]) == 6 * 2
     assert record["training"]["cases"] == 6
     assert len(record["cross_validation"]["data_sha256"]) == 12
-    weights = torch.load(project / "bundles" / BUNDLE / "models" / "model.pt", weights_only=True)
+    weights = torch.load(path, weights_only=True)
     trained = torch.load(run.folder / "all" / "model.pt", weights_only=True)
     assert all(torch.equal(weights[name], trained[name].half()) for name in trained)
     metadata = json.loads((project / "bundles" / BUNDLE / "configs" / "metadata.json").read_text())
     assert metadata["training"]["mlflow_run_id"] == record["training"]["mlflow_run_id"]
     assert "mean over labels" in metadata["cross_validation"]
+    inference = json.loads((project / "bundles" / BUNDLE / "configs" / "inference.json").read_text())
+    assert (
+        inference["temperature"]
+        == record["calibration"]["temperature"]
+        == metadata["calibration"]["temperature"]
+    )
+    assert inference["temperature"] > 0
 
 
 def test_run_without_folds_is_refused(project: Path, small):
