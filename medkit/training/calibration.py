@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HeldOut", "calibrate", "fit_temperature", "nested_calibration"]
 
-WITHIN_MM = 2.0
+WITHIN_VOXELS = 2
 _RANGE = 0.1, 10.0  # of temperatures
 
 
@@ -61,16 +61,16 @@ def nested_calibration(folds: Sequence[HeldOut]) -> dict[str, Any]:
         folds: two or more.
 
     Returns:
-        ``temperature`` to divide logits by; and over ``voxels`` near boundaries, pooled, the expected calibration
-        error (``ece``) and the negative log-likelihood (``nll``) as they are and with the temperatures of ``folds``,
-        each of which was fitted to the other folds.
+        ``temperature`` to divide logits by; and over ``voxels`` near boundaries on the network's grid, pooled, the
+        expected calibration error (``ece``) and the negative log-likelihood (``nll``) as they are and with the
+        temperatures of ``folds``, each of which was fitted to the other folds.
     """
     inner = [fit_temperature([other for other in folds if other is not fold]) for fold in folds]
     raw = HeldOut(torch.cat([fold.logits for fold in folds]), torch.cat([fold.labels for fold in folds]))
     scaled = torch.cat([fold.logits / t for fold, t in zip(folds, inner, strict=True)])
     return {
         "temperature": round(fit_temperature(folds), 4),
-        "within_mm": WITHIN_MM,
+        "within_voxels": WITHIN_VOXELS,
         "bins": BINS,
         "voxels": len(raw.labels),
         "folds": [round(t, 4) for t in inner],
@@ -120,5 +120,5 @@ def _near_boundaries(item: dict[str, Any], network: Any, inferer: Any, config: C
     device = config.build("device")
     logits = inferer(item["image"][None].to(device), network)[0].float().cpu()
     labels = item["label"][0].round().long().cpu()
-    near = torch.from_numpy(near_boundary(labels.numpy(), config.build("spacing"), WITHIN_MM))
+    near = torch.from_numpy(near_boundary(labels.numpy(), [1.0] * labels.ndim, WITHIN_VOXELS))
     return HeldOut(logits[:, near].T.contiguous(), labels[near])
