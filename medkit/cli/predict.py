@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="Results folder.")
 @click.option("--device", help="Such as cpu or cuda:1; the bundle's own choice by default.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config key.")
+@click.option("--flips", default="", metavar="AXES", help="Average over mirror images: LR, AP, SI, or LR,AP.")
 @click.option("--force", is_flag=True, help="Run finished cases again.")
 @click.option("--no-pictures", is_flag=True, help="Draw no picture of each case.")
 @click.option("--probabilities", is_flag=True, help="Write the class probabilities too.")
@@ -41,6 +42,7 @@ def command(
     output: Path,
     device: str | None,
     overrides: tuple[str, ...],
+    flips: str,
     force: bool,
     no_pictures: bool,
     probabilities: bool,
@@ -64,7 +66,7 @@ def command(
             from medkit.inference.run import RunOptions, leave_out_results
 
         cases = leave_out_results(found, output)
-        loaded = load_bundle(folder.root, device=device, overrides=changes)
+        loaded = load_bundle(folder.root, device=device, overrides=changes, flips=flips)
     options = RunOptions(force=force, pictures=not no_pictures, probabilities=probabilities)
     outcomes = _predict_with_progress(loaded, cases, output, options, console)
     _summarise(outcomes, output)

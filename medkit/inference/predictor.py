@@ -34,10 +34,12 @@ from medkit.data.label_map import as_label_map
 from medkit.data.monai_io import GRID_KEY, HandedReader
 from medkit.data.volume import Volume, as_volume
 from medkit.errors import CaseError, UsageError
+from medkit.inference.members import Members, find_activation
+from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
 from medkit.inference.result import Result, count_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -47,7 +49,11 @@ _PACKAGES = ("monai", "torch", "numpy")
 
 
 def load_bundle(
-    bundle: str | Path, *, device: str | None = None, overrides: Mapping[str, Any] | None = None
+    bundle: str | Path,
+    *,
+    device: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    flips: str | Iterable[str] = (),
 ) -> LoadedBundle:
     """Load a bundle with its weights.
 
@@ -56,13 +62,17 @@ def load_bundle(
             only what you trust.
         device: such as ``cpu`` or ``cuda:1``; the bundle's own choice by default.
         overrides: config key path to value, such as ``{"inferer::overlap": 0.5}``.
+        flips: axes of the body about which mirrored copies of an image are segmented too and their probabilities
+            averaged: ``LR``, ``AP``, ``SI``, or several (``"LR,AP"``: four copies). LR suits networks that were
+            trained on mirror images; the others show anatomy that no body has. See
+            :func:`medkit.inference.mirroring.lateral_pairs` for labels that lie left and right.
 
     Raises:
-        UsageError: no such bundle, packages too old, an unknown override, parts that cannot be built, or a
-            bundle that does not segment 3D images.
+        UsageError: no such bundle, packages too old, an unknown override, parts that cannot be built, a bundle
+            that does not segment 3D images, or flips that it cannot make.
     """
     with kept_random_state():
-        return LoadedBundle(find_bundle(bundle), device, dict(overrides or {}))
+        return LoadedBundle(find_bundle(bundle), device, dict(overrides or {}), parse_axes(flips))
 
 
 class LoadedBundle:
@@ -72,9 +82,16 @@ class LoadedBundle:
         folder: the bundle's files.
         device: see :func:`load_bundle`.
         overrides: see :func:`load_bundle`.
+        flips: see :func:`medkit.inference.mirroring.parse_axes`.
     """
 
-    def __init__(self, folder: BundleFolder, device: str | None, overrides: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: BundleFolder,
+        device: str | None,
+        overrides: dict[str, Any],
+        flips: tuple[str, ...] = (),
+    ) -> None:
         check_versions(folder.metadata, folder.name)
         self.folder, self.overrides = folder, overrides
         formats = folder.metadata.get("network_data_format", {})
@@ -92,6 +109,7 @@ class LoadedBundle:
             step for step in flat_steps(config.build("postprocessing")) if not isinstance(step, SaveImaged)
         ]
         self.label_notes = _keep_labels_whole(self.steps)
+        self.members = self._members(flips)
         if not any(self._loaders()):
             raise UsageError(f"{folder.root}: 'preprocessing' has no LoadImaged for the key 'image'")
         self.digest = folder.digest(config.checkpoints)
@@ -113,6 +131,15 @@ class LoadedBundle:
                 f"SupervisedEvaluator, got {got}; run it with python -m monai.bundle run"
             )
 
+    def _members(self, flips: tuple[str, ...]) -> Members | None:
+        """What is averaged over; ``None`` for the network's one opinion, which is left as it is."""
+        if not flips:
+            return None
+        where = str(self.folder.root)
+        stated = self.folder.metadata.get("lateral_pairs")
+        pairs = lateral_pairs(_channel_names(self.output_format), stated, where) if "LR" in flips else ()
+        return Members(Mirroring(flips, pairs), find_activation(self.steps, where))
+
     @property
     def provenance(self) -> dict[str, Any]:
         """What made a result, for its record."""
@@ -122,12 +149,19 @@ class LoadedBundle:
             "bundle_digest": self.digest,
             # As a record will hold them, so that they compare equal when it is read back.
             "overrides": json.loads(json.dumps(self.overrides, default=str)),
+            **({"flips": self._flips_made()} if self.members else {}),
             "device": str(self.device),
             "versions": {
                 "medkit-imaging": medkit.__version__,
                 **{name: version(name) for name in _PACKAGES},
             },
         }
+
+    def _flips_made(self) -> dict[str, Any]:
+        assert self.members is not None
+        mirroring, names = self.members.mirroring, _channel_names(self.output_format)
+        swapped = [[names[left], names[right]] for left, right in mirroring.pairs]
+        return {"axes": list(mirroring.axes), "swapped": swapped}
 
     def check_probabilities(self) -> None:
         """Check that the bundle has class probabilities on the image's grid to give.
@@ -229,7 +263,11 @@ class LoadedBundle:
         image = batch["image"].to(self.device)
         # As MONAI's evaluator does it: `amp` means CUDA, and a CPU computes in full precision.
         with torch.autocast("cuda", enabled=self.amp and self.device.type == "cuda"):
-            batch["pred"] = self.inferer(image, self.network)
+            if self.members is None:
+                batch["pred"] = self.inferer(image, self.network)
+            else:
+                affine = _affine_of(item["image"])
+                batch["pred"] = self.members.mean(image, affine, self.network, self.inferer)
         return dict(decollate_batch(batch)[0])
 
     def _postprocess(self, item: dict[str, Any], *, keep: bool) -> tuple[dict[str, Any], torch.Tensor | None]:
@@ -353,10 +391,23 @@ def _whole_numbers(pred: Any, volume: Volume) -> NDArray[np.unsignedinteger[Any]
     return whole[0] if len(whole) == 1 else np.moveaxis(whole, 0, -1)
 
 
+def _has_place(tensor: Any) -> bool:
+    return isinstance(tensor, MetaTensor) and GRID_KEY in tensor.meta
+
+
+def _affine_of(image: Any) -> NDArray[np.float64]:
+    if not _has_place(image):
+        raise ValueError(
+            "expected a preprocessed image that knows its place, to mirror it, got one without metadata; predict "
+            "without flips"
+        )
+    return np.asarray(image.affine.cpu().numpy(), dtype=np.float64)
+
+
 def _grid_of(pred: Any, volume: Volume) -> tuple[Grid, list[str]]:
     """The grid of the output: the image's own, to the last digit, if the bundle returned to it."""
     # An equal shape is no proof (axes may be flipped), nor is an affine: MONAI makes up one that was lost.
-    if not isinstance(pred, MetaTensor) or GRID_KEY not in pred.meta:
+    if not _has_place(pred):
         raise CaseError(
             "output-without-place",
             f"{volume.name}: expected an output that knows its place in the image, got one without metadata; "
@@ -370,14 +421,18 @@ def _grid_of(pred: Any, volume: Volume) -> tuple[Grid, list[str]]:
     return Grid(shape, affine), ["the bundle does not return to the image's grid; the result lies on its own"]
 
 
+def _channel_names(output: Mapping[str, Any]) -> dict[int, str]:
+    named = output.get("channel_def") or {}
+    return {int(key): str(name) for key, name in named.items() if str(key).isdigit()}
+
+
 def _label_names(output: Mapping[str, Any], labels: NDArray[Any]) -> dict[int, str]:
     """Value (of a label map) or channel (of masks) to name, background left out.
 
     ``channel_def`` of the metadata names channels. They are the values of a label map only where channel 0
     is the background: BraTS bundles fold overlapping masks into values of their own.
     """
-    named = output.get("channel_def") or {}
-    declared = {int(key): str(name) for key, name in named.items() if str(key).isdigit()}
+    declared = _channel_names(output)
     background = declared.get(0, "background").strip().lower() == "background"
     if labels.ndim == 4:
         channels = range(1 if background and 0 in declared else 0, labels.shape[3])

@@ -49,6 +49,7 @@ __all__ = [
 DONE, FAILED = "done", "failed"
 OUTPUT_FOLDERS = ("labels", "probabilities", "pictures", "cases")
 _IDENTITY = ("bundle", "bundle_digest", "overrides")
+_OPTIONAL_IDENTITY = ("flips",)  # in a record only where it was asked for
 _FIELDS = {
     DONE: {"case", "outputs", "volumes_ml", *_IDENTITY},
     FAILED: {"case", "code", "reason", *_IDENTITY},
@@ -169,6 +170,7 @@ def finished_record(
         None not in hashes
         and hashes == [file["sha256"] for file in record["input"]]
         and all(record[key] == provenance[key] for key in _IDENTITY)
+        and all(record.get(key) == provenance.get(key) for key in _OPTIONAL_IDENTITY)
         and all(kind in outputs for kind in wanted)
         and all((folder / file).is_file() for file in outputs.values() if file)
     )

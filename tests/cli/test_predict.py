@@ -386,3 +386,17 @@ def test_name_in_no_known_encoding(call, tiny, tmp_path):
     assert code == 3
     assert "M\\udcfcller bad.nii.gz" in errors[-2]
     assert set(records(tmp_path / "out")) == {name, f"{name} bad"}
+
+
+def test_mirror_images_arrive(call, tiny, image, tmp_path):
+    assert call("predict", tiny, image, "-o", tmp_path / "out", "--flips", "LR,AP")[0] == 0
+    assert records(tmp_path / "out")["scan"]["flips"] == {"axes": ["LR", "AP"], "swapped": []}
+    assert "0 done, 1 finished" in call("predict", tiny, image, "-o", tmp_path / "out", "--flips", "AP,LR")[1]
+
+
+def test_mistyped_axes(call, tiny, image, tmp_path):
+    line = refused(call, tiny, image, "-o", tmp_path / "out", "--flips", "LR,XY")
+    assert line == (
+        "medkit: --flips LR,XY: expected axes of the body, LR, AP, SI, with commas between, got XY; LR suits most "
+        "networks"
+    )

@@ -98,6 +98,17 @@ def test_other_overrides_run_again(segment, tiny_root):
     assert set(segment().values()) == {"done"}
 
 
+def test_flips_run_again(segment, tiny_root, tmp_path):
+    segment()
+    mirrored = medkit.load(tiny_root, flips="LR")
+    assert set(segment(bundle=mirrored).values()) == {"done"}
+    assert report(tmp_path / "out")["cases"][0]["flips"] == {"axes": ["LR"], "swapped": []}
+    assert set(segment(bundle=mirrored).values()) == {"skipped"}
+    assert set(segment(bundle=medkit.load(tiny_root, flips="LR,AP")).values()) == {"done"}
+    assert set(segment().values()) == {"done"}
+    assert "flips" not in report(tmp_path / "out")["cases"][0]
+
+
 def test_overrides_from_python_compare_equal_to_their_record(segment, tiny_root):
     changed = medkit.load(tiny_root, overrides={"patch_size": (16, 24, 16)})
     assert set(segment(bundle=changed).values()) == {"done"}

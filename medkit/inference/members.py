@@ -1,0 +1,121 @@
+"""The mean over several opinions on one image: mirrored copies of it, and networks of several trainings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from monai.transforms import Activationsd
+from monai.utils import convert_to_dst_type
+
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from torch import Tensor, nn
+
+    from medkit.inference.mirroring import Mirror, Mirroring
+
+__all__ = ["Activation", "Members", "find_activation"]
+
+Activation = Literal["softmax", "sigmoid"]
+_BLOCK = 2**22  # numbers of a block that is worked on at a time, so that no third copy of all classes is made
+_SMALLEST = {"softmax": torch.finfo(torch.float32).tiny, "sigmoid": 2.0**-24}
+
+
+def find_activation(steps: Iterable[Any], where: str) -> Activation:
+    """Which activation the bundle's postprocessing begins with.
+
+    Args:
+        steps: of the postprocessing.
+        where: the bundle, for messages.
+
+    Raises:
+        UsageError: none, or another than softmax and sigmoid: what the network's output means is not known then.
+    """
+    got = "none"
+    for step in steps:
+        if isinstance(step, Activationsd) and "pred" in step.keys:
+            place = step.keys.index("pred")
+            softmax, sigmoid, other = step.softmax[place], step.sigmoid[place], step.other[place]
+            if bool(softmax) != bool(sigmoid) and other is None:
+                return "softmax" if softmax else "sigmoid"
+            got = f"softmax={softmax}, sigmoid={sigmoid}, other={other}"
+            break
+    raise UsageError(
+        f"{where}: expected an Activationsd with softmax or sigmoid for 'pred' in 'postprocessing', whose "
+        f"probabilities can be averaged, got {got}; predict without flips, or give the bundle that step"
+    )
+
+
+@dataclass(frozen=True)
+class Members:
+    """Mean of the class probabilities over mirrored copies.
+
+    Each member sees the whole image, window by window as the bundle's own inferer has it; then the next. That
+    keeps the mean unchanged when the image is mirrored, which the mean of each window would not: windows do not
+    lie symmetrically. Two arrays of all classes are held, however many members there are.
+
+    Args:
+        mirroring: the copies.
+        activation: see :func:`find_activation`.
+    """
+
+    mirroring: Mirroring
+    activation: Activation
+
+    def __len__(self) -> int:
+        return len(self.mirroring)
+
+    def mean(
+        self,
+        image: Tensor,
+        affine: Any,
+        network: nn.Module,
+        inferer: Callable[[Tensor, nn.Module], Any],
+    ) -> Tensor:
+        """Mean probabilities, as what the bundle's activation makes these very numbers of.
+
+        Args:
+            image: ``(1, C, *spatial)``, preprocessed.
+            affine: see :meth:`medkit.inference.mirroring.Mirroring.mirrors`.
+            network: gives logits.
+            inferer: the bundle's own.
+
+        Returns:
+            ``(1, K, *spatial)`` in float32: logarithms of the probabilities for a softmax, logits for a sigmoid.
+
+        Raises:
+            TypeError: the inferer gives no single tensor.
+        """
+        total: Tensor | None = None
+        for mirror in self.mirroring.mirrors(affine):
+            output = inferer(mirror.apply(image), network)
+            if not isinstance(output, torch.Tensor):
+                raise TypeError(f"expected one tensor from the inferer, got {type(output).__name__}")
+            plain = output.as_subclass(torch.Tensor)
+            if total is None:
+                total = torch.zeros(plain.shape, dtype=torch.float32, device=plain.device)
+            for block, probabilities in self._probabilities(plain, mirror):
+                total[:, :, block] += probabilities
+        assert total is not None
+        mean = self._before_activation(total.div_(len(self)))
+        return convert_to_dst_type(mean, output, dtype=torch.float32)[0]  # type: ignore[no-any-return]
+
+    def _probabilities(self, output: Tensor, mirror: Mirror) -> Iterator[tuple[slice, Tensor]]:
+        """Blocks of planes, as they lie in the image, and the probabilities in them."""
+        length = output.shape[2]
+        planes = max(1, _BLOCK * length // output.numel())
+        for start in range(0, length, planes):
+            stop = min(start + planes, length)
+            logits = mirror.undo(output, start, stop).float()
+            yield slice(start, stop), logits.softmax(1) if self.activation == "softmax" else logits.sigmoid()
+
+    def _before_activation(self, mean: Tensor) -> Tensor:
+        """In place; far from 0 and 1, where the logarithm would be infinite."""
+        smallest = _SMALLEST[self.activation]
+        if self.activation == "softmax":
+            return mean.clamp_(min=smallest).log_()
+        return mean.clamp_(smallest, 1 - smallest).logit_()
