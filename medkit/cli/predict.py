@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Run finished cases again.")
 @click.option("--no-pictures", is_flag=True, help="Draw no picture of each case.")
 @click.option("--probabilities", is_flag=True, help="Write the class probabilities too.")
+@click.option("--uncertainty", is_flag=True, help="Write entropy maps, and how sure each structure is.")
 def command(
     bundle: str,
     inputs: tuple[Path, ...],
@@ -46,6 +47,7 @@ def command(
     force: bool,
     no_pictures: bool,
     probabilities: bool,
+    uncertainty: bool,
 ) -> None:
     """Segment INPUTS (image files, folders, or .txt/.json lists) with BUNDLE.
 
@@ -67,7 +69,9 @@ def command(
 
         cases = leave_out_results(found, output)
         loaded = load_bundle(folder.root, device=device, overrides=changes, flips=flips)
-    options = RunOptions(force=force, pictures=not no_pictures, probabilities=probabilities)
+    options = RunOptions(
+        force=force, pictures=not no_pictures, probabilities=probabilities, uncertainty=uncertainty
+    )
     outcomes = _predict_with_progress(loaded, cases, output, options, console)
     _summarise(outcomes, output)
 
@@ -135,6 +139,8 @@ def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:
     if "picture" in kinds:
         click.echo(f"pictures    {output / 'pictures'}")
     click.echo(f"volumes     {output / 'volumes.csv'}")
+    if "uncertainty" in kinds:
+        click.echo(f"uncertainty {output / 'uncertainty.csv'}")
     click.echo(f"report      {output / 'report.json'}")
     if number["failed"] == len(outcomes):
         raise click.exceptions.Exit(ExitCode.NONE_SUCCEEDED)

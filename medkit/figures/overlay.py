@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from contourpy import contour_generator
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch, Rectangle
@@ -47,6 +48,7 @@ _FONT = "DejaVu Sans"
 _BACKGROUND = "#0d1014"
 _BRIGHT, _DIM, _AMBER = "#e8eaed", "#8f979f", "#e3b04b"
 _FILL_OPACITY = 0.1
+_DOUBT = "#ff9a1f"
 _LINE_WIDTH = 1.3
 _TRUTH_TINT = 0.65  # share of white in the colour of a dashed reference line
 _DASHES = (0, (3.2, 2.0))
@@ -91,6 +93,7 @@ def draw_overlay(
     title: str,
     volumes_ml: Mapping[int, float] | None = None,
     truth: NDArray[Any] | None = None,
+    doubt: NDArray[Any] | None = None,
 ) -> None:
     """Draw labels as contours over three planes of an image, into one PNG of 1320 x 540 pixels.
 
@@ -111,11 +114,13 @@ def draw_overlay(
         title: one line above the planes.
         volumes_ml: label value to volume in millilitres, for the legend.
         truth: ``(I, J, K)`` reference labels, drawn dashed.
+        doubt: ``(I, J, K)`` from 0 to 1, such as an entropy, laid over the image: the higher, the less of the
+            image shows through.
 
     Raises:
         CaseError: ``grids-differ`` when an array does not have the shape of the volume's grid.
     """
-    for role, array in (("labels", labels), ("truth", truth)):
+    for role, array in (("labels", labels), ("truth", truth), ("doubt", doubt)):
         if array is not None and array.shape != tuple(volume.grid.shape):
             raise CaseError(
                 "grids-differ",
@@ -134,13 +139,15 @@ def draw_overlay(
     figure, axes = _blank()
     for panel, picture in zip(panels, pictures, strict=True):
         _draw_image(axes, panel, picture, window)
+        if doubt is not None:
+            _draw_doubt(axes, panel, plane(pose.apply(doubt), panel.view, panel.index))
         for array, dashed in zip(drawn, (False, True), strict=False):
             _draw_contours(axes, panel, plane(array, panel.view, panel.index), wanted, dashed=dashed)
         _draw_letters(axes, panel)
     world = volume.grid.affine @ (*pose.index_in_array(centre, image.shape), 1)
     _draw_positions(axes, panels, world)
     _write_line(axes, _SIZE[1] - 24, title, size=11, colour=_BRIGHT, weight="bold")
-    _draw_caption(axes, volume.notes, pose, window)
+    _draw_caption(axes, volume.notes, pose, window, doubt=doubt is not None)
     _draw_legend(axes, {value: names[value] for value in wanted}, volumes_ml or {}, dashed=truth is not None)
     _draw_scale_bar(axes, panels[0].voxel[0] / pose.spacing[0])
     with replacing(path) as temporary:
@@ -204,6 +211,14 @@ def _draw_image(axes: Axes, panel: _Panel, picture: NDArray[Any], window: tuple[
         aspect="auto",
         interpolation="bicubic" if enlarged else "hanning",
     )
+
+
+def _draw_doubt(axes: Axes, panel: _Panel, doubt: NDArray[Any]) -> None:
+    extent = (panel.left, panel.left + panel.width, panel.bottom, panel.bottom + panel.height)
+    veil = np.empty((*doubt.shape, 4), np.float32)
+    veil[..., :3] = to_rgb(_DOUBT)
+    veil[..., 3] = np.clip(doubt, 0, 1)
+    axes.imshow(veil, extent=extent, aspect="auto", interpolation="bilinear")
 
 
 def _draw_contours(
@@ -289,7 +304,9 @@ def _draw_positions(axes: Axes, panels: Sequence[_Panel], world: NDArray[np.floa
         _write_text(axes, panel.left + panel.width / 2, panel.bottom - 33, text, size=7.5, align="center")
 
 
-def _draw_caption(axes: Axes, notes: Sequence[str], pose: Pose, window: tuple[float, float]) -> None:
+def _draw_caption(
+    axes: Axes, notes: Sequence[str], pose: Pose, window: tuple[float, float], *, doubt: bool
+) -> None:
     digits = ".0f" if window[1] - window[0] >= 20 else ".3g"
     text = (
         "Radiological convention: the patient's right is on the viewer's left.  "
@@ -297,6 +314,8 @@ def _draw_caption(axes: Axes, notes: Sequence[str], pose: Pose, window: tuple[fl
     )
     if pose.tilt_degrees > _OBLIQUE_DEGREES:
         text += f"  Planes follow the voxel axes, up to {pose.tilt_degrees:.0f}° off the body axes."
+    if doubt:
+        text += "  Orange: where the labels are doubtful (entropy)."
     _write_line(axes, 33, text, size=7.5, colour=_DIM)
     _write_line(axes, 15, "; ".join(notes), size=7.5, colour=_AMBER)
 

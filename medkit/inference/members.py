@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from medkit.inference.mirroring import Mirror, Mirroring
+    from medkit.inference.uncertainty import Agreement
 
 __all__ = ["Activation", "Members", "find_activation"]
 
@@ -75,6 +76,7 @@ class Members:
         affine: Any,
         network: nn.Module,
         inferer: Callable[[Tensor, nn.Module], Any],
+        agreement: Agreement | None = None,
     ) -> Tensor:
         """Mean probabilities, as what the bundle's activation makes these very numbers of.
 
@@ -83,6 +85,7 @@ class Members:
             affine: see :meth:`medkit.inference.mirroring.Mirroring.mirrors`.
             network: gives logits.
             inferer: the bundle's own.
+            agreement: learns what each member has to say.
 
         Returns:
             ``(1, K, *spatial)`` in float32: logarithms of the probabilities for a softmax, logits for a sigmoid.
@@ -98,8 +101,12 @@ class Members:
             plain = output.as_subclass(torch.Tensor)
             if total is None:
                 total = torch.zeros(plain.shape, dtype=torch.float32, device=plain.device)
+            if agreement:
+                agreement.begin_member()
             for block, probabilities in self._probabilities(plain, mirror):
                 total[:, :, block] += probabilities
+                if agreement:
+                    agreement.add(probabilities)
         assert total is not None
         mean = self._before_activation(total.div_(len(self)))
         return convert_to_dst_type(mean, output, dtype=torch.float32)[0]  # type: ignore[no-any-return]

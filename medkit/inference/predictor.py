@@ -37,11 +37,14 @@ from medkit.errors import CaseError, UsageError
 from medkit.inference.members import Members, find_activation
 from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
 from medkit.inference.result import Result, count_labels
+from medkit.inference.uncertainty import Agreement, Confidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
+
+    from medkit.inference.uncertainty import Uncertainty
 
 __all__ = ["LoadedBundle", "flat_steps", "load_bundle"]
 
@@ -178,13 +181,25 @@ class LoadedBundle:
                 f"'postprocessing', got {got}; ask for no probabilities"
             )
 
-    def predict(self, image: Any, affine: Any = None, *, probabilities: bool = False) -> Result:
+    def check_uncertainty(self) -> None:
+        """Check that the bundle's probabilities can tell how sure it is.
+
+        Raises:
+            UsageError: see :meth:`check_probabilities` and :func:`medkit.inference.members.find_activation`.
+        """
+        self.check_probabilities()
+        find_activation(self.steps, str(self.folder.root))
+
+    def predict(
+        self, image: Any, affine: Any = None, *, probabilities: bool = False, uncertainty: bool = False
+    ) -> Result:
         """Segment one image.
 
         Args:
             image: see :func:`medkit.data.as_volume`.
             affine: 4x4 to RAS millimetres, with a bare array.
             probabilities: keep the class probabilities as well, ``(C, I, J, K)`` in float32.
+            uncertainty: say how sure the labels are; see :class:`medkit.inference.uncertainty.Uncertainty`.
 
         Raises:
             UsageError: the bundle has no probabilities to give, or ``image`` is of no known kind.
@@ -193,15 +208,21 @@ class LoadedBundle:
         begin = time.perf_counter()
         volume = as_volume(image, affine)
         seconds = {"read": round(time.perf_counter() - begin, 4)}
-        result = self.predict_volume(volume, probabilities=probabilities)
+        result = self.predict_volume(volume, probabilities=probabilities, uncertainty=uncertainty)
         named = image if isinstance(image, (list, tuple)) else [image]
         files = tuple(Path(item).absolute() for item in named if isinstance(item, (str, Path)))
         return replace(result, files=files, seconds={**seconds, **result.seconds})
 
-    def predict_volume(self, volume: Volume, *, probabilities: bool = False) -> Result:
+    def predict_volume(
+        self, volume: Volume, *, probabilities: bool = False, uncertainty: bool = False
+    ) -> Result:
         """Segment a volume that was read and checked already; see :meth:`predict`."""
         if probabilities:
             self.check_probabilities()
+        if uncertainty:
+            self.check_uncertainty()
+        soft = _Soft(self.steps if uncertainty else None, keep=probabilities)
+        agreement = Agreement(self.members.activation) if uncertainty and self.members else None
         seconds: dict[str, float] = {}
         with own_code(self.folder.root), torch.no_grad():
             with _step("preprocessing", volume, seconds):
@@ -209,20 +230,22 @@ class LoadedBundle:
             self._check_channels(item["image"], volume)
             _check_finite(item["image"], "preprocessed image", volume)
             with _step("inference", volume, seconds):
-                item = self._infer(item)
+                item = self._infer(item, agreement)
             _check_finite(item["pred"], "network's output", volume)
             with _step("postprocessing", volume, seconds):
-                item, soft = self._postprocess(item, keep=probabilities)
+                item = self._postprocess(item, soft.take)
         labels = _whole_numbers(item["pred"], volume)
         grid, notes = _grid_of(item["pred"], volume)
+        names = _label_names(self.output_format, labels)
         return Result(
             volume=volume,
             labels=labels,
             grid=grid,
-            label_names=_label_names(self.output_format, labels),
+            label_names=names,
             provenance=self.provenance,
             seconds=seconds,
-            probabilities=None if soft is None else np.asarray(soft.cpu(), dtype=np.float32),
+            probabilities=soft.probabilities,
+            uncertainty=soft.judge(labels, names, grid, agreement),
             notes=(*volume.notes, *self.label_notes, *self._field_notes(volume), *notes),
         )
 
@@ -258,7 +281,7 @@ class LoadedBundle:
             loader.readers, loader.auto_select = [reader], True
         return dict(self.preprocessing({"image": volume.name}))
 
-    def _infer(self, item: dict[str, Any]) -> dict[str, Any]:
+    def _infer(self, item: dict[str, Any], agreement: Agreement | None) -> dict[str, Any]:
         batch = list_data_collate([item])
         image = batch["image"].to(self.device)
         # As MONAI's evaluator does it: `amp` means CUDA, and a CPU computes in full precision.
@@ -267,16 +290,44 @@ class LoadedBundle:
                 batch["pred"] = self.inferer(image, self.network)
             else:
                 affine = _affine_of(item["image"])
-                batch["pred"] = self.members.mean(image, affine, self.network, self.inferer)
+                batch["pred"] = self.members.mean(image, affine, self.network, self.inferer, agreement)
         return dict(decollate_batch(batch)[0])
 
-    def _postprocess(self, item: dict[str, Any], *, keep: bool) -> tuple[dict[str, Any], torch.Tensor | None]:
-        soft = None
+    def _postprocess(self, item: dict[str, Any], look: Callable[[torch.Tensor], None]) -> dict[str, Any]:
+        """Run the bundle's steps; ``look`` is shown the probabilities before they become labels."""
+        first = next((step for step in self.steps if isinstance(step, AsDiscreted)), None)
         for step in self.steps:
-            if keep and soft is None and isinstance(step, AsDiscreted):
-                soft = item["pred"].clone()
+            if step is first:
+                look(item["pred"])
             item = step(item)
-        return item, soft
+        return item
+
+
+class _Soft:
+    """What is kept of the probabilities.
+
+    Args:
+        steps: of the postprocessing, to take entropy and expected size; ``None`` for not to.
+        keep: whether to keep them all.
+    """
+
+    def __init__(self, steps: list[Any] | None, *, keep: bool) -> None:
+        self.activation, self.keep = steps and find_activation(steps, ""), keep
+        self.confidence: Confidence | None = None
+        self.probabilities: NDArray[np.float32] | None = None
+
+    def take(self, pred: torch.Tensor) -> None:
+        if self.activation:
+            self.confidence = Confidence(pred, self.activation)
+        if self.keep:
+            self.probabilities = np.asarray(pred.clone().cpu(), dtype=np.float32)
+
+    def judge(
+        self, labels: NDArray[Any], names: dict[int, str], grid: Grid, agreement: Agreement | None
+    ) -> Uncertainty | None:
+        if self.confidence is None:
+            return None
+        return self.confidence.judge(labels, names, grid.voxel_volume_ml, agreement)
 
 
 def _channel_axis(preprocessing: Any) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from medkit.data.cases import Case
     from medkit.errors import CaseError
     from medkit.inference.result import Result
+    from medkit.inference.uncertainty import Uncertainty
 
 __all__ = [
     "OUTPUT_FOLDERS",
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 DONE, FAILED = "done", "failed"
-OUTPUT_FOLDERS = ("labels", "probabilities", "pictures", "cases")
+OUTPUT_FOLDERS = ("labels", "probabilities", "uncertainty", "pictures", "cases")
 _IDENTITY = ("bundle", "bundle_digest", "overrides")
 _OPTIONAL_IDENTITY = ("flips",)  # in a record only where it was asked for
 _FIELDS = {
@@ -202,6 +203,8 @@ def save_result(
     outputs: dict[str, str | None] = {"labels": f"labels/{name}{result.grid.suffix}"}
     if result.probabilities is not None:
         outputs["probabilities"] = f"probabilities/{name}.nii.gz"
+    if result.uncertainty is not None:
+        outputs["uncertainty"] = f"uncertainty/{name}.nii.gz"
     if picture:
         outputs["picture"] = f"pictures/{name}.png"
     _remove_outputs(folder, name, keep=outputs.values())
@@ -217,11 +220,19 @@ def save_result(
         "outputs": outputs,
         "label_names": {str(value): text for value, text in result.label_names.items()},
         "volumes_ml": result.volumes_ml,
+        **({"uncertainty": _structures(result.uncertainty)} if result.uncertainty else {}),
         "notes": notes,
         "seconds": result.seconds,
         **result.provenance,
     }
     return _save_record(folder, record)
+
+
+def _structures(uncertainty: Uncertainty) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {key: None if value is None else round(value, 6) for key, value in asdict(structure).items()}
+        for name, structure in uncertainty.structures.items()
+    }
 
 
 def save_failure(
@@ -265,7 +276,8 @@ def to_json(content: dict[str, Any]) -> str:
 
 def _remove_outputs(folder: Path, name: str, keep: Iterable[str | None]) -> None:
     labels = [f"labels/{name}{suffix}" for suffix in _LABEL_SUFFIXES]
-    for file in {*labels, f"probabilities/{name}.nii.gz", f"pictures/{name}.png"} - {*keep}:
+    others = [f"probabilities/{name}.nii.gz", f"uncertainty/{name}.nii.gz", f"pictures/{name}.png"]
+    for file in {*labels, *others} - {*keep}:
         (folder / file).unlink(missing_ok=True)
 
 
@@ -278,6 +290,8 @@ def _write_arrays(result: Result, folder: Path, outputs: dict[str, str | None]) 
     if result.probabilities is not None:
         last = np.moveaxis(result.probabilities, 0, -1)
         write_volume(folder / str(outputs["probabilities"]), last, result.grid)
+    if result.uncertainty is not None:
+        write_volume(folder / str(outputs["uncertainty"]), result.uncertainty.entropy, result.grid)
 
 
 def _try_to_draw(result: Result, path: Path, title: str) -> str | None:
@@ -300,7 +314,10 @@ def draw_picture(result: Result, path: Path, title: str) -> None:
     if labels.ndim == 4:
         labels, names = _flattened(labels, names)
     volumes = {value: result.volumes_ml[name] for value, name in names.items()}
-    draw_overlay(_on_grid_of(result), labels, names, path, title=title, volumes_ml=volumes)
+    doubt = None if result.uncertainty is None else result.uncertainty.entropy
+    if doubt is not None and doubt.ndim == 4:
+        doubt = doubt.max(axis=-1)
+    draw_overlay(_on_grid_of(result), labels, names, path, title=title, volumes_ml=volumes, doubt=doubt)
 
 
 def _flattened(masks: NDArray[Any], names: dict[int, str]) -> tuple[NDArray[Any], dict[int, str]]:

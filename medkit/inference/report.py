@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["assemble_report", "read_records"]
 
+_MEASURES = {
+    "expected_ml": "expected volume (ml)",
+    "mean_entropy": "mean entropy",
+    "volume_cv": "coefficient of variation of the volume",
+    "pairwise_dice": "mean pairwise Dice",
+}
+
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The records of all cases of a results folder, by name."""
@@ -24,6 +31,8 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 def assemble_report(folder: Path) -> dict[str, Any]:
     """Write ``report.json`` (its form is ``medkit/schemas/report.schema.json``) and ``volumes.csv``.
+
+    ``uncertainty.csv``, a row for each case and structure, is written where some case has been judged.
 
     Returns:
         The report.
@@ -38,7 +47,23 @@ def assemble_report(folder: Path) -> dict[str, Any]:
     }
     write_text(folder / "report.json", to_json(report))
     write_text(folder / "volumes.csv", _volumes_csv(done))
+    if judged := [record for record in done if "uncertainty" in record]:
+        write_text(folder / "uncertainty.csv", _uncertainty_csv(judged))
+    else:
+        (folder / "uncertainty.csv").unlink(missing_ok=True)
     return report
+
+
+def _uncertainty_csv(judged: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "structure", "volume (ml)", *_MEASURES.values()])
+    for record in judged:
+        for name, measures in record["uncertainty"].items():
+            numbers = [record["volumes_ml"].get(name), *(measures[key] for key in _MEASURES)]
+            cells = ("" if number is None else f"{number:.4f}" for number in numbers)
+            writer.writerow([record["case"], name, *cells])
+    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _volumes_csv(done: list[dict[str, Any]]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from medkit.data.grid import Grid
     from medkit.data.volume import Volume
+    from medkit.inference.uncertainty import Uncertainty
 
 __all__ = ["Result", "count_labels"]
 
@@ -31,6 +32,7 @@ class Result:
         provenance: bundle, digest, overrides, device and versions that made the result.
         seconds: time spent in each step.
         probabilities: ``(C, I, J, K)`` where they were asked for.
+        uncertainty: how sure the labels are, where that was asked for.
         notes: remarks for the report.
         files: where the image came from, one file a channel; none for one from memory.
     """
@@ -42,6 +44,7 @@ class Result:
     provenance: dict[str, Any] = field(repr=False)
     seconds: dict[str, float]
     probabilities: NDArray[np.float32] | None = field(default=None, repr=False)
+    uncertainty: Uncertainty | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
 

@@ -49,16 +49,23 @@ class RunOptions:
         force: run finished cases again.
         pictures: draw one for each case.
         probabilities: write the class probabilities as well.
+        uncertainty: write entropy maps, and how sure each structure is.
     """
 
     force: bool = False
     pictures: bool = True
     probabilities: bool = False
+    uncertainty: bool = False
 
     @property
     def wanted(self) -> list[str]:
         """Kinds of output that a finished case has."""
-        return ["labels", *["picture"] * self.pictures, *["probabilities"] * self.probabilities]
+        asked = {
+            "picture": self.pictures,
+            "probabilities": self.probabilities,
+            "uncertainty": self.uncertainty,
+        }
+        return ["labels", *(kind for kind, wanted in asked.items() if wanted)]
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,8 @@ class _Run:
         """Check, before any case is run, that all can be."""
         if self.options.probabilities:
             self.bundle.check_probabilities()
+        if self.options.uncertainty:
+            self.bundle.check_uncertainty()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -184,7 +193,11 @@ class _Run:
         if job.volume is None:
             return job
         try:
-            result = self.bundle.predict_volume(job.volume, probabilities=self.options.probabilities)
+            result = self.bundle.predict_volume(
+                job.volume,
+                probabilities=self.options.probabilities,
+                uncertainty=self.options.uncertainty,
+            )
             seconds = {"read": job.read_seconds, **result.seconds}
             return replace(job, volume=None, result=replace(result, seconds=seconds))
         except Exception as error:

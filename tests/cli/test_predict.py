@@ -400,3 +400,13 @@ def test_mistyped_axes(call, tiny, image, tmp_path):
         "medkit: --flips LR,XY: expected axes of the body, LR, AP, SI, with commas between, got XY; LR suits most "
         "networks"
     )
+
+
+def test_uncertainty_arrives(call, tiny, image, tmp_path):
+    code, out, _ = call("predict", tiny, image, "-o", tmp_path / "out", "--uncertainty")
+    assert code == 0
+    assert f"uncertainty {tmp_path / 'out' / 'uncertainty.csv'}" in out
+    assert files(tmp_path / "out" / "uncertainty") == ["scan.nii.gz"]
+    rows = (tmp_path / "out" / "uncertainty.csv").read_text().splitlines()
+    assert rows[0].startswith("case,structure,volume (ml),expected volume (ml),mean entropy,")
+    assert len(rows) == 3

@@ -132,6 +132,22 @@ def test_any_range_of_voxels(tmp_path, array, recwarn):
     assert not recwarn.list
 
 
+def test_doubt_covers_the_image_where_it_is_high(tmp_path):
+    """The patient's left half is doubtful: the right half of the axial plane."""
+    shape, path = (20, 20, 20), tmp_path / "a.png"
+    volume = constant_volume(np.zeros(shape, np.uint8), np.eye(4))
+    doubt = np.zeros(shape, np.float32)
+    doubt[:10] = 1
+    pictures = []
+    for scale in (0, 1):
+        draw_overlay(volume, np.zeros(shape, np.uint8), {}, path, title="t", doubt=scale * doubt)
+        pictures.append(drawn(path)[250:300, 20:345])
+    changed = np.flatnonzero(np.abs(pictures[1] - pictures[0]).max(axis=(0, 2)) > 0.3)
+    plane = np.flatnonzero(np.ptp(pictures[1], axis=2).max(axis=0) + pictures[0].max(axis=(0, 2)) > 0.3)
+    assert changed.size > 100
+    assert changed.min() > plane.mean() - 15
+
+
 def test_the_first_of_several_channels_is_shown(tmp_path):
     stored, affine = stored_as(corner_label(), "RAS")
     single = constant_volume(stored, affine)
@@ -162,10 +178,10 @@ def test_long_names_end_before_the_volumes(tmp_path):
     assert 1200 < changed.max() < volume.min()
 
 
-@pytest.mark.parametrize("role", ["labels", "truth"])
+@pytest.mark.parametrize("role", ["labels", "truth", "doubt"])
 def test_other_grids_are_refused(tmp_path, role):
     stored, affine = stored_as(corner_label(), "RAS")
-    arrays = {"labels": stored, "truth": stored, role: stored[1:]}
+    arrays = {"labels": stored, "truth": stored, "doubt": stored, role: stored[1:]}
     with pytest.raises(CaseError, match=role) as caught:
         draw_overlay(
             constant_volume(stored, affine),
@@ -174,6 +190,7 @@ def test_other_grids_are_refused(tmp_path, role):
             tmp_path / "case.png",
             title="case",
             truth=arrays["truth"],
+            doubt=arrays["doubt"],
         )
     assert caught.value.code == "grids-differ"
     assert not list(tmp_path.iterdir())

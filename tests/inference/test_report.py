@@ -41,7 +41,7 @@ def output(tiny, tmp_path_factory):
     )
     (folder / "list.json").write_text(json.dumps([str(folder / "images" / "none.nii")]))
     cases = find_cases([folder / "images", folder / "list.json"])
-    predict_cases(tiny, cases, folder / "out", RunOptions(probabilities=True))
+    predict_cases(tiny, cases, folder / "out", RunOptions(probabilities=True, uncertainty=True))
     return folder / "out"
 
 

@@ -19,6 +19,7 @@ import medkit
 from medkit.data import Case, find_cases
 from medkit.errors import UsageError
 from medkit.inference import run as run_module
+from medkit.inference.records import OUTPUT_FOLDERS
 from medkit.inference.run import RunOptions, _overlapped, leave_out_results, predict_cases
 from tests.phantoms import hippocampus, nifti, write_hippocampus
 from tests.tiny_bundle import edit_json
@@ -154,7 +155,7 @@ def test_two_calls_with_different_images_keep_both(segment, images, tmp_path):
 
 
 def test_results_are_left_out_and_nothing_else(tmp_path):
-    names = [f"{folder}/deep/a.nii" for folder in ("labels", "probabilities", "pictures", "cases")]
+    names = [f"{folder}/deep/a.nii" for folder in OUTPUT_FOLDERS]
     names += ["images/b.nii", "c.nii", "old/labels/d.nii", "labels2/e.nii"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -273,7 +274,7 @@ def test_whatever_a_station_raises_is_the_cases_failure(segment, tmp_path, monke
 def test_failure_while_segmenting_keeps_no_traceback(tiny_root, segment, monkeypatch):
     bundle = medkit.load(tiny_root)
 
-    def fail(volume, probabilities):
+    def fail(volume, **asked):
         raise ValueError("no idea")
 
     monkeypatch.setattr(bundle, "predict_volume", fail)
