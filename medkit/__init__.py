@@ -28,7 +28,7 @@ def load(bundle: str | Path, **options: object) -> LoadedBundle:
     Args:
         bundle: name of one of medkit's bundles, or the folder of any MONAI bundle.
         options: passed on to :func:`medkit.inference.predictor.load_bundle` (``device``, ``overrides``,
-            ``flips``).
+            ``flips``, ``weights``).
 
     Raises:
         medkit.errors.UsageError: no such bundle, or its config does not load.

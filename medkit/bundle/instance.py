@@ -178,16 +178,28 @@ class ConfigInstance:
                     raise cause from error
                 raise
 
-    def network_with_weights(self) -> nn.Module:
-        """The network on its device, in evaluation mode, with the weights its own config loads.
+    def network_with_weights(self, weights: Path | None = None) -> nn.Module:
+        """The network on its device, in evaluation mode, with the weights its own config loads, or others.
+
+        Args:
+            weights: file to load in the place of the bundle's own. It is the same network each time, so that of
+                several files the last one holds.
 
         Raises:
-            UsageError: there are no weights, or they do not fit the network.
+            UsageError: there are no weights, they do not fit the network, or the bundle loads several files.
         """
         from ignite.engine import Engine
 
         network: nn.Module = self.build("network" if "network" in self else "network_def")
-        for loader in self._weight_loaders():
+        loaders = self._weight_loaders()
+        if weights is not None:
+            if len(loaders) > 1:
+                raise UsageError(
+                    f"{self.path}: expected one CheckpointLoader, to load {weights} in the place of its file, got "
+                    f"{len(loaders)}; leave other weights out"
+                )
+            loaders[0].load_path = str(weights)
+        for loader in loaders:
             if loader.map_location is None:
                 # Weights saved on a GPU, and a config that forgets that others have none.
                 loader.map_location = next((p.device for p in network.parameters()), None)

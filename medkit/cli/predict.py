@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 @click.option("--device", help="Such as cpu or cuda:1; the bundle's own choice by default.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config key.")
 @click.option("--flips", default="", metavar="AXES", help="Average over mirror images: LR, AP, SI, or LR,AP.")
+@click.option(
+    "--ensemble",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Average over the folds of a training run.",
+)
+@click.option(
+    "--weights", multiple=True, type=click.Path(path_type=Path), help="Other weights; of several, the mean."
+)
 @click.option("--force", is_flag=True, help="Run finished cases again.")
 @click.option("--no-pictures", is_flag=True, help="Draw no picture of each case.")
 @click.option("--probabilities", is_flag=True, help="Write the class probabilities too.")
@@ -44,6 +53,8 @@ def command(
     device: str | None,
     overrides: tuple[str, ...],
     flips: str,
+    ensemble: Path | None,
+    weights: tuple[Path, ...],
     force: bool,
     no_pictures: bool,
     probabilities: bool,
@@ -55,6 +66,8 @@ def command(
     pictures/, volumes.csv and report.json; a second call skips what is finished.
     """
     folder, changes = find_bundle(bundle), parse_overrides(overrides)
+    if ensemble and weights:
+        raise click.UsageError("--ensemble and --weights: expected one of them, got both; leave one out.")
     from medkit.data.cases import find_cases
 
     found = find_cases(inputs)
@@ -64,11 +77,18 @@ def command(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with console.status(f"loading {folder.name}"):
         with _without_mlflow(folder):
+            from medkit.inference.ensemble import fold_weights
             from medkit.inference.predictor import load_bundle
             from medkit.inference.run import RunOptions, leave_out_results
 
         cases = leave_out_results(found, output)
-        loaded = load_bundle(folder.root, device=device, overrides=changes, flips=flips)
+        loaded = load_bundle(
+            folder.root,
+            device=device,
+            overrides=changes,
+            flips=flips,
+            weights=fold_weights(ensemble) if ensemble else weights,
+        )
     options = RunOptions(
         force=force, pictures=not no_pictures, probabilities=probabilities, uncertainty=uncertainty
     )

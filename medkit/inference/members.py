@@ -1,4 +1,8 @@
-"""The mean over several opinions on one image: mirrored copies of it, and networks of several trainings."""
+"""The mean over several opinions on one image: mirrored copies of it, and networks of several trainings.
+
+The mean of the probabilities is that of Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive
+uncertainty estimation using deep ensembles", arXiv:1612.01474, section 2.4.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from medkit.inference.mirroring import Mirror, Mirroring
@@ -47,13 +53,14 @@ def find_activation(steps: Iterable[Any], where: str) -> Activation:
             break
     raise UsageError(
         f"{where}: expected an Activationsd with softmax or sigmoid for 'pred' in 'postprocessing', whose "
-        f"probabilities can be averaged, got {got}; predict without flips, or give the bundle that step"
+        f"probabilities can be averaged, got {got}; predict with one network and no flips, or give the bundle that "
+        "step"
     )
 
 
 @dataclass(frozen=True)
 class Members:
-    """Mean of the class probabilities over mirrored copies.
+    """Mean of the class probabilities over mirrored copies and networks.
 
     Each member sees the whole image, window by window as the bundle's own inferer has it; then the next. That
     keeps the mean unchanged when the image is mirrored, which the mean of each window would not: windows do not
@@ -62,18 +69,21 @@ class Members:
     Args:
         mirroring: the copies.
         activation: see :func:`find_activation`.
+        weights: state of each network, in host memory: one network computes at a time, with the one and then the
+            other. None where the network's own weights are all.
     """
 
     mirroring: Mirroring
     activation: Activation
+    weights: tuple[dict[str, Tensor], ...] = ()
 
     def __len__(self) -> int:
-        return len(self.mirroring)
+        return len(self.mirroring) * max(len(self.weights), 1)
 
     def mean(
         self,
         image: Tensor,
-        affine: Any,
+        affine: NDArray[np.float64] | None,
         network: nn.Module,
         inferer: Callable[[Tensor, nn.Module], Any],
         agreement: Agreement | None = None,
@@ -82,7 +92,7 @@ class Members:
 
         Args:
             image: ``(1, C, *spatial)``, preprocessed.
-            affine: see :meth:`medkit.inference.mirroring.Mirroring.mirrors`.
+            affine: see :meth:`medkit.inference.mirroring.Mirroring.mirrors`; not needed without any mirror.
             network: gives logits.
             inferer: the bundle's own.
             agreement: learns what each member has to say.
@@ -94,7 +104,7 @@ class Members:
             TypeError: the inferer gives no single tensor.
         """
         total: Tensor | None = None
-        for mirror in self.mirroring.mirrors(affine):
+        for mirror in self._opinions(network, affine):
             output = inferer(mirror.apply(image), network)
             if not isinstance(output, torch.Tensor):
                 raise TypeError(f"expected one tensor from the inferer, got {type(output).__name__}")
@@ -110,6 +120,13 @@ class Members:
         assert total is not None
         mean = self._before_activation(total.div_(len(self)))
         return convert_to_dst_type(mean, output, dtype=torch.float32)[0]  # type: ignore[no-any-return]
+
+    def _opinions(self, network: nn.Module, affine: NDArray[np.float64] | None) -> Iterator[Mirror]:
+        """Each mirror, once with each of the weights in the network."""
+        for weights in self.weights or ({},):
+            if weights:
+                network.load_state_dict(weights)
+            yield from self.mirroring.mirrors(affine)
 
     def _probabilities(self, output: Tensor, mirror: Mirror) -> Iterator[tuple[slice, Tensor]]:
         """Blocks of planes, as they lie in the image, and the probabilities in them."""

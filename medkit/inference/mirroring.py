@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
-import numpy as np
 
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["AXES", "Mirror", "Mirroring", "lateral_pairs", "parse_axes"]
@@ -169,15 +170,15 @@ class Mirroring:
     def __len__(self) -> int:
         return int(2 ** len(self.axes))
 
-    def mirrors(self, affine: Any) -> Iterator[Mirror]:
+    def mirrors(self, affine: NDArray[np.float64] | None) -> Iterator[Mirror]:
         """The copies of an image, itself first.
 
         Args:
             affine: 4x4 to RAS millimetres, of the image as the network gets it. An Orientationd before it has
                 settled which axis of the tensor is which of the body; without one that may differ between
-                images, and the affine still tells.
+                images, and the affine still tells. Not needed without axes.
         """
-        along = nib.orientations.io_orientation(np.asarray(affine, dtype=np.float64))[:, 0].tolist()
+        along = [] if affine is None else nib.orientations.io_orientation(affine)[:, 0].tolist()
         dims = {axis: along.index(AXES.index(axis)) + 2 for axis in self.axes}
         for number in range(len(self.axes) + 1):
             for turned in itertools.combinations(self.axes, number):

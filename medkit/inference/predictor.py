@@ -30,19 +30,22 @@ from medkit.bundle.randomness import kept_random_state
 from medkit.bundle.store import BundleFolder, find_bundle
 from medkit.bundle.versions import check_versions
 from medkit.data.grid import SAME_PLACE_VOXELS, Grid, voxels_apart
+from medkit.data.hashing import hash_files
 from medkit.data.label_map import as_label_map
 from medkit.data.monai_io import GRID_KEY, HandedReader
 from medkit.data.volume import Volume, as_volume
 from medkit.errors import CaseError, UsageError
+from medkit.inference.ensemble import WeightsFile, digest_with, training_notes
 from medkit.inference.members import Members, find_activation
 from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
 from medkit.inference.result import Result, count_labels
 from medkit.inference.uncertainty import Agreement, Confidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from torch import nn
 
     from medkit.inference.uncertainty import Uncertainty
 
@@ -57,6 +60,7 @@ def load_bundle(
     device: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     flips: str | Iterable[str] = (),
+    weights: Iterable[str | Path] = (),
 ) -> LoadedBundle:
     """Load a bundle with its weights.
 
@@ -69,13 +73,16 @@ def load_bundle(
             averaged: ``LR``, ``AP``, ``SI``, or several (``"LR,AP"``: four copies). LR suits networks that were
             trained on mirror images; the others show anatomy that no body has. See
             :func:`medkit.inference.mirroring.lateral_pairs` for labels that lie left and right.
+        weights: files to load in the place of the bundle's own; the probabilities of several are averaged. See
+            :func:`medkit.inference.ensemble.fold_weights` for those of a training.
 
     Raises:
         UsageError: no such bundle, packages too old, an unknown override, parts that cannot be built, a bundle
-            that does not segment 3D images, or flips that it cannot make.
+            that does not segment 3D images, flips that it cannot make, or weights that do not fit.
     """
     with kept_random_state():
-        return LoadedBundle(find_bundle(bundle), device, dict(overrides or {}), parse_axes(flips))
+        files = tuple(WeightsFile(Path(file)) for file in weights)
+        return LoadedBundle(find_bundle(bundle), device, dict(overrides or {}), parse_axes(flips), files)
 
 
 class LoadedBundle:
@@ -86,6 +93,7 @@ class LoadedBundle:
         device: see :func:`load_bundle`.
         overrides: see :func:`load_bundle`.
         flips: see :func:`medkit.inference.mirroring.parse_axes`.
+        weights: to load in the place of the bundle's own.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class LoadedBundle:
         device: str | None,
         overrides: dict[str, Any],
         flips: tuple[str, ...] = (),
+        weights: tuple[WeightsFile, ...] = (),
     ) -> None:
         check_versions(folder.metadata, folder.name)
         self.folder, self.overrides = folder, overrides
@@ -104,7 +113,8 @@ class LoadedBundle:
         self._check_kind(config)
         _initialize(config)
         self.preprocessing = config.build("preprocessing")
-        self.network = config.network_with_weights()
+        self.weights_files = weights
+        self.network, states = _load_networks(config, weights)
         self.device = torch.device(config.build("device") if "device" in config else "cpu")
         self.inferer = config.build("inferer")
         self.amp = bool(config.build("evaluator::amp")) if "evaluator::amp" in config else False
@@ -112,10 +122,10 @@ class LoadedBundle:
             step for step in flat_steps(config.build("postprocessing")) if not isinstance(step, SaveImaged)
         ]
         self.label_notes = _keep_labels_whole(self.steps)
-        self.members = self._members(flips)
+        self.members = self._members(flips, states)
         if not any(self._loaders()):
             raise UsageError(f"{folder.root}: 'preprocessing' has no LoadImaged for the key 'image'")
-        self.digest = folder.digest(config.checkpoints)
+        self.digest = folder.digest(config.checkpoints) if not weights else digest_with(folder, weights)
 
     def _check_kind(self, config: ConfigInstance) -> None:
         kind, shape = self.output_format.get("format", "segmentation"), self.input_format.get("spatial_shape")
@@ -134,14 +144,15 @@ class LoadedBundle:
                 f"SupervisedEvaluator, got {got}; run it with python -m monai.bundle run"
             )
 
-    def _members(self, flips: tuple[str, ...]) -> Members | None:
+    def _members(self, flips: tuple[str, ...], states: tuple[dict[str, torch.Tensor], ...]) -> Members | None:
         """What is averaged over; ``None`` for the network's one opinion, which is left as it is."""
-        if not flips:
+        if not flips and len(states) < 2:
             return None
         where = str(self.folder.root)
         stated = self.folder.metadata.get("lateral_pairs")
         pairs = lateral_pairs(_channel_names(self.output_format), stated, where) if "LR" in flips else ()
-        return Members(Mirroring(flips, pairs), find_activation(self.steps, where))
+        several = states if len(states) > 1 else ()
+        return Members(Mirroring(flips, pairs), find_activation(self.steps, where), several)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -152,7 +163,7 @@ class LoadedBundle:
             "bundle_digest": self.digest,
             # As a record will hold them, so that they compare equal when it is read back.
             "overrides": json.loads(json.dumps(self.overrides, default=str)),
-            **({"flips": self._flips_made()} if self.members else {}),
+            **self._members_made(),
             "device": str(self.device),
             "versions": {
                 "medkit-imaging": medkit.__version__,
@@ -160,11 +171,20 @@ class LoadedBundle:
             },
         }
 
-    def _flips_made(self) -> dict[str, Any]:
-        assert self.members is not None
-        mirroring, names = self.members.mirroring, _channel_names(self.output_format)
-        swapped = [[names[left], names[right]] for left, right in mirroring.pairs]
-        return {"axes": list(mirroring.axes), "swapped": swapped}
+    def _members_made(self) -> dict[str, Any]:
+        """What is averaged over, each only where it was asked for."""
+        made: dict[str, Any] = {}
+        if self.weights_files:
+            made["weights"] = [file.described for file in self.weights_files]
+        if self.members and self.members.mirroring.axes:
+            mirroring, names = self.members.mirroring, _channel_names(self.output_format)
+            swapped = [[names[left], names[right]] for left, right in mirroring.pairs]
+            made["flips"] = {"axes": list(mirroring.axes), "swapped": swapped}
+        return made
+
+    def notes_on(self, inputs: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Remarks on an image by its files (``path`` and ``sha256``): that a network was trained on it."""
+        return training_notes(self.weights_files, {str(file["sha256"]) for file in inputs})
 
     def check_probabilities(self) -> None:
         """Check that the bundle has class probabilities on the image's grid to give.
@@ -211,7 +231,12 @@ class LoadedBundle:
         result = self.predict_volume(volume, probabilities=probabilities, uncertainty=uncertainty)
         named = image if isinstance(image, (list, tuple)) else [image]
         files = tuple(Path(item).absolute() for item in named if isinstance(item, (str, Path)))
-        return replace(result, files=files, seconds={**seconds, **result.seconds})
+        notes = (
+            self.notes_on([{"sha256": hash_files([file])} for file in files]) if self.weights_files else ()
+        )
+        return replace(
+            result, files=files, seconds={**seconds, **result.seconds}, notes=(*result.notes, *notes)
+        )
 
     def predict_volume(
         self, volume: Volume, *, probabilities: bool = False, uncertainty: bool = False
@@ -289,7 +314,7 @@ class LoadedBundle:
             if self.members is None:
                 batch["pred"] = self.inferer(image, self.network)
             else:
-                affine = _affine_of(item["image"])
+                affine = _affine_of(item["image"]) if self.members.mirroring.axes else None
                 batch["pred"] = self.members.mean(image, affine, self.network, self.inferer, agreement)
         return dict(decollate_batch(batch)[0])
 
@@ -328,6 +353,19 @@ class _Soft:
         if self.confidence is None:
             return None
         return self.confidence.judge(labels, names, grid.voxel_volume_ml, agreement)
+
+
+def _load_networks(
+    config: ConfigInstance, files: Sequence[WeightsFile]
+) -> tuple[nn.Module, tuple[dict[str, torch.Tensor], ...]]:
+    """The network with the bundle's weights or the last of others, and the states that all others put it in."""
+    if not files:
+        return config.network_with_weights(), ()
+    states = []
+    for file in files:
+        network = config.network_with_weights(file.path)
+        states.append({name: value.cpu().clone() for name, value in network.state_dict().items()})
+    return network, tuple(states)
 
 
 def _channel_axis(preprocessing: Any) -> int:

@@ -199,7 +199,8 @@ class _Run:
                 uncertainty=self.options.uncertainty,
             )
             seconds = {"read": job.read_seconds, **result.seconds}
-            return replace(job, volume=None, result=replace(result, seconds=seconds))
+            notes = (*result.notes, *self.bundle.notes_on(job.inputs))
+            return replace(job, volume=None, result=replace(result, seconds=seconds, notes=notes))
         except Exception as error:
             return replace(job, volume=None, error=_as_case_error(error, job.case, "segmenting"))
 

@@ -410,3 +410,21 @@ def test_uncertainty_arrives(call, tiny, image, tmp_path):
     rows = (tmp_path / "out" / "uncertainty.csv").read_text().splitlines()
     assert rows[0].startswith("case,structure,volume (ml),expected volume (ml),mean entropy,")
     assert len(rows) == 3
+
+
+def test_networks_of_a_training_arrive(call, tiny, image, tmp_path):
+    for fold in (0, 1):
+        (tmp_path / "run" / f"fold{fold}").mkdir(parents=True)
+        shutil.copy(tiny / "models" / "model.pt", tmp_path / "run" / f"fold{fold}")
+    output = ["-o", tmp_path / "out"]
+    code, out, _ = call("predict", tiny, image, *output, "--ensemble", tmp_path / "run")
+    assert code == 0
+    assert "remarks     on 1 of them" in out
+    assert [Path(file["path"]).parent.name for file in records(tmp_path / "out")["scan"]["weights"]] == [
+        *("fold0", "fold1")
+    ]
+    files = [word for fold in (0, 1) for word in ("--weights", tmp_path / "run" / f"fold{fold}" / "model.pt")]
+    assert "0 done, 1 finished" in call("predict", tiny, image, *output, *files)[1]
+    both = refused(call, tiny, image, *output, "--ensemble", tmp_path / "run", *files)
+    assert both.startswith("medkit: --ensemble and --weights: expected one of them, got both")
+    assert "got 0" in refused(call, tiny, image, *output, "--ensemble", tmp_path / "nowhere")
