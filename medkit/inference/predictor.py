@@ -40,6 +40,7 @@ from medkit.inference.members import Members, find_activation
 from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
 from medkit.inference.result import Result, count_labels
 from medkit.inference.uncertainty import Agreement, Confidence
+from medkit.transforms.clean_labels import NOTES_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -271,7 +272,13 @@ class LoadedBundle:
             seconds=seconds,
             probabilities=soft.probabilities,
             uncertainty=soft.judge(labels, names, grid, agreement),
-            notes=(*volume.notes, *self.label_notes, *self._field_notes(volume), *notes),
+            notes=(
+                *volume.notes,
+                *self.label_notes,
+                *self._field_notes(volume),
+                *notes,
+                *item.get(NOTES_KEY, ()),
+            ),
         )
 
     def _field_notes(self, volume: Volume) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ class Confidence:
         self,
         labels: NDArray[np.unsignedinteger[Any]],
         names: Mapping[int, str],
-        voxel_ml: float,
+        voxel_ml: float | None,
         agreement: Agreement | None,
     ) -> Uncertainty:
         """Put a number on each structure.
@@ -116,7 +116,7 @@ class Confidence:
         Args:
             labels: ``(I, J, K)`` values, or ``(I, J, K, C)`` masks.
             names: value or channel to name.
-            voxel_ml: volume of a voxel.
+            voxel_ml: volume of a voxel; ``None`` where nobody knows.
             agreement: of the members, where there are several.
         """
         structures = {}
@@ -126,7 +126,7 @@ class Confidence:
             spread = agreement.spread(channel) if agreement and channel is not None else (None, None)
             structures[name] = StructureUncertainty(
                 self._mean_entropy(channel, mask),
-                None if channel is None else self.expected_voxels[channel] * voxel_ml,
+                None if channel is None or voxel_ml is None else self.expected_voxels[channel] * voxel_ml,
                 *spread,
             )
         last = np.moveaxis(self.entropy, 0, -1) if labels.ndim == 4 else self.entropy.max(axis=0)

@@ -1,0 +1,179 @@
+"""Take small pieces away from labels: all but the largest, or all below a volume, and say what went.
+
+MONAI's ``KeepLargestConnectedComponentd`` and ``RemoveSmallObjectsd`` need scikit-image, tell nobody what they
+removed, and the second takes all voxels of one value for one object where a map has several values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from medkit.data.grid import Grid
+from medkit.data.label_map import as_label_map
+from medkit.data.monai_io import GRID_KEY
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Mapping
+
+    from monai.config import KeysCollection
+    from numpy.typing import NDArray
+
+__all__ = ["NOTES_KEY", "CleanLabelsd"]
+
+NOTES_KEY = "notes"  # of an item: remarks, one line each, that steps leave for its record
+_TOUCHING = np.ones((3, 3, 3), dtype=bool)  # also by an edge or a corner alone
+
+
+@dataclass(frozen=True)
+class _Removed:
+    pieces: int
+    voxels: int
+    left: int
+
+
+class CleanLabelsd(MapTransform):
+    """Remove pieces of a label that lie apart from its largest one, or are too small to be believed.
+
+    Voxels are of one piece when they touch by a face, an edge or a corner. What is removed becomes background,
+    and is told in a list of lines under ``notes`` of the item. Without rules nothing is done.
+
+    Args:
+        keys: of label maps ``(1, I, J, K)``, or of overlapping masks ``(C, I, J, K)``, each channel a label of its
+            own number.
+        largest_component: keep the largest piece alone: ``True`` for every label, or a list of label values.
+        minimum_mm3: volume that a piece must have to stay, in cubic millimetres by the affine: a number for every
+            label, or one by label value. Voxels are counted instead where no affine is at hand, or where the size of
+            a voxel is unknown.
+        names: label value to name, for the notes.
+        allow_missing_keys: pass over keys that are not there.
+
+    Raises:
+        UsageError: rules that are none of these.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        largest_component: Any = None,
+        minimum_mm3: Any = None,
+        names: Mapping[Any, str] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.largest, self.minimum = _checked_largest(largest_component), _checked_minimum(minimum_mm3)
+        self.names = {int(value): name for value, name in (names or {}).items()}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The item with its labels cleaned, in arrays of their own."""
+        item = dict(data)
+        if not self.largest and not self.minimum:
+            return item
+        for key in self.key_iterator(item):
+            item[key], notes = self._clean(item[key])
+            item[NOTES_KEY] = [*item.get(NOTES_KEY, ()), *notes]
+        return item
+
+    def _clean(self, labels: Any) -> tuple[Any, list[str]]:
+        voxel_mm3 = _voxel_mm3(labels)
+        cleaned = labels.clone() if isinstance(labels, torch.Tensor) else labels.copy()
+        array, notes = _on_host(cleaned), []
+        for value, place, mask in _structures(array):
+            if self.names.get(value, "").lower() == "background":
+                continue
+            gone, removed = _small_pieces(
+                mask, self._largest(value), self._minimum(value) / (voxel_mm3 or 1.0)
+            )
+            if removed.pieces:
+                array[place][gone] = 0
+                notes.append(self._told(value, removed, voxel_mm3))
+        if isinstance(cleaned, torch.Tensor) and cleaned.device.type != "cpu":
+            cleaned.copy_(torch.from_numpy(array))
+        return cleaned, notes
+
+    def _largest(self, value: int) -> bool:
+        return self.largest is True or (self.largest is not False and value in self.largest)
+
+    def _minimum(self, value: int) -> float:
+        return self.minimum.get(value, self.minimum.get(None, 0.0))
+
+    def _told(self, value: int, removed: _Removed, voxel_mm3: float | None) -> str:
+        pieces = f"{removed.pieces} piece{'s' if removed.pieces > 1 else ''}"
+        size = f"{removed.voxels} voxels" if voxel_mm3 is None else f"{removed.voxels * voxel_mm3:.4g} mm3"
+        rest = "" if removed.left else ", all there was"
+        return f"clean-up removed {pieces} of {self.names.get(value, f'label {value}')} ({size}{rest})"
+
+
+def _checked_largest(given: Any) -> bool | frozenset[int]:
+    if given is None or isinstance(given, bool):
+        return bool(given)
+    if isinstance(given, (list, tuple)) and all(type(value) is int and value >= 0 for value in given):
+        return frozenset(given)
+    raise UsageError(
+        f"largest_component: expected true, false or a list of label values, got {given!r}; correct it"
+    )
+
+
+def _checked_minimum(given: Any) -> dict[int | None, float]:
+    """By label value; ``None`` stands for every label."""
+    try:
+        rules = (
+            {int(value): float(size) for value, size in given.items()}
+            if isinstance(given, dict)
+            else {None: float(given or 0)}
+        )
+    except (TypeError, ValueError):
+        rules = {}
+    if not all(0 <= size < np.inf for size in rules.values()) or not (rules or given == {}):
+        raise UsageError(
+            f"minimum_mm3: expected cubic millimetres, or label values with them, got {given!r}; correct it"
+        )
+    return {value: size for value, size in rules.items() if size > 0}
+
+
+def _on_host(labels: Any) -> NDArray[Any]:
+    """The numbers of a tensor or array: the same memory, where that is the processor's."""
+    if not isinstance(labels, torch.Tensor):
+        return np.asarray(labels)
+    array: NDArray[Any] = labels.detach().as_subclass(torch.Tensor).cpu().numpy()
+    return array
+
+
+def _voxel_mm3(labels: Any) -> float | None:
+    """Volume of a voxel, or ``None`` where nobody knows."""
+    if not isinstance(labels, MetaTensor):
+        return None
+    if GRID_KEY in labels.meta and Grid.from_json(labels.meta[GRID_KEY]).voxel_volume_ml is None:
+        return None
+    return float(abs(np.linalg.det(labels.affine[:3, :3].cpu().numpy().astype(np.float64))))
+
+
+def _structures(labels: NDArray[Any]) -> Iterator[tuple[int, tuple[Any, ...], NDArray[np.bool_]]]:
+    """Value, place in the array and mask of each label, in a box around it."""
+    overlapping = len(labels) > 1
+    for number, channel in enumerate(labels):
+        whole = (channel > 0).astype(np.uint8) if overlapping else as_label_map(channel)
+        for value, box in enumerate(ndimage.find_objects(whole), start=1):
+            if box is not None:
+                yield number if overlapping else value, (number, *box), whole[box] == value
+
+
+def _small_pieces(
+    mask: NDArray[np.bool_], largest_only: bool, minimum_voxels: float
+) -> tuple[NDArray[np.bool_], _Removed]:
+    pieces, _ = ndimage.label(mask, _TOUCHING)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    small = (sizes < minimum_voxels) & (sizes > 0)
+    if largest_only:
+        small |= (sizes > 0) & (np.arange(len(sizes)) != sizes.argmax())
+    gone: NDArray[np.bool_] = small[pieces]
+    left = int(sizes[~small].sum())
+    return gone, _Removed(int(small.sum()), int(sizes[small].sum()), left)

@@ -1,0 +1,190 @@
+"""Small pieces go, large ones stay, and what went is told."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from monai.data import MetaTensor
+from scipy import ndimage
+
+import medkit
+from medkit.errors import UsageError
+from medkit.transforms.clean_labels import NOTES_KEY, CleanLabelsd
+from tests.phantoms import hippocampus
+
+NAMES = {"0": "background", "1": "one", "2": "two"}
+WHOLE = np.ones((3, 3, 3), bool)
+
+
+def blocks():
+    """Label 1 in pieces of 27, 8 and 1 voxels, label 2 in one of 8 and one of 8 that touch by a corner alone."""
+    labels = np.zeros((1, 16, 16, 16), np.float32)
+    labels[0, 1:4, 1:4, 1:4] = 1
+    labels[0, 6:8, 1:3, 1:3] = 1
+    labels[0, 10, 1, 1] = 1
+    labels[0, 1:3, 8:10, 8:10] = 2
+    labels[0, 3:5, 10:12, 10:12] = 2
+    return labels
+
+
+def placed(labels, edges=(1.0, 1.0, 2.0)):
+    return MetaTensor(torch.from_numpy(labels), affine=np.diag([*edges, 1.0]))
+
+
+def cleaned(labels, **rules):
+    item = CleanLabelsd("pred", names=NAMES, **rules)({"pred": labels})
+    return np.asarray(item["pred"]), item.get(NOTES_KEY, [])
+
+
+def sizes(labels, value):
+    pieces, number = ndimage.label(labels[0] == value, WHOLE)
+    return sorted(np.bincount(pieces.ravel())[1:].tolist()) if number else []
+
+
+# --- rules --------------------------------------------------------------------------------------------------
+
+
+def test_without_rules_nothing_is_touched():
+    labels = placed(blocks())
+    item = CleanLabelsd("pred")({"pred": labels})
+    assert item == {"pred": labels}
+    assert item["pred"] is labels
+
+
+def test_largest_piece_stays():
+    found, notes = cleaned(placed(blocks()), largest_component=True)
+    assert sizes(found, 1) == [27]
+    assert sizes(found, 2) == [16], "what touches by a corner is one piece"
+    assert notes == ["clean-up removed 2 pieces of one (18 mm3)"]
+
+
+def test_largest_piece_of_some_labels():
+    labels = blocks()
+    labels[0, 14, 14, 14] = 2
+    found, notes = cleaned(placed(labels), largest_component=[2])
+    assert sizes(found, 1) == [1, 8, 27]
+    assert sizes(found, 2) == [16]
+    assert notes == ["clean-up removed 1 piece of two (2 mm3)"]
+
+
+def test_minimum_is_in_cubic_millimetres():
+    assert sizes(cleaned(placed(blocks()), minimum_mm3=16)[0], 1) == [8, 27], "8 voxels of 2 mm3 are 16"
+    assert sizes(cleaned(placed(blocks()), minimum_mm3=16.1)[0], 1) == [27]
+    assert sizes(cleaned(placed(blocks(), (1, 1, 1)), minimum_mm3=16)[0], 1) == [27]
+
+
+def test_minimum_by_label_as_json_has_it():
+    found, notes = cleaned(placed(blocks()), minimum_mm3={"2": 100, "1": 3})
+    assert sizes(found, 1) == [8, 27]
+    assert sizes(found, 2) == []
+    assert notes == [
+        "clean-up removed 1 piece of one (2 mm3)",
+        "clean-up removed 1 piece of two (32 mm3, all there was)",
+    ]
+
+
+def test_voxels_are_counted_where_their_size_is_unknown():
+    for labels in (blocks(), torch.from_numpy(blocks())):
+        found, notes = cleaned(labels, minimum_mm3=10)
+        assert sizes(found, 1) == [27]
+        assert notes == ["clean-up removed 2 pieces of one (9 voxels)"]
+
+
+def test_both_rules_may_leave_nothing():
+    found, notes = cleaned(placed(blocks()), largest_component=True, minimum_mm3=1000)
+    assert not found.any()
+    assert [note.rpartition("(")[2] for note in notes] == ["72 mm3, all there was)", "32 mm3, all there was)"]
+
+
+def test_overlapping_masks_are_cleaned_each():
+    labels = blocks()[0]
+    masks = np.stack([labels > 0, labels == 1, labels == 2]).astype(np.float32)
+    item = CleanLabelsd("pred", largest_component=[0, 1])({"pred": placed(masks)})
+    found = np.asarray(item["pred"])
+    assert found.sum(axis=(1, 2, 3)).tolist() == [27, 27, 16]
+    assert [note.split(" (")[0] for note in item[NOTES_KEY]] == [
+        "clean-up removed 3 pieces of label 0",
+        "clean-up removed 2 pieces of label 1",
+    ]
+
+
+def test_background_that_is_a_channel_stays():
+    labels = blocks()[0]
+    masks = np.stack([labels == 0, labels == 1, labels == 2]).astype(np.float32)
+    masks[0, 2, 2, 2] = 1
+    assert cleaned(placed(masks), largest_component=True)[0][0].sum() == masks[0].sum()
+
+
+@given(
+    labels=hnp.arrays(np.uint8, (1, 7, 6, 5), elements=st.integers(0, 2)),
+    minimum=st.sampled_from([0, 2, 5]),
+    largest=st.booleans(),
+)
+def test_what_stays_was_there_and_obeys_the_rules(labels, minimum, largest):
+    before = labels.copy()
+    found, notes = cleaned(placed(labels, (1, 1, 1)), minimum_mm3=minimum, largest_component=largest)
+    np.testing.assert_array_equal(labels, before)
+    assert np.all((found == labels) | (found == 0))
+    for value in (1, 2):
+        expected = [size for size in sizes(labels, value) if size >= minimum]
+        assert sizes(found, value) == (
+            [size for size in sizes(labels, value)[-1:] if size >= minimum] if largest else expected
+        )
+    assert bool(notes) == bool((found != labels).any())
+    again, more = cleaned(placed(found.copy(), (1, 1, 1)), minimum_mm3=minimum, largest_component=largest)
+    np.testing.assert_array_equal(again, found)
+    assert not more
+
+
+@pytest.mark.parametrize("largest", ["yes", 1, [1.5], [-1], {"1": True}])
+def test_odd_rules_for_the_largest_are_refused(largest):
+    with pytest.raises(UsageError, match=r"largest_component: expected true, .* got"):
+        CleanLabelsd("pred", largest_component=largest)
+
+
+@pytest.mark.parametrize("minimum", ["much", -1, np.inf, [3], {"one": 3}, {"1": None}])
+def test_odd_volumes_are_refused(minimum):
+    with pytest.raises(UsageError, match=r"minimum_mm3: expected cubic millimetres, .* got"):
+        CleanLabelsd("pred", minimum_mm3=minimum)
+
+
+# --- in a bundle --------------------------------------------------------------------------------------------
+
+
+def test_bundle_of_ours_takes_the_rules_by_name(tmp_path):
+    image = hippocampus((40, 44, 30), np.eye(4))[0]
+    plain = medkit.load("hippocampus_segmentation_unet")
+    before = plain.predict(image, np.eye(4))
+    strict = medkit.load(plain.folder.root, overrides={"clean_up::minimum_mm3": 1e6})
+    after = strict.predict(image, np.eye(4))
+    assert before.labels.any()
+    assert not after.labels.any()
+    assert before.notes == ()
+    assert len(after.notes) == np.unique(before.labels).size - 1
+    assert all("all there was" in note for note in after.notes)
+    after.save(tmp_path, picture=False)
+    record = json.loads((tmp_path / "cases" / "image.json").read_text())
+    assert record["notes"] == list(after.notes)
+    assert record["overrides"] == {"clean_up::minimum_mm3": 1e6}
+
+
+def test_real_hippocampus_keeps_its_largest_pieces(real_data):
+    path = real_data / "hippocampus" / "images" / "hippocampus_164.nii.gz"
+    plain = medkit.load("hippocampus_segmentation_unet").predict(path)
+    clean = medkit.load(
+        "hippocampus_segmentation_unet", overrides={"clean_up::largest_component": True}
+    ).predict(path)
+    for value in (1, 2):
+        pieces, _ = ndimage.label(plain.labels == value, WHOLE)
+        largest = np.bincount(pieces.ravel())[1:].max()
+        assert (clean.labels == value).sum() == largest
+    gone = (plain.labels != clean.labels).sum()
+    assert bool(gone) == bool(clean.notes)
+    assert nib.load(path).shape == clean.labels.shape
