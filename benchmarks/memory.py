@@ -40,7 +40,24 @@ JOBS = [
     *((SMALL, spacing, 1, 3, 1, False, True) for spacing in (SAME, FINE)),
     *(((512, 512, 600), spacing, 1, 3, 1, False, False) for spacing in (SAME, (0.8, 0.8, 1.0))),
 ]
-FIELDS = ("shape", "spacing", "channels", "classes", "cases", "probabilities", "network")
+# The same, and flips and whether uncertainty is judged.
+EXTRAS = [
+    *((LARGE, spacing, 1, 3, 1, False, False, "LR", False) for spacing in (SAME, FINE)),
+    *((LARGE, spacing, 1, 3, 1, False, False, "LR", True) for spacing in (SAME, FINE)),
+    (MIDDLE, SAME, 1, 14, 1, False, False, "LR,AP", True),
+    (MIDDLE, SAME, 1, 14, 3, True, False, "", True),
+]
+FIELDS = (
+    "shape",
+    "spacing",
+    "channels",
+    "classes",
+    "cases",
+    "probabilities",
+    "network",
+    "flips",
+    "uncertainty",
+)
 
 
 def synthetic(shape: tuple[int, int, int], channels: int) -> np.ndarray:
@@ -78,7 +95,8 @@ def measure(job: dict) -> None:
 
     torch.set_num_threads(1)
     shape, spacing, channels = tuple(job["shape"]), job["spacing"], job["channels"]
-    bundle = predictor.load_bundle(BUNDLE, device="cpu", overrides=parse_overrides(job["set"]))
+    overrides = parse_overrides(job["set"])
+    bundle = predictor.load_bundle(BUNDLE, device="cpu", overrides=overrides, flips=job["flips"])
     bundle.input_format = {"num_channels": channels}
     bundle.output_format = {"num_channels": job["classes"]}
     if not job["network"]:
@@ -107,18 +125,18 @@ def measure(job: dict) -> None:
         before = resident("VmRSS")
         reset_peak()
         cases = [Case(str(number), (path,)) for number in range(job["cases"])]
-        options = RunOptions(probabilities=job["probabilities"])
+        options = RunOptions(probabilities=job["probabilities"], uncertainty=job["uncertainty"])
         outcomes = predict_cases(bundle, cases, Path(folder) / "out", options)
         peaks["writing"] = resident("VmHWM") - before
     assert all(outcome.status == "done" for outcome in outcomes), outcomes
     grid = Grid(shape, np.diag([*spacing, 1.0]))
-    estimate = estimate_bytes(bundle, grid, channels, job["cases"], probabilities=job["probabilities"])
+    estimate = estimate_bytes(bundle, grid, channels, job["cases"], **options.kept)
     print(json.dumps({**job, "peaks": peaks, "estimate": estimate}))
 
 
 def rows(largest: float, overrides: list[str]) -> Iterator[str]:
     """Measure every job of up to ``largest`` million voxels; a row for each."""
-    for values in JOBS:
+    for values in [*((*job, "", False) for job in JOBS), *EXTRAS]:
         job = {**dict(zip(FIELDS, values, strict=True)), "set": overrides}
         if math.prod(job["shape"]) > largest * 1e6:
             continue
@@ -142,7 +160,8 @@ HEADER = """\
 def row(result: dict) -> str:
     """A measurement as a row of the table."""
     peak, estimate = max(result["peaks"].values()), result["estimate"]
-    marks = [word for word in ("probabilities", "network") if result[word]]
+    marks = [word for word in ("probabilities", "network", "uncertainty") if result[word]]
+    marks += [f"flips {result['flips']}"] * bool(result["flips"])
     cells = [
         " x ".join(map(str, result["shape"])),
         " x ".join(f"{edge:g}" for edge in result["spacing"]),

@@ -31,16 +31,19 @@ def commands(page: str) -> list[str]:
     return [line.split("#")[0].strip() for line in [*lines, *inline] if line.startswith("medkit ")]
 
 
-def test_three_lines_of_python(tmp_path, monkeypatch):
+def test_few_lines_of_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_hippocampus(tmp_path / "scan.nii.gz")
-    example, _ = blocks("README.md", "python")
+    doubt, example, _ = blocks("README.md", "python")
     exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "results" / "labels" / "scan.nii.gz").is_file()
+    made = {}
+    exec(compile(doubt, "README.md", "exec"), made)
+    assert made["result"].uncertainty.entropy.shape == made["result"].labels.shape
 
 
 def test_the_parts():
-    _, example = blocks("README.md", "python")
+    _, _, example = blocks("README.md", "python")
     made = {}
     exec(compile(example, "README.md", "exec"), made)
     assert made["logits"].shape == (1, 3, 37, 50, 41)

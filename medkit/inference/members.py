@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from monai.data import MetaTensor
 from monai.transforms import Activationsd
 from monai.utils import convert_to_dst_type
 
@@ -117,9 +118,11 @@ class Members:
                 total[:, :, block] += probabilities
                 if agreement:
                     agreement.add(probabilities)
+            like = MetaTensor([]).copy_meta_from(output) if isinstance(output, MetaTensor) else torch.empty(0)
+            del output, plain  # or they would live on while the next ones are made
         assert total is not None
-        mean = self._before_activation(total.div_(len(self)))
-        return convert_to_dst_type(mean, output, dtype=torch.float32)[0]  # type: ignore[no-any-return]
+        mean: Tensor = self._before_activation(total.div_(len(self)))
+        return convert_to_dst_type(mean, like, dtype=mean.dtype, device=mean.device)[0]  # type: ignore[no-any-return]
 
     def _opinions(self, network: nn.Module, affine: NDArray[np.float64] | None) -> Iterator[Mirror]:
         """Each mirror, once with each of the weights in the network."""

@@ -33,11 +33,18 @@ _MARGIN = 1.1
 _FILE, _FLOAT = 4, 4
 # MONAI resamples along a grid of coordinates; torch holds seven numbers a voxel while it computes the three.
 _GRID_NUMBERS, _COORDINATES = 7, 3
+_ENTROPY_NUMBERS = 3  # a voxel, while one class is added
 _ACTIVATIONS = 500  # of a network, a voxel of its windows
 
 
 def estimate_bytes(
-    bundle: LoadedBundle, grid: Grid, channels: int, cases: int = 1, *, probabilities: bool = False
+    bundle: LoadedBundle,
+    grid: Grid,
+    channels: int,
+    cases: int = 1,
+    *,
+    probabilities: bool = False,
+    uncertainty: bool = False,
 ) -> int:
     """Host memory that predicting an image takes at its peak, beyond the loaded bundle.
 
@@ -47,6 +54,7 @@ def estimate_bytes(
         channels: of the image.
         cases: in the run; beside one, the next is read and the last one written.
         probabilities: whether they are kept.
+        uncertainty: whether it is judged.
     """
     classes = int(bundle.output_format.get("num_channels", 1))
     native, resampling = math.prod(grid.shape), _resampling(bundle, grid)
@@ -61,12 +69,29 @@ def estimate_bytes(
         after = native * size * max(_GRID_NUMBERS, _COORDINATES + classes)
         after += network * classes * (2 * _FLOAT + copy)
     kept = native * classes * _FLOAT * probabilities
+    during = 0.0
+    if bundle.members:
+        # The mean, one output with the number of windows in each voxel, and a mirrored and a padded image.
+        during = network * _FLOAT * (2 * classes + 1 + 2 * channels)
+    if uncertainty:
+        masks = network * classes * len(bundle.members or ()) / 8
+        maps = classes if bundle.activation == "sigmoid" else 1
+        during, after = during + masks, after + masks + native * _FLOAT * (maps + _ENTROPY_NUMBERS)
+        kept += native * _FLOAT * maps
     neighbours = min(cases - 1, 2) * (channels * native * _FILE + native + kept)
-    return int(_MARGIN * (max(before, after + image + kept) + neighbours)) + _window_bytes(bundle)
+    return int(_MARGIN * (max(before, image + max(during, after + kept)) + neighbours)) + _window_bytes(
+        bundle
+    )
 
 
 def check_memory(
-    bundle: LoadedBundle, case: Case, free_bytes: int, cases: int, *, probabilities: bool
+    bundle: LoadedBundle,
+    case: Case,
+    free_bytes: int,
+    cases: int,
+    *,
+    probabilities: bool,
+    uncertainty: bool = False,
 ) -> None:
     """Refuse, by its header, an image that would not fit.
 
@@ -76,13 +101,14 @@ def check_memory(
         free_bytes: memory that was free when the run began.
         cases: see :func:`estimate_bytes`.
         probabilities: whether they are kept.
+        uncertainty: whether it is judged.
 
     Raises:
         CaseError: ``too-large``, with the estimate.
     """
     if (peeked := peek_channels(case.paths)) is None:
         return
-    needed = estimate_bytes(bundle, *peeked, cases, probabilities=probabilities)
+    needed = estimate_bytes(bundle, *peeked, cases, probabilities=probabilities, uncertainty=uncertainty)
     if needed > free_bytes:
         raise CaseError(
             "too-large",
@@ -92,13 +118,21 @@ def check_memory(
 
 
 def describe_memory(
-    bundle: LoadedBundle, cases: Sequence[Case], free_bytes: int, *, probabilities: bool
+    bundle: LoadedBundle,
+    cases: Sequence[Case],
+    free_bytes: int,
+    *,
+    probabilities: bool,
+    uncertainty: bool = False,
 ) -> str:
     """One line on the memory that the largest of the cases will take; unreadable ones are left to the run."""
     peeked = [found for case in cases if (found := peek_channels(case.paths))]
     if not peeked:
         return "memory: no image can be read; see the report"
-    sizes = [estimate_bytes(bundle, *found, len(cases), probabilities=probabilities) for found in peeked]
+    sizes = [
+        estimate_bytes(bundle, *found, len(cases), probabilities=probabilities, uncertainty=uncertainty)
+        for found in peeked
+    ]
     needed, (grid, _) = max(zip(sizes, peeked, strict=True), key=lambda pair: pair[0])
     largest = f"{_gib(needed)} at the peak for the largest image ({_shown(grid)})"
     return f"memory: {largest}, {_gib(free_bytes)} free"

@@ -36,7 +36,7 @@ from medkit.data.monai_io import GRID_KEY, HandedReader
 from medkit.data.volume import Volume, as_volume
 from medkit.errors import CaseError, UsageError
 from medkit.inference.ensemble import WeightsFile, digest_with, training_notes
-from medkit.inference.members import Members, find_activation
+from medkit.inference.members import Activation, Members, find_activation
 from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
 from medkit.inference.result import Result, count_labels
 from medkit.inference.uncertainty import Agreement, Confidence
@@ -153,7 +153,12 @@ class LoadedBundle:
         stated = self.folder.metadata.get("lateral_pairs")
         pairs = lateral_pairs(_channel_names(self.output_format), stated, where) if "LR" in flips else ()
         several = states if len(states) > 1 else ()
-        return Members(Mirroring(flips, pairs), find_activation(self.steps, where), several)
+        return Members(Mirroring(flips, pairs), self.activation, several)
+
+    @property
+    def activation(self) -> Activation:
+        """What makes probabilities of the network's output; see :func:`medkit.inference.members.find_activation`."""
+        return find_activation(self.steps, str(self.folder.root))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -206,10 +211,10 @@ class LoadedBundle:
         """Check that the bundle's probabilities can tell how sure it is.
 
         Raises:
-            UsageError: see :meth:`check_probabilities` and :func:`medkit.inference.members.find_activation`.
+            UsageError: see :meth:`check_probabilities` and :attr:`activation`.
         """
         self.check_probabilities()
-        find_activation(self.steps, str(self.folder.root))
+        _ = self.activation
 
     def predict(
         self, image: Any, affine: Any = None, *, probabilities: bool = False, uncertainty: bool = False
@@ -247,7 +252,7 @@ class LoadedBundle:
             self.check_probabilities()
         if uncertainty:
             self.check_uncertainty()
-        soft = _Soft(self.steps if uncertainty else None, keep=probabilities)
+        soft = _Soft(self.activation if uncertainty else None, keep=probabilities)
         agreement = Agreement(self.members.activation) if uncertainty and self.members else None
         seconds: dict[str, float] = {}
         with own_code(self.folder.root), torch.no_grad():
@@ -339,12 +344,12 @@ class _Soft:
     """What is kept of the probabilities.
 
     Args:
-        steps: of the postprocessing, to take entropy and expected size; ``None`` for not to.
+        activation: to take entropy and expected size by; ``None`` for not to.
         keep: whether to keep them all.
     """
 
-    def __init__(self, steps: list[Any] | None, *, keep: bool) -> None:
-        self.activation, self.keep = steps and find_activation(steps, ""), keep
+    def __init__(self, activation: Activation | None, *, keep: bool) -> None:
+        self.activation, self.keep = activation, keep
         self.confidence: Confidence | None = None
         self.probabilities: NDArray[np.float32] | None = None
 
@@ -352,7 +357,7 @@ class _Soft:
         if self.activation:
             self.confidence = Confidence(pred, self.activation)
         if self.keep:
-            self.probabilities = np.asarray(pred.clone().cpu(), dtype=np.float32)
+            self.probabilities = np.asarray(pred.cpu(), dtype=np.float32)  # the next step makes a new tensor
 
     def judge(
         self, labels: NDArray[Any], names: dict[int, str], grid: Grid, agreement: Agreement | None

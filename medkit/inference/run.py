@@ -58,13 +58,14 @@ class RunOptions:
     uncertainty: bool = False
 
     @property
+    def kept(self) -> dict[str, bool]:
+        """What a prediction keeps beside its labels."""
+        return {"probabilities": self.probabilities, "uncertainty": self.uncertainty}
+
+    @property
     def wanted(self) -> list[str]:
         """Kinds of output that a finished case has."""
-        asked = {
-            "picture": self.pictures,
-            "probabilities": self.probabilities,
-            "uncertainty": self.uncertainty,
-        }
+        asked = {"picture": self.pictures, **self.kept}
         return ["labels", *(kind for kind, wanted in asked.items() if wanted)]
 
 
@@ -135,7 +136,7 @@ def predict_cases(
     """
     run = _Run(bundle, folder, options or RunOptions(), len(cases))
     run.prepare(cases)
-    on_start(describe_memory(bundle, cases, run.free_bytes, probabilities=run.options.probabilities))
+    on_start(describe_memory(bundle, cases, run.free_bytes, **run.options.kept))
     outcomes = []
     try:
         with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
@@ -182,7 +183,7 @@ class _Run:
         if done is not None and not options.force:
             return replace(job, finished=done)
         try:
-            check_memory(self.bundle, case, self.free_bytes, self.number, probabilities=options.probabilities)
+            check_memory(self.bundle, case, self.free_bytes, self.number, **options.kept)
             begin = time.perf_counter()
             volume = read_channels(case.paths)
             return replace(job, volume=volume, read_seconds=round(time.perf_counter() - begin, 4))
@@ -193,11 +194,7 @@ class _Run:
         if job.volume is None:
             return job
         try:
-            result = self.bundle.predict_volume(
-                job.volume,
-                probabilities=self.options.probabilities,
-                uncertainty=self.options.uncertainty,
-            )
+            result = self.bundle.predict_volume(job.volume, **self.options.kept)
             seconds = {"read": job.read_seconds, **result.seconds}
             notes = (*result.notes, *self.bundle.notes_on(job.inputs))
             return replace(job, volume=None, result=replace(result, seconds=seconds, notes=notes))

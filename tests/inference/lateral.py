@@ -30,12 +30,21 @@ def rename(content: dict[str, Any], names: dict[str, str], metadata: dict[str, A
 
 def with_masks(root: Path) -> Path:
     """Turn a bundle into one of overlapping masks, in place."""
+    return with_steps(root, {"sigmoid": True}, {"threshold": 0.5})
 
-    def change(config: dict[str, Any]) -> None:
-        config["to_probabilities"].update(softmax=False, sigmoid=True)
-        config["to_labels"].update(argmax=False, threshold=0.5)
 
-    edit_json(root / "configs" / "inference.json", change)
+def with_steps(root: Path, activation: dict[str, Any], labels: dict[str, Any]) -> Path:
+    """Give a bundle MONAI's own three steps of postprocessing, in place."""
+    back = {"transform": "@preprocessing", "orig_keys": "image", "nearest_interp": False}
+    steps = {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "Activationsd", "keys": "pred", **activation},
+            {"_target_": "Invertd", "keys": "pred", **back},
+            {"_target_": "AsDiscreted", "keys": "pred", **labels},
+        ],
+    }
+    edit_json(root / "configs" / "inference.json", lambda config: config.update(postprocessing=steps))
     return root
 
 

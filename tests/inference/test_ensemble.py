@@ -17,7 +17,7 @@ from medkit.data.hashing import hash_files
 from medkit.errors import UsageError
 from medkit.inference.ensemble import fold_weights
 from medkit.inference.run import RunOptions, predict_cases
-from tests.inference.lateral import with_masks, with_names
+from tests.inference.lateral import with_masks, with_names, with_steps
 from tests.phantoms import hippocampus, write_hippocampus
 
 IMAGE = hippocampus((14, 12, 13), np.eye(4))[0]
@@ -195,9 +195,10 @@ def test_missing_and_foreign_files_are_refused(tiny_root, run, tmp_path):
         medkit.load(tiny_root, weights=[tmp_path / "other.pt"])
 
 
-def test_bundle_without_an_activation_is_refused(tiny_root, run):
+def test_bundle_without_an_activation_is_refused(tiny_root, run, tmp_path):
+    root = with_steps(with_names(tiny_root, tmp_path), {}, {"argmax": True})
     with pytest.raises(UsageError, match="expected an Activationsd with softmax or sigmoid"):
-        medkit.load(tiny_root, weights=fold_weights(run), overrides={"to_probabilities::softmax": False})
+        medkit.load(root, weights=fold_weights(run))
 
 
 def test_bundle_that_loads_several_files_is_refused(tiny_root, run, tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import medkit
 from medkit.errors import CaseError, UsageError
 from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
-from tests.inference.lateral import NAMES, Fixed, flipped, turned, with_masks, with_names
+from tests.inference.lateral import NAMES, Fixed, flipped, turned, with_masks, with_names, with_steps
 from tests.phantoms import hippocampus
 
 AFFINES = [
@@ -226,11 +226,11 @@ def test_output_of_several_tensors_is_the_cases_failure(lateral_root):
 # --- what cannot be mirrored --------------------------------------------------------------------------------
 
 
-def test_bundle_without_an_activation_is_refused(lateral_root):
-    with pytest.raises(
-        UsageError, match=r"expected an Activationsd with softmax or sigmoid .* got softmax=False"
-    ):
-        medkit.load(lateral_root, flips="LR", overrides={"to_probabilities::softmax": False})
+@pytest.mark.parametrize("activation", [{}, {"softmax": True, "sigmoid": True}, {"other": "$torch.tanh"}])
+def test_bundle_without_an_activation_is_refused(lateral_root, tmp_path, activation):
+    root = with_steps(with_names(lateral_root, tmp_path), activation, {"argmax": True})
+    with pytest.raises(UsageError, match=r"expected an Activationsd with softmax or sigmoid .* got softmax="):
+        medkit.load(root, flips="LR")
 
 
 def test_bundle_of_one_side_is_refused_and_told_what_to_write(tiny_root, tmp_path):

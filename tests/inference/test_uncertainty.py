@@ -19,7 +19,7 @@ from medkit.data import find_cases
 from medkit.errors import UsageError
 from medkit.inference.run import RunOptions, predict_cases
 from medkit.inference.uncertainty import Agreement, Confidence, voxel_entropy
-from tests.inference.lateral import Fixed, with_masks, with_names
+from tests.inference.lateral import Fixed, with_masks, with_names, with_steps
 from tests.phantoms import write_hippocampus
 
 SHAPE = (9, 8, 7)
@@ -169,10 +169,9 @@ def test_values_that_a_bundle_folds_masks_into_have_no_probability_of_their_own(
     assert found.entropy.shape == (2, 2, 2)
 
 
-def test_bundle_without_probabilities_is_refused(tiny_root):
-    bundle = medkit.load(tiny_root)
-    bundle.steps = [step for step in bundle.steps if "Activations" not in type(step).__name__]
-    with pytest.raises(UsageError, match="expected Activationsd and Invertd before AsDiscreted"):
+def test_bundle_without_probabilities_is_refused(tiny_root, tmp_path):
+    bundle = medkit.load(with_steps(with_names(tiny_root, tmp_path), {}, {"argmax": True}))
+    with pytest.raises(UsageError, match="expected an Activationsd with softmax or sigmoid"):
         bundle.predict(np.zeros(SHAPE), np.eye(4), uncertainty=True)
 
 
