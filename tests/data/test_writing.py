@@ -216,3 +216,20 @@ def test_errors_name_the_file_and_not_the_temporary_one(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left") as caught:
         write_text(tmp_path / "a.json", "{}")
     assert caught.value.filename == str(tmp_path / "a.json")
+
+
+def test_classes_are_written_one_after_the_other(tmp_path):
+    """Writing many takes no more memory than writing a few."""
+    import tracemalloc
+
+    peaks = []
+    for number in (2, 4, 12):
+        classes = np.random.default_rng(0).random((number, 40, 40, 40), dtype=np.float32)
+        tracemalloc.start()
+        try:
+            write_volume(tmp_path / "soft.nii.gz", np.moveaxis(classes, 0, -1), Grid((40, 40, 40), np.eye(4)))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[2] - peaks[1] < classes[0].nbytes, "the first is not counted: it imports"
+    np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "soft.nii.gz").dataobj)[..., 3], classes[3])
