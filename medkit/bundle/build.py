@@ -56,14 +56,11 @@ def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str,
     try:
         metadata = render_metadata(read_fragment(source / "metadata.yaml"), record)
         licence_file = metadata["licence_file"]
-        inference = read_fragment(source / "inference.yaml")
-        if record:
-            inference["temperature"] = record["calibration"]["temperature"]
     except KeyError as error:
         raise UsageError(f"{source}: metadata.yaml or record.json lacks the key {error}; add it") from error
     shared = source.parent / _SHARED
     return {
-        "configs/inference.json": _json(inference),
+        "configs/inference.json": _json(read_fragment(source / "inference.yaml")),
         "configs/train.json": _json(read_fragment(source / "train.yaml")),
         "configs/metadata.json": _json(metadata),
         "configs/logging.conf": _text(shared / "logging.conf"),

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from medkit.metrics.calibration import BINS, expected_calibration_error, near_boundary
 from medkit.training.run import fold_name
+from medkit.transforms.calibration import at_boundary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HeldOut", "calibrate", "fit_temperature", "nested_calibration"]
 
-WITHIN_VOXELS = 2
+WITHIN_VOXELS = 2  # of a boundary of the reference: there the errors are taken
 _RANGE = 0.1, 10.0  # of temperatures
 
 
@@ -32,10 +33,14 @@ class HeldOut(NamedTuple):
     Args:
         logits: ``(N, C)``, float32.
         labels: ``(N,)``, true classes.
+        drawn: ``(N,)``, whether they lie at a boundary that the network draws.
+        judged: ``(N,)``, whether they lie near a boundary of the reference.
     """
 
     logits: Tensor
     labels: Tensor
+    drawn: Tensor
+    judged: Tensor
 
 
 def calibrate(run: TrainingRun) -> dict[str, Any]:
@@ -61,34 +66,35 @@ def nested_calibration(folds: Sequence[HeldOut]) -> dict[str, Any]:
         folds: two or more.
 
     Returns:
-        ``temperature`` to divide logits by; and over ``voxels`` near boundaries on the network's grid, pooled, the
-        expected calibration error (``ece``) and the negative log-likelihood (``nll``) as they are and with the
-        temperatures of ``folds``, each of which was fitted to the other folds.
+        ``temperature`` for :func:`medkit.transforms.calibration.soften_boundaries`; and over ``voxels`` near boundaries
+        of the reference, pooled, the expected calibration error (``ece``) and the negative log-likelihood (``nll``) as
+        they are and with the temperatures of ``folds``, each of which was fitted to the other folds.
     """
     inner = [fit_temperature([other for other in folds if other is not fold]) for fold in folds]
-    raw = HeldOut(torch.cat([fold.logits for fold in folds]), torch.cat([fold.labels for fold in folds]))
-    scaled = torch.cat([fold.logits / t for fold, t in zip(folds, inner, strict=True)])
+    labels = torch.cat([fold.labels[fold.judged] for fold in folds])
+    before = torch.cat([fold.logits[fold.judged] for fold in folds])
+    after = torch.cat([_softened(fold, t)[fold.judged] for fold, t in zip(folds, inner, strict=True)])
     return {
         "temperature": round(fit_temperature(folds), 4),
         "within_voxels": WITHIN_VOXELS,
         "bins": BINS,
-        "voxels": len(raw.labels),
+        "voxels": len(labels),
         "folds": [round(t, 4) for t in inner],
-        "before": _errors(raw),
-        "after": _errors(HeldOut(scaled, raw.labels)),
+        "before": _errors(before, labels),
+        "after": _errors(after, labels),
     }
 
 
 def fit_temperature(folds: Sequence[HeldOut]) -> float:
-    """The number that logits are divided by to make the labels likeliest (Guo et al. 2017, section 4.2).
+    """The number that makes the labels likeliest when logits at drawn boundaries are divided by it.
 
-    It is fitted near boundaries, where segmentations are unsure: elsewhere nearly all voxels are certain background,
-    and would outvote them. The labels of the largest logit stay as they are.
+    Guo et al. 2017, section 4.2 (https://arxiv.org/abs/1706.04599), at boundaries only.
 
     Returns:
         From 0.1 to 10: a network whose logits tell nothing has none, and gets the last.
     """
-    logits, labels = torch.cat([f.logits for f in folds]).double(), torch.cat([f.labels for f in folds])
+    logits = torch.cat([fold.logits[fold.drawn] for fold in folds]).double()
+    labels = torch.cat([fold.labels[fold.drawn] for fold in folds])
 
     def loss(log_temperature: float) -> float:
         return float(functional.cross_entropy(logits / np.exp(log_temperature), labels))
@@ -97,10 +103,13 @@ def fit_temperature(folds: Sequence[HeldOut]) -> float:
     return float(np.exp(found.x))
 
 
-def _errors(held_out: HeldOut) -> dict[str, float]:
-    nll = functional.cross_entropy(held_out.logits, held_out.labels)
-    ece = expected_calibration_error(held_out.logits.softmax(1).numpy(), held_out.labels.numpy())
-    return {"ece": round(ece, 4), "nll": round(float(nll), 4)}
+def _softened(fold: HeldOut, temperature: float) -> Tensor:
+    return torch.where(fold.drawn[:, None], fold.logits / temperature, fold.logits)
+
+
+def _errors(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    ece = expected_calibration_error(logits.softmax(1).numpy(), labels.numpy())
+    return {"ece": round(ece, 4), "nll": round(float(functional.cross_entropy(logits, labels)), 4)}
 
 
 def _held_out(run: TrainingRun, fold: int) -> HeldOut:
@@ -113,12 +122,14 @@ def _held_out(run: TrainingRun, fold: int) -> HeldOut:
         found = [
             _near_boundaries(item, network, inferer, config) for item in config.build("validate::dataset")
         ]
-    return HeldOut(torch.cat([x.logits for x in found]), torch.cat([x.labels for x in found]))
+    return HeldOut(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
 def _near_boundaries(item: dict[str, Any], network: Any, inferer: Any, config: ConfigInstance) -> HeldOut:
     device = config.build("device")
     logits = inferer(item["image"][None].to(device), network)[0].float().cpu()
     labels = item["label"][0].round().long().cpu()
-    near = torch.from_numpy(near_boundary(labels.numpy(), [1.0] * labels.ndim, WITHIN_VOXELS))
-    return HeldOut(logits[:, near].T.contiguous(), labels[near])
+    drawn = at_boundary(logits.argmax(0))
+    judged = torch.from_numpy(near_boundary(labels.numpy(), [1.0] * labels.ndim, WITHIN_VOXELS))
+    kept = drawn | judged
+    return HeldOut(logits[:, kept].T.contiguous(), labels[kept], drawn[kept], judged[kept])

@@ -26,9 +26,6 @@ SHAPE = (9, 8, 7)
 LOGITS = hnp.arrays(np.float32, (4, 3, 2, 2), elements=st.floats(-30, 30, width=32))
 
 
-# --- entropy ------------------------------------------------------------------------------------------------
-
-
 @given(logits=LOGITS)
 def test_entropy_of_exclusive_classes_is_that_of_scipy(logits):
     soft = torch.from_numpy(logits).softmax(0)
@@ -61,9 +58,6 @@ def test_rounding_beyond_the_ends_is_no_entropy():
     assert voxel_entropy(beyond, "sigmoid").max() == 0
 
 
-# --- agreement ----------------------------------------------------------------------------------------------
-
-
 @given(members=hnp.arrays(np.bool_, st.tuples(st.integers(2, 4), st.just(60)), elements=st.booleans()))
 def test_spread_is_that_of_plain_counting(members):
     agreement = Agreement("sigmoid")
@@ -92,9 +86,6 @@ def test_members_of_exclusive_classes_are_taken_at_their_likeliest():
         agreement.add(torch.tensor(chances).view(1, 3, 1, 1, 1))
     assert agreement.spread(1) == (1.0, 0.0)
     assert agreement.spread(2) == (None, None)
-
-
-# --- structures ---------------------------------------------------------------------------------------------
 
 
 def test_known_network(tiny_root):
@@ -173,9 +164,6 @@ def test_bundle_without_probabilities_is_refused(tiny_root, tmp_path):
     bundle = medkit.load(with_steps(with_names(tiny_root, tmp_path), {}, {"argmax": True}))
     with pytest.raises(UsageError, match="expected an Activationsd with softmax or sigmoid"):
         bundle.predict(np.zeros(SHAPE), np.eye(4), uncertainty=True)
-
-
-# --- files --------------------------------------------------------------------------------------------------
 
 
 def test_files_of_a_run(tiny_root, tmp_path):

@@ -10,11 +10,14 @@ from medkit.training.run import create_run
 
 
 def overconfident(by: float, seed: int, count: int = 20_000) -> HeldOut:
-    """Logits ``by`` times as large as those that the labels were drawn from."""
+    """Logits ``by`` times as large, at boundaries, as those that the labels were drawn from."""
     draw = torch.Generator().manual_seed(seed)
     logits = torch.randn(count, 3, generator=draw) * 2
     labels = torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
-    return HeldOut(logits * by, labels)
+    drawn = torch.arange(count) % 4 > 0
+    return HeldOut(
+        torch.where(drawn[:, None], logits * by, logits), labels, drawn, torch.arange(count) % 5 > 0
+    )
 
 
 @pytest.mark.parametrize("by", [0.5, 1.0, 2.5])
@@ -29,7 +32,7 @@ def test_each_fold_is_judged_by_the_temperature_of_the_others():
     assert found["folds"] == pytest.approx(expected, abs=1e-4)
     assert found["folds"][2] == pytest.approx(2.0, rel=0.05)
     assert found["temperature"] == pytest.approx(fit_temperature(folds), abs=1e-4)
-    assert found["voxels"] == 60_000
+    assert found["voxels"] == 48_000
 
 
 def test_errors_fall_for_the_overconfident():
@@ -41,7 +44,8 @@ def test_errors_fall_for_the_overconfident():
 
 def test_logits_that_tell_nothing_get_the_last_temperature():
     draw = torch.Generator().manual_seed(0)
-    nothing = HeldOut(torch.randn(1000, 3, generator=draw), torch.arange(1000) % 3)
+    every = torch.ones(1000, dtype=torch.bool)
+    nothing = HeldOut(torch.randn(1000, 3, generator=draw), torch.arange(1000) % 3, every, every)
     assert fit_temperature([nothing]) == pytest.approx(10, rel=0.01)
 
 

@@ -48,9 +48,6 @@ def sizes(labels, value):
     return sorted(np.bincount(pieces.ravel())[1:].tolist()) if number else []
 
 
-# --- rules --------------------------------------------------------------------------------------------------
-
-
 def test_without_rules_nothing_is_touched():
     labels = placed(blocks())
     item = CleanLabelsd("pred")({"pred": labels})
@@ -153,9 +150,6 @@ def test_odd_rules_for_the_largest_are_refused(largest):
 def test_odd_volumes_are_refused(minimum):
     with pytest.raises(UsageError, match=r"minimum_mm3: expected cubic millimetres, .* got"):
         CleanLabelsd("pred", minimum_mm3=minimum)
-
-
-# --- in a bundle --------------------------------------------------------------------------------------------
 
 
 def test_bundle_of_ours_takes_the_rules_by_name(tmp_path):
