@@ -15,6 +15,7 @@ from monai.transforms import Activationsd
 from monai.utils import convert_to_dst_type
 
 from medkit.errors import UsageError
+from medkit.transforms.native_labels import NativeLabelsd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,6 +46,8 @@ def find_activation(steps: Iterable[Any], where: str) -> Activation:
     """
     got = "none"
     for step in steps:
+        if isinstance(step, NativeLabelsd) and step.softmax:
+            return "softmax"
         if isinstance(step, Activationsd) and "pred" in step.keys:
             place = step.keys.index("pred")
             softmax, sigmoid, other = step.softmax[place], step.sigmoid[place], step.other[place]
@@ -53,7 +56,7 @@ def find_activation(steps: Iterable[Any], where: str) -> Activation:
             got = f"softmax={softmax}, sigmoid={sigmoid}, other={other}"
             break
     raise UsageError(
-        f"{where}: expected an Activationsd with softmax or sigmoid for 'pred' in 'postprocessing', whose "
+        f"{where}: expected a NativeLabelsd with softmax, or an Activationsd with softmax or sigmoid, for 'pred' in 'postprocessing', whose "
         f"probabilities can be averaged, got {got}; predict with one network and no flips, or give the bundle that "
         "step"
     )

@@ -14,7 +14,7 @@ from monai.utils import get_equivalent_dtype
 
 from medkit.data.peek import peek_channels
 from medkit.errors import CaseError
-from medkit.inference.predictor import flat_steps
+from medkit.transforms.steps import flat_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

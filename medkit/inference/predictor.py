@@ -16,7 +16,6 @@ from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.transforms import (
     Activationsd,
     AsDiscreted,
-    Compose,
     EnsureChannelFirstd,
     Invertd,
     LoadImage,
@@ -40,7 +39,10 @@ from medkit.inference.members import Activation, Members, find_activation
 from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
 from medkit.inference.result import Result, count_labels
 from medkit.inference.uncertainty import Agreement, Confidence
+from medkit.transforms.calibration import soften_boundaries
 from medkit.transforms.clean_labels import NOTES_KEY
+from medkit.transforms.native_labels import NativeLabelsd
+from medkit.transforms.steps import flat_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 
     from medkit.inference.uncertainty import Uncertainty
 
-__all__ = ["LoadedBundle", "flat_steps", "load_bundle"]
+__all__ = ["LoadedBundle", "load_bundle"]
 
 _PACKAGES = ("monai", "torch", "numpy")
 
@@ -123,6 +125,7 @@ class LoadedBundle:
             step for step in flat_steps(config.build("postprocessing")) if not isinstance(step, SaveImaged)
         ]
         self.label_notes = _keep_labels_whole(self.steps)
+        self.temperature: float | None = folder.metadata.get("calibration", {}).get("temperature")
         self.members = self._members(flips, states)
         if not any(self._loaders()):
             raise UsageError(f"{folder.root}: 'preprocessing' has no LoadImaged for the key 'image'")
@@ -196,14 +199,17 @@ class LoadedBundle:
         """Check that the bundle has class probabilities on the image's grid to give.
 
         Raises:
-            UsageError: no activation comes before the discretisation, or the inversion comes after it.
+            UsageError: no activation comes before the discretisation, or the inversion comes after it, and no
+                NativeLabelsd does both.
         """
+        if any(isinstance(step, NativeLabelsd) for step in self.steps):
+            return
         kinds = [type(step) for step in self.steps if isinstance(step, (Activationsd, AsDiscreted, Invertd))]
         until = kinds.index(AsDiscreted) if AsDiscreted in kinds else len(kinds)
         if Activationsd not in kinds[:until] or Invertd in kinds[until:] or until == len(kinds):
             got = ", ".join(kind.__name__ for kind in kinds) or "none of them"
             raise UsageError(
-                f"{self.folder.root}: expected Activationsd and Invertd before AsDiscreted in "
+                f"{self.folder.root}: expected NativeLabelsd, or Activationsd and Invertd before AsDiscreted, in "
                 f"'postprocessing', got {got}; ask for no probabilities"
             )
 
@@ -264,7 +270,7 @@ class LoadedBundle:
                 item = self._infer(item, agreement)
             _check_finite(item["pred"], "network's output", volume)
             with _step("postprocessing", volume, seconds):
-                item = self._postprocess(item, soft.take)
+                item = self._postprocess(item, soft)
         labels = _whole_numbers(item["pred"], volume)
         grid, notes = _grid_of(item["pred"], volume)
         names = _label_names(self.output_format, labels)
@@ -330,14 +336,23 @@ class LoadedBundle:
                 batch["pred"] = self.members.mean(image, affine, self.network, self.inferer, agreement)
         return dict(decollate_batch(batch)[0])
 
-    def _postprocess(self, item: dict[str, Any], look: Callable[[torch.Tensor], None]) -> dict[str, Any]:
-        """Run the bundle's steps; ``look`` is shown the probabilities before they become labels."""
-        first = next((step for step in self.steps if isinstance(step, AsDiscreted)), None)
+    def _postprocess(self, item: dict[str, Any], soft: _Soft) -> dict[str, Any]:
+        """Run the bundle's steps, and keep of the probabilities what is wanted before they become labels."""
+        first = next((step for step in self.steps if isinstance(step, (AsDiscreted, NativeLabelsd))), None)
         for step in self.steps:
-            if step is first:
-                look(item["pred"])
+            if step is first and soft.is_wanted:
+                soft.take(self._probabilities(step, item))
             item = step(item)
         return item
+
+    def _probabilities(self, step: NativeLabelsd | AsDiscreted, item: dict[str, Any]) -> torch.Tensor:
+        """Class probabilities on the grid of the image, calibrated if the bundle is; ``step`` makes labels of them."""
+        if isinstance(step, AsDiscreted):
+            probabilities: torch.Tensor = item["pred"]
+            return probabilities
+        if self.temperature is not None:
+            item = {**item, "pred": soften_boundaries(item["pred"], self.temperature)}
+        return step.probabilities(item, "pred")
 
 
 class _Soft:
@@ -352,6 +367,10 @@ class _Soft:
         self.activation, self.keep = activation, keep
         self.confidence: Confidence | None = None
         self.probabilities: NDArray[np.float32] | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.keep or self.activation is not None
 
     def take(self, pred: torch.Tensor) -> None:
         if self.activation:
@@ -428,15 +447,6 @@ def _usable(device: str) -> str:
         line = str(error).strip().splitlines()[0]
         raise UsageError(f"--device {device}: cannot be used here ({line})") from error
     return device
-
-
-def flat_steps(transform: Any) -> Iterator[Any]:
-    """The steps of nested Composes, in order."""
-    if isinstance(transform, Compose):
-        for step in transform.transforms:
-            yield from flat_steps(step)
-    else:
-        yield transform
 
 
 @contextmanager

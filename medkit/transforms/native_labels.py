@@ -1,0 +1,180 @@
+"""From class scores on the network's grid to a label map on the image's own, without class scores there.
+
+MONAI's ``Activationsd``, ``Invertd(nearest_interp=False)`` and ``AsDiscreted(argmax=True)`` give the same labels,
+and hold the probabilities of all classes on both grids on the way.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from monai.data import MetaTensor
+from monai.data.utils import AFFINE_TOL, to_affine_nd
+from monai.transforms import (
+    Activationsd,
+    Cropd,
+    Flipd,
+    Invertd,
+    InvertibleTransform,
+    MapTransform,
+    Orientationd,
+    Padd,
+    Rotate90d,
+    Spacingd,
+    SpatialResampled,
+    allow_missing_keys_mode,
+)
+from monai.utils import MetaKeys
+
+from medkit.errors import UsageError
+from medkit.transforms.resample_labels import resample_labels
+from medkit.transforms.steps import flat_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping
+
+    from monai.config import KeysCollection
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = ["NativeGrid", "NativeLabelsd"]
+
+_RESAMPLING = (Spacingd, SpatialResampled)
+# Voxels move or go, and none is computed: labels return as scores would. What was cropped is background.
+_LOSSLESS = (Cropd, Flipd, Orientationd, Padd, Rotate90d)
+_INSTEAD = "use MONAI's Activationsd, Invertd(nearest_interp=False) and AsDiscreted(argmax=True) instead"
+
+
+class NativeLabelsd(MapTransform):
+    """Turn class scores on the network's grid into labels on the grid that the image had in its file.
+
+    Labels are those of MONAI's ``Activationsd(softmax=True)``, ``Invertd(nearest_interp=False)`` and
+    ``AsDiscreted(argmax=True)``, save where two classes are equal to rounding.
+
+    Args:
+        keys: of scores ``(K, *sizes)``, two classes at least.
+        transform: the preprocessing, which may flip, permute, crop and pad, and then resample once by linear
+            interpolation.
+        orig_keys: of the preprocessed image, one, or one for each of ``keys``.
+        softmax: take the softmax of the scores first; otherwise they are interpolated as they are.
+        allow_missing_keys: pass over keys that are not there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        transform: InvertibleTransform,
+        orig_keys: KeysCollection,
+        *,
+        softmax: bool,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        names = [orig_keys] if isinstance(orig_keys, str) else list(orig_keys)
+        self.orig_keys = names * len(self.keys) if len(names) == 1 else names
+        self.transform, self.softmax = transform, softmax
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The item with labels ``(1, I, J, K)`` in the place of the scores, uint8 for up to 256 classes.
+
+        Raises:
+            UsageError: the image was not made by such a preprocessing, or the scores do not lie on its grid.
+        """
+        item = dict(data)
+        for key, orig_key in self.key_iterator(item, self.orig_keys):
+            scores, image = item[key], item[orig_key]
+            if len(scores) < 2 or scores.shape[1:] != image.shape[1:]:
+                raise UsageError(
+                    f"{key}: expected scores of two classes or more on the grid of the image, "
+                    f"{tuple(image.shape[1:])}, got shape {tuple(scores.shape)}; {_INSTEAD}"
+                )
+            scores = scores.as_tensor() if isinstance(scores, MetaTensor) else scores
+            item[key] = NativeGrid(image, self.transform, orig_key).labels([scores], softmax=self.softmax)
+        return item
+
+    def probabilities(self, data: Mapping[Any, Any], key: str) -> Tensor:
+        """The interpolated scores themselves, ``(K, I, J, K)``, of an item that has not been through this yet."""
+        orig_key = self.orig_keys[self.keys.index(key)]
+        item = Activationsd(key, softmax=True)(data) if self.softmax else data
+        inverted: Tensor = Invertd(key, self.transform, orig_key, nearest_interp=False)(item)[key]
+        return inverted
+
+
+class NativeGrid:
+    """The way back from the network's grid to that of the file, read off what the preprocessing did.
+
+    Args:
+        image: as the preprocessing left it, ``(C, *sizes)``.
+        transform: the preprocessing.
+        key: of the image in it.
+
+    Raises:
+        UsageError: the preprocessing did something else than flip, permute, crop or pad and then resample once
+            by linear interpolation.
+    """
+
+    def __init__(self, image: Any, transform: InvertibleTransform, key: Hashable) -> None:
+        self.image, self.transform, self.key = image, transform, key
+        self.steps = [step for step in flat_steps(transform) if _moves(step, key)]
+        self.operations = list(image.applied_operations) if isinstance(image, MetaTensor) else []
+        self._check()
+        self.shape = tuple(image.shape[1:])
+        self.wanted, self.affine = self.shape, to_affine_nd(len(self.shape), image.affine).double()
+        self.matrix = np.eye(len(self.shape) + 1)
+        if self.steps and isinstance(self.steps[-1], _RESAMPLING):
+            self.steps.pop()
+            self._undo(self.operations.pop())
+
+    def _check(self) -> None:
+        names = [type(step).__name__ for step in self.steps]
+        if len(self.steps) != len(self.operations) or getattr(self.image, "pending_operations", None):
+            raise UsageError(
+                f"{self.key}: expected an image with a trace of each of {', '.join(names) or 'no steps'}, got "
+                f"{len(self.operations)} operations; keep its metadata, compute nothing lazily, or {_INSTEAD}"
+            )
+        for place, (step, name) in enumerate(zip(self.steps, names, strict=True)):
+            last = place == len(self.steps) - 1
+            if not isinstance(step, (*_LOSSLESS, *_RESAMPLING) if last else _LOSSLESS):
+                raise UsageError(
+                    f"{self.key}: expected a preprocessing that flips, permutes, crops or pads and resamples at its "
+                    f"end, got {name} in {', '.join(names)}; {_INSTEAD}"
+                )
+
+    def _undo(self, operation: Mapping[str, Any]) -> None:
+        extra = operation["extra_info"]
+        if extra["mode"] != "bilinear" or extra["padding_mode"] != "border":
+            raise UsageError(
+                f"{self.key}: expected an image resampled with mode 'bilinear' and padding_mode 'border', got "
+                f"'{extra['mode']}' and '{extra['padding_mode']}'; {_INSTEAD}"
+            )
+        self.wanted = tuple(int(size) for size in operation["orig_size"])
+        source, self.affine = self.affine, to_affine_nd(len(self.shape), extra["src_affine"]).double()
+        matrix: NDArray[np.float64] = np.linalg.solve(source.numpy(), self.affine.numpy())
+        # What MONAI takes for no change it does not resample.
+        same = np.allclose(source, self.affine, atol=AFFINE_TOL)
+        same = same or np.allclose(matrix, self.matrix, atol=AFFINE_TOL)
+        self.matrix = self.matrix if same and self.wanted == self.shape else matrix
+
+    def labels(self, slabs: Iterable[Tensor], *, softmax: bool) -> MetaTensor:
+        """Labels ``(1, I, J, K)`` with the metadata of the file.
+
+        Args:
+            slabs: scores, see :func:`medkit.transforms.resample_labels.resample_labels`.
+            softmax: see there.
+        """
+        found = resample_labels(slabs, self.shape, self.matrix, self.wanted, softmax=softmax)
+        meta = {**deepcopy(self.image.meta), MetaKeys.AFFINE: self.affine}
+        placed = MetaTensor(found[None], meta=meta, applied_operations=deepcopy(self.operations))
+        item: dict[Hashable, Any] = {self.key: placed}
+        with allow_missing_keys_mode(self.transform):
+            for step in reversed(self.steps):
+                item = step.inverse(item)
+        labels: MetaTensor = item[self.key].contiguous()
+        return labels
+
+
+def _moves(step: Any, key: Hashable) -> bool:
+    """Whether a step leaves a trace in the image."""
+    return isinstance(step, InvertibleTransform) and key in getattr(step, "keys", (key,))
