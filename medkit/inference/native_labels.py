@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.data import MetaTensor, decollate_batch
+from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.inferers import Inferer
 
 from medkit.errors import UsageError
@@ -53,17 +53,17 @@ class NativeLabelInferer(Inferer):
             raise UsageError(
                 "expected an image with metadata (a MetaTensor), got a plain tensor; keep its metadata"
             )
-        labels = []
+        items = []
         for image in decollate_batch(inputs):
             grid = NativeGrid(image, self.transform, self.orig_key)
             slabs = _finite(self.windows.slabs(image, network, *args, **kwargs))
-            labels.append(grid.labels(slabs, softmax=self.softmax))
-        shapes = {tuple(found.shape) for found in labels}
+            items.append({"labels": grid.labels(slabs, softmax=self.softmax)})
+        shapes = {tuple(item["labels"].shape) for item in items}
         if len(shapes) > 1:
             raise UsageError(
                 f"expected images of one shape in a batch, got {sorted(shapes)}; let the batch size be 1"
             )
-        batch: MetaTensor = torch.stack(labels)
+        batch: MetaTensor = list_data_collate(items)["labels"]  # stacked, each with metadata of its own
         return batch
 
 

@@ -1,0 +1,293 @@
+"""Measure a segmentation from file to written label: MONAI's parts, medkit's, and what each of these gives.
+
+    MEDKIT_DATA=... python benchmarks/sliding_window.py [--rounds 3] [--threads 2] [--output FILE]
+
+The image is the CT of `abdomen_ct_mr`, resampled to 1 mm. Each way runs in a process of its own. First with a 1x1x1
+convolution in the network's place, as often as there are rounds: that shows all that is not the network. Then once
+with a SegResNet of 14 classes with random weights, whose time is told apart; it marks mixed labels nearly everywhere
+and so is the hardest case for medkit's way back to the image's grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from machine import describe
+from memory import GIB, resident
+from timing import note
+
+CLASSES, ROI, SPACING = 14, (96, 96, 96), (1.5, 1.5, 1.5)
+WINDOWS = {"roi_size": ROI, "sw_batch_size": 1, "overlap": 0.5, "mode": "gaussian"}
+# Way: resampling in double precision (MONAI's default) or single, whose inferer, whose way back, and whether the
+# network is laid out with its channels last.
+WAYS = {
+    "MONAI, as it comes": ("float64", "monai", "monai", False),
+    "MONAI, resampling in float32": ("float32", "monai", "monai", False),
+    "+ windows summed slab by slab": ("float32", "slabs", "monai", False),
+    "+ labels made plane by plane": ("float32", "slabs", "planes", False),
+    "+ both joined: medkit": ("float32", "joined", "joined", False),
+    "medkit, channels last": ("float32", "joined", "joined", True),
+}
+FIRST, *_, BEST, LAST = WAYS
+STAND_IN, NETWORK = "stand-in", "network"
+RUNS = {STAND_IN: [way for way in WAYS if way != LAST], NETWORK: [FIRST, BEST, LAST]}
+
+
+class Clock:
+    """Seconds of the clock and of the processors since it was made, and those spent in the network."""
+
+    def __init__(self) -> None:
+        self.start, self.network = self._now(), (0.0, 0.0)
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+    def timed(self, network: Callable[..., Any]) -> Callable[..., Any]:
+        def call(windows: Any) -> Any:
+            begin = self._now()
+            output = network(windows)
+            self.network = tuple(
+                sum_ + b - a for sum_, a, b in zip(self.network, begin, self._now(), strict=True)
+            )
+            return output
+
+        return call
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        begin = self._now()
+        yield
+        self.start = tuple(start + b - a for start, a, b in zip(self.start, begin, self._now(), strict=True))
+
+    def seconds(self) -> dict[str, float]:
+        both = [b - a for a, b in zip(self.start, self._now(), strict=True)]
+        return {
+            "total": both[0],
+            "total_cpu": both[1],
+            "network": self.network[0],
+            "rest": both[0] - self.network[0],
+            "rest_cpu": both[1] - self.network[1],
+        }
+
+
+def pipeline(way: str, kind: str, folder: Path) -> tuple[Any, Any, list[Any], Any]:
+    """Preprocessing, inferer, postprocessing (the writer last), network."""
+    import torch
+    from monai.inferers import SlidingWindowInferer
+    from monai.networks.nets import SegResNet
+    from monai.transforms import (
+        Activationsd,
+        AsDiscreted,
+        Compose,
+        Invertd,
+        LoadImaged,
+        Orientationd,
+        SaveImaged,
+        ScaleIntensityRanged,
+        Spacingd,
+    )
+
+    from medkit.inference.native_labels import NativeLabelInferer
+    from medkit.inference.sliding_window import SlabInferer
+    from medkit.transforms.native_labels import NativeLabelsd
+
+    precision, windows, back, channels_last = WAYS[way]
+    torch.manual_seed(0)
+    network: torch.nn.Module = torch.nn.Conv3d(1, CLASSES, 1)
+    if kind == NETWORK:
+        network = SegResNet(spatial_dims=3, in_channels=1, out_channels=CLASSES, init_filters=8)
+    network.eval()
+    if channels_last:
+        network = network.to(memory_format=torch.channels_last_3d)
+    before = Compose(
+        [
+            LoadImaged("image", ensure_channel_first=True),
+            Orientationd("image", axcodes="RAS", labels=None),
+            Spacingd("image", SPACING, mode="bilinear", dtype=getattr(torch, precision)),
+            ScaleIntensityRanged("image", -175, 250, 0, 1, clip=True),
+        ]
+    )
+    inferer = SlidingWindowInferer(**WINDOWS) if windows == "monai" else SlabInferer(**WINDOWS)
+    after: list[Any] = []
+    if back == "monai":
+        after.append(Activationsd("pred", softmax=True))
+        after.append(Invertd("pred", before, "image", nearest_interp=False))
+        after.append(AsDiscreted("pred", argmax=True))
+    elif back == "planes":
+        after.append(NativeLabelsd("pred", before, "image", softmax=True))
+    else:
+        inferer = NativeLabelInferer(inferer, before, softmax=True)
+    after.append(SaveImaged("pred", folder, output_postfix="", separate_folder=False, print_log=False))
+    return before, inferer, after, network
+
+
+def measure(way: str, kind: str, image: Path, folder: Path, threads: int) -> None:
+    """The body of a child process: from file to label; print seconds and peaks as JSON."""
+    import torch
+    from monai.data import decollate_batch, list_data_collate
+
+    torch.set_num_threads(threads)
+    before, inferer, after, network = pipeline(way, kind, folder)
+    start = resident("VmRSS")
+    clock = Clock()
+    with torch.no_grad():
+        batch = list_data_collate([before({"image": str(image)})])
+        batch["pred"] = inferer(batch["image"], clock.timed(network))
+        item = decollate_batch(batch)[0]
+        del batch
+        for step in after:
+            if way == FIRST and type(step).__name__ == "AsDiscreted":
+                with clock.stopped():
+                    save_margins(item["pred"], folder)
+            item = step(item)
+    print(json.dumps({"seconds": clock.seconds(), "peak": resident("VmHWM"), "start": start}))
+
+
+def save_margins(probabilities: Any, folder: Path) -> None:
+    """Second class of every voxel, and by how much the first is ahead of it."""
+    planes = [probabilities.as_tensor()[:, i].topk(2, dim=0) for i in range(probabilities.shape[1])]
+    np.save(folder / "second.npy", np.stack([plane.indices[1].numpy().astype(np.uint8) for plane in planes]))
+    np.save(
+        folder / "margin.npy", np.stack([(plane.values[0] - plane.values[1]).numpy() for plane in planes])
+    )
+
+
+def disagreement(folder: Path, reference: Path) -> tuple[int, float]:
+    """Voxels whose label is not the reference's, and the widest margin between the two classes there."""
+    found = np.asarray(nib.load(folder / "ct.nii.gz").dataobj)
+    expected = np.asarray(nib.load(reference / "ct.nii.gz").dataobj)
+    differ = found != expected
+    second, margin = np.load(reference / "second.npy"), np.load(reference / "margin.npy")
+    if not np.array_equal(found[differ], second[differ]):
+        return int(differ.sum()), float("inf")
+    return int(differ.sum()), float(margin[differ].max(initial=0.0))
+
+
+def upsample(source: Path, target: Path) -> tuple[int, ...]:
+    """Write the image at 1 mm."""
+    from nibabel.processing import resample_to_output
+
+    fine = resample_to_output(nib.load(source), (1, 1, 1), order=1, cval=-1000)
+    nib.save(nib.Nifti1Image(np.round(np.asarray(fine.dataobj)).astype(np.int16), fine.affine), target)
+    return fine.shape
+
+
+def child(way: str, kind: str, image: Path, folder: Path, threads: int) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    job = json.dumps([way, kind, str(image), str(folder), threads])
+    run = subprocess.run(
+        [sys.executable, __file__, "--job", job],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+    )
+    if run.returncode:
+        sys.exit(run.stderr)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def table(kind: str, image: Path, folder: Path, rounds: int, threads: int) -> list[str]:
+    """Measure all ways in turn, round after round."""
+    results: dict[str, list[dict[str, Any]]] = {way: [] for way in RUNS[kind]}
+    for number in range(rounds):
+        for way in results:
+            results[way].append(child(way, kind, image, folder / way, threads))
+            note(f"{kind}, round {number + 1}, {way}: {results[way][-1]}")
+    differ = {way: disagreement(folder / way, folder / FIRST) for way in results}
+    return [HEADER, *rows(results, differ)]
+
+
+def median(results: list[dict[str, Any]], name: str) -> float:
+    return float(np.median([result["seconds"][name] for result in results]))
+
+
+COLUMNS = ("total", "total_cpu", "network", "rest", "rest_cpu")
+
+
+def rows(results: dict[str, list[dict[str, Any]]], differ: dict[str, tuple[int, float]]) -> Iterator[str]:
+    """Seconds are medians of the rounds, peaks their highest."""
+    first = {name: median(results[FIRST], name) for name in COLUMNS}
+    highest = {way: max(result["peak"] for result in rounds) for way, rounds in results.items()}
+    for way, rounds in results.items():
+        beyond = max(result["peak"] - result["start"] for result in rounds)
+        number, margin = differ[way]
+        cells = [
+            way,
+            *(f"{median(rounds, name):.1f}" for name in COLUMNS),
+            *(f"{first[name] / median(rounds, name):.2f}" for name in COLUMNS if name != "network"),
+            f"{highest[way] / GIB:.2f}",
+            f"{beyond / GIB:.2f}",
+            f"{highest[way] / highest[FIRST]:.2f}",
+            f"{number}" + (f" ({margin:.0e})" if number else ""),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+_SECONDS = ("total", "total, CPU", "network", "rest", "rest, CPU")
+HEADER = "| | {} | {} | {} |\n|{}".format(
+    " | ".join(f"{name} (s)" for name in _SECONDS),
+    " | ".join(f"x {name}" for name in _SECONDS if name != "network"),
+    "peak (GiB) | beyond start (GiB) | of the first's peak | labels that differ",
+    "---|" * 14,
+)
+
+
+def main() -> None:
+    """Print the tables, or run one way."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="of the stand-in; the network runs once")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.job:
+        way, kind, image, folder, threads = json.loads(arguments.job)
+        measure(way, kind, Path(image), Path(folder), threads)
+        return
+    source = Path(os.environ["MEDKIT_DATA"]) / "abdomen_ct_mr" / "example_ct.nii.gz"
+    with tempfile.TemporaryDirectory() as name:
+        image, folder = Path(name) / "ct.nii.gz", Path(name)
+        shape = upsample(source, image)
+        tables = {
+            kind: "\n".join(table(kind, image, folder, rounds, arguments.threads))
+            for kind, rounds in ((STAND_IN, arguments.rounds), (NETWORK, 1))
+        }
+    text = (
+        f"# A segmentation from file to written label\n\n{describe()}; {arguments.threads} threads. "
+        f"{explanation(shape)}\n\n## With the network, once\n\n{tables[NETWORK]}\n\n"
+        f"## With a 1x1x1 convolution in its place, medians of {arguments.rounds}\n\n{tables[STAND_IN]}\n"
+    )
+    print(text)
+    arguments.output.write_text(text)
+
+
+def explanation(shape: tuple[int, ...]) -> str:
+    sides = " x ".join(map(str, shape))
+    return (
+        f"CT of {sides} voxels of 1 mm, network on 1.5 mm: SegResNet, {CLASSES} classes, random weights; windows of "
+        f"{ROI[0]}^3, one at a time, overlap {WINDOWS['overlap']}, {WINDOWS['mode']}. A column with x says how many "
+        "times as fast as the first row; seconds of CPU are those of all threads, and less moved by what else the "
+        "machine does. A row with a plus adds to the one above it. In brackets after the number of labels that "
+        "differ from the first row's stands by how much, at most, the probability of the one was ahead of that of the "
+        "other there."
+    )
+
+
+if __name__ == "__main__":
+    main()
