@@ -130,7 +130,9 @@ def pipeline(way: str, kind: str, folder: Path) -> tuple[Any, Any, list[Any], An
         after.append(NativeLabelsd("pred", before, "image", softmax=True))
     else:
         inferer = NativeLabelInferer(inferer, before, softmax=True)
-    after.append(SaveImaged("pred", folder, output_postfix="", separate_folder=False, print_log=False))
+    after.append(
+        SaveImaged("pred", output_dir=folder, output_postfix="", separate_folder=False, print_log=False)
+    )
     return before, inferer, after, network
 
 

@@ -56,9 +56,9 @@ def find_activation(steps: Iterable[Any], where: str) -> Activation:
             got = f"softmax={softmax}, sigmoid={sigmoid}, other={other}"
             break
     raise UsageError(
-        f"{where}: expected a NativeLabelsd with softmax, or an Activationsd with softmax or sigmoid, for 'pred' in 'postprocessing', whose "
-        f"probabilities can be averaged, got {got}; predict with one network and no flips, or give the bundle that "
-        "step"
+        f"{where}: expected NativeLabelsd with softmax, or Activationsd with softmax or sigmoid, for 'pred' in "
+        f"'postprocessing', whose probabilities can be averaged, got {got}; predict with one network and no flips, "
+        "or give the bundle that step"
     )
 
 

@@ -14,6 +14,8 @@ from monai.utils import get_equivalent_dtype
 
 from medkit.data.peek import peek_channels
 from medkit.errors import CaseError
+from medkit.inference.native_labels import NativeLabelInferer
+from medkit.transforms.native_labels import NativeLabelsd
 from medkit.transforms.steps import flat_steps
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ _FILE, _FLOAT = 4, 4
 _GRID_NUMBERS, _COORDINATES = 7, 3
 _ENTROPY_NUMBERS = 3  # a voxel, while one class is added
 _ACTIVATIONS = 500  # of a network, a voxel of its windows
+# Where labels are made without scores on the image's grid: the labels and a copy, and a channel being checked. Then
+# what is read and written beside the preprocessing shows: labels, their picture, the file's own type.
+_LABELS, _CHECKED, _WRITTEN = 2, 2, 4
 
 
 def estimate_bytes(
@@ -68,6 +73,8 @@ def estimate_bytes(
         before = network * _GRID_NUMBERS * size + channels * native * (_FLOAT + copy)
         after = native * size * max(_GRID_NUMBERS, _COORDINATES + classes)
         after += network * classes * (2 * _FLOAT + copy)
+    if not (probabilities or uncertainty) and _makes_labels_by_planes(bundle):
+        after = native * _LABELS + network * (classes * _FLOAT + _CHECKED)
     kept = native * classes * _FLOAT * probabilities
     during = 0.0
     if bundle.members:
@@ -78,10 +85,9 @@ def estimate_bytes(
         maps = classes if bundle.activation == "sigmoid" else 1
         during, after = during + masks, after + masks + native * _FLOAT * (maps + _ENTROPY_NUMBERS)
         kept += native * _FLOAT * maps
-    neighbours = min(cases - 1, 2) * (channels * native * _FILE + native + kept)
-    return int(_MARGIN * (max(before, image + max(during, after + kept)) + neighbours)) + _window_bytes(
-        bundle
-    )
+    neighbours = min(cases - 1, 2) * (channels * native * _FILE + native * _WRITTEN + kept)
+    peak = max(before, image + max(during, after + kept))
+    return int(_MARGIN * (peak + neighbours)) + _window_bytes(bundle)
 
 
 def check_memory(
@@ -171,6 +177,11 @@ def _resampling(bundle: LoadedBundle, grid: Grid) -> tuple[float, int] | None:
                 number = np.dtype(get_equivalent_dtype(step.dtype[0] or np.float32, np.ndarray))
                 return math.prod(grid.shape) * math.prod(factors), number.itemsize
     return None
+
+
+def _makes_labels_by_planes(bundle: LoadedBundle) -> bool:
+    joined = isinstance(bundle.inferer, NativeLabelInferer)  # holds less than is announced here
+    return joined or any(isinstance(step, NativeLabelsd) for step in bundle.steps)
 
 
 def _window_bytes(bundle: LoadedBundle) -> int:

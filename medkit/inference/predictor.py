@@ -45,7 +45,7 @@ from medkit.transforms.native_labels import NativeLabelsd
 from medkit.transforms.steps import flat_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import nn

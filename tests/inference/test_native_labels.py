@@ -11,13 +11,16 @@ from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose, Orientationd, Spacingd
 
+import medkit
 from medkit.data import read_volume
 from medkit.errors import UsageError
+from medkit.inference.memory import estimate_bytes
 from medkit.inference.native_labels import NativeLabelInferer
 from medkit.inference.sliding_window import SlabInferer
 from medkit.transforms.native_labels import NativeLabelsd
 from tests.largest_tensor import LargestTensor
 from tests.phantoms import OBLIQUE, write_hippocampus
+from tests.tiny_bundle import edit_json, make_tiny_bundle
 from tests.transforms.monai_way import assert_same_but_for_ties, monai_probabilities
 
 WINDOWS = {"roi_size": (8, 6, 7), "sw_batch_size": 2, "overlap": 0.5, "mode": "gaussian"}
@@ -134,6 +137,34 @@ def test_plain_monai_writes_them_to_a_file(tmp_path):
     assert found.array.shape == source.array.shape
     np.testing.assert_array_equal(nib.load(written).affine, nib.load(tmp_path / "in" / "a.nii").affine)
     assert len(np.unique(found.array)) > 1
+
+
+def joined(config):
+    """The change that CONTRIBUTING.md shows."""
+    config["windows"] = config["inferer"]
+    config["native_labels"] = {
+        "_target_": "medkit.inference.native_labels.NativeLabelInferer",
+        "windows": "@windows",
+        "transform": "@preprocessing",
+        "softmax": True,
+    }
+    config["inferer"] = "@native_labels"
+    config["postprocessing"]["transforms"] = ["@save_labels"]
+
+
+def test_bundle_with_both_joined_predicts_the_same(tiny, tmp_path):
+    root = make_tiny_bundle(tmp_path)
+    edit_json(root / "configs" / "inference.json", lambda config: config.update(patch_size=[16, 16, 16]))
+    edit_json(root / "configs" / "inference.json", joined)
+    bundle = medkit.load(root)
+    write_hippocampus(tmp_path / "a.nii")
+    found, expected = (one.predict(tmp_path / "a.nii") for one in (bundle, tiny))
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert len(np.unique(found.labels)) > 1
+    assert found.grid == expected.grid
+    with pytest.raises(UsageError, match="ask for no probabilities"):
+        bundle.predict(tmp_path / "a.nii", probabilities=True)
+    assert estimate_bytes(bundle, found.grid, 1) == estimate_bytes(tiny, found.grid, 1)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------
