@@ -54,3 +54,20 @@ def write_hippocampus(path: Path, affine: np.ndarray = OBLIQUE, seed: int = 0) -
     image, labels = hippocampus(affine=affine, seed=seed)
     nib.save(nifti(image, affine), path)
     return labels
+
+
+def write_glioma(
+    path: Path, shape: tuple[int, int, int] = (6, 20, 16), seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Pack a case as numpy does, three contrasts and a mask (slices, rows, columns) in uint8; return the arrays."""
+    random = np.random.default_rng(seed)
+    slices, rows, columns = np.indices(shape)
+    place = np.stack([slices / shape[0] - 0.4, rows / shape[1] - 0.6, columns / shape[2] - 0.3])
+    mask = np.linalg.norm(place, axis=0) < 0.25
+    contrasts = {
+        name: np.clip(60 + change * mask + random.normal(0, 8, shape), 0, 255).astype(np.uint8)
+        for name, change in (("pre", -20), ("flair", 120), ("post", 40))
+    }
+    arrays = {**contrasts, "mask": mask.astype(np.uint8)}
+    np.savez_compressed(path, **arrays)
+    return arrays

@@ -80,6 +80,9 @@ def _print_remarks(summary: EvaluationSummary) -> None:
         click.echo(f"left out {more} more without a reference; see the summary", err=True)
     for label, count in summary.unnamed.items():
         click.echo(f"left out label {label}: has no name (in {count} comparisons)", err=True)
+    if summary.size_unknown:
+        number = len(summary.size_unknown)
+        click.echo(f"left out of all but the Dice: {number} cases whose voxel size is unknown", err=True)
     for case in summary.worst:
         if case.reason:
             click.echo(f"drawn on black {case.case}: {case.reason}", err=True)

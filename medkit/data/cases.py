@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medkit.data.archives import ARCHIVE_SUFFIX
 from medkit.data.peek import source_files
 from medkit.data.reading import READABLE_SUFFIXES, file_suffix
 from medkit.errors import UsageError
@@ -36,6 +37,9 @@ class Case:
 
 def find_cases(inputs: Sequence[str | Path]) -> list[Case]:
     """Cases named by files, folders (searched in depth, hidden entries left out) and lists.
+
+    Of a folder, ``.npz`` files are cases only where it holds no other image: beside images they are other
+    programs' arrays.
 
     A list is a ``.txt`` file with a path a line, or a ``.json`` file with an array of paths, of arrays of
     paths (one per channel), or of ``{"image": ...}`` entries; its paths are relative to the list's own
@@ -78,7 +82,7 @@ def _expand(path: Path) -> Iterable[tuple[Path, tuple[Path, ...]]]:
     """Folder to name by, and files, of each case that a path stands for."""
     if path.is_dir():
         folder = Path(os.path.realpath(path))
-        if not (found := sorted(_images_below(folder))):
+        if not (found := _images_below(folder)):
             raise UsageError(
                 f"{path}: expected image files (ending in {', '.join(READABLE_SUFFIXES)}), got a folder "
                 "with none; name another folder, or the files themselves"
@@ -100,8 +104,14 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.realpath(path.parent), path.name)
 
 
-def _images_below(folder: Path) -> Iterable[Path]:
-    """Images in a folder and all below it; linked folders are entered, each once."""
+def _images_below(folder: Path) -> list[Path]:
+    """Images in a folder and all below it, sorted; arrays of numpy only where there are no others."""
+    found = sorted(_candidates_below(folder))
+    return [path for path in found if file_suffix(path) != ARCHIVE_SUFFIX] or found
+
+
+def _candidates_below(folder: Path) -> Iterable[Path]:
+    """All that may be an image; linked folders are entered, each once."""
     seen = set()
     for here, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         real = os.path.realpath(here)

@@ -11,15 +11,26 @@ from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import nibabel as nib
     from numpy.typing import NDArray
 
     from medkit.data.volume import Volume
 
-__all__ = ["check_nifti_header", "check_shape", "check_stored_spacing", "check_volume"]
+__all__ = [
+    "DEFLATE_LIMIT",
+    "check_claim",
+    "check_nifti_header",
+    "check_shape",
+    "check_stored_spacing",
+    "check_volume",
+]
 
 # Wide enough for a scout's gaps; metres or micrometres taken for millimetres still fall outside.
 SPACING_RANGE_MM = (0.01, 100.0)
+DEFLATE_LIMIT = 1032  # no deflate stream grows by more than this factor
 _MM, _UNKNOWN_UNIT = 2, 0
 _UNITS = {1: "metres", 3: "micrometres"}
 
@@ -94,6 +105,31 @@ def _check_affine(volume: Volume) -> None:
             "affine-singular",
             f"{name}: expected three independent voxel axes, got an affine that cannot be inverted; "
             "mend the header",
+        )
+
+
+def check_claim(
+    path: Path, shape: Sequence[int], voxel_bytes: int, growth: int = DEFLATE_LIMIT, header_bytes: int = 0
+) -> None:
+    """Refuse, before memory is asked for, a header that claims more voxels than its file can hold.
+
+    Args:
+        path: the file with the voxels.
+        shape: as its header says.
+        voxel_bytes: of one voxel.
+        growth: by how much the voxels may grow when they are unpacked.
+        header_bytes: that come before the voxels.
+
+    Raises:
+        CaseError: ``file-truncated``.
+    """
+    shape = tuple(map(int, shape))  # numpy's integers overflow
+    claimed, size = header_bytes + math.prod(shape) * voxel_bytes, path.stat().st_size
+    if claimed > size * growth:
+        raise CaseError(
+            "file-truncated",
+            f"{path}: expected {claimed} bytes for the shape {shape} in its header, got a file of "
+            f"{size} bytes; it was cut short or its header is broken: copy or export it again",
         )
 
 

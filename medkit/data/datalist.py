@@ -1,21 +1,28 @@
-"""Read a training set: `dataset.json` with folds beside `images/` and `labels/`."""
+"""Read a training set: folds of cases, with `images/` and `labels/`, or with both packed into one `.npz` a case.
+
+The folds are those of the data's own `dataset.json`, or a split that a config states where the data have none.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medkit.data.archives import ARCHIVE_SUFFIX
 from medkit.data.hashing import hash_image
 from medkit.data.reading import READABLE_SUFFIXES
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["data_hashes", "find_dataset", "fold_items", "number_of_folds", "remaining_folds"]
 
+Split = Sequence[Sequence[str]]
+"""Names of the cases of each fold."""
 DATA_VARIABLE = "MEDKIT_DATA"
 
 
@@ -37,7 +44,9 @@ def find_dataset(name: str) -> str:
     return str(path)
 
 
-def _folds(dataset_dir: str | Path) -> list[list[str]]:
+def _folds(dataset_dir: str | Path, split: Split | None) -> list[list[str]]:
+    if split is not None:
+        return _checked(split, "split")
     path = Path(dataset_dir) / "dataset.json"
     if not path.is_file():
         raise UsageError(
@@ -49,24 +58,28 @@ def _folds(dataset_dir: str | Path) -> list[list[str]]:
         raise UsageError(
             f"{path}: expected a JSON object with 'folds', lists of case names ({error!r})"
         ) from error
+    return _checked(folds, f"{path}: 'folds'")
+
+
+def _checked(folds: Split, where: str) -> list[list[str]]:
     names = [name for fold in folds for name in fold]
     if not names or len(names) != len(set(names)):
-        raise UsageError(f"{path}: 'folds' must name at least one case, and each case once")
+        raise UsageError(f"{where} must name at least one case, and each case once")
     return [list(fold) for fold in folds]
 
 
-def number_of_folds(dataset_dir: str | Path) -> int:
-    """How many folds the data set has."""
-    return len(_folds(dataset_dir))
+def number_of_folds(dataset_dir: str | Path, split: Split | None = None) -> int:
+    """How many folds the data set has; see :func:`fold_items`."""
+    return len(_folds(dataset_dir, split))
 
 
-def remaining_folds(dataset_dir: str | Path, held_out: int | None) -> list[int]:
-    """The folds to train on when one is held out, or all of them.
+def remaining_folds(dataset_dir: str | Path, held_out: int | None, split: Split | None = None) -> list[int]:
+    """The folds to train on when one is held out, or all of them; see :func:`fold_items`.
 
     Raises:
         UsageError: no such fold.
     """
-    count = number_of_folds(dataset_dir)
+    count = number_of_folds(dataset_dir, split)
     if held_out is not None:
         _check_fold(held_out, count, dataset_dir)
     return [fold for fold in range(count) if fold != held_out]
@@ -78,32 +91,39 @@ def _check_fold(fold: int, count: int, dataset_dir: str | Path) -> None:
 
 
 def fold_items(
-    dataset_dir: str | Path, folds: Iterable[int], label_key: str = "label"
+    dataset_dir: str | Path, folds: Iterable[int], label_key: str = "label", split: Split | None = None
 ) -> list[dict[str, str]]:
     """Items ``{"case", "image", label_key}`` of some folds, in the order of the list.
+
+    A case that lies in the folder itself, as ``<case>.npz``, is image and label map in one.
+
+    Args:
+        dataset_dir: folder of the data set.
+        folds: numbers of the folds.
+        label_key: what the label map is called in an item.
+        split: names of the cases of each fold; those of ``dataset.json`` by default.
 
     Raises:
         UsageError: no such fold, or an image or a label of a listed case is missing.
     """
-    folds, listed = list(folds), _folds(dataset_dir)
+    folds, listed, root = list(folds), _folds(dataset_dir, split), Path(dataset_dir)
     for fold in folds:
         _check_fold(fold, len(listed), dataset_dir)
     return [
-        {
-            "case": name,
-            "image": str(_file(Path(dataset_dir) / "images", name)),
-            label_key: str(_file(Path(dataset_dir) / "labels", name)),
-        }
+        {"case": name, "image": str(_file(root, "images", name)), label_key: str(_file(root, "labels", name))}
         for fold in folds
         for name in listed[fold]
     ]
 
 
-def _file(folder: Path, name: str) -> Path:
+def _file(root: Path, kind: str, name: str) -> Path:
+    if (packed := root / f"{name}{ARCHIVE_SUFFIX}").is_file():
+        return packed
+    folder = root / kind
     for suffix in READABLE_SUFFIXES:
         if (path := folder / f"{name}{suffix}").is_file():
             return path
-    raise UsageError(f"{folder}: no image called '{name}', which dataset.json lists")
+    raise UsageError(f"{folder}: no image called '{name}', which the folds list")
 
 
 def data_hashes(items: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -16,10 +16,22 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SAME_PLACE_VOXELS", "Grid", "copy_geometry", "flip_lps_ras", "voxels_apart"]
+__all__ = [
+    "COMMENT_EXTENSION",
+    "SAME_PLACE_VOXELS",
+    "SIZE_UNKNOWN",
+    "SIZE_UNKNOWN_NOTE",
+    "Grid",
+    "copy_geometry",
+    "flip_lps_ras",
+    "voxels_apart",
+]
 
 # Affines that went through single precision and back differ by some hundredths of a voxel.
 SAME_PLACE_VOXELS = 0.1
+COMMENT_EXTENSION = 6  # NIfTI's code for a remark in plain text
+SIZE_UNKNOWN = b"medkit: voxel size unknown"
+SIZE_UNKNOWN_NOTE = "the voxel size is unknown: volumes and distances are unknown too"
 _HEADERS = {"nifti1": nib.Nifti1Header, "nifti2": nib.Nifti2Header}
 _FORM_FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units"),
@@ -69,6 +81,8 @@ class Grid:
             if it did.
         itk: origin, spacing and direction (row-major) in LPS, if the geometry came from ITK.
         nrrd: header lines with the geometry of the NRRD file it came from, if it did.
+        size_known: whether the voxel size is. Where it is not, the affine tells the axes alone, and its edges
+            stand for lengths that nobody knows.
     """
 
     shape: tuple[int, int, int]
@@ -77,6 +91,7 @@ class Grid:
     nifti: tuple[str, bytes] | None = None
     itk: dict[str, tuple[float, ...]] | None = None
     nrrd: tuple[str, ...] | None = None
+    size_known: bool = True
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grid) and self.to_json() == other.to_json()
@@ -86,13 +101,23 @@ class Grid:
 
     @cached_property
     def spacing(self) -> tuple[float, float, float]:
-        """Voxel edge lengths in millimetres, along the array axes."""
+        """Voxel edge lengths along the array axes: millimetres, or mere numbers where the size is unknown."""
         a, b, c = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(a), float(b), float(c)
 
     @property
-    def voxel_volume_ml(self) -> float:
-        """Volume of a voxel in millilitres, from the determinant (right under shear too)."""
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """Voxel edge lengths in millimetres; ``None`` where the size is unknown."""
+        return self.spacing if self.size_known else None
+
+    @property
+    def voxel_volume_ml(self) -> float | None:
+        """Volume of a voxel in millilitres, from the determinant (right under shear too).
+
+        ``None`` where the size is unknown.
+        """
+        if not self.size_known:
+            return None
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
     def nifti_header(self) -> nib.Nifti1Header:
@@ -102,6 +127,9 @@ class Grid:
             return _HEADERS[kind].from_fileobj(io.BytesIO(raw), check=False)
         header = nib.Nifti1Header()
         header.set_data_shape(self.shape)
+        if not self.size_known:  # aligned to the axes of its image, in a unit that is not stated
+            header.set_sform(self.affine, code="aligned")
+            return header
         header.set_sform(self.affine, code="scanner")
         header.set_qform(self.affine, code="scanner", strip_shears=True)
         header.set_xyzt_units("mm")
@@ -126,6 +154,7 @@ class Grid:
             "nifti": self.nifti and (self.nifti[0], base64.b64encode(self.nifti[1]).decode()),
             "itk": self.itk,
             "nrrd": self.nrrd,
+            "size_known": self.size_known,
         }
         return json.dumps(payload)
 
@@ -136,4 +165,5 @@ class Grid:
         nifti = payload["nifti"] and (payload["nifti"][0], base64.b64decode(payload["nifti"][1]))
         itk = payload["itk"] and {key: tuple(value) for key, value in payload["itk"].items()}
         nrrd = payload["nrrd"] and tuple(payload["nrrd"])
-        return cls(tuple(payload["shape"]), np.array(payload["affine"]), payload["suffix"], nifti, itk, nrrd)
+        affine, known = np.array(payload["affine"]), payload["size_known"]
+        return cls(tuple(payload["shape"]), affine, payload["suffix"], nifti, itk, nrrd, known)

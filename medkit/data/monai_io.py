@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["GRID_KEY", "HandedReader", "LabelWriter", "VolumeReader", "volume_metadata"]
+__all__ = ["GRID_KEY", "HandedReader", "LabelWriter", "VolumeReader", "grid_of_metadata", "volume_metadata"]
 
 GRID_KEY = "medkit_grid"
 
@@ -41,15 +41,29 @@ def volume_metadata(volume: Volume) -> dict[str, Any]:
     }
 
 
+def grid_of_metadata(metadata: Mapping[str, Any], shape: tuple[int, int, int]) -> Grid:
+    """The exact grid under ``medkit_grid``, or what MONAI's metadata tell where another reader made them."""
+    if GRID_KEY in metadata:
+        return Grid.from_json(metadata[GRID_KEY])
+    return Grid(shape, np.asarray(metadata[MetaKeys.AFFINE], dtype=np.float64))
+
+
 class VolumeReader(ImageReader):
     """MONAI image reader over :func:`medkit.data.read_volume`.
 
     ``LoadImage`` takes a failing ``read`` as a reason to try its next reader, which would let in what medkit
     refuses; so the file is read in ``get_data``, whose errors it lets through.
 
+    Args:
+        arrays: see :func:`medkit.data.read_volume`.
+
     Raises:
         CaseError: from ``get_data``, for every image that medkit refuses.
     """
+
+    def __init__(self, arrays: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.arrays = tuple(arrays)
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:
         """Whether every file has a suffix that medkit reads."""
@@ -61,7 +75,7 @@ class VolumeReader(ImageReader):
 
     def get_data(self, img: tuple[Path, ...]) -> tuple[NDArray[Any], dict[str, Any]]:
         """Array ``(I, J, K)`` or ``(I, J, K, C)`` and its metadata."""
-        volume = read_channels(img)
+        volume = read_channels(img, self.arrays)
         return volume.array, volume_metadata(volume)
 
 
@@ -136,7 +150,7 @@ class LabelWriter(ImageWriter):
                 "expected metadata with the affine of the label map, got none; save a MetaTensor"
             )
         shape, affine = self.labels.shape, np.asarray(meta[MetaKeys.AFFINE], dtype=np.float64)
-        self.grid = Grid.from_json(meta[GRID_KEY]) if GRID_KEY in meta else Grid(shape, affine)
+        self.grid = grid_of_metadata(meta, shape)
         apart = voxels_apart(shape, self.grid.affine, affine)
         if shape != self.grid.shape or not apart <= SAME_PLACE_VOXELS:
             raise UsageError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import nibabel as nib
 import numpy as np
 
+from medkit.data.archives import ARCHIVE_SUFFIX, peek_archive
 from medkit.data.checks import SPACING_RANGE_MM
 from medkit.data.grid import Grid
 from medkit.data.reading import ITK_SUFFIXES, file_suffix, open_itk, open_nibabel
@@ -21,16 +22,20 @@ __all__ = ["peek_channels", "source_files"]
 _TEXT_HEADERS = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
-def peek_channels(paths: Sequence[Path]) -> tuple[Grid, int] | None:
+def peek_channels(paths: Sequence[Path], arrays: Sequence[str] = ()) -> tuple[Grid, int] | None:
     """Grid and number of channels of an image in one file, or in one file per channel; its voxels are unseen.
 
     ITK's files give the right spacing, not the right orientation.
+
+    Args:
+        paths: the files.
+        arrays: see :func:`medkit.data.reading.read_volume`.
 
     Returns:
         ``None`` for an image that reading will refuse, with its reason.
     """
     try:
-        grid, channels = _peek(paths[0])
+        grid, channels = _peek(paths[0], arrays)
     except Exception:
         return None
     low, high = SPACING_RANGE_MM
@@ -39,7 +44,9 @@ def peek_channels(paths: Sequence[Path]) -> tuple[Grid, int] | None:
     return grid, channels * len(paths)
 
 
-def _peek(path: Path) -> tuple[Grid, int]:
+def _peek(path: Path, arrays: Sequence[str]) -> tuple[Grid, int]:
+    if file_suffix(path) == ARCHIVE_SUFFIX:
+        return peek_archive(path, arrays)
     if file_suffix(path) in ITK_SUFFIXES:
         reader = open_itk(path)
         a, b, c, *_ = reader.GetSize()

@@ -14,8 +14,24 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.openers import ImageOpener
 from nibabel.volumeutils import apply_read_scaling
 
-from medkit.data.checks import check_nifti_header, check_shape, check_stored_spacing, check_volume
-from medkit.data.grid import SAME_PLACE_VOXELS, Grid, flip_lps_ras, voxels_apart
+from medkit.data.archives import ARCHIVE_SUFFIX, read_archive
+from medkit.data.checks import (
+    DEFLATE_LIMIT,
+    check_claim,
+    check_nifti_header,
+    check_shape,
+    check_stored_spacing,
+    check_volume,
+)
+from medkit.data.grid import (
+    COMMENT_EXTENSION,
+    SAME_PLACE_VOXELS,
+    SIZE_UNKNOWN,
+    SIZE_UNKNOWN_NOTE,
+    Grid,
+    flip_lps_ras,
+    voxels_apart,
+)
 from medkit.data.text_headers import (
     check_metaimage_axes,
     check_metaimage_stream,
@@ -46,10 +62,9 @@ __all__ = [
 
 _NIBABEL_SUFFIXES = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr", ".mgz", ".mgh")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz")
-READABLE_SUFFIXES = _NIBABEL_SUFFIXES + ITK_SUFFIXES
+READABLE_SUFFIXES = (*_NIBABEL_SUFFIXES, *ITK_SUFFIXES, ARCHIVE_SUFFIX)
 # A label map is one file whatever the image was: the detached forms become their single-file kin.
 _LABEL_SUFFIX = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
-_DEFLATE_LIMIT = 1032  # no deflate stream grows by more than this factor
 _CHUNK = 1 << 20
 
 
@@ -59,14 +74,18 @@ def file_suffix(path: Path) -> str | None:
     return next((suffix for suffix in READABLE_SUFFIXES if name.endswith(suffix)), None)
 
 
-def read_volume(path: Path) -> Volume:
-    """Read a NIfTI, FreeSurfer or ITK image file.
+def read_volume(path: Path, arrays: Sequence[str] = ()) -> Volume:
+    """Read a NIfTI, FreeSurfer or ITK image file, or a case that numpy packed.
 
     Voxels keep the file's type in native byte order; scaled ones (``scl_slope``) become float32.
 
+    Args:
+        path: the file.
+        arrays: of a ``.npz``, see :func:`medkit.data.archives.read_archive`; other files have no names for theirs.
+
     Raises:
         CaseError: ``file-missing``, ``format-unknown``, ``file-unreadable``, ``file-truncated``, or the
-            codes of :mod:`medkit.data.checks`.
+            codes of :mod:`medkit.data.checks` and :mod:`medkit.data.archives`.
     """
     path = Path(path)
     with _decoding(path):
@@ -81,13 +100,19 @@ def read_volume(path: Path) -> Volume:
                 f"{path}: expected one of {', '.join(READABLE_SUFFIXES)}, got another ending; "
                 "convert the image to NIfTI first",
             )
+        if suffix == ARCHIVE_SUFFIX:
+            return check_volume(read_archive(path, arrays))
         if suffix in ITK_SUFFIXES:
             return check_volume(_read_itk(path, suffix))
         return check_volume(volume_from_nibabel(open_nibabel(path), str(path)))
 
 
-def read_channels(paths: Sequence[Path]) -> Volume:
+def read_channels(paths: Sequence[Path], arrays: Sequence[str] = ()) -> Volume:
     """Read one volume from one file, or from one file per channel on one grid.
+
+    Args:
+        paths: the files.
+        arrays: see :func:`read_volume`.
 
     Raises:
         UsageError: no path is given.
@@ -95,7 +120,7 @@ def read_channels(paths: Sequence[Path]) -> Volume:
     """
     if not paths:
         raise UsageError("expected at least one image path, got an empty list; name one file per channel")
-    volumes = [read_volume(path) for path in paths]
+    volumes = [read_volume(path, arrays) for path in paths]
     first = volumes[0]
     if len(volumes) == 1:
         return first
@@ -137,20 +162,6 @@ def _decoding(name: str | Path) -> Iterator[None]:
         ) from error
 
 
-def _check_claim(
-    path: Path, shape: Sequence[int], voxel_bytes: int, growth: int, header_bytes: int = 0
-) -> None:
-    """Refuse, before memory is asked for, a header that claims more voxels than the file can hold."""
-    shape = tuple(map(int, shape))  # numpy's integers overflow
-    claimed, size = header_bytes + math.prod(shape) * voxel_bytes, path.stat().st_size
-    if claimed > size * growth:
-        raise CaseError(
-            "file-truncated",
-            f"{path}: expected {claimed} bytes for the shape {shape} in its header, got a file of "
-            f"{size} bytes; it was cut short or its header is broken: copy or export it again",
-        )
-
-
 def open_nibabel(path: Path) -> Any:
     """A nibabel image whose voxels are still in a file that is large enough to hold them.
 
@@ -163,9 +174,9 @@ def open_nibabel(path: Path) -> Any:
         _check_stored_spacing(path, image)
     holder = image.file_map.get("image", image.file_map.get("header"))
     data_file = Path(holder.filename)
-    growth = _DEFLATE_LIMIT if data_file.suffix.lower() in (".gz", ".mgz") else 1
+    growth = DEFLATE_LIMIT if data_file.suffix.lower() in (".gz", ".mgz") else 1
     proxy = image.dataobj
-    _check_claim(data_file, proxy.shape, proxy.dtype.itemsize, growth, header_bytes=proxy.offset)
+    check_claim(data_file, proxy.shape, proxy.dtype.itemsize, growth, header_bytes=proxy.offset)
     return image
 
 
@@ -186,19 +197,27 @@ def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
     name = name or image.get_filename() or "<nibabel image>"
     shape = _without_single_axes(tuple(map(int, image.shape)))
     check_shape(shape, name)
-    header, notes, nifti = image.header, [], None
+    header, notes, nifti, size_known = image.header, [], None, True
     affine = np.array(image.affine, np.float64)
     with _decoding(name):
         if isinstance(header, nib.Nifti1Header):
-            notes = check_nifti_header(header, name)
+            notes, size_known = check_nifti_header(header, name), not _states_no_size(header)
+            notes = notes if size_known else [SIZE_UNKNOWN_NOTE]
             # nibabel too writes the image's affine where a header that was changed since says another.
             nifti = Grid.nifti_fields(header) if np.allclose(header.get_best_affine(), affine) else None
         elif isinstance(header, nib.AnalyzeHeader):
             notes = ["Analyze headers hold no orientation: side is unknown, lengths are taken as millimetres"]
         array = _nibabel_voxels(image.dataobj).reshape(shape)
     i, j, k = shape[:3]
-    grid = Grid((i, j, k), affine, nifti=nifti)
+    grid = Grid((i, j, k), affine, nifti=nifti, size_known=size_known)
     return Volume(array, grid, name, tuple(notes))
+
+
+def _states_no_size(header: nib.Nifti1Header) -> bool:
+    """Whether medkit wrote the file, and knew no voxel size to write."""
+    return any(
+        item.get_code() == COMMENT_EXTENSION and SIZE_UNKNOWN in item.content for item in header.extensions
+    )
 
 
 def _without_single_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -261,7 +280,7 @@ def open_itk(path: Path) -> Any:
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     if suffix not in (".nhdr", ".mhd"):
-        _check_claim(path, reader.GetSize(), reader.GetNumberOfComponents(), _DEFLATE_LIMIT)
+        check_claim(path, reader.GetSize(), reader.GetNumberOfComponents())
     return reader
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkit.data.grid import Grid, flip_lps_ras
+from medkit.data.grid import SIZE_UNKNOWN_NOTE, Grid, flip_lps_ras
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,7 +45,7 @@ class Volume:
         return digest.hexdigest()
 
 
-def as_volume(image: Any, affine: Any = None) -> Volume:
+def as_volume(image: Any, affine: Any = None, arrays: Sequence[str] = ()) -> Volume:
     """Take an image in any of the forms that Python callers have at hand.
 
     Args:
@@ -53,13 +53,14 @@ def as_volume(image: Any, affine: Any = None) -> Volume:
             ``MetaTensor`` (channel first), a :class:`Volume`, or an array or tensor ``(I, J, K)`` or
             ``(I, J, K, C)``.
         affine: 4x4 to RAS millimetres; needed with a bare array, refused with anything else.
+        arrays: of a ``.npz``, see :func:`medkit.data.read_volume`.
 
     Raises:
         UsageError: an array without affine, an affine with anything else, one that is not 4x4 with the last
             row 0 0 0 1, or a type that is none of these.
         CaseError: the image itself is unfit (see :func:`medkit.data.checks.check_volume`).
     """
-    convert = _converter(image)
+    convert = _converter(image, arrays)
     if convert is None and hasattr(image, "__array__"):
         if affine is None:
             raise UsageError("an array says nothing of space: pass its affine (4x4, to RAS mm) as well")
@@ -86,7 +87,7 @@ def _checked(volume: Volume) -> Volume:
     return volume
 
 
-def _converter(image: Any) -> Callable[[Any], Volume] | None:
+def _converter(image: Any, arrays: Sequence[str]) -> Callable[[Any], Volume] | None:
     import SimpleITK as sitk
     from monai.data import MetaTensor
     from nibabel.spatialimages import SpatialImage
@@ -96,9 +97,9 @@ def _converter(image: Any) -> Callable[[Any], Volume] | None:
     if isinstance(image, Volume):
         return lambda volume: volume
     if isinstance(image, (str, Path)):
-        return lambda path: read_channels([Path(path)])
+        return lambda path: read_channels([Path(path)], arrays)
     if isinstance(image, (list, tuple)) and all(isinstance(path, (str, Path)) for path in image):
-        return lambda paths: read_channels([Path(path) for path in paths])
+        return lambda paths: read_channels([Path(path) for path in paths], arrays)
     if isinstance(image, SpatialImage):
         return volume_from_nibabel
     if isinstance(image, sitk.Image):
@@ -130,6 +131,8 @@ def _to_numpy(array: Any) -> NDArray[Any]:
 
 
 def _from_metatensor(tensor: Any) -> Volume:
+    from medkit.data.monai_io import GRID_KEY
+
     if tensor.ndim != 4:
         raise UsageError(
             f"expected a MetaTensor (C, I, J, K), got shape {tuple(tensor.shape)}; add its channel axis"
@@ -138,4 +141,7 @@ def _from_metatensor(tensor: Any) -> Volume:
     if tensor.meta.get("space") in ("LPS", "SpaceKeys.LPS"):
         affine = flip_lps_ras(affine)
     array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
-    return Volume(array, Grid(tuple(array.shape[:3]), affine), name="<MetaTensor>")
+    grid = Grid(tuple(array.shape[:3]), affine)
+    if GRID_KEY in tensor.meta and not Grid.from_json(tensor.meta[GRID_KEY]).size_known:
+        return Volume(array, replace(grid, size_known=False), "<MetaTensor>", (SIZE_UNKNOWN_NOTE,))
+    return Volume(array, grid, name="<MetaTensor>")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 
-from medkit.data.grid import copy_geometry, flip_lps_ras
+from medkit.data.grid import COMMENT_EXTENSION, SIZE_UNKNOWN, copy_geometry, flip_lps_ras
 from medkit.data.label_map import HIGHEST_LABEL, as_label_map
 from medkit.data.label_names import CARET_EXTENSION
 from medkit.data.palette import label_colour
@@ -70,7 +70,8 @@ def write_labels(path: Path, labels: NDArray[Any], grid: Grid, names: Mapping[in
         names: label value to name, printable and on one line.
 
     Raises:
-        UsageError: shape and grid differ, the suffix is none of these, or a label or name is none of these.
+        UsageError: shape and grid differ, the suffix is none of these (or not NIfTI's, where the voxel size is
+            unknown), or a label or name is none of these.
     """
     _check_shape(path, labels, grid)
     for value, name in names.items():
@@ -117,9 +118,18 @@ def _write(path: Path, array: NDArray[Any], grid: Grid, names: dict[int, str] | 
         if path.name.endswith((".nii", ".nii.gz")):
             nib.save(_nifti_image(array, grid, names), temporary)
         elif path.name.endswith((".nrrd", ".mha")):
+            _check_size_is_known(path, grid)
             _write_itk(temporary, array, grid, names)
         else:
             raise UsageError(f"{path}: expected a name ending in .nii, .nii.gz, .nrrd or .mha")
+
+
+def _check_size_is_known(path: Path, grid: Grid) -> None:
+    if not grid.size_known:
+        raise UsageError(
+            f"{path}: expected a name ending in .nii or .nii.gz, which can say that the voxel size is unknown, "
+            f"got {path.suffix}, where 1 mm would be read; choose another name"
+        )
 
 
 def _nifti_image(array: NDArray[Any], grid: Grid, names: dict[int, str] | None) -> Any:
@@ -128,6 +138,8 @@ def _nifti_image(array: NDArray[Any], grid: Grid, names: dict[int, str] | None) 
     image = kind(array, None, dtype=array.dtype)
     header = image.header
     copy_geometry(source, header)
+    if not grid.size_known:
+        header.extensions.append(nib.nifti1.Nifti1Extension(COMMENT_EXTENSION, SIZE_UNKNOWN))
     if names is not None:
         header.set_intent("label", name="Labels")
         header["descrip"] = b"medkit label map"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from contourpy import contour_generator
@@ -91,7 +91,7 @@ def draw_overlay(
     path: Path,
     *,
     title: str,
-    volumes_ml: Mapping[int, float] | None = None,
+    volumes_ml: Mapping[int, float | Literal["unknown"]] | None = None,
     truth: NDArray[Any] | None = None,
     doubt: NDArray[Any] | None = None,
 ) -> None:
@@ -106,13 +106,16 @@ def draw_overlay(
     stray voxel is drawn too. The grey window spans the 0.5th to the 99.5th percentile of the three planes, or
     -160 to 240 HU for an image whose minimum is that of a CT (-3100 to -500). The caption states it.
 
+    Where the voxel size is unknown voxels are drawn as the grid's affine has them, and what is said in millimetres
+    otherwise, positions and scale, is said in voxels.
+
     Args:
         volume: the image; of several channels, the first is shown.
         labels: ``(I, J, K)`` integers on the grid of ``volume``.
         names: label value to name; only these are drawn, and background (0) never is.
         path: PNG to write, whole or not at all.
         title: one line above the planes.
-        volumes_ml: label value to volume in millilitres, for the legend.
+        volumes_ml: label value to volume in millilitres, or "unknown", for the legend.
         truth: ``(I, J, K)`` reference labels, drawn dashed.
         doubt: ``(I, J, K)`` from 0 to 1, such as an entropy, laid over the image: the higher, the less of the
             image shows through.
@@ -145,11 +148,11 @@ def draw_overlay(
             _draw_contours(axes, panel, plane(array, panel.view, panel.index), wanted, dashed=dashed)
         _draw_letters(axes, panel)
     world = volume.grid.affine @ (*pose.index_in_array(centre, image.shape), 1)
-    _draw_positions(axes, panels, world)
+    _draw_positions(axes, panels, world if volume.grid.size_known else None)
     _write_line(axes, _SIZE[1] - 24, title, size=11, colour=_BRIGHT, weight="bold")
     _draw_caption(axes, volume.notes, pose, window, doubt=doubt is not None)
     _draw_legend(axes, {value: names[value] for value in wanted}, volumes_ml or {}, dashed=truth is not None)
-    _draw_scale_bar(axes, panels[0].voxel[0] / pose.spacing[0])
+    _draw_scale_bar(axes, panels[0].voxel[0] / pose.spacing[0], "mm" if volume.grid.size_known else "voxels")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
 
@@ -296,11 +299,15 @@ def _draw_letters(axes: Axes, panel: _Panel) -> None:
         _write_text(axes, x, y, letter, size=9, colour=_BRIGHT, weight="bold", align="center")
 
 
-def _draw_positions(axes: Axes, panels: Sequence[_Panel], world: NDArray[np.float64]) -> None:
-    """Name of each plane and where it lies, in millimetres of the image's own space."""
+def _draw_positions(axes: Axes, panels: Sequence[_Panel], world: NDArray[np.float64] | None) -> None:
+    """Name of each plane and where it lies, in millimetres of the image's own space, or its number."""
     for panel in panels:
-        side = ("LR", "PA", "IS")[panel.view.axis][int(world[panel.view.axis] >= 0)]
-        text = f"{panel.view.name}, {side} {abs(world[panel.view.axis]):.0f} mm"
+        if world is None:
+            place = f"plane {panel.index + 1}"
+        else:
+            side = ("LR", "PA", "IS")[panel.view.axis][int(world[panel.view.axis] >= 0)]
+            place = f"{side} {abs(world[panel.view.axis]):.0f} mm"
+        text = f"{panel.view.name}, {place}"
         _write_text(axes, panel.left + panel.width / 2, panel.bottom - 33, text, size=7.5, align="center")
 
 
@@ -321,11 +328,16 @@ def _draw_caption(
 
 
 def _draw_legend(
-    axes: Axes, names: Mapping[int, str], volumes_ml: Mapping[int, float], *, dashed: bool
+    axes: Axes,
+    names: Mapping[int, str],
+    volumes_ml: Mapping[int, float | Literal["unknown"]],
+    *,
+    dashed: bool,
 ) -> None:
     left, top, width, row = _LEGEND
     # The largest first to go in when there is no room for all; in the order of the labels all the same.
-    chosen = sorted(sorted(names, key=lambda value: -volumes_ml.get(value, 0.0))[:_LEGEND_ROWS])
+    sizes = {value: volume for value, volume in volumes_ml.items() if volume != "unknown"}
+    chosen = sorted(sorted(names, key=lambda value: -sizes.get(value, 0.0))[:_LEGEND_ROWS])
     y = top - row / 2
     for value in chosen:
         colour = label_colour(value)
@@ -348,7 +360,9 @@ def _draw_legend(
             y -= row
 
 
-def _millilitres(volume: float) -> str:
+def _millilitres(volume: float | Literal["unknown"]) -> str:
+    if volume == "unknown":
+        return volume
     decimals = 2 if volume < 10 else 1 if volume < 100 else 0
     return f"{volume:.{decimals}f} ml"
 
@@ -375,12 +389,12 @@ def _text_width(text: str, *, size: float, weight: str = "normal") -> float:
     return float(width) * _DPI / 72
 
 
-def _draw_scale_bar(axes: Axes, pixels_per_mm: float) -> None:
+def _draw_scale_bar(axes: Axes, pixels_per_unit: float, unit: str) -> None:
     left, _, width, _ = _LEGEND
-    longest_mm = width / pixels_per_mm
-    decade = 10.0 ** np.floor(np.log10(longest_mm))
-    length_mm = max(step * decade for step in (1, 2, 5) if step * decade <= longest_mm)
-    right = left + length_mm * pixels_per_mm
+    longest = width / pixels_per_unit
+    decade = 10.0 ** np.floor(np.log10(longest))
+    length = max(step * decade for step in (1, 2, 5) if step * decade <= longest)
+    right = left + length * pixels_per_unit
     y = _PANELS[1] + 6
     axes.plot([left, left, right, right], [y + 4, y, y, y + 4], color=_BRIGHT, linewidth=1.2)
-    _write_text(axes, left, y - 14, f"{length_mm:g} mm", size=8, colour=_BRIGHT)
+    _write_text(axes, left, y - 14, f"{length:g} {unit}", size=8, colour=_BRIGHT)

@@ -102,6 +102,11 @@ class EvaluationSummary:
     seconds: float
 
     @property
+    def size_unknown(self) -> tuple[str, ...]:
+        """Cases whose voxel size is unknown, so that only their Dice is scored."""
+        return tuple(case for case, row in self.scores.items() if not all(s.size_known for s in row.values()))
+
+    @property
     def exit_code(self) -> ExitCode:
         """How the command ends."""
         if not self.scores:

@@ -17,6 +17,7 @@ from medkit.data.reading import read_volume
 from medkit.data.volume import Volume
 from medkit.data.writing import write_text
 from medkit.errors import CaseError
+from medkit.inference.result import UNKNOWN
 from medkit.inference.scoring import check_same_grid, read_label_map
 from medkit.metrics.paired import CONFIDENCE, RESAMPLES
 from medkit.metrics.segmentation import AGREEMENT, DEFINITIONS
@@ -125,7 +126,7 @@ def _draw(case: WorstCase, name: str, scores: Scores, inputs: Inputs, output: Pa
         {label: score.name for label, score in row.items()},
         output / name,
         title=f"{case.case}    mean Dice {case.mean_dice:.3f}",
-        volumes_ml={label: score.volume_ml for label, score in row.items()},
+        volumes_ml={label: score.volume_ml if score.size_known else UNKNOWN for label, score in row.items()},
         truth=truth.array,
     )
     return replace(case, picture=name, reason=reason)
@@ -146,7 +147,7 @@ def _background(path: Path | None, truth: Volume, *, wanted: bool) -> tuple[Volu
 
 def _scores_csv(scores: Scores) -> str:
     rows = [
-        (case, label, score.name, *(_cell(getattr(score, column)) for column in _SCORE_COLUMNS))
+        (case, label, score.name, *(_score_cell(score, column) for column in _SCORE_COLUMNS))
         for case, row in scores.items()
         for label, score in sorted(row.items())
     ]
@@ -178,6 +179,11 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
+def _score_cell(score: LabelScore, column: str) -> str:
+    value: float = getattr(score, column)
+    return UNKNOWN if math.isnan(value) and not score.size_known else _cell(value)
+
+
 def _cell(value: float) -> str:
     """Six digits; empty where undefined, ``inf`` where infinite."""
     return "" if math.isnan(value) else f"{value:.6g}"
@@ -192,6 +198,7 @@ def _record(summary: EvaluationSummary, inputs: Inputs, surface_tolerance_mm: fl
         "failures": [asdict(failure) for failure in summary.failures],
         "predictions_without_truth": summary.without_truth,
         "labels_not_scored": summary.unnamed,
+        "voxel_size_unknown": summary.size_unknown,
         "definitions": {**DEFINITIONS, "summary": _READING},
         "surface_tolerance_mm": surface_tolerance_mm,
         "labels": [_label_record(label) for label in summary.labels],

@@ -112,7 +112,7 @@ def check_memory(
     Raises:
         CaseError: ``too-large``, with the estimate.
     """
-    if (peeked := peek_channels(case.paths)) is None:
+    if (peeked := peek_channels(case.paths, bundle.arrays)) is None:
         return
     needed = estimate_bytes(bundle, *peeked, cases, probabilities=probabilities, uncertainty=uncertainty)
     if needed > free_bytes:
@@ -132,7 +132,7 @@ def describe_memory(
     uncertainty: bool = False,
 ) -> str:
     """One line on the memory that the largest of the cases will take; unreadable ones are left to the run."""
-    peeked = [found for case in cases if (found := peek_channels(case.paths))]
+    peeked = [found for case in cases if (found := peek_channels(case.paths, bundle.arrays))]
     if not peeked:
         return "memory: no image can be read; see the report"
     sizes = [
@@ -161,8 +161,10 @@ def _gib(size: float) -> str:
 
 
 def _shown(grid: Grid) -> str:
-    edges = " x ".join(f"{edge:.3g}" for edge in grid.spacing)
-    return f"{' x '.join(map(str, grid.shape))} voxels of {edges} mm"
+    voxels = f"{' x '.join(map(str, grid.shape))} voxels"
+    if (spacing := grid.spacing_mm) is None:
+        return f"{voxels} of unknown size"
+    return f"{voxels} of {' x '.join(f'{edge:.3g}' for edge in spacing)} mm"
 
 
 def _resampling(bundle: LoadedBundle, grid: Grid) -> tuple[float, int] | None:

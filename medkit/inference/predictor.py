@@ -21,6 +21,7 @@ from monai.transforms import (
     LoadImage,
     LoadImaged,
     SaveImaged,
+    Spacingd,
 )
 
 import medkit
@@ -31,7 +32,7 @@ from medkit.bundle.versions import check_versions
 from medkit.data.grid import SAME_PLACE_VOXELS, Grid, voxels_apart
 from medkit.data.hashing import hash_files
 from medkit.data.label_map import as_label_map
-from medkit.data.monai_io import GRID_KEY, HandedReader
+from medkit.data.monai_io import GRID_KEY, HandedReader, VolumeReader
 from medkit.data.volume import Volume, as_volume
 from medkit.errors import CaseError, UsageError
 from medkit.inference.ensemble import WeightsFile, digest_with, training_notes
@@ -129,6 +130,9 @@ class LoadedBundle:
         self.members = self._members(flips, states)
         if not any(self._loaders()):
             raise UsageError(f"{folder.root}: 'preprocessing' has no LoadImaged for the key 'image'")
+        # Which arrays of a `.npz` are its channels is said by the reader that its config names.
+        readers = [reader for loader in self._loaders() for reader in loader.readers]
+        self.arrays = next((r.arrays for r in readers if isinstance(r, VolumeReader)), ())
         self.digest = folder.digest(config.checkpoints) if not weights else digest_with(folder, weights)
 
     def _check_kind(self, config: ConfigInstance) -> None:
@@ -238,7 +242,7 @@ class LoadedBundle:
             CaseError: the image is unfit for this bundle, or a step of the bundle failed on it.
         """
         begin = time.perf_counter()
-        volume = as_volume(image, affine)
+        volume = as_volume(image, affine, self.arrays)
         seconds = {"read": round(time.perf_counter() - begin, 4)}
         result = self.predict_volume(volume, probabilities=probabilities, uncertainty=uncertainty)
         named = image if isinstance(image, (list, tuple)) else [image]
@@ -261,6 +265,7 @@ class LoadedBundle:
         soft = _Soft(self.activation if uncertainty else None, keep=probabilities)
         agreement = Agreement(self.members.activation) if uncertainty and self.members else None
         seconds: dict[str, float] = {}
+        self._check_size(volume)
         with own_code(self.folder.root), torch.no_grad():
             with _step("preprocessing", volume, seconds):
                 item = self._preprocess(volume)
@@ -294,15 +299,26 @@ class LoadedBundle:
 
     def _field_notes(self, volume: Volume) -> tuple[str, ...]:
         """A remark on an image that shows more than the bundle was made for."""
-        largest = self.folder.metadata.get("largest_field_mm")
-        edges = [n * edge for n, edge in zip(volume.grid.shape, volume.grid.spacing, strict=True)]
-        if largest is None or max(edges) <= largest:
+        largest, spacing = self.folder.metadata.get("largest_field_mm"), volume.grid.spacing_mm
+        if largest is None or spacing is None:
+            return ()
+        edges = [n * edge for n, edge in zip(volume.grid.shape, spacing, strict=True)]
+        if max(edges) <= largest:
             return ()
         shown = " x ".join(f"{edge:.0f}" for edge in edges)
         return (
             f"the image covers {shown} mm, and {self.folder.name} was made for crops of up to {largest:g} mm: "
             "its labels and volumes are not to be trusted; crop the image first",
         )
+
+    def _check_size(self, volume: Volume) -> None:
+        resamples = any(isinstance(step, Spacingd) for step in flat_steps(self.preprocessing))
+        if resamples and not volume.grid.size_known:
+            raise CaseError(
+                "voxel-size-unknown",
+                f"{volume.name}: expected an image whose voxel size is known, for {self.folder.name} resamples to "
+                "millimetres, got one that does not state it; write it as NIfTI with its true voxel size",
+            )
 
     def _check_channels(self, image: torch.Tensor, volume: Volume) -> None:
         expected = self.input_format.get("num_channels")
@@ -529,7 +545,8 @@ def _grid_of(pred: Any, volume: Volume) -> tuple[Grid, list[str]]:
     apart = voxels_apart(shape, volume.grid.affine, affine)
     if shape == volume.grid.shape and apart <= SAME_PLACE_VOXELS:
         return volume.grid, []
-    return Grid(shape, affine), ["the bundle does not return to the image's grid; the result lies on its own"]
+    grid = Grid(shape, affine, size_known=volume.grid.size_known)
+    return grid, ["the bundle does not return to the image's grid; the result lies on its own"]
 
 
 def _channel_names(output: Mapping[str, Any]) -> dict[int, str]:

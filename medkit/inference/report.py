@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.data.writing import UNFINISHED, write_text
 from medkit.inference.records import DONE, read_record, to_json
+from medkit.inference.result import UNKNOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,18 +62,23 @@ def _uncertainty_csv(judged: list[dict[str, Any]]) -> str:
     for record in judged:
         for name, measures in record["uncertainty"].items():
             numbers = [record["volumes_ml"].get(name), *(measures[key] for key in _MEASURES)]
-            cells = ("" if number is None else f"{number:.4f}" for number in numbers)
-            writer.writerow([record["case"], name, *cells])
+            writer.writerow([record["case"], name, *map(_cell, numbers)])
     return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _cell(number: float | str | None) -> str:
+    if number is None:
+        return ""
+    return number if isinstance(number, str) else f"{number:.4f}"
+
+
 def _volumes_csv(done: list[dict[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for record in done for name in record["volumes_ml"]))
+    tables = [record["volumes_ml"] for record in done]
+    names = list(dict.fromkeys(name for volumes in tables for name in volumes))
+    measured = {name for volumes in tables for name, volume in volumes.items() if volume != UNKNOWN}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", *(f"{name} (ml)" for name in names)])
-    for record in done:
-        volumes = record["volumes_ml"]
-        cells = (f"{volumes[name]:.4f}" if name in volumes else "" for name in names)
-        writer.writerow([record["case"], *cells])
+    writer.writerow(["case", *(f"{name} (ml)" if name in measured else name for name in names)])
+    for record, volumes in zip(done, tables, strict=True):
+        writer.writerow([record["case"], *(_cell(volumes.get(name, "")) for name in names)])
     return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")

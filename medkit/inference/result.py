@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from medkit.data.volume import Volume
     from medkit.inference.uncertainty import Uncertainty
 
-__all__ = ["Result", "count_labels"]
+__all__ = ["UNKNOWN", "Result", "count_labels"]
+
+UNKNOWN: Literal["unknown"] = "unknown"
+"""What stands for a volume where the voxel size is unknown."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,18 @@ class Result:
     files: tuple[Path, ...] = ()
 
     @cached_property
-    def volumes_ml(self) -> dict[str, float]:
-        """Volume of each name in millilitres, from the affine's determinant."""
+    def volumes_ml(self) -> dict[str, float | Literal["unknown"]]:
+        """Volume of each name in millilitres, from the affine's determinant; or ``"unknown"``, as the voxel size."""
+        if (voxel := self.grid.voxel_volume_ml) is None:
+            return dict.fromkeys(self.label_names.values(), UNKNOWN)
         if self.labels.ndim == 4:
             counts = {c: sum(map(np.count_nonzero, self.labels[..., c])) for c in self.label_names}
         else:
             counts = count_labels(self.labels)
         volumes = dict.fromkeys(self.label_names.values(), 0.0)
         for value, name in self.label_names.items():
-            volumes[name] += counts.get(value, 0) * self.grid.voxel_volume_ml
-        return volumes
+            volumes[name] += counts.get(value, 0) * voxel
+        return {**volumes}
 
     def save(self, folder: str | Path, *, name: str | None = None, picture: bool = True) -> Path:
         """Write label map, picture, record, ``volumes.csv`` and ``report.json``.

@@ -185,7 +185,7 @@ class _Run:
         try:
             check_memory(self.bundle, case, self.free_bytes, self.number, **options.kept)
             begin = time.perf_counter()
-            volume = read_channels(case.paths)
+            volume = read_channels(case.paths, self.bundle.arrays)
             return replace(job, volume=volume, read_seconds=round(time.perf_counter() - begin, 4))
         except Exception as error:
             return replace(job, error=_as_case_error(error, case, "reading"))

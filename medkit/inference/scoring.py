@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medkit.data.archives import LABEL_ARRAY
 from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
 from medkit.data.hashing import hash_image
 from medkit.data.label_map import as_label_map
@@ -103,7 +104,7 @@ class Scoring:
         scores = score_case(
             prediction.array,
             truth.array,
-            truth.grid.spacing,
+            truth.grid.spacing_mm if prediction.grid.size_known else None,
             names,
             voxel_volume_ml=truth.grid.voxel_volume_ml,
             surface_tolerance_mm=self.surface_tolerance_mm,
@@ -114,8 +115,9 @@ class Scoring:
         """Give every case a row for every label that any case has: undefined, with no volume."""
         cases = [row for table in self.scores.values() for row in table.values()]
         names = {score.label: score.name for row in cases for score in row.values()}
-        undefined = (math.nan, math.nan, math.nan, 0.0, 0.0)
         for row in cases:
+            nothing = 0.0 if all(score.size_known for score in row.values()) else math.nan
+            undefined = (math.nan, math.nan, math.nan, nothing, nothing)
             for label, name in names.items():
                 row.setdefault(label, LabelScore(label, name, *undefined))
 
@@ -126,7 +128,7 @@ def read_label_map(path: Path) -> Volume:
     Raises:
         CaseError: ``labels-not-3d``, ``labels-not-integer``, or what :func:`medkit.data.read_volume` raises.
     """
-    volume = read_volume(path)
+    volume = read_volume(path, (LABEL_ARRAY,))
     array = volume.array
     if array.ndim != 3:
         raise CaseError(

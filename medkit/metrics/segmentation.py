@@ -37,16 +37,16 @@ DEFINITIONS: Mapping[str, str] = {
     ),
     "surface_dice": (
         "share of the area of both surfaces that lies within the tolerance of the other surface, 0 to 1, "
-        "areas by marching cubes; NaN when both are empty, 0 when one is (Nikolov et al. 2021, "
-        "doi:10.2196/26151)"
+        "areas by marching cubes; NaN when both are empty, 0 when one is, unknown where the voxel size is (Nikolov "
+        "et al. 2021, doi:10.2196/26151)"
     ),
     "hd95_mm": (
         "the larger of the two directed 95th percentiles of the distance from boundary voxels of one to "
-        "boundary voxels of the other, millimetres; NaN when both are empty, infinite when one is "
-        "(Maier-Hein et al. 2024, doi:10.1038/s41592-023-02151-z)"
+        "boundary voxels of the other, millimetres; NaN when both are empty, infinite when one is, unknown where the "
+        "voxel size is (Maier-Hein et al. 2024, doi:10.1038/s41592-023-02151-z)"
     ),
-    "volume_ml": "voxels of the prediction times the volume of a voxel, millilitres",
-    "truth_volume_ml": "voxels of the reference times the volume of a voxel, millilitres",
+    "volume_ml": "voxels of the prediction times the volume of a voxel, millilitres; unknown where that is",
+    "truth_volume_ml": "voxels of the reference times the volume of a voxel, millilitres; unknown where that is",
 }
 
 
@@ -63,6 +63,8 @@ class LabelScore:
             only, NaN when it is in neither.
         volume_ml: volume in the prediction, millilitres.
         truth_volume_ml: volume in the reference, millilitres.
+
+    Where the voxel size is unknown, only the Dice is not NaN.
     """
 
     label: int
@@ -73,11 +75,16 @@ class LabelScore:
     volume_ml: float
     truth_volume_ml: float
 
+    @property
+    def size_known(self) -> bool:
+        """Whether the voxel size is, so that lengths and volumes could be measured."""
+        return not math.isnan(self.volume_ml)
+
 
 def score_case(
     prediction: NDArray[Any],
     truth: NDArray[Any],
-    spacing: tuple[float, float, float],
+    spacing: tuple[float, float, float] | None,
     names: Mapping[int, str],
     *,
     voxel_volume_ml: float | None = None,
@@ -102,7 +109,8 @@ def score_case(
     Args:
         prediction: ``(I, J, K)`` integer labels.
         truth: ``(I, J, K)`` integer labels on the same grid.
-        spacing: voxel edge lengths along the axes, millimetres.
+        spacing: voxel edge lengths along the axes, millimetres; ``None`` where they are unknown. All that is measured
+            in millimetres is NaN then, and the Dice is left.
         names: label value to name; only these are scored, and background (0) never is.
         voxel_volume_ml: volume of a voxel; the product of ``spacing`` when left out (wrong under shear).
         surface_tolerance_mm: distance up to which surfaces count as agreeing.
@@ -115,7 +123,9 @@ def score_case(
             integer type.
     """
     _check_arrays(prediction, truth)
-    if voxel_volume_ml is None:
+    if spacing is None:
+        voxel_volume_ml = math.nan
+    elif voxel_volume_ml is None:
         voxel_volume_ml = math.prod(spacing) / 1000.0
     wanted = sorted(label for label in names if label != 0)
     highest = max(wanted, default=0)
@@ -164,7 +174,7 @@ def _union(first: Box | None, second: Box | None) -> Box:
 def _agreement(
     prediction: NDArray[np.bool_],
     truth: NDArray[np.bool_],
-    spacing: tuple[float, float, float],
+    spacing: tuple[float, float, float] | None,
     tolerance_mm: float,
 ) -> tuple[float, float, float]:
     """Dice, surface Dice and HD95 in millimetres of two masks cropped to what they cover together."""
@@ -172,9 +182,11 @@ def _agreement(
     if not any(present):
         return math.nan, math.nan, math.nan
     if not all(present):
-        return 0.0, 0.0, math.inf
+        return (0.0, 0.0, math.inf) if spacing else (0.0, math.nan, math.nan)
     # MONAI adds the margin that erosion and marching cubes need.
     pair = [torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (prediction, truth)]
+    if spacing is None:
+        return float(compute_dice(*pair)), math.nan, math.nan
     geometry = {"include_background": True, "spacing": tuple(float(edge) for edge in spacing)}
     tolerances = [tolerance_mm + _TOLERANCE_SLACK_MM]
     with warnings.catch_warnings():

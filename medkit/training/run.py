@@ -109,10 +109,11 @@ def create_run(
     check_versions(folder.metadata, folder.name)
     config = ConfigInstance(folder, "train", overrides)
     folds, dataset = tuple(held_out), config.build("dataset_dir")
+    split = config.build("split") if "split" in config else None
     if cross_validate:
-        folds = (*range(number_of_folds(dataset)), None)
+        folds = (*range(number_of_folds(dataset, split)), None)
     for fold in folds:
-        remaining_folds(dataset, fold)
+        remaining_folds(dataset, fold, split)
     uri = absolute_uri(config.build("tracking_uri") or default_tracking_uri(runs))
     name = name or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run = TrainingRun((runs / folder.name / name).absolute(), overrides, folds, uri)

@@ -11,6 +11,7 @@ from monai.data import decollate_batch
 from monai.inferers import Inferer
 from pytorch_lightning import LightningModule
 
+from medkit.data.monai_io import grid_of_metadata
 from medkit.metrics.segmentation import score_case
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class SegmentationModule(LightningModule):
     """Optimise a network for segmentation.
 
     Args:
-        network: ``(B, C, D, H, W)`` images to ``(B, K, D, H, W)`` logits, background first.
+        network: ``(B, C, D, H, W)`` images to ``(B, K, D, H, W)`` logits, background first; in training to
+            whatever the loss takes.
         loss: of logits and labels ``(B, 1, D, H, W)``.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes a scheduler from the optimizer; stepped once an optimizer step.
@@ -89,8 +91,14 @@ class SegmentationModule(LightningModule):
         for item in decollate_batch(batch):
             prediction = predictions[item["case"]] = _label_array(self.postprocessing(item)["pred"])
             truth = _label_array(item["truth"])
-            spacing = np.linalg.norm(item["truth"].affine[:3, :3].numpy(), axis=0)
-            for score in score_case(prediction, truth, spacing, self.label_names):
+            grid = grid_of_metadata(item["truth"].meta, truth.shape)
+            for score in score_case(
+                prediction,
+                truth,
+                grid.spacing_mm,
+                self.label_names,
+                voxel_volume_ml=grid.voxel_volume_ml,
+            ):
                 self.case_scores.append({"case": item["case"], **asdict(score)})
         return predictions
 

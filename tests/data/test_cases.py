@@ -262,3 +262,17 @@ def test_real_hippocampi_keep_their_folders_as_names(real_data):
     cases = find_cases([real_data / "hippocampus"])
     assert len({case.name for case in cases}) == len(cases) == 384
     assert {case.name.split("/")[0] for case in cases} == {"images", "labels"}
+
+
+# --- arrays of numpy --------------------------------------------------------------------------------------
+
+
+def test_packed_cases_are_those_of_a_folder_that_holds_no_other_image(tmp_path):
+    touch(tmp_path, "a.npz", "deep/b.NPZ", "notes.txt")
+    assert found(tmp_path) == {"a": ["a.npz"], "deep/b": ["b.NPZ"]}
+
+
+def test_arrays_beside_images_are_other_programs(tmp_path):
+    touch(tmp_path, "a.nii.gz", "a.npz", "deep/b.npz")
+    assert found(tmp_path) == {"a": ["a.nii.gz"]}
+    assert found(tmp_path / "deep" / "b.npz") == {"b": ["b.npz"]}

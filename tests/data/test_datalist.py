@@ -65,7 +65,7 @@ def test_images_that_cannot_be_hashed_are_named(dataset: Path):
 
 def test_missing_image_is_named(dataset: Path):
     (dataset / "labels" / "c.nii.gz").unlink()
-    with pytest.raises(UsageError, match=r"labels: no image called 'c', which dataset\.json lists"):
+    with pytest.raises(UsageError, match=r"labels: no image called 'c', which the folds list"):
         fold_items(dataset, [1])
 
 

@@ -217,3 +217,21 @@ def test_a_hippocampus_is_drawn_over_its_image(real_data, tmp_path):
     draw_overlay(image, labels, names, tmp_path / "case.png", title="case", truth=labels)
     assert nib.aff2axcodes(image.grid.affine) == ("R", "A", "S")
     assert len(coloured(drawn(tmp_path / "case.png"), 1)) > 50
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_where_the_voxel_size_is_unknown_nothing_is_said_in_millimetres(tmp_path, monkeypatch, known):
+    said = []
+    write = overlay._write_text
+    monkeypatch.setattr(
+        overlay,
+        "_write_text",
+        lambda axes, x, y, text, **style: (said.append(text), write(axes, x, y, text, **style)),
+    )
+    stored, affine = stored_as(corner_label(), "RAS")
+    volume = Volume(np.ones(stored.shape, np.float32), Grid(stored.shape, affine, size_known=known))
+    volumes = {1: 3.5, 2: 4.5} if known else dict.fromkeys((1, 2), "unknown")
+    draw_overlay(volume, stored, NAMES, tmp_path / "a.png", title="case", volumes_ml=volumes)
+    text = "\n".join(said)
+    assert (" mm" in text) == (" ml" in text) == known
+    assert (" voxels" in text) == ("unknown" in text) == ("Axial, plane" in text) == (not known)

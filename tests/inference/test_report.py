@@ -137,3 +137,19 @@ def test_record_that_a_killed_writer_left_unnamed_is_none(tiny, tmp_path):
     record = tmp_path / "out" / "cases" / "a.json"
     record.with_name(".part-1-a.json").write_text(record.read_text())
     assert assemble_report(tmp_path / "out")["cases_total"] == 1
+
+
+def test_a_name_whose_volumes_are_all_unknown_is_in_no_unit(output, tmp_path):
+    """Cases of known and of unknown voxel size may lie in one folder."""
+    record = json.loads((output / "cases" / "good.json").read_text())
+    (tmp_path / "cases").mkdir()
+    for case, volumes in (("a", {"one": 1.25, "two": 0.0}), ("b", {"one": "unknown", "three": "unknown"})):
+        changed = {**record, "case": case, "volumes_ml": volumes}
+        validator("case").validate(changed)
+        (tmp_path / "cases" / f"{case}.json").write_text(json.dumps(changed))
+    assemble_report(tmp_path)
+    assert (tmp_path / "volumes.csv").read_text().splitlines() == [
+        "case,one (ml),two (ml),three",
+        "a,1.2500,0.0000,",
+        "b,unknown,,unknown",
+    ]

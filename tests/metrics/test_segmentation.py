@@ -236,3 +236,18 @@ def test_a_manual_and_an_automatic_spleen(real_data):
     assert result.hd95_mm == pytest.approx(
         distance_map_hd95(prediction.array, truth.array, spacing), rel=1e-5
     )
+
+
+def test_where_the_voxel_size_is_unknown_only_the_dice_is_scored():
+    one, two = np.zeros((2, 6, 7, 8), np.uint8)
+    one[1:4, 1:4, 1:4], two[2:5, 1:4, 1:4] = 1, 1
+    one[5, 5, 5] = 2
+    known = score_case(one, two, (1.0, 1.0, 1.0), {1: "a", 2: "b", 3: "c"})
+    unknown = score_case(one, two, None, {1: "a", 2: "b", 3: "c"}, voxel_volume_ml=0.001)
+    for with_size, without in zip(known, unknown, strict=True):
+        assert without.dice == with_size.dice or math.isnan(without.dice) == math.isnan(with_size.dice)
+        rest = (without.surface_dice, without.hd95_mm, without.volume_ml, without.truth_volume_ml)
+        assert all(map(math.isnan, rest))
+        assert with_size.size_known
+        assert not without.size_known
+    assert unknown[0].dice == pytest.approx(2 / 3)

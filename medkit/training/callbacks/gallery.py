@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from medkit.data.archives import LABEL_ARRAY
 from medkit.data.reading import read_volume
 from medkit.data.writing import write_labels
 from medkit.figures.overlay import draw_overlay
@@ -27,13 +28,19 @@ class Gallery(Callback):
         run_dir: folder of the run.
         items: held-out cases, ``{"case", "image", "truth"}``.
         label_names: label value to name.
+        arrays: channels of an image that numpy packed; the first is drawn.
     """
 
     def __init__(
-        self, run_dir: str, items: Sequence[Mapping[str, str]], label_names: Mapping[Any, str]
+        self,
+        run_dir: str,
+        items: Sequence[Mapping[str, str]],
+        label_names: Mapping[Any, str],
+        arrays: Sequence[str] = (),
     ) -> None:
         self.run_dir = Path(run_dir)
         self.items = {item["case"]: item for item in items}
+        self.arrays = tuple(arrays)
         self.names = {int(value): name for value, name in label_names.items()}
 
     def on_test_batch_end(
@@ -47,7 +54,7 @@ class Gallery(Callback):
     ) -> None:
         """Write the label maps of a batch on the grid of their images."""
         for case, labels in outputs.items():
-            image = read_volume(Path(self.items[case]["image"]))
+            image = read_volume(Path(self.items[case]["image"]), self.arrays)
             write_labels(self._prediction(case), labels, image.grid, self.names)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,10 +72,11 @@ class Gallery(Callback):
     def _draw(self, case: str, rank: str, dice: float, picture: Path) -> None:
         item = self.items[case]
         labels = read_volume(self._prediction(case)).array
-        truth = read_volume(Path(item["truth"])).array
+        truth = read_volume(Path(item["truth"]), (LABEL_ARRAY,)).array
         title = f"{case}: {rank} of the held-out cases, mean Dice {dice:.3f}"
         foreground = {value: name for value, name in self.names.items() if value}
-        draw_overlay(read_volume(Path(item["image"])), labels, foreground, picture, title=title, truth=truth)
+        image = read_volume(Path(item["image"]), self.arrays)
+        draw_overlay(image, labels, foreground, picture, title=title, truth=truth)
 
     def _prediction(self, case: str) -> Path:
         return self.run_dir / "predictions" / f"{case}.nii.gz"
