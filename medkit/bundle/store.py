@@ -62,6 +62,12 @@ class BundleFolder:
         """Whether the terms allow commercial use (the default, unless the metadata says otherwise)."""
         return bool(self.metadata.get("commercial_use", True))
 
+    @property
+    def terms(self) -> str:
+        """The licence by its SPDX name where the metadata state it, otherwise where it is to be read."""
+        stated = str(self.metadata.get("licence_file") or "")
+        return stated.upper() or f"see {self.root}/LICENSE"
+
     def digest(self, loaded: Iterable[Path] = ()) -> str:
         """SHA-256 over the sorted configs and weights: the identity of what runs.
 

@@ -20,13 +20,15 @@ def command() -> None:
 
 @command.command("list")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-def list_command(folder: Path | None) -> None:
+@click.option("--all", "everything", is_flag=True, help="Show those too whose terms forbid commercial use.")
+def list_command(folder: Path | None, everything: bool) -> None:
     """List medkit's bundles, or those in FOLDER."""
-    found = [bundle for bundle in _bundles_in(folder) if folder or bundle.commercial_use]
+    found = [bundle for bundle in _bundles_in(folder) if folder or everything or bundle.commercial_use]
     width = max((len(bundle.name) for bundle in found), default=0)
     for bundle in found:
         task = bundle.metadata.get("task") or bundle.metadata.get("description", "")
-        click.echo(f"{bundle.name:{width}}  {bundle.metadata.get('version', '?'):8}  {task}")
+        terms = "" if bundle.commercial_use else f"  (not for commercial use: {bundle.terms})"
+        click.echo(f"{bundle.name:{width}}  {bundle.metadata.get('version', '?'):8}  {task}{terms}")
 
 
 @command.command("build")

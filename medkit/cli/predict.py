@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--weights", multiple=True, type=click.Path(path_type=Path), help="Other weights; of several, the mean."
 )
+@click.option("--accept-licence", is_flag=True, help="Accept terms that forbid commercial use.")
 @click.option("--force", is_flag=True, help="Run finished cases again.")
 @click.option("--no-pictures", is_flag=True, help="Draw no picture of each case.")
 @click.option("--probabilities", is_flag=True, help="Write the class probabilities too.")
@@ -55,6 +56,7 @@ def command(
     flips: str,
     ensemble: Path | None,
     weights: tuple[Path, ...],
+    accept_licence: bool,
     force: bool,
     no_pictures: bool,
     probabilities: bool,
@@ -88,6 +90,7 @@ def command(
             overrides=changes,
             flips=flips,
             weights=fold_weights(ensemble) if ensemble else weights,
+            accept_licence=accept_licence,
         )
     options = RunOptions(
         force=force, pictures=not no_pictures, probabilities=probabilities, uncertainty=uncertainty

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the run; the time by default.")
 @click.option("--resume", metavar="NAME", help="Go on with a run from its last epoch.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--accept-licence", is_flag=True, help="Accept terms that forbid commercial use.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config key.")
 def command(
     bundle: str,
@@ -35,6 +36,7 @@ def command(
     name: str | None,
     resume: str | None,
     runs: Path,
+    accept_licence: bool,
     overrides: tuple[str, ...],
 ) -> None:
     """Train the network of BUNDLE; weights, scores and record go to RUNS/BUNDLE/NAME."""
@@ -60,6 +62,7 @@ def command(
             name=name,
             held_out=[fold],
             cross_validate=cross_validate,
+            accept_licence=accept_licence,
         )
     _quieten_libraries()
     uri = run.tracking_uri

@@ -26,6 +26,7 @@ from monai.transforms import (
 
 import medkit
 from medkit.bundle.instance import ConfigInstance, own_code, read_config, root_cause
+from medkit.bundle.licence import accepted_licence
 from medkit.bundle.randomness import kept_random_state
 from medkit.bundle.store import BundleFolder, find_bundle
 from medkit.bundle.versions import check_versions
@@ -65,6 +66,7 @@ def load_bundle(
     overrides: Mapping[str, Any] | None = None,
     flips: str | Iterable[str] = (),
     weights: Iterable[str | Path] = (),
+    accept_licence: bool = False,
 ) -> LoadedBundle:
     """Load a bundle with its weights.
 
@@ -79,14 +81,18 @@ def load_bundle(
             :func:`medkit.inference.mirroring.lateral_pairs` for labels that lie left and right.
         weights: files to load in the place of the bundle's own; the probabilities of several are averaged. See
             :func:`medkit.inference.ensemble.fold_weights` for those of a training.
+        accept_licence: whether you accept the terms of a bundle that forbids commercial use.
 
     Raises:
-        UsageError: no such bundle, packages too old, an unknown override, parts that cannot be built, a bundle
-            that does not segment 3D images, flips that it cannot make, or weights that do not fit.
+        UsageError: no such bundle, terms that were not accepted, packages too old, an unknown override, parts
+            that cannot be built, a bundle that does not segment 3D images, flips that it cannot make, or weights
+            that do not fit.
     """
+    folder = find_bundle(bundle)
+    accepted = accepted_licence(folder, accept=accept_licence)
     with kept_random_state():
         files = tuple(WeightsFile(Path(file)) for file in weights)
-        return LoadedBundle(find_bundle(bundle), device, dict(overrides or {}), parse_axes(flips), files)
+        return LoadedBundle(folder, device, dict(overrides or {}), parse_axes(flips), files, accepted)
 
 
 class LoadedBundle:
@@ -98,6 +104,7 @@ class LoadedBundle:
         overrides: see :func:`load_bundle`.
         flips: see :func:`medkit.inference.mirroring.parse_axes`.
         weights: to load in the place of the bundle's own.
+        licence: terms that the user had to accept, see :func:`medkit.bundle.licence.accepted_licence`.
     """
 
     def __init__(
@@ -105,11 +112,12 @@ class LoadedBundle:
         folder: BundleFolder,
         device: str | None,
         overrides: dict[str, Any],
-        flips: tuple[str, ...] = (),
-        weights: tuple[WeightsFile, ...] = (),
+        flips: tuple[str, ...],
+        weights: tuple[WeightsFile, ...],
+        licence: str | None,
     ) -> None:
         check_versions(folder.metadata, folder.name)
-        self.folder, self.overrides = folder, overrides
+        self.folder, self.overrides, self.licence = folder, overrides, licence
         formats = folder.metadata.get("network_data_format", {})
         self.input_format: dict[str, Any] = formats.get("inputs", {}).get("image", {})
         self.output_format: dict[str, Any] = formats.get("outputs", {}).get("pred", {})
@@ -174,6 +182,7 @@ class LoadedBundle:
             "bundle": self.folder.name,
             "bundle_version": str(self.folder.metadata.get("version", "unknown")),
             "bundle_digest": self.digest,
+            **({"accepted_licence": self.licence} if self.licence else {}),
             # As a record will hold them, so that they compare equal when it is read back.
             "overrides": json.loads(json.dumps(self.overrides, default=str)),
             **self._members_made(),

@@ -149,6 +149,7 @@ def _training(run: TrainingRun, final: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": run.folder.name,
         "overrides": run.overrides,
+        **({"accepted_licence": run.accepted_licence} if run.accepted_licence else {}),
         **{key: final[key] for key in kept if key in final},
         "cases": len(final["train_cases"]),
         "data_sha256": combined,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.bundle.copying import copy_without_weights
 from medkit.bundle.instance import ConfigInstance
+from medkit.bundle.licence import accepted_licence
 from medkit.bundle.store import BundleFolder, find_bundle
 from medkit.bundle.versions import check_versions
 from medkit.data.writing import UNFINISHED, write_text
@@ -40,12 +41,14 @@ class TrainingRun:
         overrides: checked config changes; they belong to the run and hold when it is resumed.
         folds: networks to train, by held-out fold; ``None`` trains on every case.
         tracking_uri: MLflow store that the run logs to.
+        accepted_licence: terms that the user had to accept, once for the whole run.
     """
 
     folder: Path
     overrides: dict[str, Any]
     folds: tuple[int | None, ...]
     tracking_uri: str
+    accepted_licence: str | None = None
 
     @property
     def bundle(self) -> BundleFolder:
@@ -85,6 +88,7 @@ def create_run(
     name: str | None = None,
     held_out: Iterable[int | None] = (None,),
     cross_validate: bool = False,
+    accept_licence: bool = False,
 ) -> TrainingRun:
     """Begin a run in a folder of its own.
 
@@ -95,10 +99,11 @@ def create_run(
         name: of the run; the time by default.
         held_out: networks to train, by held-out fold.
         cross_validate: instead, every fold of the data set and the network on all cases.
+        accept_licence: whether the terms of a bundle that forbids commercial use are accepted.
 
     Raises:
-        UsageError: the bundle cannot be trained, there is no such data set or fold, the name is taken, or an
-            override is of a key that the config lacks or the run sets by itself.
+        UsageError: the bundle cannot be trained, its terms are not accepted, there is no such data set or fold, the
+            name is taken, or an override is of a key that the config lacks or the run sets by itself.
     """
     from medkit.data.datalist import number_of_folds, remaining_folds
     from medkit.training.tracking import absolute_uri, default_tracking_uri
@@ -106,6 +111,7 @@ def create_run(
     for key in _OPTIONS.keys() & overrides.keys():
         raise UsageError(f"--set {key}: a run sets '{key}' by itself; use {_OPTIONS[key]}")
     folder = find_bundle(bundle)
+    licence = accepted_licence(folder, accept=accept_licence)
     check_versions(folder.metadata, folder.name)
     config = ConfigInstance(folder, "train", overrides)
     folds, dataset = tuple(held_out), config.build("dataset_dir")
@@ -116,7 +122,7 @@ def create_run(
         remaining_folds(dataset, fold, split)
     uri = absolute_uri(config.build("tracking_uri") or default_tracking_uri(runs))
     name = name or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    run = TrainingRun((runs / folder.name / name).absolute(), overrides, folds, uri)
+    run = TrainingRun((runs / folder.name / name).absolute(), overrides, folds, uri, licence)
     _begin(run, folder)
     return run
 
@@ -124,7 +130,8 @@ def create_run(
 def _begin(run: TrainingRun, bundle: BundleFolder) -> None:
     """Make the run's folder, whole or not at all."""
     temporary = run.folder.with_name(f"{UNFINISHED}{os.getpid()}-{run.folder.name}")
-    content = {"overrides": run.overrides, "folds": run.folds, "tracking_uri": run.tracking_uri}
+    kept = ("overrides", "folds", "tracking_uri", "accepted_licence")
+    content = {key: getattr(run, key) for key in kept}
     try:
         copy_without_weights(bundle, temporary / _SOURCE / bundle.name)
         write_text(temporary / _RUN_FILE, json.dumps(content, indent=1) + "\n")
@@ -151,8 +158,7 @@ def open_run(folder: Path) -> TrainingRun:
         raise UsageError(f"{folder}: no training run here; runs: {', '.join(known) or 'none'}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return TrainingRun(
-            folder.resolve(), content["overrides"], tuple(content["folds"]), content["tracking_uri"]
-        )
+        folds, licence = tuple(content["folds"]), content.get("accepted_licence")
+        return TrainingRun(folder.resolve(), content["overrides"], folds, content["tracking_uri"], licence)
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: expected the settings of a run, got something else ({error!r})") from error
