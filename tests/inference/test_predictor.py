@@ -19,7 +19,9 @@ import medkit
 from medkit.data import Grid, Volume
 from medkit.errors import CaseError, UsageError
 from medkit.inference.predictor import _label_names
+from medkit.transforms.calibration import at_boundary
 from tests.phantoms import OBLIQUE, SHAPE, hippocampus, nifti
+from tests.tiny_bundle import edit_json
 
 # On a grid that is resampled, MONAI's Spacing takes other samples when the affine differs in its ninth digit.
 PLAIN = np.array([[0.0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 10], [0, 0, 0, 1]])
@@ -133,6 +135,23 @@ def test_output_of_damaged_weights_is_refused(tiny_root):
 
 
 # --- what comes out -----------------------------------------------------------------------------------------
+
+
+def test_a_temperature_softens_probabilities_at_boundaries_and_changes_no_label(tiny_root, tiny, tmp_path):
+    root = tmp_path / "calibrated"
+    shutil.copytree(tiny_root, root)
+    edit_json(
+        root / "configs" / "metadata.json", lambda metadata: metadata.update(calibration={"temperature": 3.0})
+    )
+    plain = tiny.predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
+    calibrated = medkit.load(root).predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
+    assert np.array_equal(calibrated.labels, plain.labels)
+    unsure = at_boundary(torch.from_numpy(plain.labels.astype(np.int64))).numpy()
+    assert 0 < unsure.sum() < unsure.size
+    logits = np.log(plain.probabilities)
+    expected = torch.from_numpy(np.where(unsure, logits / 3, logits)).softmax(0).numpy()
+    np.testing.assert_allclose(calibrated.probabilities, expected, atol=1e-4)
+    assert calibrated.uncertainty.entropy[unsure].mean() > plain.uncertainty.entropy[unsure].mean()
 
 
 def test_probabilities_on_request(tiny, labels):
