@@ -14,7 +14,7 @@ import torch
 from monai.data import MetaTensor
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import Inferer
-from monai.utils import convert_to_dst_type, ensure_tuple_rep, fall_back_tuple
+from monai.utils import BlendMode, PytorchPadMode, convert_to_dst_type, ensure_tuple_rep, fall_back_tuple
 from torch.nn import functional
 
 from medkit.errors import UsageError
@@ -49,6 +49,7 @@ class SlabInferer(Inferer):
 
     Raises:
         UsageError: an overlap or a number of windows that cannot be.
+        ValueError: a mode that there is not.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class SlabInferer(Inferer):
         if sw_batch_size < 1:
             raise UsageError(f"sw_batch_size: expected one window at least, got {sw_batch_size}")
         self.roi_size, self.sw_batch_size, self.overlap = roi_size, sw_batch_size, overlap
-        self.mode, self.sigma_scale = mode, sigma_scale
-        self.padding_mode, self.cval = padding_mode, cval
+        self.mode, self.sigma_scale = BlendMode(mode), sigma_scale
+        self.padding_mode, self.cval = PytorchPadMode(padding_mode), cval
         self.sw_device, self.device = sw_device, device
         self.reuse_constant = reuse_constant
 

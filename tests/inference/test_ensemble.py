@@ -197,7 +197,9 @@ def test_missing_and_foreign_files_are_refused(tiny_root, run, tmp_path):
 
 def test_bundle_without_an_activation_is_refused(tiny_root, run, tmp_path):
     root = with_steps(with_names(tiny_root, tmp_path), {}, {"argmax": True})
-    with pytest.raises(UsageError, match="expected an Activationsd with softmax or sigmoid"):
+    with pytest.raises(
+        UsageError, match="expected NativeLabelsd with softmax, or Activationsd with softmax or sigmoid"
+    ):
         medkit.load(root, weights=fold_weights(run))
 
 

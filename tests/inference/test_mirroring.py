@@ -229,7 +229,10 @@ def test_output_of_several_tensors_is_the_cases_failure(lateral_root):
 @pytest.mark.parametrize("activation", [{}, {"softmax": True, "sigmoid": True}, {"other": "$torch.tanh"}])
 def test_bundle_without_an_activation_is_refused(lateral_root, tmp_path, activation):
     root = with_steps(with_names(lateral_root, tmp_path), activation, {"argmax": True})
-    with pytest.raises(UsageError, match=r"expected an Activationsd with softmax or sigmoid .* got softmax="):
+    with pytest.raises(
+        UsageError,
+        match=r"expected NativeLabelsd with softmax, or Activationsd .* got softmax=",
+    ):
         medkit.load(root, flips="LR")
 
 

@@ -162,7 +162,9 @@ def test_values_that_a_bundle_folds_masks_into_have_no_probability_of_their_own(
 
 def test_bundle_without_probabilities_is_refused(tiny_root, tmp_path):
     bundle = medkit.load(with_steps(with_names(tiny_root, tmp_path), {}, {"argmax": True}))
-    with pytest.raises(UsageError, match="expected an Activationsd with softmax or sigmoid"):
+    with pytest.raises(
+        UsageError, match="expected NativeLabelsd with softmax, or Activationsd with softmax or sigmoid"
+    ):
         bundle.predict(np.zeros(SHAPE), np.eye(4), uncertainty=True)
 
 
