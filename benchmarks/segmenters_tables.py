@@ -1,0 +1,152 @@
+"""The tables of `segmenters.py`."""
+
+from collections.abc import Iterable, Mapping
+from statistics import fmean
+from typing import Any
+
+from segmenters_networks import DEFAULT, MEASURE, TWINS
+from segmenters_twins import BOUND, Run, by_seed, difference, verdict
+
+from medkit.bundle.card import decimals
+from medkit.metrics.paired import CONFIDENCE, RESAMPLES
+from medkit.metrics.segmentation import DEFINITIONS
+from medkit.training.adopt import MEAN_OVER_LABELS, summarise_scores
+
+# By network, and then by fold and seed: the rows of a run's record.
+Scores = Mapping[str, Mapping[tuple[int, int], list[dict[str, Any]]]]
+HD95 = (
+    f"HD95: {DEFINITIONS['hd95_mm']}. That is MONAI's `compute_hausdorff_distance(percentile=95)`; DeepMind's "
+    "`surface-distance` weighs the elements of the surface by their area and comes out lower. Infinite where a label "
+    "is missed altogether: such cases are counted and left out of the mean"
+)
+COST = (
+    "Operations: of one forward pass over one patch, multiplications and additions each counted, from "
+    "`torch.utils.flop_counter` for convolutions, matrix products and attention; norms, activations and the Haar "
+    "transform are not counted. Those of a scan are by arithmetic: 7 for a state and 6 more for a channel at every "
+    "step, of both directions. Memory: the most that the process held in the first two training steps beyond what it "
+    "held with the network built (on a GPU, what was allocated). Inference is on one patch, in float32"
+)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head)]
+    lines += [["---"] * len(lines[0]), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cost_table(costs: Mapping[str, Mapping[str, float]]) -> str:
+    """A row for each network, by what it costs."""
+    of = costs.get(MEASURE, {}).get("parameters")
+    rows = []
+    for label, cost in costs.items():
+        against = f"{cost['parameters'] / of - 1:+.1%}" if of else "-"
+        rows.append(
+            [
+                label,
+                f"{cost['parameters']}",
+                against,
+                f"{cost['operations'] / 1e9:.2f}",
+                f"{cost['operations_of_scans'] / cost['operations']:.1%}",
+                f"{cost['peak_bytes'] / 2**20:.0f}",
+                f"{cost['steps_per_second']:.2f}",
+                f"{cost['voxels_per_second'] / 1e6:.2f}",
+            ]
+        )
+    head = [
+        "network",
+        "parameters",
+        f"against {MEASURE}",
+        "10^9 operations",
+        "of them scans",
+        "memory of a training step, MiB",
+        "training steps/s",
+        "inference, 10^6 voxels/s",
+    ]
+    return table(head, rows)
+
+
+def score_table(scores: Scores, folds: Iterable[int], seeds: Iterable[int]) -> str:
+    """A row for each network that has runs of these folds and seeds, over labels and over its runs."""
+    wanted = {(fold, seed) for fold in folds for seed in seeds}
+    rows = []
+    for label, runs in scores.items():
+        chosen = [
+            {**row, "case": f"{row['case']}, seed {seed}" if len(wanted) > 1 else row["case"]}
+            for (fold, seed), found in runs.items()
+            if (fold, seed) in wanted
+            for row in found
+        ]
+        if not chosen:
+            continue
+        found = summarise_scores(chosen)[MEAN_OVER_LABELS]
+        dice, surface, hd95 = found["dice"], found["surface_dice"], found["hd95_mm"]
+        missed = f" ({hd95['n_infinite']} infinite)" if hd95["n_infinite"] else ""
+        rows.append(
+            [
+                label,
+                f"{len(runs.keys() & wanted)}",
+                f"{dice['n']}",
+                decimals(dice["mean"], 4),
+                decimals(dice["sd"], 4),
+                decimals(surface["mean"], 4),
+                decimals(hd95["mean"], 2) + missed,
+                f"{decimals(dice['worst'], 3)} ({dice['worst_case']})",
+            ]
+        )
+    head = ["network", "runs", "cases", "Dice", "sd", "surface Dice 1 mm", "HD95 mm", "worst Dice (case)"]
+    return table(head, rows)
+
+
+def twin_table(scores: Scores) -> str:
+    """A row for each pair of networks of which both were run."""
+    pairs = [*TWINS.items(), (DEFAULT, MEASURE)]
+    rows = []
+    for label, other in pairs:
+        if label not in scores or other not in scores:
+            continue
+        ours, others = (mean_dice(scores[name]) for name in (label, other))
+        interval = difference(ours, others)
+        common = ours.keys() & others.keys()
+        seeds = ", ".join(f"{value:+.4f}" for value in by_seed(ours, others).values())
+        rows.append(
+            [
+                f"{label} minus {other}",
+                f"{len({run.fold for run in common})}",
+                f"{len({run.case for run in common})}",
+                f"{interval.mean:+.4f}",
+                f"{interval.low:+.4f} to {interval.high:+.4f}",
+                seeds,
+                verdict(interval),
+            ]
+        )
+    if not rows:
+        return "None: of no pair were both run."
+    head = [
+        "difference in Dice",
+        "folds",
+        "cases",
+        "mean",
+        f"{CONFIDENCE:.0%} interval",
+        "seed by seed",
+        "verdict",
+    ]
+    return table(head, rows)
+
+
+TWIN_LEGEND = (
+    "Dice over labels of the same cases, folds and seeds, the one minus the other. The interval is from a bootstrap "
+    f"({RESAMPLES} draws, bias-corrected and accelerated) that draws scans, each with both sides of it and all seeds: "
+    "it says how sure the difference is over cases, and nothing of other seeds, of which the differences seed by seed "
+    f"give an idea. Bounds of equivalence: -{BOUND} and +{BOUND}. Equivalent: all of the interval lies between them; "
+    "better or worse: all of it lies beyond one; otherwise not resolved. No more than that is claimed"
+)
+
+
+def mean_dice(runs: Mapping[tuple[int, int], list[dict[str, Any]]]) -> dict[Run, float]:
+    """Dice over labels of each case in each run."""
+    labels: dict[Run, list[float]] = {}
+    for (fold, seed), rows in runs.items():
+        for row in rows:
+            if row["dice"] is not None:
+                labels.setdefault(Run(row["case"], fold, seed), []).append(row["dice"])
+    return {run: fmean(values) for run, values in labels.items()}

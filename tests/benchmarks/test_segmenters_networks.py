@@ -1,0 +1,41 @@
+"""The table of networks: all of them, each with its twin, of about one size."""
+
+from __future__ import annotations
+
+import pytest
+from segmenters_networks import MEASURE, NETWORKS, TWINS, build, definition, parameters
+
+from medkit.errors import UsageError
+from medkit.networks import create, names
+
+SHAPE = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3}
+# Cannot be made any smaller.
+TOO_LARGE = {"swin_unetr"}
+
+
+@pytest.fixture(scope="module")
+def sizes():
+    return {label: parameters(build(label, **SHAPE)) for label in NETWORKS}
+
+
+def test_every_network_of_the_registry_takes_part():
+    assert {network.name for network in NETWORKS.values()} == set(names())
+    assert {network.arguments["variant"] for network in NETWORKS.values() if network.name == "umamba"} == {
+        "bot",
+        "enc",
+    }
+
+
+@pytest.mark.parametrize("label", NETWORKS)
+def test_whatever_can_be_made_without_its_scan_has_a_twin(label):
+    if label in TWINS:
+        assert definition(TWINS[label], **SHAPE) == {**definition(label, **SHAPE), "scan": False}
+    elif label not in TWINS.values():
+        with pytest.raises(UsageError, match="takes no 'scan'"):
+            create(**{**definition(label, **SHAPE), "scan": False})
+
+
+def test_sizes_are_comparable(sizes):
+    off = {label: size / sizes[MEASURE] - 1 for label, size in sizes.items()}
+    assert {label for label, share in off.items() if abs(share) > 0.06} == TOO_LARGE
+    assert all(abs(sizes[label] / sizes[twin] - 1) < 1e-3 for label, twin in TWINS.items())

@@ -1,0 +1,64 @@
+"""Rows of the tables from the rows of a run's record."""
+
+from __future__ import annotations
+
+from segmenters_tables import cost_table, mean_dice, score_table, twin_table
+from segmenters_twins import Run
+
+
+def record(dice, hd95=1.0):
+    return [
+        {
+            "case": f"hippocampus_{number:03d}",
+            "name": name,
+            "dice": value,
+            "surface_dice": 0.9,
+            "hd95_mm": hd95,
+        }
+        for number, value in dice.items()
+        for name in ("anterior", "posterior")
+    ]
+
+
+def cells(table):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_scores_over_runs_with_the_worst_case():
+    scores = {
+        "unet": {(0, 1): record({3: 0.9, 5: 0.5}), (0, 2): record({3: 0.8, 5: 0.6}), (1, 1): record({7: 0.0})}
+    }
+    ((name, runs, cases, dice, *_, worst),) = cells(score_table(scores, [0], [1, 2]))
+    assert (name, runs, cases, dice) == ("unet", "2", "4", "0.7000")
+    assert worst == "0.500 (hippocampus_005, seed 1)"
+
+
+def test_labels_that_were_missed_are_counted():
+    scores = {"unet": {(0, 1): [*record({3: 0.9}), *record({5: 0.0}, hd95="inf")]}}
+    assert cells(score_table(scores, [0], [1]))[0][6] == "1.00 (1 infinite)"
+
+
+def test_twins_are_compared_where_both_were_run():
+    ours, others = {(0, 1): record({1: 0.9, 3: 0.8, 5: 0.85})}, {(0, 1): record({1: 0.8, 3: 0.7, 5: 0.75})}
+    scores = {"scan_unet": ours, "scan_unet, no scan": others, "segmamba": ours, "segmamba, no scan": {}}
+    rows = cells(twin_table({label: runs for label, runs in scores.items() if runs}))
+    assert rows == [
+        ["scan_unet minus scan_unet, no scan", "1", "3", "+0.1000", "+0.1000 to +0.1000", "+0.1000", "better"]
+    ]
+
+
+def test_dice_over_the_labels_that_a_case_has():
+    rows = record({3: 0.9})
+    rows[1]["dice"] = None
+    assert mean_dice({(0, 1): rows}) == {Run("hippocampus_003", 0, 1): 0.9}
+
+
+def test_costs_beside_those_of_the_u_net():
+    cost = {
+        "parameters": 200, "operations": 4e9, "operations_of_scans": 1e9, "peak_bytes": 2**21,
+        "steps_per_second": 2.0, "voxels_per_second": 3e6
+    }  # fmt: skip
+    rows = cells(
+        cost_table({"dynunet": {**cost, "parameters": 100, "operations_of_scans": 0}, "scan_unet": cost})
+    )
+    assert rows[1] == ["scan_unet", "200", "+100.0%", "4.00", "25.0%", "2", "2.00", "3.00"]

@@ -1,0 +1,48 @@
+"""What a run of the benchmark is: the bundle's own training with another network."""
+
+from __future__ import annotations
+
+import pytest
+from segmenters import plan
+from segmenters_networks import DEFAULT, MEASURE, NETWORKS, TWINS
+from segmenters_training import FORMS, config, key
+
+from medkit.bundle.store import find_bundle
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("label", ["umamba enc", TWINS["lightnet"], MEASURE])
+def test_the_network_takes_the_place_of_the_bundles_own(form, label):
+    parts = config(label, 5, FORMS[form])
+    assert parts.build("seed") == 5
+    assert parts.build("network_def").__class__ is not object
+    assert sum(p.numel() for p in parts.build("network").parameters()) == pytest.approx(1.41e6, rel=0.06)
+
+
+def test_the_full_form_is_the_bundles_own_training():
+    own = config(MEASURE, 2026, FORMS["full"])
+    for name in ("epochs", "samples_per_epoch", "batch_size", "patch_size", "learning_rate", "ema_decay"):
+        shipped = type(own)(find_bundle("hippocampus_segmentation_unet"), "train", {})
+        assert own.build(name) == shipped.build(name)
+
+
+def test_a_key_tells_settings_apart():
+    full, short = FORMS["full"], FORMS["short"]
+    keys = [
+        key("unet", 0, 1, full, "a"),
+        key("dynunet", 0, 1, full, "a"),
+        key("unet", 1, 1, full, "a"),
+        key("unet", 0, 2, full, "a"),
+        key("unet", 0, 1, short, "a"),
+        key("unet", 0, 1, full, "b"),
+    ]
+    assert all(one != other for number, one in enumerate(keys) for other in keys[:number])
+    assert key("unet", 0, 1, full, "a") == keys[0]
+
+
+def test_the_full_form_has_two_folds_and_seeds_for_all_and_more_for_three():
+    runs = list(plan(FORMS["full"], list(NETWORKS)))
+    assert len(runs) == len(set(runs))
+    count = {label: sum(1 for run in runs if run[0] == label) for label in NETWORKS}
+    more = {DEFAULT, TWINS[DEFAULT], MEASURE}
+    assert count == {label: 15 if label in more else 4 for label in NETWORKS}
