@@ -22,7 +22,7 @@ from monai.networks.layers import Pool
 from torch import nn
 from torch.nn import functional
 
-from medkit.networks.encoder_decoder import NORM
+from medkit.networks.instance_norm import NORM
 from medkit.networks.padded import crop, pad_to_multiple
 from medkit.networks.strides import between_stages, total
 

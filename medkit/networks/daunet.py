@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from medkit.networks.agunet import AGUNet
-from medkit.networks.encoder_decoder import NORM
+from medkit.networks.instance_norm import NORM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

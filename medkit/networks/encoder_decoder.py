@@ -10,6 +10,7 @@ from monai.networks.blocks.convolutions import Convolution
 from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetResBlock, UnetUpBlock
 from torch import nn
 
+from medkit.networks.instance_norm import NORM
 from medkit.networks.padded import crop, pad_to_multiple
 from medkit.networks.strides import between_stages, total
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["NORM", "EncoderDecoder", "halve", "stem"]
-
-NORM = ("instance", {"affine": True})
+__all__ = ["EncoderDecoder", "halve", "stem"]
 
 
 class EncoderDecoder(nn.Module):

@@ -102,7 +102,7 @@ class MambaLayer(nn.Module):
         return y.view_as(inside)
 
     def _both_ways(
-        self, inside: Tensor, step: Tensor, rates: Tensor, into: Tensor, out_of: Tensor, gate: Tensor
+        self, inside: Tensor, step: Tensor, rates: Tensor, into: Tensor, out_of: Tensor, gate: Tensor | None
     ) -> Tensor:
         return bidirectional_scan(
             inside, step, rates, into, out_of, self.skip, gate, self.step_bias, delta_softplus=True

@@ -27,7 +27,8 @@ from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
 from monai.networks.layers import Conv
 from torch import nn
 
-from medkit.networks.encoder_decoder import NORM, EncoderDecoder, stem
+from medkit.networks.encoder_decoder import EncoderDecoder, stem
+from medkit.networks.instance_norm import NORM
 from medkit.networks.mamba_layer import MambaLayer
 from medkit.ops.haar import haar_dwt, haar_idwt
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from medkit.networks.mamba_layer import MambaLayer
 
@@ -38,20 +39,24 @@ class OrientedMambaLayer(MambaLayer):
         super().__init__(spatial_dims, channels, states, scan=scan)
 
     def _both_ways(
-        self, inside: Tensor, step: Tensor, rates: Tensor, into: Tensor, out_of: Tensor, gate: Tensor
+        self, inside: Tensor, step: Tensor, rates: Tensor, into: Tensor, out_of: Tensor, gate: Tensor | None
     ) -> Tensor:
-        """One scan of all orders, which are lines of one length, as further images of the batch."""
+        """One scan of all orders, which are lines of one length, as further images of the batch.
+
+        The gate, too, knows no order: it comes behind the mean and need not be turned.
+        """
         axes = inside.ndim - 2
         lines = (
             torch.cat([_turned(x, shift).flatten(2) for shift in range(axes)])
-            for x in (inside, step, into, out_of, gate)
+            for x in (inside, step, into, out_of)
         )
-        u, delta, B, C, z = lines
-        scanned = torch.unflatten(super()._both_ways(u, delta, rates, B, C, z), 0, (axes, -1))
+        u, delta, B, C = lines
+        scanned = torch.unflatten(super()._both_ways(u, delta, rates, B, C, None), 0, (axes, -1))
         results = [
             _turned(y.view(_turned(inside, shift).shape), axes - shift) for shift, y in enumerate(scanned)
         ]
-        return torch.stack(results).mean(0)  # a half type is rounded once, and does not overflow in the sum
+        mean = torch.stack(results).mean(0)  # a half type is rounded once, and does not overflow in the sum
+        return mean if gate is None else mean * functional.silu(gate)
 
 
 def _turned(x: Tensor, shift: int) -> Tensor:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from monai.networks.blocks.dynunet_block import UnetResBlock
 from torch import nn
 
-from medkit.networks.encoder_decoder import NORM, EncoderDecoder
+from medkit.networks.encoder_decoder import EncoderDecoder
+from medkit.networks.instance_norm import NORM
 from medkit.networks.strides import between_stages
 
 if TYPE_CHECKING:

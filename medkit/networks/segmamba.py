@@ -24,7 +24,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Conv
 from torch import nn
 
-from medkit.networks.encoder_decoder import NORM
+from medkit.networks.instance_norm import NORM
 from medkit.networks.mamba_layer import ChannelNorm
 from medkit.networks.oriented_mamba_layer import OrientedMambaLayer
 from medkit.networks.residual_unet import ResidualUNet
