@@ -1,0 +1,149 @@
+"""SegMamba at the size of a BraTS patch on a CPU: seconds of a prediction, and where they go.
+
+    python benchmarks/segmamba.py [--threads 4] [--size 128] [--rounds 3] [--output benchmarks/segmamba.md]
+
+medkit's SegMamba with the filters of the published one (48, 96, 192, 384), two Mamba layers a scanned stage, four
+channels in and four classes out, one image: with the reference of the scan, with medkit's own, and beyond that with
+channels last and in bfloat16. The least of the rounds counts; the reference is run once. Shares are the profiler's, of
+one more prediction. Every way has to give the logits of the first, to rounding, or the exit code is 1.
+"""
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import torch
+from machine import describe
+from timing import by_clock, note
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from medkit.networks import create
+from medkit.ops import raster_scan
+from medkit.ops.selective_scan import selective_scan, selective_scan_reference
+
+CHANNELS, CLASSES = 4, 4
+ARGUMENTS = {"filters": (48, 96, 192, 384), "strides": (2, 2, 2), "depth": 2}
+AIM_SECONDS, AIM_SHARE = 8.0, 0.05
+# Largest difference of a logit, relative to their standard deviation.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2}
+KINDS = {
+    "scan": ("selective_scan",),
+    "convolutions": ("conv",),
+    "norms": ("norm", "var_mean"),
+    "copies": ("aten::copy_", "aten::cat"),
+}
+
+
+class Way(NamedTuple):
+    name: str
+    dtype: torch.dtype = torch.float32
+    last: bool = False
+    reference: bool = False
+
+
+WAYS = (
+    Way("reference of the scan", reference=True),
+    Way("medkit's scan"),
+    Way("channels last", last=True),
+    Way("bfloat16", torch.bfloat16),
+    Way("bfloat16, channels last", torch.bfloat16, last=True),
+)
+
+
+@contextlib.contextmanager
+def prepared(way: Way) -> Iterator[None]:
+    scan = selective_scan_reference if way.reference else selective_scan
+    half = torch.autocast("cpu", torch.bfloat16, enabled=way.dtype == torch.bfloat16)
+    with torch.no_grad(), half, mock.patch.object(raster_scan, "selective_scan", scan):
+        yield
+
+
+def laid_out(way: Way, network: nn.Module, image: Tensor) -> tuple[nn.Module, Tensor]:
+    layout = torch.channels_last_3d if way.last else torch.contiguous_format
+    return network.to(memory_format=layout), image.contiguous(memory_format=layout)
+
+
+def shares(network: nn.Module, image: Tensor) -> dict[str, float]:
+    """Of the profiler's time, by kind of operator."""
+    with profile(activities=[ProfilerActivity.CPU]) as watched:
+        network(image)
+    spent = {event.key: event.self_cpu_time_total for event in watched.key_averages()}
+    whole = sum(spent.values())
+    return {
+        kind: sum(time for name, time in spent.items() if any(word in name for word in words)) / whole
+        for kind, words in KINDS.items()
+    }
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    return float((found.float() - expected).abs().max() / expected.std())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--size", type=int, default=128, help="voxels a side")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    network = create(
+        "segmamba", spatial_dims=3, in_channels=CHANNELS, out_channels=CLASSES, **ARGUMENTS
+    ).eval()
+    image = torch.randn(1, CHANNELS, *[arguments.size] * 3)
+    first: Tensor | None = None
+    lines, faults, best = [], [], {}
+    for way in WAYS:
+        note(way.name)
+        ready, given = laid_out(way, network, image)
+        with prepared(way):
+            start = time.perf_counter()
+            logits = ready(given)
+            seconds = time.perf_counter() - start
+            first = logits if first is None else first
+            off = difference(logits, first)
+            if not off <= TOLERANCE[way.dtype]:
+                faults.append(f"{way.name}: logits differ by {off:.1e} of their standard deviation")
+                continue
+            if not way.reference:  # which takes minutes
+                seconds = min(
+                    by_clock(lambda ready=ready, given=given: ready(given)) for _ in range(arguments.rounds)
+                )
+            found = {} if way.reference else shares(ready, given)
+        best[way.name] = seconds, found.get("scan")
+        cells = [f"{found[kind]:.1%}" if found else "-" for kind in KINDS]
+        lines.append(f"| {way.name} | {seconds:.2f} | {' | '.join(cells)} | {off:.0e} |")
+    seconds, share = min(value for name, value in best.items() if value[1] is not None)
+    met = "met" if seconds < AIM_SECONDS and share < AIM_SHARE else "not met"
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    text = (
+        f"# SegMamba at {arguments.size}^3\n\n{describe()}, {arguments.threads} threads. One image of {CHANNELS} "
+        f"channels, {CLASSES} classes, {parameters / 1e6:.1f} million parameters. Off: the largest difference of a "
+        "logit from the first way, relative to their standard deviation.\n\n"
+        f"| way | seconds | {' | '.join(KINDS)} | off |\n|---|---|{'---|' * len(KINDS)}---|\n"
+        + "\n".join(lines)
+    )
+    if arguments.size == 128 and arguments.threads == 4:
+        text += (
+            f"\n\nAim: under {AIM_SECONDS:.0f} s on four cores, a scan share under {AIM_SHARE:.0%}. "
+            f"Measured: {seconds:.2f} s, {share:.1%}, {met}."
+        )
+    if faults:
+        text += "\n\nWrong, and so not timed:\n\n" + "\n".join(f"- {fault}" for fault in faults)
+    arguments.output.write_text(text + "\n")
+    print(text)
+    if faults:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
