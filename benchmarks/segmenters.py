@@ -7,6 +7,9 @@ augmentation, optimiser, steps, schedule and running average of the weights, of 
 takes about 20 minutes on four threads and ranks nothing; the full one a GPU or more than a day. A second task, with
 synthetic images in which only a distant cue tells the class, stands beside (`segmenters_long_range.py`).
 
+nnU-Net takes part with `--nnunet PYTHON`, the interpreter of an environment of its own (`pip install nnunetv2`): some
+quarter of an hour more in the short form.
+
 What was done is kept in RUNS/segmenters/FORM.jsonl, and is not done again under the same settings: a run that was
 stopped goes on where it was.
 """
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import segmenters_long_range as long_range
+import segmenters_nnunet as nnunet
 import torch
 from machine import describe
 from results import Results
@@ -84,7 +88,37 @@ def scores(results: Results, labels: list[str], form: Form, runs: Path) -> dict[
     return found
 
 
-def document(form: str, found: dict[str, dict[tuple, Any]], spent: dict[str, dict[str, Any]]) -> list[str]:
+def nnunet_scores(results: Results, python: str, form: Form, runs: Path) -> dict[str, dict[tuple, Any]]:
+    """A row of its own, by fold and seed."""
+    parts = config(MEASURE, 0, form)
+    dataset, steps = parts.build("dataset_dir"), parts.build("steps")
+    label, data = f"nnU-Net {nnunet.version(python)}", data_hash(dataset)
+    work = runs / "segmenters" / "nnunet"
+    found = {}
+    for fold, seed in ((fold, seed) for fold in form.folds for seed in form.seeds):
+        note(f"training  {label}, fold {fold}, seed {seed}")
+        settings = {
+            "what": "nnU-Net",
+            "network": label,
+            "fold": fold,
+            "seed": seed,
+            "steps": steps,
+            "cases": form.cases,
+            "data": data,
+        }
+        found[fold, seed] = results.get_or_make(
+            settings,
+            lambda fold=fold, seed=seed: nnunet.measure(python, dataset, form, fold, seed, steps, work),
+        )
+    return {label: found}
+
+
+def document(
+    form: str,
+    found: dict[str, dict[tuple, Any]],
+    foreign: dict[str, dict[tuple, Any]],
+    spent: dict[str, dict[str, Any]],
+) -> list[str]:
     """Paragraphs and tables on the hippocampus."""
     settings = FORMS[form]
     parts = config(MEASURE, 0, settings)
@@ -98,23 +132,26 @@ def document(form: str, found: dict[str, dict[tuple, Any]], spent: dict[str, dic
         f"on {cases} of the fold held out. Folds {', '.join(map(str, settings.folds))}; seeds "
         f"{', '.join(map(str, settings.seeds))}. Trained on {'; '.join(', '.join(each) for each in made)}."
     )
-    text = [budget]
+    text, when = [budget], ""
     if form == "short":
+        when = f" after {steps} steps"
         text.append(
             "**Made by the short form, which ranks nothing**: the networks are far from trained, on one fold and one "
             "seed. It shows that they all learn, and what they cost."
         )
     rows = {
         label: {run: values["scores"] for run, values in runs.items()}
-        for label, runs in found.items()
+        for label, runs in {**found, **foreign}.items()
         if runs
     }
     text += ["## Hippocampus", score_table(rows, settings.folds, settings.seeds), f"{HD95}."]
+    if foreign:
+        text.append(f"{nnunet.LEGEND}.")
     if settings.more_folds != settings.folds:
         few = {label: rows[label] for label in (DEFAULT, TWINS[DEFAULT], MEASURE) if label in rows}
         text += [f"Folds {settings.more_folds}, seeds {settings.more_seeds}:"]
         text += [score_table(few, settings.more_folds, settings.more_seeds)]
-    text += ["## What the scan is worth", twin_table(rows), f"{TWIN_LEGEND}."]
+    text += ["## What the scan is worth", twin_table(rows, when), f"{TWIN_LEGEND}."]
     text.append(
         "Crops of 35 x 51 x 35 voxels have little long context: they cannot rank state-space layers alone."
     )
@@ -138,6 +175,7 @@ def main() -> None:
     )
     parser.add_argument("--form", choices=FORMS, default="short")
     parser.add_argument("--only", nargs="+", choices=NETWORKS, metavar="NETWORK", default=list(NETWORKS))
+    parser.add_argument("--nnunet", metavar="PYTHON", help="interpreter of an environment that has nnunetv2")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all training runs")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     arguments = parser.parse_args()
@@ -146,11 +184,13 @@ def main() -> None:
     labels = [label for label in NETWORKS if label in arguments.only]
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     spent = {device: costs(results, labels, arguments.form, device) for device in devices}
-    found = scores(results, labels, FORMS[arguments.form], arguments.runs)
+    form = FORMS[arguments.form]
+    found = scores(results, labels, form, arguments.runs)
+    foreign = nnunet_scores(results, arguments.nnunet, form, arguments.runs) if arguments.nnunet else {}
     text = [
         "# Segmenters",
         f"{describe()}, {torch.get_num_threads()} threads.",
-        *document(arguments.form, found, spent),
+        *document(arguments.form, found, foreign, spent),
     ]
     text += long_range.section(results, arguments.form, labels)
     arguments.output.write_text("\n\n".join(text) + "\n")

@@ -97,8 +97,13 @@ def score_table(scores: Scores, folds: Iterable[int], seeds: Iterable[int]) -> s
     return table(head, rows)
 
 
-def twin_table(scores: Scores) -> str:
-    """A row for each pair of networks of which both were run."""
+def twin_table(scores: Scores, when: str = "") -> str:
+    """A row for each pair of networks of which both were run.
+
+    Args:
+        scores: see there.
+        when: what a verdict is qualified by.
+    """
     pairs = [*TWINS.items(), (DEFAULT, MEASURE)]
     rows = []
     for label, other in pairs:
@@ -116,7 +121,7 @@ def twin_table(scores: Scores) -> str:
                 f"{interval.mean:+.4f}",
                 f"{interval.low:+.4f} to {interval.high:+.4f}",
                 seeds,
-                verdict(interval),
+                verdict(interval) + when,
             ]
         )
     if not rows:
