@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from medkit.bundle.instance import ConfigInstance
 from medkit.bundle.store import find_bundle
 from medkit.data import read_volume
 from medkit.data.writing import write_text
@@ -42,6 +43,18 @@ def test_fold_is_trained_scored_and_recorded(store: Path, small, dataset_dir: Pa
         image = read_volume(dataset_dir / "images" / f"{case}.nii.gz")
         assert predicted.grid.shape == image.grid.shape
     assert {path.name for path in (folder / "figures").iterdir()} == {"worst.png", "median.png", "best.png"}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 20])
+def test_a_schedule_of_few_steps_too_comes_to_its_end(steps: int):
+    few = {"epochs": 1, "samples_per_epoch": 4 * steps, "batch_size": 4}
+    make = ConfigInstance(find_bundle(BUNDLE), "train", few).build("lr_scheduler")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = make(optimizer)
+    for _ in range(steps - 1):
+        optimizer.step()
+        schedule.step()
+    assert schedule.get_last_lr()[0] < 1e-6
 
 
 def test_weights_are_the_averaged_ones_not_the_last(store: Path, small):
