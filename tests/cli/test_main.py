@@ -95,7 +95,7 @@ def test_help_names_commands_and_exit_codes(capsys):
 def test_bundles_are_listed(capsys):
     code, out, _ = call(capsys, "bundle", "list")
     assert code == 0
-    assert out.startswith("hippocampus_segmentation_unet")
+    assert "hippocampus_segmentation_unet" in [line.split()[0] for line in out.splitlines()]
 
 
 @pytest.mark.parametrize(

@@ -43,15 +43,21 @@ def test_channels_last_in_bfloat16(dims):
     torch.testing.assert_close(found.double(), exact, rtol=2**-7, atol=2**-7)
 
 
-def test_up_to_the_largest_image_that_it_serves():
-    """Where sums of so many voxels in float32 lose most."""
-    x = torch.randn(1, 1, 2**11, 2**11, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_up_to_the_largest_image_that_it_serves(threads):
+    """Where sums of so many voxels in float32 lose most; how many at a time depends on the threads."""
+    x = torch.randn(1, 1, 2**8, 2**8, generator=torch.Generator().manual_seed(1))
     x = (x + 4).bfloat16().expand(-1, 2, -1, -1).contiguous(memory_format=torch.channels_last)
     ours, own = norms(2, 2)
-    with torch.no_grad():
-        assert instance_norm._is_served(ours, x)
-        assert not instance_norm._is_served(ours, torch.cat([x, x], 2))
-        torch.testing.assert_close(ours(x).double(), own.double()(x.double()), rtol=2**-7, atol=2**-7)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            assert instance_norm._is_served(ours, x)
+            assert not instance_norm._is_served(ours, torch.cat([x, x], 2))
+            torch.testing.assert_close(ours(x).double(), own.double()(x.double()), rtol=2**-7, atol=2**-7)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
