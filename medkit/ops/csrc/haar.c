@@ -5,22 +5,18 @@
    same bits, 4 d + 2 h + w: where the neighbour lies, and along which axes the band is high. What turns one into the
    other is a Walsh-Hadamard transform, its own inverse up to the scale. Its sums run in the order of the plain
    PyTorch form, so that both round alike. Past the end of an axis of odd length there are zeros. */
-#define _DEFAULT_SOURCE /* madvise */
+#include "fresh_memory.h" /* first: it says which system calls there are */
+
 #include <stddef.h>
 #include <string.h>
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
 
+#include "half_types.h"
 #include "kernels.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* Columns of a band that are computed at a time; rows that end early are padded in buffers of that length. */
 #define BLOCK 512
 /* Fewer elements than this are done before another thread has woken up. */
 #define ELEMENTS_PER_THREAD 32768
-#define HUGE_PAGE ((uintptr_t)1 << 21)
 
 typedef struct {
     ptrdiff_t channels, depth, height, width; /* of the volume; depth is 1 in 2D */
@@ -29,47 +25,6 @@ typedef struct {
 
 INLINE ptrdiff_t half(ptrdiff_t size) { return size / 2 + size % 2; }
 INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
-INLINE float as_float(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-INLINE uint32_t as_bits(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-INLINE float from_bfloat16(uint16_t stored) { return as_float((uint32_t)stored << 16); }
-
-/* Ties to even. A NaN stays one: it came from bfloat16 or is the processor's own, and its low bits are zero. */
-INLINE uint16_t to_bfloat16(float value) {
-    const uint32_t bits = as_bits(value);
-    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
-
-/* In integers, for compilers vectorise no conversion of float16. Its exponents 0 and 31 mean subnormal and not
-   finite; between them the two exponents differ by 112. */
-INLINE float from_float16(uint16_t stored) {
-    const uint32_t magnitude = (uint32_t)(stored & 0x7fff) << 13;
-    const uint32_t normal = magnitude + (112u << 23);
-    const uint32_t subnormal = as_bits(as_float(normal + (1u << 23)) - 0x1p-14f);
-    const uint32_t special = magnitude | 0xffu << 23;
-    const uint32_t bits = magnitude < 1u << 23 ? subnormal : magnitude < 31u << 23 ? normal : special;
-    return as_float(bits | (uint32_t)(stored & 0x8000) << 16);
-}
-
-INLINE uint16_t to_float16(float value) {
-    const uint32_t bits = as_bits(value), magnitude = bits & 0x7fffffff;
-    const uint32_t normal = (magnitude - (112u << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13; /* ties to even */
-    const uint32_t subnormal = as_bits(as_float(magnitude) + 0.5f) - as_bits(0.5f);           /* the sum rounds */
-    const uint32_t special = magnitude > 0xffu << 23 ? 0x7e00 : 0x7c00;
-    const uint32_t finite = magnitude < as_bits(0x1p-14f) ? subnormal : normal;
-    const uint32_t nearest = magnitude < as_bits(0x1p16f) ? finite : special;
-    return nearest | (bits >> 16 & 0x8000);
-}
 
 #define STORED float
 #define SUM float
@@ -108,18 +63,6 @@ static Kernel *const KERNELS[4][2] = {
     {forward_bfloat16, inverse_bfloat16},
     {forward_float16, inverse_float16},
 };
-
-/* Fresh memory costs a page fault for each page, which with small pages is more time than the transform itself. */
-static void prefer_huge_pages(void *memory, size_t bytes) {
-#ifdef MADV_HUGEPAGE
-    uintptr_t begin = ((uintptr_t)memory + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
-    uintptr_t end = ((uintptr_t)memory + bytes) & ~(HUGE_PAGE - 1);
-    if (end > begin)
-        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* advice: it may fail */
-#else
-    (void)memory, (void)bytes;
-#endif
-}
 
 /* From volume (batch, channels, [depth,] height, width) to bands (batch, bands, channels, ...), or back; bytes is
    the size of the one that is written. */
