@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from monai.networks.layers import Norm
 from torch import nn
 
-from medkit.ops.instance_norm import instance_norm, is_served
+from medkit.ops.group_norm import group_norm, is_served
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,4 +52,4 @@ def _is_kept(norm: InstanceNorm2d | InstanceNorm3d, x: Tensor) -> bool:
 
 
 def _in_layout(norm: InstanceNorm2d | InstanceNorm3d, x: Tensor) -> Tensor:
-    return instance_norm(x, norm.weight, norm.bias, norm.eps)
+    return group_norm(x, norm.num_features, norm.weight, norm.bias, norm.eps)

@@ -5,10 +5,12 @@
    same bits, 4 d + 2 h + w: where the neighbour lies, and along which axes the band is high. What turns one into the
    other is a Walsh-Hadamard transform, its own inverse up to the scale. Its sums run in the order of the plain
    PyTorch form, so that both round alike. Past the end of an axis of odd length there are zeros. */
-#include "fresh_memory.h" /* first: it says which system calls there are */
-
+#define _DEFAULT_SOURCE /* madvise */
 #include <stddef.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "half_types.h"
 #include "kernels.h"
@@ -17,6 +19,7 @@
 #define BLOCK 512
 /* Fewer elements than this are done before another thread has woken up. */
 #define ELEMENTS_PER_THREAD 32768
+#define HUGE_PAGE ((uintptr_t)1 << 21)
 
 typedef struct {
     ptrdiff_t channels, depth, height, width; /* of the volume; depth is 1 in 2D */
@@ -63,6 +66,18 @@ static Kernel *const KERNELS[4][2] = {
     {forward_bfloat16, inverse_bfloat16},
     {forward_float16, inverse_float16},
 };
+
+/* Fresh memory costs a page fault for each page, which with small pages is more time than the transform itself. */
+static void prefer_huge_pages(void *memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    uintptr_t begin = ((uintptr_t)memory + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+    uintptr_t end = ((uintptr_t)memory + bytes) & ~(HUGE_PAGE - 1);
+    if (end > begin)
+        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* advice: it may fail */
+#else
+    (void)memory, (void)bytes;
+#endif
+}
 
 /* From volume (batch, channels, [depth,] height, width) to bands (batch, bands, channels, ...), or back; bytes is
    the size of the one that is written. */

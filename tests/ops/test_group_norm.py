@@ -1,4 +1,4 @@
-"""Instance norm by the kernel: PyTorch's, computed in float64, rounded once, in the layout of the input."""
+"""Group norm by the kernel: PyTorch's, computed in float64, rounded once, in the layout of the input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from medkit.ops import native
-from medkit.ops.instance_norm import instance_norm, is_served
+from medkit.ops.group_norm import group_norm, is_served
 
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 # Of the largest output: a few roundings of float32, and one of bfloat16.
@@ -29,35 +29,48 @@ def laid_out(x):
     return x.contiguous(memory_format=LAST[x.ndim])
 
 
-def exact(x, weight, bias, eps=EPS):
-    mean, variance = (
-        f(x.double().flatten(2)) for f in (lambda v: v.mean(2), lambda v: v.var(2, correction=0))
-    )
-    shape = (*x.shape[:2], *[1] * (x.ndim - 2))
-    standard = (x.double() - mean.view(shape)) / (variance + eps).sqrt().view(shape)
-    return standard * weight.double().view(shape[1:]) + bias.double().view(shape[1:])
+def exact(x, weight, bias, groups=None, eps=EPS):
+    """Without groups, each channel is one."""
+    lines = x.double().reshape(len(x), groups or x.shape[1], -1)
+    variance, mean = torch.var_mean(lines, 2, correction=0, keepdim=True)
+    shape = (-1, *[1] * (x.ndim - 2))
+    standard = ((lines - mean) / (variance + eps).sqrt()).view(x.shape)
+    return standard * weight.double().view(shape) + bias.double().view(shape)
 
 
-def assert_near(found, expected):
+def instance_norm(x, weight, bias):
+    return group_norm(x, x.shape[1], weight, bias, EPS)
+
+
+def assert_near(found, expected, besides=0.0):
+    """``besides``: a rounding of the mean, times what it is multiplied by."""
     assert found.is_contiguous(memory_format=LAST[found.ndim])
     off = (found.double() - expected).abs().max()
-    assert off <= ROUNDING[found.dtype] * expected.abs().max().clamp(min=1)
+    assert off <= ROUNDING[found.dtype] * expected.abs().max().clamp(min=1) + besides
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
-@given(batch=st.integers(1, 3), channels=st.integers(1, 70), sizes=SIZES, seed=st.integers(0, 2**32))
-def test_any_shape(dtype, batch, channels, sizes, seed):
+@given(
+    batch=st.integers(1, 3),
+    groups=st.integers(1, 20),
+    size=st.integers(1, 4),
+    sizes=SIZES,
+    seed=st.integers(0, 2**32),
+)
+def test_any_shape(dtype, batch, groups, size, sizes, seed):
     generator = torch.Generator().manual_seed(seed)
-    x = laid_out(torch.randn(batch, channels, *sizes, generator=generator).to(dtype))
-    weight, bias = torch.randn(2, channels, generator=generator)
-    assert_near(instance_norm(x, weight, bias, EPS), exact(x, weight, bias))
+    x = laid_out(torch.randn(batch, groups * size, *sizes, generator=generator).to(dtype))
+    weight, bias = torch.randn(2, groups * size, generator=generator)
+    expected = exact(x, weight, bias, groups)
+    deviation = x.double().reshape(batch, groups, -1).std(2, correction=0).square().add(EPS).sqrt().min()
+    assert_near(group_norm(x, groups, weight, bias, EPS), expected, 2**-22 * x.abs().max() / deviation)
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
 def test_a_million_voxels_far_from_zero(dtype):
     x = laid_out((torch.randn(1, 3, 64, 128, 128) + torch.tensor([0, 30, -500]).view(3, 1, 1, 1)).to(dtype))
     weight, bias = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.0, 1.0, 2.0])
-    found, expected = instance_norm(x, weight, bias, EPS), exact(x, weight, bias)
+    found, expected = instance_norm(x, weight, bias), exact(x, weight, bias)
     for channel, allowed in enumerate(
         (2e-6, 2e-5, 2e-4)
     ):  # float32 holds the mean to a rounding of its own size
@@ -67,17 +80,15 @@ def test_a_million_voxels_far_from_zero(dtype):
 
 def test_weight_and_bias_may_be_left_out_and_are_of_any_type():
     x = laid_out(torch.randn(2, 5, 6, 7))
-    plain = instance_norm(x, None, None, EPS)
+    plain = instance_norm(x, None, None)
     assert_near(plain, exact(x, torch.ones(5), torch.zeros(5)))
     weight, bias = torch.randn(2, 10)[:, ::2].bfloat16()
-    assert_near(instance_norm(x, weight, bias, EPS), exact(x, weight, bias))
+    assert_near(instance_norm(x, weight, bias), exact(x, weight, bias))
 
 
 def test_an_even_channel_is_the_bias():
     x = laid_out(torch.full((1, 2, 9, 9), 3.25))
-    assert torch.equal(
-        instance_norm(x, None, torch.tensor([0.5, -2.0]), EPS)[0, :, 4, 4], torch.tensor([0.5, -2])
-    )
+    assert torch.equal(instance_norm(x, None, torch.tensor([0.5, -2.0]))[0, :, 4, 4], torch.tensor([0.5, -2]))
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
@@ -85,7 +96,7 @@ def test_an_even_channel_is_the_bias():
 def test_what_is_not_finite_spoils_its_channel_alone(dtype, bad):
     x = torch.randn(1, 3, 20, 20).to(dtype)
     x[0, 1, 4, 4] = bad
-    found = instance_norm(laid_out(x), None, None, EPS)
+    found = instance_norm(laid_out(x), None, None)
     assert found[0, 1].isnan().all()
     assert found[0, ::2].isfinite().all()
 
@@ -93,7 +104,7 @@ def test_what_is_not_finite_spoils_its_channel_alone(dtype, bad):
 def test_a_nan_of_any_bits_stays_one():
     weight = torch.tensor([0x7FFFFFFF], dtype=torch.int32).view(torch.float32)
     x = laid_out(torch.randn(2, 2, 4, 4).bfloat16())
-    assert instance_norm(x, weight.expand(2), None, EPS).isnan().all()
+    assert instance_norm(x, weight.expand(2), None).isnan().all()
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 64, 80, 33), (3, 40, 50, 50), (2, 3, 4, 4)])
@@ -102,7 +113,7 @@ def test_every_number_of_threads_gives_the_same_bits(monkeypatch, shape):
     found = []
     for count in (1, 2, 3, 4, 16):
         monkeypatch.setattr(native, "thread_count", lambda count=count: count)
-        found.append(instance_norm(x, None, None, EPS))
+        found.append(instance_norm(x, None, None))
     assert all(torch.equal(other, found[0]) for other in found[1:])
 
 
@@ -135,10 +146,11 @@ def test_without_the_kernel_it_serves_nothing(monkeypatch):
 def test_it_is_a_proper_operator(ndim):
     x = laid_out(torch.randn(2, 3, *[5] * (ndim - 2)))
     torch.library.opcheck(
-        torch.ops.medkit.instance_norm_channels_last.default, (x, torch.ones(3), torch.zeros(3), EPS)
+        torch.ops.medkit.group_norm_channels_last.default, (x, 3, torch.ones(3), torch.zeros(3), EPS)
     )
 
 
 def test_the_oracle_is_pytorchs():
-    x, weight, bias = torch.randn(2, 3, 5, 6, 7).double(), torch.randn(3).double(), torch.randn(3).double()
+    x, weight, bias = (torch.randn(shape).double() for shape in ((2, 6, 5, 6, 7), 6, 6))
     torch.testing.assert_close(exact(x, weight, bias), functional.instance_norm(x, weight=weight, bias=bias))
+    torch.testing.assert_close(exact(x, weight, bias, 2), functional.group_norm(x, 2, weight, bias))

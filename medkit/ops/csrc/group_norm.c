@@ -1,0 +1,93 @@
+/* Group norm of channels-last images: each group of channels of each sample less its mean, over its standard deviation,
+   times a weight for each channel, plus a bias. One pass sums, another scales.
+
+   Voxels are summed in parts, and the parts in their order, whatever the number of threads: it changes no bit. No huge pages are asked for, as for wavelets: among the many images
+   of a network, which come and go, the system took longer to find them than all else. */
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "half_types.h"
+#include "kernels.h"
+
+/* Fewer elements than this are done before another thread has woken up. */
+#define ELEMENTS_PER_THREAD 32768
+
+INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+#define STORED float
+#define LOAD(value) (value)
+#define STORE(value) (value)
+#define NAME(stem) stem##_float32
+#include "group_norm_channels.h"
+
+INLINE uint16_t rounded(float value) { return value == value ? to_bfloat16(value) : 0x7fc0; }
+
+#define STORED uint16_t
+#define LOAD(value) from_bfloat16(value)
+#define STORE(value) rounded(value)
+#define NAME(stem) stem##_bfloat16
+#include "group_norm_channels.h"
+
+typedef void Sum(const void *image, ptrdiff_t first, ptrdiff_t last, ptrdiff_t width, double *sums);
+typedef void Scale(const void *image, void *result, ptrdiff_t first, ptrdiff_t last, ptrdiff_t width,
+                   const float *means, const float *factors, const float *biases);
+
+/* By type, in the order of group_norm.py. */
+static Sum *const SUM[2] = {sum_float32, sum_bfloat16};
+static Scale *const SCALE[2] = {scale_float32, scale_bfloat16};
+
+/* All channels of a sample, as often as there are voxels in a run: a loop over few channels alone is a slow one. */
+typedef struct {
+    ptrdiff_t channels, groups, voxels, parts, width;
+} Layout;
+
+/* From the sums of all parts of a sample to what each element of a run is scaled by. */
+static void finish(const double *sums, const Layout *layout, double epsilon, const float *weights,
+                   const float *biases, float *table) {
+    const ptrdiff_t channels = layout->channels, width = layout->width, size = channels / layout->groups;
+    const double elements = (double)layout->voxels * size;
+    for (ptrdiff_t group = 0; group < layout->groups; group++) {
+        double total = 0, squares = 0;
+        for (ptrdiff_t part = 0; part < layout->parts; part++)
+            for (ptrdiff_t voxel = 0; voxel < width; voxel += channels)
+                for (ptrdiff_t i = voxel + group * size; i < voxel + (group + 1) * size; i++) {
+                    total += sums[2 * part * width + i];
+                    squares += sums[(2 * part + 1) * width + i];
+                }
+        const double mean = total / elements, variance = squares / elements - mean * mean;
+        const double deviation = sqrt((variance < 0 ? 0 : variance) + epsilon); /* NaN stays NaN */
+        for (ptrdiff_t i = 0; i < width; i++)
+            if (i % channels / size == group) {
+                table[i] = mean;
+                table[width + i] = weights[i % channels] / deviation;
+                table[2 * width + i] = biases[i % channels];
+            }
+    }
+}
+
+/* Of a contiguous image (batch, voxels, channels) the result, of the same shape and type. The width is a multiple of the
+   channels. Scratch: sums (batch, parts, 2, width), tables (batch, 3, width). */
+MEDKIT_EXPORT void medkit_group_norm(const void *image, void *result, int32_t type, const float *weights,
+                                     const float *biases, double epsilon, int64_t batch, int64_t voxels,
+                                     int64_t channels, int64_t groups, int64_t parts, int64_t width, double *sums,
+                                     float *tables, int32_t threads) {
+    const Layout layout = {channels, groups, voxels, parts, width};
+    const ptrdiff_t all = batch * parts, elements = batch * voxels * channels;
+    const ptrdiff_t team = least(least(threads, all), 1 + elements / ELEMENTS_PER_THREAD);
+#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
+    for (ptrdiff_t i = 0; i < all; i++) {
+        const ptrdiff_t start = i / parts * voxels, part = i % parts;
+        SUM[type](image, (start + voxels * part / parts) * channels, (start + voxels * (part + 1) / parts) * channels,
+                  width, sums + 2 * i * width);
+    }
+    for (ptrdiff_t sample = 0; sample < batch; sample++)
+        finish(sums + 2 * sample * parts * width, &layout, epsilon, weights, biases, tables + 3 * sample * width);
+#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
+    for (ptrdiff_t i = 0; i < all; i++) {
+        const ptrdiff_t start = i / parts * voxels, part = i % parts;
+        const float *table = tables + 3 * (i / parts) * width;
+        SCALE[type](image, result, (start + voxels * part / parts) * channels,
+                    (start + voxels * (part + 1) / parts) * channels, width, table, table + width, table + 2 * width);
+    }
+}
