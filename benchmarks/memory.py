@@ -90,13 +90,14 @@ def measure(job: dict) -> None:
     from medkit.bundle.overrides import parse_overrides
     from medkit.data import Case, Grid
     from medkit.inference import predictor
+    from medkit.inference.loading import load_bundle
     from medkit.inference.memory import estimate_bytes
     from medkit.inference.run import RunOptions, predict_cases
 
     torch.set_num_threads(1)
     shape, spacing, channels = tuple(job["shape"]), job["spacing"], job["channels"]
     overrides = parse_overrides(job["set"])
-    bundle = predictor.load_bundle(BUNDLE, device="cpu", overrides=overrides, flips=job["flips"])
+    bundle = load_bundle(BUNDLE, device="cpu", overrides=overrides, flips=job["flips"])
     bundle.input_format = {"num_channels": channels}
     bundle.output_format = {"num_channels": job["classes"]}
     if not job["network"]:

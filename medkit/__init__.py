@@ -27,12 +27,12 @@ def load(bundle: str | Path, **options: object) -> LoadedBundle:
 
     Args:
         bundle: name of one of medkit's bundles, or the folder of any MONAI bundle.
-        options: passed on to :func:`medkit.inference.predictor.load_bundle` (``device``, ``overrides``,
+        options: passed on to :func:`medkit.inference.loading.load_bundle` (``device``, ``overrides``,
             ``flips``, ``weights``, ``accept_licence``).
 
     Raises:
         medkit.errors.UsageError: no such bundle, its terms are not accepted, or its config does not load.
     """
-    from medkit.inference.predictor import load_bundle
+    from medkit.inference.loading import load_bundle
 
     return load_bundle(bundle, **options)  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ SHAPE = (13, 11, 9)
 OBLIQUE = nib.affines.from_matvec(
     nib.eulerangles.euler2mat(0.3, -0.4, 0.2)[:, [2, 0, 1]] @ np.diag([1.2, -0.9, 1.7]), [-31.25, 17.5, 44.0]
 )
+# On a grid that is resampled, MONAI's Spacing takes other samples when the affine differs in its ninth digit.
+PLAIN = np.array([[0.0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 10], [0, 0, 0, 1]])
 NAMES = {0: "background", 1: "Anterior", 2: "Posterior"}
 
 

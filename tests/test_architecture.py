@@ -189,7 +189,7 @@ def test_the_whole_package_is_looked_at():
     found = modules(ROOT)
     assert {"medkit", "medkit.cli", "medkit.data.reading", "medkit.bundle.checks.parts"} <= found.keys()
     assert len(list(edges(ROOT))) > 100
-    assert ("medkit", "medkit.inference.predictor.load_bundle") in edges(ROOT), "lazy imports count"
+    assert ("medkit", "medkit.inference.loading.load_bundle") in edges(ROOT), "lazy imports count"
     assert ("medkit", "medkit.inference.predictor.LoadedBundle") in edges(ROOT), "those for types count"
 
 
@@ -213,7 +213,7 @@ def house(folder: Path, **contents: str) -> Path:
     [
         "import medkit.inference.predictor",
         "import medkit.inference.predictor as p",
-        "from medkit.inference.predictor import load_bundle",
+        "from medkit.inference.loading import load_bundle",
         "from medkit.inference import predictor",
         "from medkit import inference",
         "def f():\n    from medkit.inference import predictor",

@@ -80,7 +80,7 @@ def command(
     with console.status(f"loading {folder.name}"):
         with _without_mlflow(folder):
             from medkit.inference.ensemble import fold_weights
-            from medkit.inference.predictor import load_bundle
+            from medkit.inference.loading import load_bundle
             from medkit.inference.run import RunOptions, leave_out_results
 
         cases = leave_out_results(found, output)

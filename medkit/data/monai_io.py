@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from monai.data import ImageReader, ImageWriter
+from monai.data import ImageReader, ImageWriter, MetaTensor
 from monai.utils import MetaKeys, SpaceKeys
 
 from medkit.data.grid import SAME_PLACE_VOXELS, Grid, voxels_apart
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["GRID_KEY", "HandedReader", "LabelWriter", "VolumeReader", "grid_of_metadata", "volume_metadata"]
+__all__ = [
+    "GRID_KEY",
+    "HandedReader",
+    "LabelWriter",
+    "VolumeReader",
+    "grid_of_metadata",
+    "knows_its_place",
+    "volume_metadata",
+]
 
 GRID_KEY = "medkit_grid"
 
@@ -46,6 +54,11 @@ def grid_of_metadata(metadata: Mapping[str, Any], shape: tuple[int, int, int]) -
     if GRID_KEY in metadata:
         return Grid.from_json(metadata[GRID_KEY])
     return Grid(shape, np.asarray(metadata[MetaKeys.AFFINE], dtype=np.float64))
+
+
+def knows_its_place(image: Any) -> bool:
+    """Whether an image of MONAI still has the metadata of the volume that it was made from."""
+    return isinstance(image, MetaTensor) and GRID_KEY in image.meta
 
 
 class VolumeReader(ImageReader):

@@ -158,10 +158,7 @@ class _Run:
 
     def prepare(self, cases: Sequence[Case]) -> None:
         """Check, before any case is run, that all can be."""
-        if self.options.probabilities:
-            self.bundle.check_probabilities()
-        if self.options.uncertainty:
-            self.bundle.check_uncertainty()
+        self.bundle.check_soft_outputs(**self.options.kept)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -23,7 +23,7 @@ from monai.transforms import (
 
 from medkit.data import LabelWriter, VolumeReader, read_volume
 from medkit.data.grid import Grid
-from medkit.data.monai_io import GRID_KEY, HandedReader, volume_metadata
+from medkit.data.monai_io import GRID_KEY, HandedReader, knows_its_place, volume_metadata
 from medkit.data.reading import file_suffix
 from medkit.data.volume import Volume
 from medkit.errors import CaseError, UsageError
@@ -100,6 +100,13 @@ def test_metadata_of_channels():
     assert volume_metadata(volume)["original_channel_dim"] == -1
     volume_metadata(volume)["affine"][0, 0] = 99
     assert volume.grid.affine[0, 0] == OBLIQUE[0, 0]
+
+
+def test_an_image_without_its_metadata_does_not_know_its_place():
+    grid = Grid(SHAPE, OBLIQUE)
+    assert knows_its_place(metatensor(grid=grid))
+    assert not knows_its_place(metatensor(grid=grid).as_tensor())
+    assert not knows_its_place(metatensor())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from tests.phantoms import PLAIN, hippocampus
 from tests.tiny_bundle import edit_json, make_tiny_bundle
 
 
@@ -19,3 +21,11 @@ def tiny(tiny_root):
     import medkit
 
     return medkit.load(tiny_root)
+
+
+@pytest.fixture(scope="session")
+def labels(tiny):
+    """What the tiny bundle makes of the phantom on the plain grid."""
+    found = tiny.predict(hippocampus(affine=PLAIN)[0], PLAIN).labels
+    assert len(np.unique(found)) > 1, "a map of one value shows nothing"
+    return found

@@ -18,13 +18,8 @@ from monai.data import MetaTensor
 import medkit
 from medkit.data import Grid, Volume
 from medkit.errors import CaseError, UsageError
-from medkit.inference.predictor import _label_names
-from medkit.transforms.calibration import at_boundary
-from tests.phantoms import OBLIQUE, SHAPE, hippocampus, nifti
-from tests.tiny_bundle import edit_json
+from tests.phantoms import OBLIQUE, PLAIN, SHAPE, hippocampus, nifti
 
-# On a grid that is resampled, MONAI's Spacing takes other samples when the affine differs in its ninth digit.
-PLAIN = np.array([[0.0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 10], [0, 0, 0, 1]])
 IMAGE, _ = hippocampus(affine=PLAIN)
 GEOMETRY = [
     *(
@@ -39,13 +34,6 @@ GEOMETRY = [
     ),
     *("srow_x", "srow_y", "srow_z", "xyzt_units"),
 ]
-
-
-@pytest.fixture(scope="module")
-def labels(tiny):
-    found = tiny.predict(IMAGE, PLAIN).labels
-    assert len(np.unique(found)) > 1, "a map of one value shows nothing"
-    return found
 
 
 # --- what may go in -----------------------------------------------------------------------------------------
@@ -137,32 +125,6 @@ def test_output_of_damaged_weights_is_refused(tiny_root):
 # --- what comes out -----------------------------------------------------------------------------------------
 
 
-def test_a_temperature_softens_probabilities_at_boundaries_and_changes_no_label(tiny_root, tiny, tmp_path):
-    root = tmp_path / "calibrated"
-    shutil.copytree(tiny_root, root)
-    edit_json(
-        root / "configs" / "metadata.json", lambda metadata: metadata.update(calibration={"temperature": 3.0})
-    )
-    plain = tiny.predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
-    calibrated = medkit.load(root).predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
-    assert np.array_equal(calibrated.labels, plain.labels)
-    unsure = at_boundary(torch.from_numpy(plain.labels.astype(np.int64))).numpy()
-    assert 0 < unsure.sum() < unsure.size
-    logits = np.log(plain.probabilities)
-    expected = torch.from_numpy(np.where(unsure, logits / 3, logits)).softmax(0).numpy()
-    np.testing.assert_allclose(calibrated.probabilities, expected, atol=1e-4)
-    assert calibrated.uncertainty.entropy[unsure].mean() > plain.uncertainty.entropy[unsure].mean()
-
-
-def test_probabilities_on_request(tiny, labels):
-    assert tiny.predict(IMAGE, PLAIN).probabilities is None
-    soft = tiny.predict(IMAGE, PLAIN, probabilities=True).probabilities
-    assert soft.shape == (3, *SHAPE)
-    assert soft.dtype == np.float32
-    np.testing.assert_array_equal(soft.argmax(axis=0), labels)
-    np.testing.assert_allclose(soft.sum(axis=0), 1, atol=1e-5)
-
-
 def test_prediction_does_not_depend_on_what_came_before(tiny_root, labels):
     bundle = medkit.load(tiny_root)
     bundle.predict(np.random.default_rng(1).random((30, 31, 29)), np.diag([2.0, 1, 1, 1]))
@@ -180,12 +142,6 @@ def test_provenance_names_what_ran(tiny_root):
     assert made["versions"]["medkit-imaging"] == medkit.__version__
 
 
-def test_overrides_take_effect(tiny_root, labels):
-    coarse = medkit.load(tiny_root, overrides={"spacing": [4.0, 4.0, 4.0]})
-    assert coarse.predict(IMAGE, PLAIN).labels.shape == SHAPE
-    assert not np.array_equal(coarse.predict(IMAGE, PLAIN).labels, labels)
-
-
 def test_memory_error_of_a_step_is_named(tiny_root):
     bundle = medkit.load(tiny_root)
 
@@ -196,39 +152,6 @@ def test_memory_error_of_a_step_is_named(tiny_root):
     with pytest.raises(CaseError, match="expected enough memory for inference") as caught:
         bundle.predict(IMAGE, PLAIN)
     assert caught.value.code == "out-of-memory"
-
-
-# --- names --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("channel_def", "values", "names"),
-    [
-        ({"0": "background", "1": "a", "2": "b"}, [0, 1], {1: "a", 2: "b"}),
-        ({"0": "Background", "1": "a"}, [0, 1, 3], {1: "a", 3: "label 3"}),
-        ({"1": "a", "2": "b"}, [0, 2], {1: "a", 2: "b"}),
-        ({"0": "lesion"}, [0, 1], {1: "lesion"}),
-        ({"0": "core", "1": "whole"}, [0, 1, 4], {1: "label 1", 4: "label 4"}),
-        ({}, [0, 7], {7: "label 7"}),
-        (None, [0], {}),
-    ],
-)
-def test_names_of_a_label_map(channel_def, values, names):
-    labels = np.array(values, np.uint8).reshape(-1, 1, 1)
-    assert _label_names({"channel_def": channel_def}, labels) == names
-
-
-@pytest.mark.parametrize(
-    ("channel_def", "names"),
-    [
-        ({"0": "core", "1": "whole", "2": "enhancing"}, {0: "core", 1: "whole", 2: "enhancing"}),
-        ({"0": "background", "1": "a", "2": "b"}, {1: "a", 2: "b"}),
-        ({"0": "core"}, {0: "core", 1: "channel 1", 2: "channel 2"}),
-        ({}, {0: "channel 0", 1: "channel 1", 2: "channel 2"}),
-    ],
-)
-def test_names_of_masks(channel_def, names):
-    assert _label_names({"channel_def": channel_def}, np.zeros((2, 2, 2, 3), np.uint8)) == names
 
 
 # --- geometry -----------------------------------------------------------------------------------------------

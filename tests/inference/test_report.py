@@ -14,7 +14,7 @@ from referencing import Registry, Resource
 from medkit.data import find_cases
 from medkit.inference.report import assemble_report
 from medkit.inference.run import RunOptions, predict_cases
-from tests.phantoms import nifti, write_hippocampus
+from tests.phantoms import PLAIN, hippocampus, nifti, write_hippocampus
 
 SCHEMAS = {
     name: json.loads((files("medkit") / "schemas" / f"{name}.schema.json").read_text())
@@ -63,15 +63,13 @@ def test_report_and_records_follow_their_schemas(output):
 
 
 def test_results_saved_from_python_follow_the_schema(tiny, tmp_path, monkeypatch):
-    from tests.inference.test_predictor import IMAGE, PLAIN
-
     monkeypatch.chdir(tmp_path)
     write_hippocampus(tmp_path / "scan.nii")
     tiny.predict("scan.nii").save(tmp_path, picture=False)
     record = json.loads((tmp_path / "cases" / "scan.json").read_text())
     validator("case").validate(record)
     assert record["input"][0]["path"] == str(tmp_path / "scan.nii")
-    tiny.predict(IMAGE, PLAIN).save(tmp_path, picture=False)
+    tiny.predict(hippocampus(affine=PLAIN)[0], PLAIN).save(tmp_path, picture=False)
     record = json.loads((tmp_path / "cases" / "image.json").read_text())
     validator("case").validate(record)
     assert record["input"][0]["path"] == "<array>"

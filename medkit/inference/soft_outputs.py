@@ -1,0 +1,102 @@
+"""Class probabilities on the grid of an image: whether a bundle has any, and what is kept of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from monai.transforms import Activationsd, AsDiscreted, Invertd
+
+from medkit.errors import UsageError
+from medkit.inference.uncertainty import Confidence
+from medkit.transforms.calibration import soften_boundaries
+from medkit.transforms.native_labels import NativeLabelsd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from medkit.data.grid import Grid
+    from medkit.inference.members import Activation
+    from medkit.inference.uncertainty import Agreement, Uncertainty
+
+__all__ = ["SoftOutputs", "check_probabilities"]
+
+
+def check_probabilities(steps: Sequence[Any], where: str) -> None:
+    """Check that a bundle has class probabilities on the image's grid to give.
+
+    Args:
+        steps: of the postprocessing.
+        where: the bundle, for messages.
+
+    Raises:
+        UsageError: no activation comes before the discretisation, or the inversion comes after it, and no
+            NativeLabelsd does both.
+    """
+    if any(isinstance(step, NativeLabelsd) for step in steps):
+        return
+    kinds = [type(step) for step in steps if isinstance(step, (Activationsd, AsDiscreted, Invertd))]
+    until = kinds.index(AsDiscreted) if AsDiscreted in kinds else len(kinds)
+    if Activationsd not in kinds[:until] or Invertd in kinds[until:] or until == len(kinds):
+        got = ", ".join(kind.__name__ for kind in kinds) or "none of them"
+        raise UsageError(
+            f"{where}: expected NativeLabelsd, or Activationsd and Invertd before AsDiscreted, in "
+            f"'postprocessing', got {got}; ask for no probabilities"
+        )
+
+
+class SoftOutputs:
+    """What is kept of one image's probabilities before they become labels.
+
+    Args:
+        activation: to take entropy and expected size by; ``None`` for not to.
+        temperature: that calibrates the bundle, see :func:`medkit.transforms.calibration.soften_boundaries`;
+            ``None`` for a bundle that is not calibrated.
+        keep: whether to keep them all.
+
+    Attributes:
+        probabilities: ``(C, I, J, K)`` once taken, where they are kept.
+    """
+
+    def __init__(self, activation: Activation | None, temperature: float | None, *, keep: bool) -> None:
+        self.activation, self.temperature, self.keep = activation, temperature, keep
+        self.probabilities: NDArray[np.float32] | None = None
+        self._confidence: Confidence | None = None
+
+    def take(self, step: NativeLabelsd | AsDiscreted, item: Mapping[str, Any]) -> None:
+        """Keep what is wanted.
+
+        Args:
+            step: the one that is about to make labels.
+            item: what it will be given.
+        """
+        if not self.keep and self.activation is None:
+            return
+        pred = self._on_image_grid(step, item)
+        if self.activation:
+            self._confidence = Confidence(pred, self.activation)
+        if self.keep:
+            self.probabilities = np.asarray(pred.cpu(), dtype=np.float32)  # the next step makes a new tensor
+
+    def judge(
+        self,
+        labels: NDArray[np.unsignedinteger[Any]],
+        names: Mapping[int, str],
+        grid: Grid,
+        agreement: Agreement | None,
+    ) -> Uncertainty | None:
+        """How sure the labels are, see :meth:`medkit.inference.uncertainty.Confidence.judge`; ``None`` if not wanted."""
+        if self._confidence is None:
+            return None
+        return self._confidence.judge(labels, names, grid.voxel_volume_ml, agreement)
+
+    def _on_image_grid(self, step: NativeLabelsd | AsDiscreted, item: Mapping[str, Any]) -> Tensor:
+        if isinstance(step, AsDiscreted):
+            probabilities: Tensor = item["pred"]
+            return probabilities
+        if self.temperature is not None:
+            item = {**item, "pred": soften_boundaries(item["pred"], self.temperature)}
+        return step.probabilities(item, "pred")
