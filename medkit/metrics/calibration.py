@@ -8,8 +8,6 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["BINS", "expected_calibration_error", "near_boundary"]
@@ -49,25 +47,22 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
     return round(float(np.abs(gaps).sum()) / len(p), 12)
 
 
-def near_boundary(
-    labels: NDArray[np.integer[Any]], spacing: Sequence[float], within: float
-) -> NDArray[np.bool_]:
+def near_boundary(labels: NDArray[np.integer[Any]], within: float) -> NDArray[np.bool_]:
     """Voxels near a place where the label changes, inside and outside: where a segmentation is uncertain at all.
 
     Args:
         labels: ``(I, J, K)`` label map, or of any number of axes.
-        spacing: size of a voxel along each axis, in millimetres or, of ones, in voxels.
-        within: how far, in that unit, a voxel's centre may be from that of the nearest voxel with another label.
+        within: how far, in voxels, a voxel's centre may be from that of the nearest voxel with another label.
 
     Returns:
         Mask like ``labels``; nothing where there is one label only.
 
-    >>> near_boundary(np.array([0, 0, 0, 1, 1, 1]), [1.0], within=2.0)
+    >>> near_boundary(np.array([0, 0, 0, 1, 1, 1]), within=2.0)
     array([False,  True,  True,  True,  True, False])
     """
     near = np.zeros(labels.shape, dtype=bool)
     values = np.unique(labels)
     for value in values if len(values) > 1 else ():
         inside = labels == value
-        near |= inside & (distance_transform_edt(inside, sampling=spacing) <= within)
+        near |= inside & (distance_transform_edt(inside) <= within)
     return near

@@ -130,6 +130,6 @@ def _near_boundaries(item: dict[str, Any], network: Any, inferer: Any, config: C
     logits = inferer(item["image"][None].to(device), network)[0].float().cpu()
     labels = item["label"][0].round().long().cpu()
     drawn = at_boundary(logits.argmax(0))
-    judged = torch.from_numpy(near_boundary(labels.numpy(), [1.0] * labels.ndim, WITHIN_VOXELS))
+    judged = torch.from_numpy(near_boundary(labels.numpy(), WITHIN_VOXELS))
     kept = drawn | judged
     return HeldOut(logits[:, kept].T.contiguous(), labels[kept], drawn[kept], judged[kept])
