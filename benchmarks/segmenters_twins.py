@@ -48,14 +48,14 @@ def by_seed(ours: Mapping[Run, float], others: Mapping[Run, float]) -> dict[int,
     return {seed: math.fsum(values) / len(values) for seed, values in found.items()}
 
 
-def verdict(interval: Interval, bound: float = BOUND) -> str:
+def verdict(interval: Interval) -> str:
     """What an interval says, and no more.
 
     "equivalent": all of it lies within the bounds. "better" or "worse": all of it lies beyond one of them. Otherwise,
     and where there is no interval, "not resolved".
     """
-    if -bound < interval.low and interval.high < bound:
+    if interval.low > -BOUND and interval.high < BOUND:
         return "equivalent"
-    if interval.low >= bound:
+    if interval.low >= BOUND:
         return "better"
-    return "worse" if interval.high <= -bound else "not resolved"
+    return "worse" if interval.high <= -BOUND else "not resolved"

@@ -37,7 +37,6 @@ __all__ = [
     "check_name_is_free",
     "check_name_leads_inside",
     "describe_files",
-    "draw_picture",
     "finished_record",
     "read_record",
     "record_path",
@@ -297,7 +296,7 @@ def _write_arrays(result: Result, folder: Path, outputs: dict[str, str | None]) 
 def _try_to_draw(result: Result, path: Path, title: str) -> str | None:
     """Draw the picture, or say why not: a result is good without it."""
     try:
-        draw_picture(result, path, title)
+        _draw_picture(result, path, title)
     except OSError:
         raise
     except Exception as error:
@@ -306,7 +305,7 @@ def _try_to_draw(result: Result, path: Path, title: str) -> str | None:
     return None
 
 
-def draw_picture(result: Result, path: Path, title: str) -> None:
+def _draw_picture(result: Result, path: Path, title: str) -> None:
     """Three planes of the image with the contours of its label map."""
     from medkit.figures.overlay import draw_overlay
 

@@ -32,11 +32,10 @@ def paired_interval(
     differences: ArrayLike,
     *,
     groups: Sequence[Hashable] | None = None,
-    confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Mean of paired differences with a bootstrap confidence interval.
+    """Mean of paired differences with a bootstrap confidence interval of coverage ``CONFIDENCE``.
 
     Whole groups are drawn, so that cases which are not independent (two sides of one scan, two scans of one
     person) do not make the interval too narrow. The interval is bias-corrected and accelerated (Efron 1987,
@@ -45,7 +44,6 @@ def paired_interval(
     Args:
         differences: ``(N,)``, first method minus second, finite.
         groups: ``(N,)`` group of each difference; each is its own group when left out.
-        confidence: coverage, between 0 and 1.
         resamples: number of bootstrap samples.
         seed: seed of the resampling; the same input gives the same interval.
 
@@ -78,7 +76,7 @@ def paired_interval(
         vectorized=True,
         n_resamples=resamples,
         batch=_BATCH,
-        confidence_level=confidence,
+        confidence_level=CONFIDENCE,
         random_state=np.random.default_rng(seed),
     )
     bounds = result.confidence_interval
