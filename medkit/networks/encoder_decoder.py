@@ -15,11 +15,11 @@ from medkit.networks.padded import crop, pad_to_multiple
 from medkit.networks.strides import between_stages, total
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-__all__ = ["EncoderDecoder", "halve", "stem"]
+__all__ = ["EncoderDecoder", "halve", "stage_beginnings"]
 
 
 class EncoderDecoder(nn.Module):
@@ -66,29 +66,35 @@ class EncoderDecoder(nn.Module):
         return crop(self.head(x), image.shape[2:])
 
 
-def stem(
-    spatial_dims: int, in_channels: int, channels: int, halvings: int
+def stage_beginnings(
+    spatial_dims: int,
+    in_channels: int,
+    filters: Sequence[int],
+    halvings: int,
+    merge: Callable[[int, int, int], nn.Module],
 ) -> tuple[list[nn.Module], list[int]]:
-    """First stages of an encoder: one at the image's size, for the decoder, and convolutions that halve it.
+    """What the stages of an encoder begin with: one at the image's size, for the decoder, and what halves it.
 
     Args:
         spatial_dims: axes of space, 2 or 3.
         in_channels: channels of the image.
-        channels: that the last of these stages gives; each one before gives half of that behind it.
-        halvings: of the image's size.
+        filters: channels of each stage that is to have layers; in the stem each stage gives half of the next.
+        halvings: of the image's size before the first of those, by convolutions.
+        merge: what halves the size between two of them, from ``spatial_dims`` and the channels before and after.
 
     Returns:
-        The stages, one more than halvings, and the channels that each gives.
+        The stages, ``halvings`` more than filters, and the channels that each gives.
 
     Raises:
         ValueError: channels that cannot be halved that often.
     """
-    if channels % 2**halvings:
-        raise ValueError(f"expected filters[0] to be a multiple of {2**halvings}, got {channels}")
-    widths = [channels >> left for left in range(halvings, -1, -1)]
-    stages: list[nn.Module] = [UnetResBlock(spatial_dims, in_channels, widths[0], 3, 1, NORM)]
-    stages += [halve(spatial_dims, before, after) for before, after in pairwise(widths)]
-    return stages, widths
+    if filters[0] % 2**halvings:
+        raise ValueError(f"expected filters[0] to be a multiple of {2**halvings}, got {filters[0]}")
+    stem = [filters[0] >> left for left in range(halvings, -1, -1)]
+    stages: list[nn.Module] = [UnetResBlock(spatial_dims, in_channels, stem[0], 3, 1, NORM)]
+    stages += [halve(spatial_dims, before, after) for before, after in pairwise(stem)]
+    stages += [merge(spatial_dims, before, after) for before, after in pairwise(filters)]
+    return stages, [*stem, *filters[1:]]
 
 
 def halve(spatial_dims: int, before: int, after: int) -> nn.Module:

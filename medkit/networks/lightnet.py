@@ -19,7 +19,6 @@ Where we deviate, and why:
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +26,7 @@ from monai.networks.layers import Conv
 from torch import nn
 from torch.nn import functional
 
-from medkit.networks.encoder_decoder import EncoderDecoder, halve, stem
+from medkit.networks.encoder_decoder import EncoderDecoder, halve, stage_beginnings
 from medkit.networks.mamba_layer import ChannelNorm
 
 if TYPE_CHECKING:
@@ -77,12 +76,10 @@ class LightNet(EncoderDecoder):
             )
         if any(channels % heads for channels in filters):
             raise ValueError(f"expected filters that {heads} heads divide, got {tuple(filters)}")
-        stages, widths = stem(spatial_dims, in_channels, filters[0], halvings)
-        stages += [halve(spatial_dims, before, after) for before, after in pairwise(filters)]
-        for number, (channels, depth) in enumerate(zip(filters, depths, strict=True)):
+        stages, widths = stage_beginnings(spatial_dims, in_channels, filters, halvings, halve)
+        for number, (channels, depth) in enumerate(zip(filters, depths, strict=True), halvings):
             layers = _layers(spatial_dims, channels, depth, heads, expansion, scan=scan)
-            stages[halvings + number] = nn.Sequential(stages[halvings + number], *layers)
-        widths += filters[1:]
+            stages[number] = nn.Sequential(stages[number], *layers)
         super().__init__(spatial_dims, stages, widths, [2] * (len(widths) - 1), out_channels)
 
 

@@ -18,7 +18,6 @@ Where we deviate, and why:
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +26,7 @@ from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
 from monai.networks.layers import Conv
 from torch import nn
 
-from medkit.networks.encoder_decoder import EncoderDecoder, stem
+from medkit.networks.encoder_decoder import EncoderDecoder, stage_beginnings
 from medkit.networks.instance_norm import NORM
 from medkit.networks.mamba_layer import MambaLayer
 from medkit.ops.haar import haar_dwt, haar_idwt
@@ -79,8 +78,7 @@ class MobileMamba(EncoderDecoder):
             raise ValueError(
                 f"expected filters, depths, global_ratios, local_ratios and kernels of one length, got {lengths}"
             )
-        stages, widths = stem(spatial_dims, in_channels, filters[0], halvings)
-        stages += [_merge(spatial_dims, before, after) for before, after in pairwise(filters)]
+        stages, widths = stage_beginnings(spatial_dims, in_channels, filters, halvings, _merge)
         for number, channels in enumerate(filters):
             settings = (global_ratios[number], local_ratios[number], kernels[number], states)
             blocks = [
@@ -90,7 +88,6 @@ class MobileMamba(EncoderDecoder):
                 for _ in range(depths[number])
             ]
             stages[halvings + number] = nn.Sequential(stages[halvings + number], *blocks)
-        widths += filters[1:]
         super().__init__(spatial_dims, stages, widths, [2] * (len(widths) - 1), out_channels)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from medkit.networks.encoder_decoder import EncoderDecoder, halve, stem
+from medkit.networks.encoder_decoder import EncoderDecoder, halve, stage_beginnings
 
 
 def test_logits_on_the_grid_of_the_image_from_every_stage():
@@ -22,10 +22,17 @@ def test_logits_on_the_grid_of_the_image_from_every_stage():
     assert all(parameter.grad.any() for stage in stages for parameter in stage.parameters())
 
 
-@pytest.mark.parametrize(("halvings", "expected"), [(0, [16]), (2, [4, 8, 16])])
+@pytest.mark.parametrize(("halvings", "expected"), [(0, [16, 20]), (2, [4, 8, 16, 20])])
 def test_a_stem_doubles_channels_where_it_halves_the_size(halvings, expected):
-    stages, widths = stem(2, 3, 16, halvings)
+    merged = []
+
+    def merge(spatial_dims, before, after):
+        merged.append((before, after))
+        return halve(spatial_dims, before, after)
+
+    stages, widths = stage_beginnings(2, 3, (16, 20), halvings, merge)
     assert widths == expected
+    assert merged == [(16, 20)]
     x = torch.randn(1, 3, 16, 16)
     for number, (stage, width) in enumerate(zip(stages, widths, strict=True)):
         x = stage(x)
