@@ -6,9 +6,9 @@ The figures were made by `medkit train hippocampus_segmentation_unet --cross-val
 `medkit bundle adopt`; this script only lays them out.
 """
 
-import argparse
 import json
-from pathlib import Path
+
+from command_line import command_line
 
 from medkit.bundle.build import sources_root
 from medkit.bundle.card import decimals
@@ -19,11 +19,7 @@ AIM_DICE = 0.885
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
-    output = parser.parse_args().output
+    output = command_line(__doc__, __file__).parse_args().output
     record = json.loads((sources_root() / BUNDLE / "record.json").read_text())
     summary, training = record["cross_validation"]["summary"], record["training"]
     lines = [

@@ -6,36 +6,29 @@ RUN is a cross-validated run's folder; each fold's network predicts its held-out
 (float32) and as they would be stored (rounded to float16).
 """
 
-import argparse
-import os
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from command_line import command_line
+from held_out import held_out_cases
 from machine import describe
 
 import medkit
-from medkit.data import read_volume
-from medkit.data.datalist import fold_items
 from medkit.metrics.segmentation import score_case
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__, __file__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     arguments = parser.parse_args()
-    dataset = Path(os.environ["MEDKIT_DATA"]) / "hippocampus"
     before, after, voxels, changed = [], [], 0, 0
     for folder in sorted(arguments.run.glob("fold*")):
         trained, stored = medkit.load(folder / "bundle"), medkit.load(folder / "bundle")
         for value in stored.network.state_dict().values():
             if value.is_floating_point():
                 value.copy_(value.half())
-        for item in fold_items(dataset, [int(folder.name.removeprefix("fold"))]):
-            image, truth = read_volume(Path(item["image"])), read_volume(Path(item["label"])).array
+        for image, truth in held_out_cases(folder):
             results = [bundle.predict_volume(image) for bundle in (trained, stored)]
             labels, names = [r.labels.astype(np.int32) for r in results], results[0].label_names
             for dice, found in zip((before, after), labels, strict=True):

@@ -10,17 +10,16 @@ RUN is a cross-validated run's folder; each network predicts the cases that it w
 - on crops of the MNI152 template far from any hippocampus: millilitres marked where there is nothing.
 """
 
-import argparse
-import os
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from command_line import command_line
+from held_out import held_out_cases
 from machine import describe
 
 import medkit
-from medkit.data import Volume, as_volume, read_volume
-from medkit.data.datalist import fold_items
+from medkit.data import Volume, as_volume
 from medkit.data.grid import Grid
 from medkit.metrics.segmentation import score_case
 
@@ -75,20 +74,15 @@ def empty_volumes(bundle, head: Volume) -> dict[str, float]:
 def main() -> None:
     from nilearn.datasets import load_mni152_template
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__, __file__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     arguments = parser.parse_args()
-    dataset = Path(os.environ["MEDKIT_DATA"]) / "hippocampus"
     head = as_volume(load_mni152_template(resolution=1))
     scores: dict[str, list[float]] = {}
     empty: dict[str, list[float]] = {}
     for folder in sorted(arguments.run.glob("fold*")):
         bundle = medkit.load(folder / "bundle")
-        for item in fold_items(dataset, [int(folder.name.removeprefix("fold"))]):
-            image, truth = read_volume(Path(item["image"])), read_volume(Path(item["label"])).array
+        for image, truth in held_out_cases(folder):
             for name, parts in windows().items():
                 for window in parts:
                     scores.setdefault(name, []).extend(dice(bundle, crop(image, window), truth[window]))

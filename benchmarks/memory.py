@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from command_line import command_line
 from machine import describe
 
 BUNDLE = "hippocampus_segmentation_unet"
@@ -177,12 +178,9 @@ def row(result: dict) -> str:
 
 def main() -> None:
     """Print the table, or run one job of it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__, __file__)
     parser.add_argument("--largest", type=float, default=160, help="millions of voxels")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as medkit predict's")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:

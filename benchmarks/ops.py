@@ -9,7 +9,6 @@ else runs on the machine only adds. A way that has taken three seconds is not ca
 before it is timed, or it gets no number and the exit code is 1.
 """
 
-import argparse
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import ops_haar
 import ops_scan_tables
 import torch
+from command_line import command_line
 from machine import describe
 from timing import REPEATS
 
@@ -31,9 +31,7 @@ def place(device: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument(

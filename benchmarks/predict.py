@@ -10,7 +10,6 @@
 The label maps of the first two must be voxel-identical, or no number is printed.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import psutil
+from command_line import command_line
 from machine import describe
 
 from medkit.bundle.store import find_bundle
@@ -79,11 +79,8 @@ def check_identical(ours: Path, theirs: Path, count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__, __file__)
     parser.add_argument("--cases", type=int, default=100)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     arguments = parser.parse_args()
     source = Path(os.environ["MEDKIT_DATA"]) / "hippocampus" / "images"
     with tempfile.TemporaryDirectory() as name:

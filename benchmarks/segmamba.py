@@ -8,16 +8,15 @@ channels last and in bfloat16. The least of the rounds counts; the reference is 
 one more prediction. Every way has to give the logits of the first, to rounding, or the exit code is 1.
 """
 
-import argparse
 import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
 import torch
+from command_line import command_line
 from machine import describe
 from timing import by_clock, note
 from torch import Tensor, nn
@@ -86,13 +85,10 @@ def difference(found: Tensor, expected: Tensor) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__, __file__)
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--size", type=int, default=128, help="voxels a side")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)

@@ -14,7 +14,6 @@ What was done is kept in RUNS/segmenters/FORM.jsonl, and is not done again under
 stopped goes on where it was.
 """
 
-import argparse
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from typing import Any
 import segmenters_long_range as long_range
 import segmenters_nnunet as nnunet
 import torch
+from command_line import command_line
 from machine import describe
 from results import Results
 from segmenters_networks import DEFAULT, MEASURE, NETWORKS, TWINS
@@ -170,14 +170,11 @@ def quieten() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__, __file__)
     parser.add_argument("--form", choices=FORMS, default="short")
     parser.add_argument("--only", nargs="+", choices=NETWORKS, metavar="NETWORK", default=list(NETWORKS))
     parser.add_argument("--nnunet", metavar="PYTHON", help="interpreter of an environment that has nnunetv2")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all training runs")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     arguments = parser.parse_args()
     quieten()
     results = Results(arguments.runs / "segmenters" / f"{arguments.form}.jsonl")

@@ -6,12 +6,12 @@ Prints JSON. The step is that of the training config, with its loss, its optimis
 inference is a patch in float32.
 """
 
-import argparse
 import contextlib
 import json
 import math
 
 import torch
+from command_line import command_line
 from memory import reset_peak, resident
 from segmenters_networks import NETWORKS, parameters
 from segmenters_training import FORMS, SHAPE, config
@@ -101,9 +101,7 @@ def _peak_bytes(step, device: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("label", choices=NETWORKS)
     parser.add_argument("form", choices=FORMS)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
+from command_line import command_line
 from machine import describe
 from memory import GIB, resident
 from timing import note
@@ -265,12 +266,9 @@ HEADER = """\
 
 def main() -> None:
     """Print the tables, or run one way."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__, __file__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=4)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:

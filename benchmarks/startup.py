@@ -5,13 +5,12 @@
 Aim: `medkit --help` and `medkit bundle list` in under half a second.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+from command_line import command_line
 from machine import describe
 
 AIM_SECONDS = 0.5
@@ -35,9 +34,7 @@ def seconds(command: list[str]) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
-    output = parser.parse_args().output
+    output = command_line(__doc__, __file__).parse_args().output
     rows = []
     for name, command in COMMANDS.items():
         times = seconds(command)
