@@ -123,13 +123,7 @@ def draw_overlay(
     Raises:
         CaseError: ``grids-differ`` when an array does not have the shape of the volume's grid.
     """
-    for role, array in (("labels", labels), ("truth", truth), ("doubt", doubt)):
-        if array is not None and array.shape != tuple(volume.grid.shape):
-            raise CaseError(
-                "grids-differ",
-                f"{volume.name}: expected {role} of the image's shape {tuple(volume.grid.shape)}, got "
-                f"{array.shape}; resample them onto the image first",
-            )
+    _check_shapes(volume, labels=labels, truth=truth, doubt=doubt)
     pose = Pose(volume.grid.affine)
     image = pose.apply(volume.array[..., 0] if volume.array.ndim == 4 else volume.array)
     wanted = sorted(value for value in names if value != 0)
@@ -155,6 +149,16 @@ def draw_overlay(
     _draw_scale_bar(axes, panels[0].voxel[0] / pose.spacing[0], "mm" if volume.grid.size_known else "voxels")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
+
+
+def _check_shapes(volume: Volume, **arrays: NDArray[Any] | None) -> None:
+    for role, array in arrays.items():
+        if array is not None and array.shape != tuple(volume.grid.shape):
+            raise CaseError(
+                "grids-differ",
+                f"{volume.name}: expected {role} of the image's shape {tuple(volume.grid.shape)}, got "
+                f"{array.shape}; resample them onto the image first",
+            )
 
 
 def _centre(drawn: Sequence[NDArray[Any]], wanted: Sequence[int]) -> tuple[int, int, int]:

@@ -166,28 +166,14 @@ def evaluate(
     found = {source: _match(folder, truth, references) for source, folder in folders.items()}
     pictured = {} if images is None else _files_by_case(images, "images")
     grouping = {} if groups is None else _read_groups(groups, references)
-    scoring = Scoring(
-        _label_names(names, [*found["predictions"].values(), *references.values()]),
-        surface_tolerance_mm,
-        {source: {} for source in folders},
-    )
+    named = _label_names(names, [*found["predictions"].values(), *references.values()])
+    scoring = Scoring(named, surface_tolerance_mm, {source: {} for source in folders})
     for number, (case, path) in enumerate(references.items(), 1):
         scoring.add_case(case, path, {source: maps.get(case) for source, maps in found.items()})
         progress(number, len(references))
     scoring.fill_absent_labels()
-    scores, others = scoring.scores["predictions"], scoring.scores.get("against", {})
-    summary = EvaluationSummary(
-        scores=scores,
-        against=others,
-        labels=_summarise_labels(scores, others, grouping),
-        failures=tuple(scoring.failures),
-        without_truth=tuple(sorted(found["predictions"].keys() - references.keys())),
-        unnamed=dict(sorted(scoring.unnamed.items())),
-        worst=_worst_cases(scores, worst),
-        hashes=scoring.hashes,
-        seconds=round(time.perf_counter() - start, 3),
-    )
     inputs = Inputs({"truth": truth, **folders}, found["predictions"], references, pictured, grouping)
+    summary = _summarise(scoring, inputs, worst, start)
     return write_evaluation(summary, output, inputs, surface_tolerance_mm)
 
 
@@ -230,6 +216,21 @@ def _read_groups(path: Path, cases: Iterable[str]) -> dict[str, str]:
             f"'{missing[0]}'; add a row for each"
         )
     return groups
+
+
+def _summarise(scoring: Scoring, inputs: Inputs, worst: int, start: float) -> EvaluationSummary:
+    scores, others = scoring.scores["predictions"], scoring.scores.get("against", {})
+    return EvaluationSummary(
+        scores=scores,
+        against=others,
+        labels=_summarise_labels(scores, others, inputs.groups),
+        failures=tuple(scoring.failures),
+        without_truth=tuple(sorted(inputs.predictions.keys() - inputs.references.keys())),
+        unnamed=dict(sorted(scoring.unnamed.items())),
+        worst=_worst_cases(scores, worst),
+        hashes=scoring.hashes,
+        seconds=round(time.perf_counter() - start, 3),
+    )
 
 
 def _worst_cases(scores: Scores, number: int) -> tuple[WorstCase, ...]:
