@@ -51,6 +51,16 @@ def nifti(array: np.ndarray, affine: np.ndarray = OBLIQUE, kind: type = nib.Nift
     return image
 
 
+def patched(path: Path, **fields: object) -> Path:
+    """Overwrite header fields of an uncompressed NIfTI-1 file, whatever they may then mean."""
+    raw = bytearray(path.read_bytes())
+    header = np.ndarray((), nib.nifti1.header_dtype, buffer=raw)
+    for name, value in fields.items():
+        header[name] = value
+    path.write_bytes(raw)
+    return path
+
+
 def write_hippocampus(path: Path, affine: np.ndarray = OBLIQUE, seed: int = 0) -> np.ndarray:
     """Write the image to a NIfTI file and return its label map."""
     image, labels = hippocampus(affine=affine, seed=seed)
