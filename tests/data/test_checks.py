@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import tracemalloc
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from medkit.data.grid import Grid
 from medkit.data.volume import Volume
 from medkit.errors import CaseError
 from tests.phantoms import OBLIQUE, SHAPE, hippocampus, nifti
+from tests.traced_memory import peak_bytes
 
 IMAGE, _ = hippocampus()
 
@@ -59,11 +58,7 @@ def test_one_bad_voxel_anywhere_is_found_and_counted(bad, dtype, order):
 @pytest.mark.parametrize("order", "CF")
 def test_looking_for_bad_voxels_takes_no_second_volume(order):
     array = np.zeros((100, 100, 100), np.float32, order=order)
-    tracemalloc.start()
-    check_volume(volume(array))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < array.size / 10
+    assert peak_bytes(lambda: check_volume(volume(array))) < array.size / 10
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 4), (2, 4, 4, 7), (4, 4, 4, 1)])

@@ -13,6 +13,7 @@ from medkit.data.grid import Grid
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
 from tests.phantoms import NAMES, OBLIQUE, SHAPE, hippocampus
+from tests.traced_memory import peak_bytes
 
 IMAGE, LABELS = hippocampus()
 GRID = Grid(SHAPE, OBLIQUE)
@@ -220,16 +221,10 @@ def test_errors_name_the_file_and_not_the_temporary_one(tmp_path, monkeypatch):
 
 def test_classes_are_written_one_after_the_other(tmp_path):
     """Writing many takes no more memory than writing a few."""
-    import tracemalloc
-
-    peaks = []
+    grid, peaks = Grid((40, 40, 40), np.eye(4)), []
     for number in (2, 4, 12):
         classes = np.random.default_rng(0).random((number, 40, 40, 40), dtype=np.float32)
-        tracemalloc.start()
-        try:
-            write_volume(tmp_path / "soft.nii.gz", np.moveaxis(classes, 0, -1), Grid((40, 40, 40), np.eye(4)))
-            peaks.append(tracemalloc.get_traced_memory()[1])
-        finally:
-            tracemalloc.stop()
+        soft = np.moveaxis(classes, 0, -1)
+        peaks.append(peak_bytes(lambda soft=soft: write_volume(tmp_path / "soft.nii.gz", soft, grid)))
     assert peaks[2] - peaks[1] < classes[0].nbytes, "the first is not counted: it imports"
     np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "soft.nii.gz").dataobj)[..., 3], classes[3])
