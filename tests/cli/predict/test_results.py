@@ -1,0 +1,127 @@
+"""What a call writes and prints, and what a second one does with that."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from tests.cli.predict.answers import files, records, refused
+from tests.phantoms import write_hippocampus
+
+
+def test_files_folders_and_lists_in_one_call(call, tiny, tmp_path):
+    for name in ("one/a.nii.gz", "one/deep/b.nii.gz", "two/c.nii", "three/d.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_hippocampus(tmp_path / name)
+    sitk.WriteImage(sitk.ReadImage(tmp_path / "two/c.nii"), tmp_path / "two/n.nrrd")
+    sitk.WriteImage(sitk.ReadImage(tmp_path / "two/c.nii"), tmp_path / "two/m.mha")
+    (tmp_path / "list.txt").write_text("three/d.nii.gz\n")
+    names = [tmp_path / "one", tmp_path / "two/n.nrrd", tmp_path / "two/m.mha", tmp_path / "list.txt"]
+    code, out, errors = call("predict", tiny, *names, "-o", tmp_path / "out")
+    assert code == 0
+    assert "5 done, 0 finished before, 0 failed" in out
+    assert files(tmp_path / "out" / "labels") == [
+        *("one/a.nii.gz", "one/deep/b.nii.gz", "three/d.nii.gz", "two/m.mha", "two/n.nrrd")
+    ]
+    assert len(files(tmp_path / "out" / "pictures")) == 5
+    rows = (tmp_path / "out" / "volumes.csv").read_text().splitlines()
+    assert rows[0] == "case,anterior hippocampus (ml),posterior hippocampus (ml)"
+    assert [row.split(",")[0] for row in rows[1:]] == ["one/a", "one/deep/b", "three/d", "two/m", "two/n"]
+    assert errors[0].startswith("memory: 0.2 GiB at the peak")
+
+
+def test_overrides_and_options_arrive(call, tiny, image, tmp_path):
+    options = ["--set", "inferer::overlap=0", "--no-pictures", "--probabilities", "--device", "cpu"]
+    code, out, _ = call("predict", tiny, image, "-o", tmp_path / "out", *options)
+    assert code == 0
+    assert "pictures" not in out
+    record = records(tmp_path / "out")["scan"]
+    assert record["overrides"] == {"inferer::overlap": 0}
+    assert set(record["outputs"]) == {"labels", "probabilities"}
+    soft = nib.load(tmp_path / "out" / record["outputs"]["probabilities"])
+    labels = nib.load(tmp_path / "out" / record["outputs"]["labels"])
+    np.testing.assert_array_equal(np.argmax(soft.get_fdata(), axis=-1), labels.get_fdata())
+    np.testing.assert_array_equal(soft.affine, labels.affine)
+
+
+def test_second_call_skips_and_force_does_not(call, tiny, image, tmp_path):
+    assert "1 done" in call("predict", tiny, image, "-o", tmp_path / "out")[1]
+    assert "0 done, 1 finished before" in call("predict", tiny, image, "-o", tmp_path / "out")[1]
+    assert "1 done, 0 finished before" in call("predict", tiny, image, "-o", tmp_path / "out", "--force")[1]
+
+
+def test_other_weights_at_the_same_place_are_not_finished(call, tiny, image, tmp_path):
+    weights = torch.load(tiny / "models" / "model.pt", weights_only=True)
+    arguments = [tiny, image, "-o", tmp_path / "out", "--set"]
+    arguments.append(f"checkpointloader::load_path={tmp_path / 'weights.pt'}")
+    for factor, expected in ((1, "1 done, 0 finished"), (2, "1 done, 0 finished"), (2, "0 done, 1 finished")):
+        torch.save({name: value * factor for name, value in weights.items()}, tmp_path / "weights.pt")
+        assert expected in call("predict", *arguments)[1]
+
+
+def test_results_below_the_images_are_no_images(call, tiny, image, tmp_path, monkeypatch):
+    monkeypatch.chdir(image.parent)
+    assert "1 done, 0 finished before" in call("predict", tiny, ".", "-o", "results")[1]
+    assert "0 done, 1 finished before" in call("predict", tiny, ".", "-o", "results")[1]
+    assert "expected images elsewhere" in refused(call, tiny, "results/labels", "-o", "results")
+
+
+def test_same_name_of_another_image_is_not_overwritten(call, tiny, tmp_path):
+    for number, person in enumerate(("one", "two")):
+        (tmp_path / person).mkdir()
+        write_hippocampus(tmp_path / person / "T1.nii.gz", seed=number)
+    assert call("predict", tiny, tmp_path / "one" / "T1.nii.gz", "-o", tmp_path / "out")[0] == 0
+    line = refused(call, tiny, tmp_path / "two" / "T1.nii.gz", "-o", tmp_path / "out")
+    assert f"would replace those of {tmp_path / 'one' / 'T1.nii.gz'}" in line
+    assert call("predict", tiny, tmp_path / "two" / "T1.nii.gz", "-o", tmp_path / "out", "--force")[0] == 0
+
+
+def test_name_in_no_known_encoding(call, tiny, tmp_path):
+    name = b"M\xfcller".decode(errors="surrogateescape")
+    write_hippocampus(tmp_path / "scan.nii.gz")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "scan.nii.gz").rename(tmp_path / "images" / f"{name}.nii.gz")
+    (tmp_path / "images" / f"{name} bad.nii.gz").write_text("no image")
+    code, _, errors = call("predict", tiny, tmp_path / "images", "-o", tmp_path / "out")
+    assert code == 3
+    assert "M\\udcfcller bad.nii.gz" in errors[-2]
+    assert set(records(tmp_path / "out")) == {name, f"{name} bad"}
+
+
+def test_mirror_images_arrive(call, tiny, image, tmp_path):
+    assert call("predict", tiny, image, "-o", tmp_path / "out", "--flips", "LR,AP")[0] == 0
+    assert records(tmp_path / "out")["scan"]["flips"] == {"axes": ["LR", "AP"], "swapped": []}
+    assert "0 done, 1 finished" in call("predict", tiny, image, "-o", tmp_path / "out", "--flips", "AP,LR")[1]
+
+
+def test_uncertainty_arrives(call, tiny, image, tmp_path):
+    code, out, _ = call("predict", tiny, image, "-o", tmp_path / "out", "--uncertainty")
+    assert code == 0
+    assert f"uncertainty {tmp_path / 'out' / 'uncertainty.csv'}" in out
+    assert files(tmp_path / "out" / "uncertainty") == ["scan.nii.gz"]
+    rows = (tmp_path / "out" / "uncertainty.csv").read_text().splitlines()
+    assert rows[0].startswith("case,structure,volume (ml),expected volume (ml),mean entropy,")
+    assert len(rows) == 3
+
+
+def test_networks_of_a_training_arrive(call, tiny, image, tmp_path):
+    for fold in (0, 1):
+        (tmp_path / "run" / f"fold{fold}").mkdir(parents=True)
+        shutil.copy(tiny / "models" / "model.pt", tmp_path / "run" / f"fold{fold}")
+    output = ["-o", tmp_path / "out"]
+    code, out, _ = call("predict", tiny, image, *output, "--ensemble", tmp_path / "run")
+    assert code == 0
+    assert "remarks     on 1 of them" in out
+    assert [Path(file["path"]).parent.name for file in records(tmp_path / "out")["scan"]["weights"]] == [
+        *("fold0", "fold1")
+    ]
+    files = [word for fold in (0, 1) for word in ("--weights", tmp_path / "run" / f"fold{fold}" / "model.pt")]
+    assert "0 done, 1 finished" in call("predict", tiny, image, *output, *files)[1]
+    both = refused(call, tiny, image, *output, "--ensemble", tmp_path / "run", *files)
+    assert both.startswith("medkit: --ensemble and --weights: expected one of them, got both")
+    assert "got 0" in refused(call, tiny, image, *output, "--ensemble", tmp_path / "nowhere")
