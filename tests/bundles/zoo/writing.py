@@ -28,11 +28,22 @@ SIGMOID = {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}
 ARGMAX = {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}
 THRESHOLD = {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}
 SAVE = {"_target_": "SaveImaged", "keys": "pred", "meta_keys": "pred_meta_dict", "output_dir": "@output_dir"}
+SCALE = {
+    "_target_": "ScaleIntensityRanged",
+    "keys": "image",
+    "a_min": 0,
+    "a_max": 550,
+    "b_min": 0,
+    "b_max": 1,
+}
 LOADER = {
     "_target_": "CheckpointLoader",
     "load_path": "$@bundle_root + '/models/model.pt'",
     "load_dict": {"model": "@network"},
 }
+# Weights with which class 1 is what lies above 550, or above one.
+BRIGHT = {"weight": [[0.0], [1.0]], "bias": [0.0, -550.0]}
+ABOVE_ONE = {"weight": [[0.0], [1.0]], "bias": [0.0, -1.0]}
 
 
 def config(
