@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
+from medkit.ops.haar import haar_dwt
+
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+SHAPES = [(2, 3, 4, 6), (1, 2, 5, 7), (2, 3, 4, 6, 8), (1, 2, 5, 6, 7), (1, 1, 1, 1, 1)]
 
 
 @st.composite
@@ -29,6 +32,10 @@ def bands_like(volume: torch.Tensor) -> torch.Tensor:
     return torch.full(
         (batch, channels << len(sizes), *halves), torch.nan, dtype=volume.dtype, device=volume.device
     )
+
+
+def random_bands(volume: torch.Tensor) -> torch.Tensor:
+    return torch.randn_like(haar_dwt(volume))
 
 
 def assert_same(got: torch.Tensor, expected: torch.Tensor) -> None:
