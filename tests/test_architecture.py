@@ -193,8 +193,6 @@ def test_the_whole_package_is_looked_at():
     assert ("medkit", "medkit.inference.predictor.LoadedBundle") in edges(ROOT), "those for types count"
 
 
-# --- the rules can be broken --------------------------------------------------------------------------------
-
 PURPOSE = '"""What it is. What it is not."""\n'
 
 

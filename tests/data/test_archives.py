@@ -143,9 +143,6 @@ def test_real_patients(real_data):
         assert not image.grid.size_known
 
 
-# --- what is refused ---------------------------------------------------------------------------------------
-
-
 def refused(path, arrays=()) -> CaseError:
     with pytest.raises(CaseError) as caught:
         read_volume(path, arrays)

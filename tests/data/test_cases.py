@@ -28,9 +28,6 @@ def refused(*inputs) -> str:
     return str(caught.value)
 
 
-# --- folders ----------------------------------------------------------------------------------------------
-
-
 def test_a_folder_is_searched_in_depth_and_names_are_relative_to_it(tmp_path):
     touch(
         tmp_path, "b.nii.gz", "a/T1 map.nii", "a/deep/é.NRRD", "a/notes.txt", "a/bvals.json", "c.mha", "d.mgz"
@@ -125,9 +122,6 @@ def test_a_folder_that_cannot_be_searched(tmp_path, monkeypatch):
     assert "locked: expected a path, got one that fails (Permission denied)" in refused(tmp_path)
 
 
-# --- files ------------------------------------------------------------------------------------------------
-
-
 def test_files_are_named_relative_to_their_common_root(tmp_path):
     touch(tmp_path, "x/a.nii", "y/z/a.nii.gz", "c.mha")
     assert list(found(tmp_path / "x/a.nii")) == ["a"]
@@ -186,9 +180,6 @@ def test_a_circle_of_links(tmp_path):
     refused(tmp_path / "a/x.nii")
     (tmp_path / "l.txt").write_text("a/x.nii\n")
     assert list(found(tmp_path / "l.txt")) == ["x"]
-
-
-# --- lists ------------------------------------------------------------------------------------------------
 
 
 def test_paths_in_a_list_are_relative_to_its_folder(tmp_path, monkeypatch):
@@ -262,9 +253,6 @@ def test_real_hippocampi_keep_their_folders_as_names(real_data):
     cases = find_cases([real_data / "hippocampus"])
     assert len({case.name for case in cases}) == len(cases) == 384
     assert {case.name.split("/")[0] for case in cases} == {"images", "labels"}
-
-
-# --- arrays of numpy --------------------------------------------------------------------------------------
 
 
 def test_packed_cases_are_those_of_a_folder_that_holds_no_other_image(tmp_path):

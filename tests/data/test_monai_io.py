@@ -48,9 +48,6 @@ def saver(folder, **options):
     return SaveImage(folder, "seg", writer=writer, separate_folder=False, print_log=False, **options)
 
 
-# --- reading ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dtype", [np.float32, None])
 def test_it_loads_what_monais_own_reader_loads(path, dtype):
     ours = LoadImage(reader=VolumeReader(), dtype=dtype)(path)
@@ -131,9 +128,6 @@ def test_channels_of_a_handed_volume_go_where_they_are_wanted(axis):
     np.testing.assert_array_equal(channels_first("<array>"), np.moveaxis(both, -1, 0))
 
 
-# --- writing ----------------------------------------------------------------------------------------------
-
-
 def written(folder):
     (path,) = folder.glob("*")
     return path
@@ -194,9 +188,6 @@ def test_the_order_of_calls():
     writer = LabelWriter()
     with pytest.raises(UsageError, match="one channel"):
         writer.set_data_array(np.zeros((2, 3, 3, 3)))
-
-
-# --- there and back ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [0, 1])

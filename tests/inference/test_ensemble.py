@@ -46,9 +46,6 @@ def soft(bundle):
     return bundle.predict(IMAGE, np.eye(4), probabilities=True).probabilities
 
 
-# --- which files --------------------------------------------------------------------------------------------
-
-
 def test_folds_come_in_order(run, tmp_path):
     assert [path.parent.name for path in fold_weights(run)] == ["fold0", "fold1", "fold2"]
     for fold in (10, 9, 2):
@@ -72,9 +69,6 @@ def test_folders_of_no_cross_validation_are_refused(run, tmp_path, left):
         fold_weights(tmp_path)
     with pytest.raises(UsageError, match="got 0"):
         fold_weights(tmp_path / "nowhere")
-
-
-# --- the mean -----------------------------------------------------------------------------------------------
 
 
 def test_mean_of_probabilities(tiny_root, run):
@@ -122,9 +116,6 @@ def test_networks_that_disagree_are_less_sure(tiny_root, run):
     found = result.uncertainty.structures.values()
     assert any(structure.pairwise_dice is not None and structure.pairwise_dice < 1 for structure in found)
     assert any(structure.volume_cv for structure in found)
-
-
-# --- the record ---------------------------------------------------------------------------------------------
 
 
 def test_provenance_names_each_file_and_the_digest_tells_them_apart(tiny_root, run):
@@ -181,9 +172,6 @@ def test_image_that_was_trained_on_is_remarked_on(tiny_root, run, tmp_path):
     assert alone.startswith("1 of 1 networks")
 
 
-# --- what does not fit --------------------------------------------------------------------------------------
-
-
 def test_missing_and_foreign_files_are_refused(tiny_root, run, tmp_path):
     with pytest.raises(UsageError, match=r"the weights are missing: .*nowhere.pt"):
         medkit.load(tiny_root, weights=[*fold_weights(run), tmp_path / "nowhere.pt"])
@@ -217,9 +205,6 @@ def test_bundle_that_loads_several_files_is_refused(tiny_root, run, tmp_path):
     medkit.load(root)
     with pytest.raises(UsageError, match=r"expected one CheckpointLoader, .* got 2"):
         medkit.load(root, weights=[run / "fold0" / "model.pt"])
-
-
-# --- the real bundle ----------------------------------------------------------------------------------------
 
 
 def test_real_bundle_with_its_own_weights_and_a_rounded_copy(real_data, tmp_path):

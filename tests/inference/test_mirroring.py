@@ -33,9 +33,6 @@ def mirrored(lateral_root):
     return medkit.load(lateral_root, flips="LR")
 
 
-# --- names --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("names", "pairs"),
     [
@@ -98,9 +95,6 @@ def test_other_axes_are_refused(flips):
         parse_axes(flips)
 
 
-# --- mirrors ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("affine", AFFINES)
 @pytest.mark.parametrize("axes", [(), ("LR",), ("LR", "SI"), ("LR", "AP", "SI")])
 def test_mirrors_are_all_combinations_and_undone_in_parts(affine, axes):
@@ -121,9 +115,6 @@ def test_left_and_right_are_turned_round_whatever_axis_they_lie_on():
         _, mirror = Mirroring(("LR",)).mirrors(affine)
         copy = mirror.apply(torch.from_numpy(image)[None, None])
         np.testing.assert_array_equal(copy[0, 0], flipped(image, affine))
-
-
-# --- the mean -----------------------------------------------------------------------------------------------
 
 
 def test_known_network(lateral_root):
@@ -223,9 +214,6 @@ def test_output_of_several_tensors_is_the_cases_failure(lateral_root):
         bundle.predict(hippocampus()[0], np.eye(4))
 
 
-# --- what cannot be mirrored --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("activation", [{}, {"softmax": True, "sigmoid": True}, {"other": "$torch.tanh"}])
 def test_bundle_without_an_activation_is_refused(lateral_root, tmp_path, activation):
     root = with_steps(with_names(lateral_root, tmp_path), activation, {"argmax": True})
@@ -246,9 +234,6 @@ def test_bundle_of_one_side_is_refused_and_told_what_to_write(tiny_root, tmp_pat
         "axes": ["LR"],
         "swapped": [["left thing", "aorta"]],
     }
-
-
-# --- the real bundle ----------------------------------------------------------------------------------------
 
 
 def test_real_hippocampus(real_data):

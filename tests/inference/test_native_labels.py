@@ -167,9 +167,6 @@ def test_bundle_with_both_joined_predicts_the_same(tiny, tmp_path):
     assert estimate_bytes(bundle, found.grid, 1) == estimate_bytes(tiny, found.grid, 1)
 
 
-# --- refusals -----------------------------------------------------------------------------------------------
-
-
 def test_image_without_metadata():
     inferer = NativeLabelInferer(SlabInferer(8), preprocessing(), softmax=True)
     with pytest.raises(UsageError, match="expected an image with metadata"):

@@ -204,9 +204,6 @@ def test_detached_voxels_are_part_of_the_input(tmp_path):
         assert described[1]["sha256"] == hash_files([tmp_path / "a.raw"])
 
 
-# --- names ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["scan", "visit1/scan", ".hidden", "a..b", "...", "a b"])
 def test_names_that_lead_inside(name):
     check_name_leads_inside(name)

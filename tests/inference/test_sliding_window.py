@@ -106,9 +106,6 @@ def test_slabs_hold_no_more_than_a_window_along_the_first_axis():
     assert largest.elements == 5 * 400 * 12 * 10
 
 
-# --- windows of one value -----------------------------------------------------------------------------------
-
-
 class Counting(nn.Module):
     def __init__(self, network):
         super().__init__()
@@ -152,9 +149,6 @@ def test_values_that_are_not_the_same_are_told_apart():
     options = {"roi_size": (4, 4), "overlap": 0.0}
     found = SlabInferer(**options, reuse_constant=True)(image, network)
     torch.testing.assert_close(found, SlabInferer(**options)(image, network))
-
-
-# --- refusals -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("overlap", [1, -0.1, (0.5, 1.0, 0.5)])

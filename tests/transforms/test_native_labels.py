@@ -170,8 +170,6 @@ def test_missing_keys():
         NativeLabelsd("pred", transform, "image", softmax=True)(item)
 
 
-# --- refusals -----------------------------------------------------------------------------------------------
-
 REFUSED = {
     "crops after it": (
         [spacing(), CropForegroundd("image", "image")],
