@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -18,6 +15,7 @@ from medkit.bundle.check import Finding, check_bundle
 from medkit.bundle.store import BundleFolder, bundles_root, list_bundles
 from tests.bundle.breaking import INFERENCE, METADATA, TRAIN, drop, put
 from tests.bundle.checks.problems import check, expect, problems
+from tests.random_numbers import draw, seed
 
 
 @pytest.mark.parametrize("name", [bundle.name for bundle in list_bundles()])
@@ -50,17 +48,9 @@ def test_a_healthy_bundle_passes_without_its_data(tiny, tmp_path, monkeypatch, d
 
 
 def test_the_random_numbers_of_the_caller_go_on_as_they_were(tiny):
-    def seed():
-        random.seed(5)
-        np.random.seed(5)
-        torch.manual_seed(5)
-
-    def draw():
-        return random.random(), np.random.random(), float(torch.rand(()))
-
-    seed()
+    seed(5)
     expected = draw()
-    seed()
+    seed(5)
     check(tiny)
     assert draw() == expected
 

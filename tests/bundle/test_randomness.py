@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
 import pytest
 import torch
 
 from medkit.bundle.randomness import kept_random_state
-
-
-def draw() -> tuple[float, float, float]:
-    return random.random(), float(np.random.random()), float(torch.rand(()))
-
-
-def seed(number: int) -> None:
-    random.seed(number)
-    np.random.seed(number)
-    torch.manual_seed(number)
+from tests.random_numbers import draw, seed
 
 
 @kept_random_state()
