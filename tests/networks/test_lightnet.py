@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 
 from medkit.networks.lightnet import AdditiveAttention, LightNet, ToeplitzEncoding
+from tests.networks.twins import assert_as_many_parameters, far_change
 
 SIZES = (3, 4, 5)
 
@@ -111,8 +111,7 @@ def test_the_toeplitz_encoding_adds_what_lies_along_the_axes():
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_the_twin_has_as_many_parameters_and_no_state(spatial_dims):
     network, twin = (LightNet(spatial_dims, 1, 3, scan=scan) for scan in (True, False))
-    count, of_twin = (sum(p.numel() for p in net.parameters()) for net in (network, twin))
-    assert of_twin == pytest.approx(count, rel=1e-3)
+    assert_as_many_parameters(network, twin)
     assert sum(isinstance(module, ToeplitzEncoding) for module in network.modules()) == 3
     assert not any(isinstance(module, ToeplitzEncoding) for module in twin.modules())
     layers = [module for module in twin.modules() if isinstance(module, AdditiveAttention)]
@@ -122,20 +121,9 @@ def test_the_twin_has_as_many_parameters_and_no_state(spatial_dims):
 
 def test_the_far_corner_is_seen():
     """Through the state: the convolutions reach no further than a part of the image."""
-    image = torch.randn(1, 1, 8, 8, 96)
-    changed = image.clone()
-    changed[..., 0] += 10
-    far = []
-    for scan in (True, False):
-        torch.manual_seed(0)
-        network = LightNet(3, 1, 2, filters=(4, 8), depths=(1, 1), heads=2, halvings=0, scan=scan).eval()
-        for module in network.modules():  # an instance norm would see the whole image
-            if isinstance(module, nn.InstanceNorm3d):
-                module.forward = lambda x: x
-        with torch.no_grad():
-            far.append((network(image) - network(changed))[..., -1].abs().max())
-    assert far[0] > 0
-    assert far[1] == 0
+    small = {"filters": (4, 8), "depths": (1, 1), "heads": 2, "halvings": 0}
+    assert far_change(LightNet, **small) > 0
+    assert far_change(LightNet, **small, scan=False) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,9 @@ from torch import nn
 
 from medkit.networks.mamba_layer import MambaLayer
 from medkit.networks.mobile_mamba import MobileMamba, MultiReceptiveField, WaveletMamba
+from tests.networks.twins import assert_as_many_parameters, without_norms
 
 SIZES = (12, 11, 13)
-
-
-def without_norms(module: nn.Module) -> nn.Module:
-    """An instance norm would see the whole image."""
-    for part in module.modules():
-        if isinstance(part, nn.InstanceNorm3d):
-            part.forward = lambda x: x
-    return module.double()
 
 
 def difference(module: nn.Module, channels: int, voxel: tuple[int, ...]) -> torch.Tensor:
@@ -31,7 +24,7 @@ def difference(module: nn.Module, channels: int, voxel: tuple[int, ...]) -> torc
 
 def test_a_part_sees_all_a_part_its_neighbours_and_a_part_itself():
     torch.manual_seed(0)
-    mixer = without_norms(MultiReceptiveField(3, 10, 0.4, 0.4, (3, 5), 1, scan=True))
+    mixer = without_norms(MultiReceptiveField(3, 10, 0.4, 0.4, (3, 5), 1, scan=True)).double()
     assert mixer.parts == [4, 2, 2, 2]
     for convolution in mixer.near:  # a ReLU would hide some of what is seen
         convolution.adn = nn.Identity()
@@ -99,8 +92,7 @@ def test_where_its_stages_stand(halvings, expected):
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_the_twin_has_as_many_parameters_and_no_scan(spatial_dims):
     network, twin = (MobileMamba(spatial_dims, 1, 3, scan=scan) for scan in (True, False))
-    count, of_twin = (sum(p.numel() for p in net.parameters()) for net in (network, twin))
-    assert of_twin == pytest.approx(count, rel=1e-3)
+    assert_as_many_parameters(network, twin)
     layers = [module for module in twin.modules() if isinstance(module, MambaLayer)]
     assert len(layers) == 5
     assert not any(layer.scan for layer in layers)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from medkit.networks.mamba_layer import MambaLayer
 from medkit.networks.scan_unet import ScanUNet
+from tests.networks.twins import assert_as_many_parameters, far_change
 
 
 @pytest.mark.parametrize("scanned", [0, 1, 2, 3])
@@ -18,27 +18,15 @@ def test_the_deepest_stages_scan(scanned):
 
 def test_the_twin_has_as_many_parameters_and_no_scan():
     network, twin = (ScanUNet(3, 1, 3, scan=scan) for scan in (True, False))
-    count, of_twin = (sum(p.numel() for p in net.parameters()) for net in (network, twin))
-    assert of_twin == pytest.approx(count, rel=1e-3)
+    assert_as_many_parameters(network, twin)
     assert not any(module.scan for module in twin.modules() if isinstance(module, MambaLayer))
 
 
 def test_the_far_corner_is_seen():
     """Through the scan: convolutions of these stages reach no further than a part of the image."""
-    image = torch.randn(1, 1, 8, 8, 96)
-    changed = image.clone()
-    changed[..., 0] += 10
-    far = []
-    for scan in (True, False):
-        torch.manual_seed(0)
-        network = ScanUNet(3, 1, 2, filters=(4, 8), strides=(2,), scanned=1, scan=scan).eval()
-        for module in network.modules():  # an instance norm would see the whole image
-            if isinstance(module, torch.nn.InstanceNorm3d):
-                module.forward = lambda x: x
-        with torch.no_grad():
-            far.append((network(image) - network(changed))[..., -1].abs().max())
-    assert far[0] > 0
-    assert far[1] == 0
+    small = {"filters": (4, 8), "strides": (2,), "scanned": 1}
+    assert far_change(ScanUNet, **small) > 0
+    assert far_change(ScanUNet, **small, scan=False) == 0
 
 
 def test_more_scanned_stages_than_there_are():

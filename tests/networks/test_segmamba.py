@@ -8,6 +8,7 @@ import torch
 from medkit.networks.mamba_layer import MambaLayer
 from medkit.networks.oriented_mamba_layer import OrientedMambaLayer
 from medkit.networks.segmamba import GatedConv, SegMamba
+from tests.networks.twins import assert_as_many_parameters, far_change
 
 
 def found(network: SegMamba, cls: type[torch.nn.Module]) -> list[int]:
@@ -58,8 +59,7 @@ def test_each_voxel_has_its_own_gate():
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_the_twin_has_as_many_parameters_and_no_scan(spatial_dims):
     network, twin = (SegMamba(spatial_dims, 1, 3, scan=scan) for scan in (True, False))
-    count, of_twin = (sum(p.numel() for p in net.parameters()) for net in (network, twin))
-    assert of_twin == pytest.approx(count, rel=1e-3)
+    assert_as_many_parameters(network, twin)
     layers = [module for module in twin.modules() if isinstance(module, MambaLayer)]
     assert len(layers) == 4
     assert not any(layer.scan for layer in layers)
@@ -67,23 +67,10 @@ def test_the_twin_has_as_many_parameters_and_no_scan(spatial_dims):
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_the_far_side_is_seen_through_the_scan_only(axis):
-    sizes = [8, 8, 8]
-    sizes[axis] = 96
-    image = torch.randn(1, 1, *sizes)
-    changed = image.clone()
-    changed.select(axis + 2, 0).add_(10)
-    far = []
-    for options in ({}, {"scan": False}, {"scanned": 0}):
-        torch.manual_seed(0)
-        network = SegMamba(3, 1, 2, filters=(4, 8), strides=(2,), **{"scanned": 1, "depth": 1, **options})
-        for module in network.modules():  # an instance norm would see the whole image
-            if isinstance(module, torch.nn.InstanceNorm3d):
-                module.forward = lambda x: x
-        with torch.no_grad():
-            difference = network.eval()(image) - network(changed)
-        far.append(difference.select(axis + 2, -1).abs().max())
-    assert far[0] > 0
-    assert far[1:] == [0, 0]
+    small = {"filters": (4, 8), "strides": (2,), "depth": 1}
+    assert far_change(SegMamba, axis, **small, scanned=1) > 0
+    assert far_change(SegMamba, axis, **small, scanned=1, scan=False) == 0
+    assert far_change(SegMamba, axis, **small, scanned=0) == 0
 
 
 @pytest.mark.parametrize("scanned", [-1, 2])

@@ -6,6 +6,7 @@ import pytest
 
 from medkit.networks.mamba_layer import MambaLayer
 from medkit.networks.umamba import UMamba
+from tests.networks.twins import assert_as_many_parameters
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,7 @@ def test_where_the_variants_scan(variant, expected):
 @pytest.mark.parametrize("variant", ["bot", "enc"])
 def test_the_twin_has_as_many_parameters_and_no_scan(variant):
     network, twin = (UMamba(3, 1, 3, variant=variant, scan=scan) for scan in (True, False))
-    count, of_twin = (sum(p.numel() for p in net.parameters()) for net in (network, twin))
-    assert of_twin == pytest.approx(count, rel=1e-3)
+    assert_as_many_parameters(network, twin)
     assert not any(module.scan for module in twin.modules() if isinstance(module, MambaLayer))
 
 
