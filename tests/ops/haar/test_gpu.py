@@ -6,10 +6,6 @@ of their own, started by the last test here.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,18 +13,21 @@ from hypothesis import strategies as st
 
 from medkit.ops.haar import haar_dwt, haar_idwt, reference
 from tests.ops.haar.cases import TYPES, assert_same, bands_like, volumes
-
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-on_device = pytest.mark.skipif(
-    not INTERPRETED and not torch.cuda.is_available(), reason="needs a GPU or TRITON_INTERPRET=1"
+from tests.ops.interpreter import (
+    DEVICE,
+    INTERPRETED,
+    assert_passes_interpreted,
+    not_interpreted,
+    on_device,
+    on_gpu,
+    outside_interpreter,
 )
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def check(x: torch.Tensor) -> None:
     from medkit.ops.haar import gpu
 
-    x = x.to("cpu" if INTERPRETED else "cuda")
+    x = x.to(DEVICE)
     bands, expected = bands_like(x), reference.haar_dwt(x)
     gpu.transform(x, bands, inverse=False)
     compare(bands, expected)
@@ -82,7 +81,7 @@ def test_more_elements_than_32_bits_count():
     assert torch.equal(haar_idwt(bands), x)
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
+@not_interpreted
 @pytest.mark.parametrize("inverse", [False, True])
 @pytest.mark.parametrize("volumetric", [False, True])
 @pytest.mark.parametrize("element", ["fp32", "bf16", "fp64"])
@@ -112,11 +111,6 @@ def test_compiles_for_a_gpu_that_is_not_here(monkeypatch, tmp_path, element, vol
     assert "st.global" in compiled.asm["ptx"]
 
 
-@pytest.mark.skipif(INTERPRETED, reason="this is the process that it starts")
+@outside_interpreter
 def test_through_the_interpreter():
-    pytest.importorskip("triton", reason="triton is not installed; it comes with the extra `dev`")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert " passed" in run.stdout
+    assert_passes_interpreted(__file__)

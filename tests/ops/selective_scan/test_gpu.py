@@ -7,9 +7,6 @@ an operation that is not deterministic is an error.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -19,13 +16,15 @@ from hypothesis import strategies as st
 
 from medkit.ops.selective_scan import selective_scan, selective_scan_reference
 from medkit.ops.selective_scan.inputs import Inputs
-
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cpu" if INTERPRETED else "cuda"
-on_device = pytest.mark.skipif(
-    not INTERPRETED and not torch.cuda.is_available(), reason="needs a GPU or TRITON_INTERPRET=1"
+from tests.ops.interpreter import (
+    DEVICE,
+    INTERPRETED,
+    assert_passes_interpreted,
+    not_interpreted,
+    on_device,
+    on_gpu,
+    outside_interpreter,
 )
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 NAMES = Inputs._fields
 ALONG_TIME = ("u", "delta", "B", "C", "z")
@@ -378,7 +377,7 @@ def test_more_elements_than_32_bits_count(gpu):
     torch.testing.assert_close(all_of_them[2][:, -1:], one[2])
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
+@not_interpreted
 @pytest.mark.parametrize(
     ("name", "element"),
     [
@@ -418,11 +417,6 @@ def test_compiles_for_a_gpu_that_is_not_here(gpu, monkeypatch, tmp_path, name, e
     assert compiled.metadata.shared == 0 or backward
 
 
-@pytest.mark.skipif(INTERPRETED, reason="this is the process that it starts")
+@outside_interpreter
 def test_through_the_interpreter():
-    pytest.importorskip("triton", reason="triton is not installed; it comes with the extra `dev`")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert " passed" in run.stdout
+    assert_passes_interpreted(__file__)

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the selective scan."""
+"""Memory that shows what a kernel leaves out."""
 
 from __future__ import annotations
 
