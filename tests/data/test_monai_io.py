@@ -9,17 +9,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch, list_data_collate
-from monai.transforms import (
-    Compose,
-    EnsureChannelFirstd,
-    Invertd,
-    LoadImage,
-    LoadImaged,
-    Orientationd,
-    SaveImage,
-    SaveImaged,
-    Spacingd,
-)
+from monai.transforms import Compose, LoadImage, LoadImaged, SaveImage
 
 from medkit.data import LabelWriter, VolumeReader, read_volume
 from medkit.data.grid import Grid
@@ -27,6 +17,7 @@ from medkit.data.monai_io import GRID_KEY, HandedReader, knows_its_place, volume
 from medkit.data.reading import file_suffix
 from medkit.data.volume import Volume
 from medkit.errors import CaseError, UsageError
+from tests.monai_round_trip import there_and_back
 from tests.phantoms import NAMES, OBLIQUE, SHAPE, hippocampus, nifti, write_hippocampus
 
 IMAGE, LABELS = hippocampus()
@@ -197,27 +188,7 @@ def test_the_grid_survives_loading_batching_inverting_and_saving(tmp_path, suffi
 
     scan = tmp_path / f"scan{suffix}"
     write_volume(scan, IMAGE, Grid(SHAPE, OBLIQUE))
-    there = Compose(
-        [
-            LoadImaged("image", reader=VolumeReader()),
-            EnsureChannelFirstd("image"),
-            Orientationd("image", "RAS", labels=None),
-            Spacingd("image", (1, 1, 1)),
-        ]
-    )
-    back = Compose(
-        [
-            Invertd("pred", there, "image", nearest_interp=True),
-            SaveImaged(
-                "pred",
-                output_dir=tmp_path / "out",
-                output_ext=suffix,
-                writer=functools.partial(LabelWriter, names=NAMES),
-                separate_folder=False,
-                print_log=False,
-            ),
-        ]
-    )
+    there, back = there_and_back(1, tmp_path / "out", suffix)
     loader = DataLoader(
         Dataset([{"image": scan}], there), batch_size=1, num_workers=workers, collate_fn=list_data_collate
     )

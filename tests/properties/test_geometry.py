@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 from pathlib import Path
 
@@ -13,20 +12,12 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import decollate_batch, list_data_collate
-from monai.transforms import (
-    Compose,
-    EnsureChannelFirstd,
-    Invertd,
-    LoadImaged,
-    Orientationd,
-    SaveImaged,
-    Spacingd,
-)
 
-from medkit.data import LabelWriter, VolumeReader, read_volume, write_labels
+from medkit.data import read_volume, write_labels
 from medkit.data.checks import check_nifti_header
 from medkit.data.monai_io import GRID_KEY
 from medkit.errors import CaseError
+from tests.monai_round_trip import there_and_back
 from tests.phantoms import NAMES, paint, world
 
 FIELDS = [
@@ -210,27 +201,7 @@ def test_through_monai(tmp_path, suffix, shape, affine, spacing):
         from medkit.data.grid import Grid
 
         write_volume(scan, image, Grid(shape, affine))
-    there = Compose(
-        [
-            LoadImaged("image", reader=VolumeReader()),
-            EnsureChannelFirstd("image"),
-            Orientationd("image", "RAS", labels=None),
-            Spacingd("image", (spacing,) * 3),
-        ]
-    )
-    back = Compose(
-        [
-            Invertd("pred", there, "image", nearest_interp=True),
-            SaveImaged(
-                "pred",
-                output_dir=folder / "out",
-                output_ext=suffix,
-                writer=functools.partial(LabelWriter, names=NAMES),
-                separate_folder=False,
-                print_log=False,
-            ),
-        ]
-    )
+    there, back = there_and_back(spacing, folder / "out", suffix)
     source = read_volume(scan)
     batch = list_data_collate([there({"image": scan})])
     batch["pred"] = (batch["image"] > image.mean()).float()
