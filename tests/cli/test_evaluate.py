@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from medkit.cli.evaluate import command
 from medkit.errors import UsageError
-from tests.inference.test_evaluation import labels, write
+from tests.inference.label_maps import labels, write
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from medkit.data.palette import label_colour
 from medkit.errors import CaseError
 from medkit.figures import overlay
 from medkit.figures.overlay import draw_overlay
-from tests.figures.test_planes import ALL_ORIENTATIONS, stored_as
+from tests.figures.orientations import ALL_ORIENTATIONS, stored_as
 
 NAMES = {0: "background", 1: "one", 2: "two"}
 SHAPE = (40, 44, 30)

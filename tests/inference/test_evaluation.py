@@ -14,24 +14,7 @@ from medkit.data import Grid, write_labels, write_volume
 from medkit.errors import ExitCode, UsageError
 from medkit.inference import evaluation_files
 from medkit.inference.evaluation import evaluate
-
-NAMES = {0: "background", 1: "front", 2: "back"}
-SHAPE = (16, 18, 14)
-GRID = Grid(SHAPE, nib.affines.from_matvec(np.diag([1.0, 1.5, 2.0]), (5, 6, 7)))
-
-
-def labels(shift=0, without=()):
-    array = np.zeros(SHAPE, np.uint8)
-    array[4:10, 3:8, 4:9] = 1
-    array[4:10, 8:13, 4:9] = 2
-    array[np.isin(array, without)] = 0
-    return np.roll(array, shift, axis=0)
-
-
-def write(folder, **arrays):
-    for name, array in arrays.items():
-        write_labels(folder / f"{name}.nii.gz", array, GRID, NAMES)
-    return folder
+from tests.inference.label_maps import GRID, NAMES, SHAPE, labels, write
 
 
 def read_csv(path):
