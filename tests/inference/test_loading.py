@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,7 @@ from medkit.bundle.store import BundleFolder
 from medkit.errors import UsageError
 from medkit.inference.loading import load_bundle
 from tests.phantoms import PLAIN, SHAPE, hippocampus
+from tests.random_numbers import draw, seed
 from tests.tiny_bundle import edit_json, make_tiny_bundle
 
 IMAGE, _ = hippocampus(affine=PLAIN)
@@ -25,18 +24,9 @@ def test_overrides_take_effect(tiny_root, labels):
 
 def test_loading_leaves_the_random_numbers_of_the_caller_alone():
     """The bundle seeds all of them: it calls ``set_determinism`` to initialise."""
-
-    def seed():
-        random.seed(5)
-        np.random.seed(5)
-        torch.manual_seed(5)
-
-    def draw():
-        return random.random(), np.random.random(), float(torch.rand(()))
-
-    seed()
+    seed(5)
     expected = draw()
-    seed()
+    seed(5)
     load_bundle("hippocampus_segmentation_unet")
     assert draw() == expected
 
