@@ -17,10 +17,10 @@ def few_filters(network: dict[str, Any]) -> None:
     network["filters"] = [4] + [8] * (len(network["filters"]) - 1)
 
 
-def make_tiny_bundle(folder: Path) -> Path:
+def make_tiny_bundle(folder: Path, source: Path = SOURCE, name: str = NAME) -> Path:
     """Write the bundle into ``folder``, always with the same weights; return its root."""
-    root = folder / NAME
-    shutil.copytree(SOURCE, root, ignore=shutil.ignore_patterns("models", "__pycache__"))
+    root = folder / name
+    shutil.copytree(source, root, ignore=shutil.ignore_patterns("models", "__pycache__"))
     for kind in ("inference", "train"):
         edit_json(root / "configs" / f"{kind}.json", lambda config: few_filters(config["network_def"]))
     # What was measured was the network of the source.

@@ -95,7 +95,18 @@ def test_help_names_commands_and_exit_codes(capsys):
 def test_bundles_are_listed(capsys):
     code, out, _ = call(capsys, "bundle", "list")
     assert code == 0
-    assert "hippocampus_segmentation_unet" in [line.split()[0] for line in out.splitlines()]
+    names = [line.split()[0] for line in out.splitlines()]
+    assert "hippocampus_segmentation_unet" in names
+    assert "glioma_segmentation_agunet" not in names
+
+
+def test_bundles_that_are_not_for_commercial_use_are_listed_when_asked_for(capsys):
+    code, out, _ = call(capsys, "bundle", "list", "--all")
+    assert code == 0
+    terms = {line.split()[0]: "not for commercial use" in line for line in out.splitlines()}
+    assert terms["glioma_segmentation_agunet"]
+    assert not terms["hippocampus_segmentation_unet"]
+    assert "CC-BY-NC-SA-4.0" in out
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,8 @@ def test_the_train_config_has_all_properties(bundle, tmp_path):
         "run_dir": str(tmp_path / "run"),
         "fold": 0,
     }
+    if "split" in read_config(bundle, "train"):
+        overrides["split"] = [["one"], ["two"]]
     made = workflow(bundle, "train", **overrides, **{"train::trainer::logger": False})
     assert made.check_properties() == []
     assert [item["case"] for item in made.train_dataset_data] == ["two"]

@@ -79,6 +79,7 @@ def test_wheel_carries_bundles_but_not_restricted_ones(wheel: Path):
     } <= {*names}
     assert "medkit/_bundles/tiny_segmentation/models/model.pt" in names
     assert not [name for name in names if "restricted_segmentation" in name]
+    assert not [name for name in names if "glioma_segmentation_agunet" in name]
     assert "medkit/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "configs/", "benchmarks/"))]
 
