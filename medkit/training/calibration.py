@@ -1,4 +1,10 @@
-"""The temperature that makes a bundle's probabilities honest, and what it gains on cases that it was not fitted to."""
+"""The temperature that makes a bundle's probabilities honest, and what it gains on cases that it was not fitted to.
+
+The prediction alone chooses the voxels that are fitted to, and those to judge by: probabilities that are right as
+often as they say are so over any voxels that are chosen by them. They need not be so near a boundary of the reference,
+where more goes wrong than anybody could foresee, the more so the less is known of where the boundary runs; there a
+wrong temperature can look like a gain.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
+from medkit.errors import UsageError
 from medkit.metrics.calibration import BINS, expected_calibration_error, near_boundary
 from medkit.training.run import fold_name
 from medkit.transforms.calibration import at_boundary
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HeldOut", "calibrate", "fit_temperature", "nested_calibration"]
 
-WITHIN_VOXELS = 2  # of a boundary of the reference: there the errors are taken
+WITHIN_VOXELS = 2  # of a boundary: there the errors are taken
 _RANGE = 0.1, 10.0  # of temperatures
 
 
@@ -33,14 +40,16 @@ class HeldOut(NamedTuple):
     Args:
         logits: ``(N, C)``, float32.
         labels: ``(N,)``, true classes.
-        drawn: ``(N,)``, whether they lie at a boundary that the network draws.
-        judged: ``(N,)``, whether they lie near a boundary of the reference.
+        drawn: ``(N,)``, whether they lie at a boundary that the network draws: these are softened.
+        near_drawn: ``(N,)``, whether they lie near such a boundary.
+        near_reference: ``(N,)``, whether they lie near a boundary of the reference.
     """
 
     logits: Tensor
     labels: Tensor
     drawn: Tensor
-    judged: Tensor
+    near_drawn: Tensor
+    near_reference: Tensor
 
 
 def calibrate(run: TrainingRun) -> dict[str, Any]:
@@ -53,7 +62,7 @@ def calibrate(run: TrainingRun) -> dict[str, Any]:
         See :func:`nested_calibration`.
 
     Raises:
-        UsageError: the config's parts cannot be built.
+        UsageError: the config's parts cannot be built, or the networks draw no boundary.
     """
     folds = [fold for fold in run.folds if fold is not None]
     return nested_calibration([_held_out(run, fold) for fold in folds])
@@ -66,22 +75,22 @@ def nested_calibration(folds: Sequence[HeldOut]) -> dict[str, Any]:
         folds: two or more.
 
     Returns:
-        ``temperature`` for :func:`medkit.transforms.calibration.soften_boundaries`; and over ``voxels`` near boundaries
-        of the reference, pooled, the expected calibration error (``ece``) and the negative log-likelihood (``nll``) as
-        they are and with the temperatures of ``folds``, each of which was fitted to the other folds.
+        ``temperature`` for :func:`medkit.transforms.calibration.soften_boundaries`; and over the ``voxels``
+        ``near_drawn`` and ``near_reference`` boundaries, pooled, the expected calibration error (``ece``) and the
+        negative log-likelihood (``nll``) as they are and with the temperatures of ``folds``, each of which was fitted
+        to the other folds. Go by those near drawn boundaries, for the reason above.
+
+    Raises:
+        UsageError: no boundary is drawn.
     """
     inner = [fit_temperature([other for other in folds if other is not fold]) for fold in folds]
-    labels = torch.cat([fold.labels[fold.judged] for fold in folds])
-    before = torch.cat([fold.logits[fold.judged] for fold in folds])
-    after = torch.cat([_softened(fold, t)[fold.judged] for fold, t in zip(folds, inner, strict=True)])
     return {
         "temperature": round(fit_temperature(folds), 4),
         "within_voxels": WITHIN_VOXELS,
         "bins": BINS,
-        "voxels": len(labels),
         "folds": [round(t, 4) for t in inner],
-        "before": _errors(before, labels),
-        "after": _errors(after, labels),
+        "near_drawn": _compared(folds, inner, [fold.near_drawn for fold in folds]),
+        "near_reference": _compared(folds, inner, [fold.near_reference for fold in folds]),
     }
 
 
@@ -92,9 +101,17 @@ def fit_temperature(folds: Sequence[HeldOut]) -> float:
 
     Returns:
         From 0.1 to 10: a network whose logits tell nothing has none, and gets the last.
+
+    Raises:
+        UsageError: no boundary is drawn.
     """
     logits = torch.cat([fold.logits[fold.drawn] for fold in folds]).double()
     labels = torch.cat([fold.labels[fold.drawn] for fold in folds])
+    if not len(labels):
+        raise UsageError(
+            "expected networks that draw a boundary in held-out cases, to fit a temperature there, got one label for "
+            "all voxels; train for longer"
+        )
 
     def loss(log_temperature: float) -> float:
         return float(functional.cross_entropy(logits / np.exp(log_temperature), labels))
@@ -105,6 +122,18 @@ def fit_temperature(folds: Sequence[HeldOut]) -> float:
 
 def _softened(fold: HeldOut, temperature: float) -> Tensor:
     return torch.where(fold.drawn[:, None], fold.logits / temperature, fold.logits)
+
+
+def _compared(
+    folds: Sequence[HeldOut], temperatures: Sequence[float], chosen: Sequence[Tensor]
+) -> dict[str, Any]:
+    """Errors over the chosen voxels of each fold as they are, and with its temperature."""
+    labels = torch.cat([fold.labels[mask] for fold, mask in zip(folds, chosen, strict=True)])
+    before = torch.cat([fold.logits[mask] for fold, mask in zip(folds, chosen, strict=True)])
+    after = torch.cat(
+        [_softened(fold, t)[mask] for fold, t, mask in zip(folds, temperatures, chosen, strict=True)]
+    )
+    return {"voxels": len(labels), "before": _errors(before, labels), "after": _errors(after, labels)}
 
 
 def _errors(logits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -129,7 +158,11 @@ def _near_boundaries(item: dict[str, Any], network: Any, inferer: Any, config: C
     device = config.build("device")
     logits = inferer(item["image"][None].to(device), network)[0].float().cpu()
     labels = item["label"][0].round().long().cpu()
-    drawn = at_boundary(logits.argmax(0))
-    judged = torch.from_numpy(near_boundary(labels.numpy(), WITHIN_VOXELS))
-    kept = drawn | judged
-    return HeldOut(logits[:, kept].T.contiguous(), labels[kept], drawn[kept], judged[kept])
+    predicted = logits.argmax(0)
+    near_drawn, near_reference = (
+        torch.from_numpy(near_boundary(map_.numpy(), WITHIN_VOXELS)) for map_ in (predicted, labels)
+    )
+    # What is at a boundary is near it: its next voxel of another label is the cube's corner at most, 1.73 voxels away.
+    kept = near_drawn | near_reference
+    masks = (mask[kept] for mask in (at_boundary(predicted), near_drawn, near_reference))
+    return HeldOut(logits[:, kept].T.contiguous(), labels[kept], *masks)

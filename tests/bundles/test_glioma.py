@@ -262,12 +262,14 @@ def test_the_card_has_no_column_for_what_was_not_measured():
             "folds": [{"fold": 0, "cases": 2, "dice": 0.7}],
         },
         "calibration": {
-            "temperature": 1.5, "voxels": 9, "within_voxels": 2, "bins": 15,
-            "before": {"ece": 0.1, "nll": 0.4}, "after": {"ece": 0.05, "nll": 0.3},
+            "temperature": 1.5, "within_voxels": 2, "bins": 15,
+            "near_drawn": {"voxels": 9, "before": {"ece": 0.1}, "after": {"ece": 0.05}},
+            "near_reference": {"voxels": 8, "before": {"ece": 0.2}, "after": {"ece": 0.15}},
         },
     }  # fmt: skip
     card = bundle_text(sources_root() / NAME, record)["docs/README.md"]
     assert f"| {LABEL} | 2 | 0.700 ± 0.141 | 0.600 (berta) |" in card
+    assert "(9 voxels) the expected calibration error (15 bins) is 0.100 without" in card
     assert "HD95" not in card
     assert "None" not in card
     assert "distances and volumes are unknown" in card
