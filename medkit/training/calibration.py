@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from medkit.bundle.instance import ConfigInstance
     from medkit.training.run import TrainingRun
 
-__all__ = ["HeldOut", "calibrate", "fit_temperature", "nested_calibration"]
+__all__ = ["HeldOut", "calibrate", "cross_fitted_calibration", "fit_temperature"]
 
 WITHIN_VOXELS = 2  # of a boundary: there the errors are taken
 _RANGE = 0.1, 10.0  # of temperatures
@@ -59,17 +59,20 @@ def calibrate(run: TrainingRun) -> dict[str, Any]:
         run: finished, its networks by fold.
 
     Returns:
-        See :func:`nested_calibration`.
+        See :func:`cross_fitted_calibration`.
 
     Raises:
         UsageError: the config's parts cannot be built, or the networks draw no boundary.
     """
     folds = [fold for fold in run.folds if fold is not None]
-    return nested_calibration([_held_out(run, fold) for fold in folds])
+    return cross_fitted_calibration([_held_out(run, fold) for fold in folds])
 
 
-def nested_calibration(folds: Sequence[HeldOut]) -> dict[str, Any]:
+def cross_fitted_calibration(folds: Sequence[HeldOut]) -> dict[str, Any]:
     """The temperature of all folds, and errors of each fold under the temperature of the others.
+
+    That is cross-fitting, not a nested cross-validation: the networks whose held-out cases give a fold its temperature
+    were trained on this very fold. A nested one would train other networks, without it, for every fold's temperature.
 
     Args:
         folds: two or more.

@@ -270,6 +270,7 @@ def test_the_card_has_no_column_for_what_was_not_measured():
     card = bundle_text(sources_root() / NAME, record)["docs/README.md"]
     assert f"| {LABEL} | 2 | 0.700 ± 0.141 | 0.600 (berta) |" in card
     assert "(9 voxels) the expected calibration error (15 bins) is 0.100 without" in card
+    assert "cross-fitted" in card
     assert "HD95" not in card
     assert "None" not in card
     assert "distances and volumes are unknown" in card

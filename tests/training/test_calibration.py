@@ -8,7 +8,7 @@ import torch
 from scipy.stats import norm
 
 from medkit.errors import UsageError
-from medkit.training.calibration import HeldOut, calibrate, fit_temperature, nested_calibration
+from medkit.training.calibration import HeldOut, calibrate, cross_fitted_calibration, fit_temperature
 from medkit.training.run import create_run
 
 
@@ -44,7 +44,7 @@ def test_a_known_temperature_is_found(by):
 
 def test_each_fold_is_judged_by_the_temperature_of_the_others():
     folds = [overconfident(2.0, 0), overconfident(2.0, 1), overconfident(4.0, 2)]
-    found = nested_calibration(folds)
+    found = cross_fitted_calibration(folds)
     expected = [fit_temperature([folds[j] for j in range(3) if j != i]) for i in range(3)]
     assert found["folds"] == pytest.approx(expected, abs=1e-4)
     assert found["folds"][2] == pytest.approx(2.0, rel=0.05)
@@ -54,7 +54,7 @@ def test_each_fold_is_judged_by_the_temperature_of_the_others():
 
 
 def test_errors_fall_for_the_overconfident():
-    found = nested_calibration([overconfident(2.0, seed) for seed in range(3)])
+    found = cross_fitted_calibration([overconfident(2.0, seed) for seed in range(3)])
     for near in (found["near_drawn"], found["near_reference"]):
         assert near["before"]["ece"] > 0.05
         assert near["after"]["ece"] < 0.01
@@ -63,7 +63,7 @@ def test_errors_fall_for_the_overconfident():
 
 @pytest.mark.parametrize("spread", [0.5, 1.0, 2.0, 3.0])
 def test_perfect_probabilities_are_left_alone_however_unsure_they_are(spread):
-    found = nested_calibration([perfect(spread, seed) for seed in range(2)])
+    found = cross_fitted_calibration([perfect(spread, seed) for seed in range(2)])
     assert found["temperature"] == pytest.approx(1, abs=0.1)
     assert found["near_drawn"]["before"]["ece"] < 0.01
     assert found["near_drawn"]["after"]["ece"] < 0.01
@@ -71,7 +71,7 @@ def test_perfect_probabilities_are_left_alone_however_unsure_they_are(spread):
 
 def test_near_the_reference_even_perfect_probabilities_seem_wrong():
     """Why the figure over voxels that the prediction chooses is the one to go by."""
-    found = nested_calibration([perfect(2.0, seed) for seed in range(2)])
+    found = cross_fitted_calibration([perfect(2.0, seed) for seed in range(2)])
     assert found["near_reference"]["before"]["ece"] > 0.05
 
 
@@ -79,7 +79,7 @@ def test_networks_that_draw_no_boundary_are_refused():
     none = torch.zeros(10, dtype=torch.bool)
     blank = [HeldOut(torch.zeros(10, 2), torch.arange(10) % 2, none, none, ~none) for _ in range(2)]
     with pytest.raises(UsageError, match="expected networks that draw a boundary in held-out cases"):
-        nested_calibration(blank)
+        cross_fitted_calibration(blank)
 
 
 def test_logits_that_tell_nothing_get_the_last_temperature():
