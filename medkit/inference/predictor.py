@@ -88,7 +88,6 @@ class LoadedBundle:
     digest: str
 
     def __post_init__(self) -> None:
-        self.temperature: float | None = self.folder.metadata.get("calibration", {}).get("temperature")
         # Which arrays of a `.npz` are its channels is said by the reader that its config names.
         readers = [reader for loader in self.loaders for reader in loader.readers]
         self.arrays = next((r.arrays for r in readers if isinstance(r, VolumeReader)), ())
@@ -109,12 +108,51 @@ class LoadedBundle:
             # As a record will hold them, so that they compare equal when it is read back.
             "overrides": json.loads(json.dumps(self.overrides, default=str)),
             **self._members_made(),
+            **({"calibration": self.calibration} if self.calibration else {}),
             "device": str(self.device),
             "versions": {
                 "medkit-imaging": medkit.__version__,
                 **{name: version(name) for name in _PACKAGES},
             },
         }
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """The temperature that was fitted to the bundle's network, and whether its probabilities are calibrated by it.
+
+        It is applied to what it was fitted to: that network with its own weights, alone. A mean over mirror images or
+        networks is less sure already, and other weights are sure of other things; how they are calibrated is not known.
+        """
+        fitted = self.folder.metadata.get("calibration")
+        if not isinstance(fitted, dict) or "temperature" not in fitted:
+            return None
+        return {"temperature": fitted["temperature"], "applied": not self._other_than_calibrated()}
+
+    @property
+    def temperature(self) -> float | None:
+        """To apply; see :attr:`calibration`."""
+        calibration = self.calibration
+        return calibration["temperature"] if calibration and calibration["applied"] else None
+
+    def _other_than_calibrated(self) -> list[str]:
+        """In what this differs from what the temperature was fitted to."""
+        differs = {
+            "mirror images are averaged": bool(self.members and self.members.mirroring.axes),
+            "other weights are loaded": bool(self.weights_files),
+            "the postprocessing has no NativeLabelsd": not any(
+                isinstance(step, NativeLabelsd) for step in self.steps
+            ),
+        }
+        return [difference for difference, there in differs.items() if there]
+
+    def _calibration_notes(self) -> tuple[str, ...]:
+        """A remark on probabilities that the temperature was not fitted to."""
+        if self.calibration is None or self.calibration["applied"]:
+            return ()
+        return (
+            f"probabilities and entropy are not calibrated: a temperature of {self.calibration['temperature']:.2f} was "
+            f"fitted to {self.folder.name}'s own network alone, and here {' and '.join(self._other_than_calibrated())}",
+        )
 
     def _members_made(self) -> dict[str, Any]:
         """What is averaged over, each only where it was asked for."""
@@ -205,6 +243,7 @@ class LoadedBundle:
                 *volume.notes,
                 *self.label_notes,
                 *self._field_notes(volume),
+                *(self._calibration_notes() if probabilities or uncertainty else ()),
                 *notes,
                 *item.get(NOTES_KEY, ()),
             ),

@@ -54,7 +54,7 @@ class SoftOutputs:
     Args:
         activation: to take entropy and expected size by; ``None`` for not to.
         temperature: that calibrates the bundle, see :func:`medkit.transforms.calibration.soften_boundaries`;
-            ``None`` for a bundle that is not calibrated.
+            ``None`` for what is not calibrated.
         keep: whether to keep them all.
 
     Attributes:

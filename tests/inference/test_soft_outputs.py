@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from importlib.resources import files
 
 import numpy as np
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd
 
 import medkit
+from medkit.data import find_cases
 from medkit.errors import UsageError
+from medkit.inference.run import RunOptions, predict_cases
 from medkit.inference.soft_outputs import check_probabilities
 from medkit.transforms.calibration import at_boundary
-from tests.phantoms import PLAIN, SHAPE, hippocampus
+from tests.inference.lateral import with_steps
+from tests.phantoms import PLAIN, SHAPE, hippocampus, write_hippocampus
 from tests.tiny_bundle import edit_json
 
 IMAGE, _ = hippocampus(affine=PLAIN)
 
 
-def test_a_temperature_softens_probabilities_at_boundaries_and_changes_no_label(tiny_root, tiny, tmp_path):
-    root = tmp_path / "calibrated"
-    shutil.copytree(tiny_root, root)
-    edit_json(
-        root / "configs" / "metadata.json", lambda metadata: metadata.update(calibration={"temperature": 3.0})
-    )
+@pytest.fixture
+def calibrated_root(tiny_root, tmp_path):
+    return with_temperature(shutil.copytree(tiny_root, tmp_path / "calibrated"))
+
+
+def with_temperature(root):
+    calibration = {"temperature": 3.0}
+    edit_json(root / "configs" / "metadata.json", lambda metadata: metadata.update(calibration=calibration))
+    return root
+
+
+def test_a_temperature_softens_probabilities_at_boundaries_and_changes_no_label(calibrated_root, tiny):
     plain = tiny.predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
-    calibrated = medkit.load(root).predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
+    calibrated = medkit.load(calibrated_root).predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
     assert np.array_equal(calibrated.labels, plain.labels)
     unsure = at_boundary(torch.from_numpy(plain.labels.astype(np.int64))).numpy()
     assert 0 < unsure.sum() < unsure.size
@@ -34,6 +46,53 @@ def test_a_temperature_softens_probabilities_at_boundaries_and_changes_no_label(
     expected = torch.from_numpy(np.where(unsure, logits / 3, logits)).softmax(0).numpy()
     np.testing.assert_allclose(calibrated.probabilities, expected, atol=1e-4)
     assert calibrated.uncertainty.entropy[unsure].mean() > plain.uncertainty.entropy[unsure].mean()
+
+
+@pytest.mark.parametrize(
+    ("differs", "why"),
+    [
+        ({"flips": "LR"}, "mirror images are averaged"),
+        ({"weights": ["model.pt"]}, "other weights are loaded"),
+        ({"weights": ["model.pt", "model.pt"]}, "other weights are loaded"),
+    ],
+    ids=["flips", "weights", "ensemble"],
+)
+def test_a_temperature_is_applied_to_nothing_that_it_was_not_fitted_to(
+    calibrated_root, tiny_root, differs, why
+):
+    if "weights" in differs:
+        differs = {"weights": [tiny_root / "models" / name for name in differs["weights"]]}
+    bundle, plain = (medkit.load(root, **differs) for root in (calibrated_root, tiny_root))
+    found = bundle.predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
+    expected = plain.predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(found.uncertainty.entropy, expected.uncertainty.entropy)
+    assert bundle.provenance["calibration"] == {"temperature": 3.0, "applied": False}
+    (note,) = {*found.notes} - {*expected.notes}
+    assert note.startswith("probabilities and entropy are not calibrated: a temperature of 3.00 was fitted")
+    assert note.endswith(why)
+    assert not {*bundle.predict(IMAGE, PLAIN).notes} - {*expected.notes}, "nothing soft was asked for"
+
+
+def test_steps_that_know_no_temperature_are_not_said_to_apply_it(calibrated_root):
+    bundle = medkit.load(with_steps(calibrated_root, {"softmax": True}, {"argmax": True}))
+    assert bundle.provenance["calibration"] == {"temperature": 3.0, "applied": False}
+    assert "has no NativeLabelsd" in bundle.predict(IMAGE, PLAIN, probabilities=True).notes[-1]
+
+
+def test_the_report_has_the_temperature(calibrated_root, tiny, tmp_path):
+    write_hippocampus(tmp_path / "in.nii.gz")
+    cases, options = find_cases([tmp_path / "in.nii.gz"]), RunOptions(uncertainty=True, pictures=False)
+    schema = json.loads((files("medkit") / "schemas" / "case.schema.json").read_text())
+    for name, bundle, expected in (
+        ("calibrated", medkit.load(calibrated_root), {"temperature": 3.0, "applied": True}),
+        ("mirrored", medkit.load(calibrated_root, flips="LR"), {"temperature": 3.0, "applied": False}),
+        ("plain", tiny, None),
+    ):
+        predict_cases(bundle, cases, tmp_path / name, options)
+        (record,) = json.loads((tmp_path / name / "report.json").read_text())["cases"]
+        assert record.get("calibration") == expected
+        assert not list(Draft202012Validator(schema).iter_errors(record))
 
 
 def test_probabilities_on_request(tiny, labels):
