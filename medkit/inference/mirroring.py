@@ -12,7 +12,7 @@ import nibabel as nib
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["AXES", "Mirror", "Mirroring", "lateral_pairs", "parse_axes"]
 
 AXES = ("LR", "AP", "SI")  # by the RAS axis that each turns round
-_OPPOSITE = {"left": "right", "l": "r", "lh": "rh", "lt": "rt"}
+_OPPOSITE = {"left": "right", "l": "r", "lh": "rh", "lt": "rt", "lhs": "rhs"}
+_LEFT = tuple(_OPPOSITE)
 _OPPOSITE |= {right: left for left, right in _OPPOSITE.items()}
 _WRITE_DOWN = 'write the pairs into its metadata, as "lateral_pairs": [["left x", "right x"]], or [] for none'
 
@@ -53,9 +54,11 @@ def lateral_pairs(names: Mapping[int, str], stated: Any, where: str) -> tuple[tu
     """Channels that change places when left and right do.
 
     They are found by their names, which have to be equal but for a word of their own: left and right, l and r,
-    lt and rt, lh and rh. What has a side but no counterpart is refused: a left kidney alone would be averaged
-    with the mirror image of nothing. No name tells that two sides differ in more than their side, as the
-    ventricles of the heart do, nor is any language but English understood: metadata state such pairs.
+    lt and rt, lh and rh, lhs and rhs. What has a side but no counterpart is refused: a left kidney alone would be
+    averaged with the mirror image of nothing. So are names whose side is no word of its own (``kidneyL``), or their
+    only one (``LH``), where the other side has such a name too. No name tells that two sides differ in more than
+    their side, as the ventricles of the heart do, nor is any language but English understood: metadata state such
+    pairs.
 
     Args:
         names: channel to name.
@@ -85,7 +88,32 @@ def lateral_pairs(names: Mapping[int, str], stated: Any, where: str) -> tuple[tu
                 f"{len(twins)} and {len(found)} among {', '.join(names.values())}; {_WRITE_DOWN}"
             )
         pairs.add((min(channel, found[0]), max(channel, found[0])))
+    _check_no_hidden_side(names, words, {channel for pair in pairs for channel in pair}, where)
     return tuple(sorted(pairs))
+
+
+def _check_no_hidden_side(
+    names: Mapping[int, str], words: Mapping[int, tuple[str, ...]], paired: Collection[int], where: str
+) -> None:
+    """Refuse two names that are the same once the sides that their words may begin or end with are taken off."""
+    stems = {channel: _stems(words[channel]) for channel in names}
+    for one, other in itertools.combinations(names, 2):
+        opposite = {(stem, not left) for stem, left in stems[other]}
+        if not {one, other} <= {*paired} and not stems[one].isdisjoint(opposite):
+            raise UsageError(
+                f"{where}: expected labels with a word for their side, such as 'left kidney' and 'right kidney', or "
+                f"none, got '{names[one]}' and '{names[other]}', which may lie left and right; {_WRITE_DOWN}"
+            )
+
+
+def _stems(words: tuple[str, ...]) -> set[tuple[str, bool]]:
+    """What is left of a name without its side, for each that it may have, and whether that is the left."""
+    stems = set()
+    for (place, word), side in itertools.product(enumerate(words), _OPPOSITE):
+        before, after = "".join(words[:place]), "".join(words[place + 1 :])
+        for rest in {word.removeprefix(side), word.removesuffix(side)} - {word}:
+            stems.add((before + rest + after, side in _LEFT))
+    return stems
 
 
 def _counterpart(words: tuple[str, ...], name: str, where: str) -> tuple[str, ...] | None:

@@ -42,6 +42,7 @@ def mirrored(lateral_root):
         (["ctx-lh-insula", "ctx-rh-insula", "Left-Amygdala", "Right-Amygdala"], ((0, 1), (2, 3))),
         (["lung_upper_left", "lung_upper_right", "lung_lower_left", "lung_lower_right"], ((0, 1), (2, 3))),
         (["background", "anterior hippocampus", "posterior hippocampus"], ()),
+        (["kidney lhs", "kidney rhs", "liver", "rectum"], ((0, 1),)),
         (["vertebrae L1", "vertebrae L2", "lesion", "L"], ()),
     ],
 )
@@ -59,6 +60,16 @@ def test_pairs_are_found_by_name(names, pairs):
         ["leftkidney", "rightkidney"],
         ["left", "right"],
         ["hip l"],
+        ["background", "LH", "RH"],
+        ["background", "L", "R"],
+        ["lt", "rt"],
+        ["kidneyL", "kidneyR"],
+        ["lKidney", "rKidney"],
+        ["LKidney", "RKidney"],
+        ["ThalamusLH", "ThalamusRH"],
+        ["cortex kidneyL", "cortex kidneyR"],
+        ["kidneyL", "kidneyRt"],
+        ["left kidney", "right kidney", "kidneyR"],
     ],
 )
 def test_names_that_leave_the_pairs_open_are_refused(names):
