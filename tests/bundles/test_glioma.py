@@ -275,3 +275,6 @@ def test_the_card_has_no_column_for_what_was_not_measured():
     assert "None" not in card
     assert "distances and volumes are unknown" in card
     assert "--accept-licence" in card
+    assert (
+        "second command does not ask whether the terms in LICENSE, which forbid commercial use, are" in card
+    )
