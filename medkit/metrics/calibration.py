@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["BINS", "expected_calibration_error", "near_boundary"]
 
 BINS = 15
+_ROUNDING = 1e-5  # of a softmax in single precision
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
@@ -30,21 +31,28 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
         0 for what is perfectly calibrated, up to 1; NaN without predictions.
 
     Raises:
-        ValueError: not as many labels as predictions.
+        ValueError: not as many labels as predictions, probabilities that are none (NaN among them), labels of no class,
+            or no bins.
 
-    >>> expected_calibration_error([[0.8, 0.2]] * 5, [0, 0, 0, 0, 1])
-    0.0
+    >>> round(expected_calibration_error([[0.8, 0.2]] * 4, [0, 0, 0, 1]), 4)
+    0.05
     """
     p, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     if p.ndim != 2 or truth.shape != p.shape[:1]:
         raise ValueError(f"expected probabilities (N, C) and labels (N,), got {p.shape} and {truth.shape}")
+    if bins < 1:
+        raise ValueError(f"expected one bin or more, got {bins}")
     if not len(p):
         return float("nan")
+    if not ((p >= -_ROUNDING) & (p <= 1 + _ROUNDING)).all():
+        raise ValueError(f"expected probabilities of 0 to 1, got {p.min()} to {p.max()}")
+    if truth.min() < 0 or truth.max() >= p.shape[1]:
+        raise ValueError(f"expected labels of 0 to {p.shape[1] - 1}, got {truth.min()} to {truth.max()}")
     confidence, right = p.max(1), p.argmax(1) == truth
     # A confidence on an edge belongs to the bin below, as in the paper: ((m - 1) / M, m / M].
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(place, weights=confidence - right, minlength=bins)
-    return round(float(np.abs(gaps).sum()) / len(p), 12)
+    return float(np.abs(gaps).sum()) / len(p)
 
 
 def near_boundary(labels: NDArray[np.integer[Any]], within: float) -> NDArray[np.bool_]:

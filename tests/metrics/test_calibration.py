@@ -51,6 +51,25 @@ def test_certain_and_wrong_is_the_worst():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"expected probabilities \(N, C\) and labels \(N,\), got \(2, 2\)"):
         expected_calibration_error(np.eye(2), [0])
+    with pytest.raises(ValueError, match="expected one bin or more, got 0"):
+        expected_calibration_error(np.eye(2), [0, 1], bins=0)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1.1, -0.1])
+def test_what_is_no_probability_is_refused(wrong):
+    with pytest.raises(ValueError, match="expected probabilities of 0 to 1, got"):
+        expected_calibration_error([[0.5, 0.5], [wrong, 0.5]], [0, 1])
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_labels_of_no_class_are_refused(label):
+    with pytest.raises(ValueError, match="expected labels of 0 to 1, got"):
+        expected_calibration_error([[0.5, 0.5], [0.5, 0.5]], [0, label])
+
+
+@pytest.mark.filterwarnings("error")
+def test_probabilities_may_be_off_by_rounding():
+    assert expected_calibration_error(np.float32([[1.0000001, 0]]), [0]) == pytest.approx(0, abs=1e-6)
 
 
 @given(
