@@ -68,7 +68,8 @@ def _parts(slabs: Iterable[Tensor], *, softmax: bool) -> Iterator[Tensor]:
     """Scores of some planes at a time, ``(n, K, *sizes)``."""
     for slab in slabs:
         for part in torch.split(slab, _PLANES, 1):
-            scores = part.transpose(0, 1).contiguous()
+            # Always a copy: the giver of the slabs may write over one as soon as it is asked for the next.
+            scores = part.transpose(0, 1).clone(memory_format=torch.contiguous_format)
             scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
             yield scores.softmax(1) if softmax else scores
 

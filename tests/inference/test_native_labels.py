@@ -67,6 +67,20 @@ def test_labels_are_those_of_the_steps_apart(options, number):
         assert len(labels.unique()) > 1
 
 
+@pytest.mark.parametrize("softmax", [True, False])
+@pytest.mark.parametrize("roi", [(1, 4, 4), (1, -1, -1), (1, 5, 3), (2, 4, 4)])
+def test_windows_of_few_planes(roi, softmax):
+    """The sum of such windows is written over from plane to plane."""
+    transform, network = preprocessing(), make_network()
+    batch = make_batch(transform)
+    windows = SlabInferer(roi, overlap=0)
+    found = NativeLabelInferer(windows, transform, softmax=softmax)(batch["image"], network)
+    batch["pred"] = windows(batch["image"], network)
+    (item,) = decollate_batch(batch)
+    apart = NativeLabelsd("pred", transform, "image", softmax=softmax)(item)["pred"]
+    assert torch.equal(found[0].as_tensor(), apart.as_tensor())
+
+
 def test_labels_are_those_of_monai():
     transform, network = preprocessing(), make_network()
     batch = make_batch(transform)
