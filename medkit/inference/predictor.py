@@ -300,12 +300,13 @@ class LoadedBundle:
         return dict(decollate_batch(batch)[0])
 
     def _postprocess(self, item: dict[str, Any], soft: SoftOutputs) -> dict[str, Any]:
-        """Run the bundle's steps, and keep of the probabilities what is wanted before they become labels."""
+        """Run the bundle's steps, and keep what is wanted of the probabilities that become labels."""
         first = next((step for step in self.steps if isinstance(step, (AsDiscreted, NativeLabelsd))), None)
         for step in self.steps:
+            made = step(item)
             if step is first:
-                soft.take(step, item)
-            item = step(item)
+                soft.take(step, item, made)
+            item = made
         return item
 
 

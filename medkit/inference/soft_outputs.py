@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from monai.transforms import Activationsd, AsDiscreted, Invertd
 
 from medkit.errors import UsageError
 from medkit.inference.uncertainty import Confidence
-from medkit.transforms.calibration import soften_boundaries
 from medkit.transforms.native_labels import NativeLabelsd
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medkit.data.grid import Grid
     from medkit.inference.members import Activation
     from medkit.inference.uncertainty import Agreement, Uncertainty
+    from medkit.transforms.native_probabilities import NativeProbabilities
 
 __all__ = ["SoftOutputs", "check_probabilities"]
 
@@ -53,7 +54,7 @@ class SoftOutputs:
 
     Args:
         activation: to take entropy and expected size by; ``None`` for not to.
-        temperature: that calibrates the bundle, see :func:`medkit.transforms.calibration.soften_boundaries`;
+        temperature: that calibrates the bundle, see :class:`medkit.transforms.calibration.SoftBoundaries`;
             ``None`` for what is not calibrated.
         keep: whether to keep them all.
 
@@ -66,20 +67,25 @@ class SoftOutputs:
         self.probabilities: NDArray[np.float32] | None = None
         self._confidence: Confidence | None = None
 
-    def take(self, step: NativeLabelsd | AsDiscreted, item: Mapping[str, Any]) -> None:
+    def take(
+        self, step: NativeLabelsd | AsDiscreted, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> None:
         """Keep what is wanted.
 
         Args:
-            step: the one that is about to make labels.
-            item: what it will be given.
+            step: the one that makes labels.
+            before: what it was given.
+            after: what it made of that.
         """
         if not self.keep and self.activation is None:
             return
-        pred = self._on_image_grid(step, item)
+        probabilities = self._on_image_grid(step, before, after)
         if self.activation:
-            self._confidence = Confidence(pred, self.activation)
+            self._confidence = Confidence(probabilities, self.activation)
         if self.keep:
-            self.probabilities = np.asarray(pred.cpu(), dtype=np.float32)  # the next step makes a new tensor
+            self.probabilities = np.empty(probabilities.shape, dtype=np.float32)
+            for kept, channel in zip(self.probabilities, probabilities, strict=True):
+                kept[...] = channel.cpu()
 
     def judge(
         self,
@@ -93,10 +99,12 @@ class SoftOutputs:
             return None
         return self._confidence.judge(labels, names, grid.voxel_volume_ml, agreement)
 
-    def _on_image_grid(self, step: NativeLabelsd | AsDiscreted, item: Mapping[str, Any]) -> Tensor:
-        if isinstance(step, AsDiscreted):
-            probabilities: Tensor = item["pred"]
-            return probabilities
-        if self.temperature is not None:
-            item = {**item, "pred": soften_boundaries(item["pred"], self.temperature)}
-        return step.probabilities(item, "pred")
+    def _on_image_grid(
+        self, step: NativeLabelsd | AsDiscreted, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> Tensor | NativeProbabilities:
+        if isinstance(step, NativeLabelsd):
+            return step.probabilities(
+                before, "pred", after["pred"], self.temperature if step.softmax else None
+            )
+        plain: Tensor = before["pred"].as_subclass(torch.Tensor)
+        return plain

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -63,26 +63,26 @@ class Uncertainty:
     structures: dict[str, StructureUncertainty]
 
 
-def voxel_entropy(probabilities: Tensor, activation: Activation) -> Tensor:
+def voxel_entropy(probabilities: Iterable[Tensor], activation: Activation) -> Tensor:
     """Entropy of the class probabilities of each voxel, as a share of the highest possible.
 
     Args:
-        probabilities: ``(C, I, J, K)``, from 0 to 1 but for rounding.
+        probabilities: of each class, ``(I, J, K)``, from 0 to 1 but for rounding; passed over once.
         activation: of classes that exclude each other the entropy is that over all, divided by ``log C``; of masks
             that overlap, that of each mask and its absence, divided by ``log 2``.
 
     Returns:
         ``(1, I, J, K)`` for a softmax, ``(C, I, J, K)`` for a sigmoid, float32, 0 to 1.
     """
-    channels = [_plogp(channel) for channel in probabilities] if activation == "sigmoid" else []
     if activation == "sigmoid":
-        for total, channel in zip(channels, probabilities, strict=True):
-            total.add_(_plogp(1 - channel.float()))
-        return torch.stack(channels).div_(-math.log(2)).clamp_(0, 1)
-    sum_of_all = torch.zeros(probabilities.shape[1:], dtype=torch.float32, device=probabilities.device)
-    for channel in probabilities:
+        both = [_plogp(channel).add_(_plogp(1 - channel.float())) for channel in probabilities]
+        return torch.stack(both).div_(-math.log(2)).clamp_(0, 1)
+    channels = iter(probabilities)
+    sum_of_all, count = _plogp(next(channels)), 1
+    for channel in channels:
         sum_of_all.add_(_plogp(channel))
-    return sum_of_all.div_(-math.log(max(len(probabilities), 2))).clamp_(0, 1)[None]
+        count += 1
+    return sum_of_all.div_(-math.log(max(count, 2))).clamp_(0, 1)[None]
 
 
 def _plogp(probability: Tensor) -> Tensor:
@@ -90,19 +90,23 @@ def _plogp(probability: Tensor) -> Tensor:
 
 
 class Confidence:
-    """Entropy and expected size, taken off the probabilities before the labels are made of them.
+    """Entropy and expected size, taken off the probabilities that the labels are made of.
 
     Args:
-        probabilities: ``(C, I, J, K)`` on the grid of the labels.
+        probabilities: of each class, ``(I, J, K)`` on the grid of the labels; passed over once.
         activation: see :func:`voxel_entropy`.
     """
 
-    def __init__(self, probabilities: Tensor, activation: Activation) -> None:
-        plain = probabilities.as_subclass(torch.Tensor)
+    def __init__(self, probabilities: Iterable[Tensor], activation: Activation) -> None:
         self.activation = activation
-        entropy = voxel_entropy(plain, activation).mul_(_STEPS).round_().div_(_STEPS)
+        self.expected_voxels: list[float] = []
+        entropy = voxel_entropy(self._counted(probabilities), activation).mul_(_STEPS).round_().div_(_STEPS)
         self.entropy: NDArray[np.float32] = entropy.cpu().numpy()
-        self.expected_voxels = [float(channel.sum(dtype=torch.float64)) for channel in plain]
+
+    def _counted(self, probabilities: Iterable[Tensor]) -> Iterator[Tensor]:
+        for channel in probabilities:
+            self.expected_voxels.append(float(channel.sum(dtype=torch.float64)))
+            yield channel
 
     def judge(
         self,

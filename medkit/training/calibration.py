@@ -78,7 +78,7 @@ def cross_fitted_calibration(folds: Sequence[HeldOut]) -> dict[str, Any]:
         folds: two or more.
 
     Returns:
-        ``temperature`` for :func:`medkit.transforms.calibration.soften_boundaries`; and over the ``voxels``
+        ``temperature`` for :class:`medkit.transforms.calibration.SoftBoundaries`; and over the ``voxels``
         ``near_drawn`` and ``near_reference`` boundaries, pooled, the expected calibration error (``ece``) and the
         negative log-likelihood (``nll``) as they are and with the temperatures of ``folds``, each of which was fitted
         to the other folds. Go by those near drawn boundaries, for the reason above.

@@ -5,31 +5,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
-__all__ = ["at_boundary", "soften_boundaries"]
+__all__ = ["SoftBoundaries", "at_boundary"]
 
 
-def soften_boundaries(logits: Tensor, temperature: float) -> Tensor:
-    """Divide the logits of boundary voxels by a temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+class SoftBoundaries:
+    """Divide the log-probabilities of boundary voxels by a temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
 
     A segmenter is overconfident where it draws a boundary and nowhere else, so one temperature for all voxels makes the
     many that are certainly background unsure, and the sum of a structure's probabilities too large. (A temperature that
-    varies over the image: Ding et al. 2021, https://arxiv.org/abs/2008.05105; here it has two values.) The likeliest
-    label of each voxel stays as it is.
+    varies over the image: Ding et al. 2021, https://arxiv.org/abs/2008.05105; here it has two values.)
+
+    It is done on the grid of the labels, after any interpolation: then no softened voxel is mixed with a sharp one,
+    and the likeliest class of each voxel stays as it is. Where nothing is interpolated, logits divided by the
+    temperature give the same. Classes are worked on one at a time: each is added first, then each can be softened.
 
     Args:
-        logits: ``(K, *sizes)`` of classes that exclude each other, 2D or 3D.
+        labels: ``(*sizes)``, the likeliest classes, 2D or 3D.
         temperature: above 1 to make them less sure.
-
-    Returns:
-        New logits like these.
     """
-    unsure = at_boundary(logits.argmax(0))
-    return torch.where(unsure, logits / temperature, logits)
+
+    def __init__(self, labels: Tensor, temperature: float) -> None:
+        self._places = at_boundary(labels).flatten().nonzero()[:, 0]
+        self._exponent = 1 / temperature
+        self._total = torch.zeros(len(self._places), device=labels.device)
+
+    def add(self, probabilities: Tensor) -> None:
+        """Take note of a class, ``(*sizes)`` in float32."""
+        self._total += self._powers(probabilities)
+
+    def soften_(self, probabilities: Tensor) -> None:
+        """Soften a class in place, once all were added."""
+        probabilities.view(-1)[self._places] = self._powers(probabilities) / self._total
+
+    def _powers(self, probabilities: Tensor) -> Tensor:
+        return probabilities.view(-1)[self._places].pow_(self._exponent)
 
 
 def at_boundary(labels: Tensor) -> Tensor:
@@ -39,7 +54,15 @@ def at_boundary(labels: Tensor) -> Tensor:
     tensor([[False, False,  True,  True],
             [False, False,  True,  True]])
     """
-    pool = functional.max_pool3d if labels.ndim == 3 else functional.max_pool2d
-    values = labels[None, None].to(torch.float32)
-    highest, lowest = (pool(x, kernel_size=3, stride=1, padding=1) for x in (values, -values))
-    return (highest != -lowest)[0, 0]
+    return _among_neighbours(labels, torch.maximum) != _among_neighbours(labels, torch.minimum)
+
+
+def _among_neighbours(labels: Tensor, extreme: Callable[..., Tensor]) -> Tensor:
+    """Axis by axis in the labels' own type, which takes less memory than pooling numbers of single precision."""
+    for axis, size in enumerate(labels.shape):
+        found = labels.clone()
+        for to, origin in ((0, 1), (1, 0)):
+            part = found.narrow(axis, to, size - 1)
+            extreme(part, labels.narrow(axis, origin, size - 1), out=part)
+        labels = found
+    return labels

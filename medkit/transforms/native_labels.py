@@ -6,17 +6,16 @@ and hold the probabilities of all classes on both grids on the way.
 
 from __future__ import annotations
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from monai.data import MetaTensor
 from monai.data.utils import AFFINE_TOL, to_affine_nd
 from monai.transforms import (
-    Activationsd,
     Cropd,
     Flipd,
-    Invertd,
     InvertibleTransform,
     MapTransform,
     Orientationd,
@@ -24,12 +23,12 @@ from monai.transforms import (
     Rotate90d,
     Spacingd,
     SpatialResampled,
-    allow_missing_keys_mode,
 )
 from monai.utils import MetaKeys
 
 from medkit.errors import UsageError
-from medkit.transforms.resample_labels import resample_labels
+from medkit.transforms.native_probabilities import NativeProbabilities
+from medkit.transforms.resample_labels import resample_labels, resample_scores
 from medkit.transforms.steps import flat_steps
 
 if TYPE_CHECKING:
@@ -84,22 +83,36 @@ class NativeLabelsd(MapTransform):
         """
         item = dict(data)
         for key, orig_key in self.key_iterator(item, self.orig_keys):
-            scores, image = item[key], item[orig_key]
-            if len(scores) < 2 or scores.shape[1:] != image.shape[1:]:
-                raise UsageError(
-                    f"{key}: expected scores of two classes or more on the grid of the image, "
-                    f"{tuple(image.shape[1:])}, got shape {tuple(scores.shape)}; {_INSTEAD}"
-                )
-            scores = scores.as_tensor() if isinstance(scores, MetaTensor) else scores
-            item[key] = NativeGrid(image, self.transform, orig_key).labels([scores], softmax=self.softmax)
+            scores, grid = self._placed(item, key, orig_key)
+            item[key] = grid.labels([scores], softmax=self.softmax)
         return item
 
-    def probabilities(self, data: Mapping[Any, Any], key: str) -> Tensor:
-        """The interpolated scores themselves, ``(K, I, J, K)``, of an item that has not been through this yet."""
-        orig_key = self.orig_keys[self.keys.index(key)]
-        item = Activationsd(key, softmax=True)(data) if self.softmax else data
-        inverted: Tensor = Invertd(key, self.transform, orig_key, nearest_interp=False)(item)[key]
-        return inverted
+    def probabilities(
+        self, data: Mapping[Any, Any], key: str, labels: Tensor, temperature: float | None = None
+    ) -> NativeProbabilities:
+        """What this step makes labels of.
+
+        Args:
+            data: an item as it was before this step.
+            key: of the scores, one of those of this step.
+            labels: ``(1, I, J, K)`` that it made of them.
+            temperature: to calibrate them with; ``None`` for not to.
+        """
+        scores, grid = self._placed(data, key, self.orig_keys[self.keys.index(key)])
+        plain = labels.as_subclass(torch.Tensor)[0]
+        return NativeProbabilities(scores, grid, plain, softmax=self.softmax, temperature=temperature)
+
+    def _placed(
+        self, item: Mapping[Any, Any], key: Hashable, orig_key: Hashable
+    ) -> tuple[Tensor, NativeGrid]:
+        scores, image = item[key], item[orig_key]
+        if len(scores) < 2 or scores.shape[1:] != image.shape[1:]:
+            raise UsageError(
+                f"{key}: expected scores of two classes or more on the grid of the image, "
+                f"{tuple(image.shape[1:])}, got shape {tuple(scores.shape)}; {_INSTEAD}"
+            )
+        scores = scores.as_tensor() if isinstance(scores, MetaTensor) else scores
+        return scores, NativeGrid(image, self.transform, orig_key)
 
 
 class NativeGrid:
@@ -110,16 +123,25 @@ class NativeGrid:
         transform: the preprocessing.
         key: of the image in it.
 
+    Attributes:
+        shape: of the network's grid.
+        crops: whether the file's grid has voxels that the network's has not.
+
     Raises:
         UsageError: the preprocessing did something else than flip, permute, crop or pad and then resample once
             by linear interpolation.
     """
 
     def __init__(self, image: Any, transform: InvertibleTransform, key: Hashable) -> None:
-        self.image, self.transform, self.key = image, transform, key
-        self.steps = [step for step in flat_steps(transform) if _moves(step, key)]
+        self.key = key
+        # Of its own, so that a grid can be used while another image goes through the preprocessing.
+        self.steps = [copy(step) for step in flat_steps(transform) if _moves(step, key)]
+        for step in self.steps:
+            step.allow_missing_keys = True
         self.operations = list(image.applied_operations) if isinstance(image, MetaTensor) else []
-        self._check()
+        self._check(image)
+        self.meta = image.meta
+        self.crops = any(isinstance(step, Cropd) for step in self.steps)
         self.shape = tuple(image.shape[1:])
         self.wanted, self.affine = self.shape, to_affine_nd(len(self.shape), image.affine).double()
         self.matrix = np.eye(len(self.shape) + 1)
@@ -127,9 +149,9 @@ class NativeGrid:
             self.steps.pop()
             self._undo(self.operations.pop())
 
-    def _check(self) -> None:
+    def _check(self, image: Any) -> None:
         names = [type(step).__name__ for step in self.steps]
-        if len(self.steps) != len(self.operations) or getattr(self.image, "pending_operations", None):
+        if len(self.steps) != len(self.operations) or getattr(image, "pending_operations", None):
             raise UsageError(
                 f"{self.key}: expected an image with a trace of each of {', '.join(names) or 'no steps'}, got "
                 f"{len(self.operations)} operations; keep its metadata, compute nothing lazily, or {_INSTEAD}"
@@ -164,15 +186,22 @@ class NativeGrid:
             slabs: scores, see :func:`medkit.transforms.resample_labels.resample_labels`.
             softmax: see there.
         """
-        found = resample_labels(slabs, self.shape, self.matrix, self.wanted, softmax=softmax)
-        meta = {**deepcopy(self.image.meta), MetaKeys.AFFINE: self.affine}
+        return self._returned(resample_labels(slabs, self.shape, self.matrix, self.wanted, softmax=softmax))
+
+    def scores(self, scores: Tensor) -> Tensor:
+        """One class's scores ``(*sizes)`` as ``(I, J, K)``, zeros where voxels were cropped away."""
+        returned: Tensor = self._returned(resample_scores(scores, self.matrix, self.wanted)).as_tensor()
+        return returned[0]
+
+    def _returned(self, found: Tensor) -> MetaTensor:
+        """What lies where the last resampling began, ``(1, I, J, K)`` where the file's voxels lie."""
+        meta = {**deepcopy(self.meta), MetaKeys.AFFINE: self.affine}
         placed = MetaTensor(found[None], meta=meta, applied_operations=deepcopy(self.operations))
         item: dict[Hashable, Any] = {self.key: placed}
-        with allow_missing_keys_mode(self.transform):
-            for step in reversed(self.steps):
-                item = step.inverse(item)
-        labels: MetaTensor = item[self.key].contiguous()
-        return labels
+        for step in reversed(self.steps):
+            item = step.inverse(item)
+        returned: MetaTensor = item[self.key].contiguous()
+        return returned
 
 
 def _moves(step: Any, key: Hashable) -> bool:

@@ -6,11 +6,13 @@ import json
 import shutil
 from importlib.resources import files
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from jsonschema import Draft202012Validator
 from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd
+from scipy.stats import entropy as scipy_entropy
 
 import medkit
 from medkit.data import find_cases
@@ -19,15 +21,22 @@ from medkit.inference.run import RunOptions, predict_cases
 from medkit.inference.soft_outputs import check_probabilities
 from medkit.transforms.calibration import at_boundary
 from tests.inference.lateral import with_steps
-from tests.phantoms import PLAIN, SHAPE, hippocampus, write_hippocampus
+from tests.phantoms import OBLIQUE, PLAIN, SHAPE, hippocampus, write_hippocampus
 from tests.tiny_bundle import edit_json
 
 IMAGE, _ = hippocampus(affine=PLAIN)
+STRETCHED = np.diag([0.6, 1.2, 0.8, 1.0])
+TURNED = nib.affines.from_matvec(nib.eulerangles.euler2mat(-0.16, 0.09, 0.21) * (0.7, 1.3, 2.0), (7, -20, 3))
 
 
-@pytest.fixture
-def calibrated_root(tiny_root, tmp_path):
-    return with_temperature(shutil.copytree(tiny_root, tmp_path / "calibrated"))
+@pytest.fixture(scope="module")
+def calibrated_root(tiny_root, tmp_path_factory):
+    return with_temperature(shutil.copytree(tiny_root, tmp_path_factory.mktemp("calibrated") / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def calibrated(calibrated_root):
+    return medkit.load(calibrated_root)
 
 
 def with_temperature(root):
@@ -36,9 +45,9 @@ def with_temperature(root):
     return root
 
 
-def test_a_temperature_softens_probabilities_at_boundaries_and_changes_no_label(calibrated_root, tiny):
+def test_a_temperature_softens_probabilities_at_boundaries_and_changes_no_label(tiny, calibrated):
     plain = tiny.predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
-    calibrated = medkit.load(calibrated_root).predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
+    calibrated = calibrated.predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
     assert np.array_equal(calibrated.labels, plain.labels)
     unsure = at_boundary(torch.from_numpy(plain.labels.astype(np.int64))).numpy()
     assert 0 < unsure.sum() < unsure.size
@@ -93,6 +102,25 @@ def test_the_report_has_the_temperature(calibrated_root, tiny, tmp_path):
         (record,) = json.loads((tmp_path / name / "report.json").read_text())["cases"]
         assert record.get("calibration") == expected
         assert not list(Draft202012Validator(schema).iter_errors(record))
+
+
+@pytest.mark.parametrize("affine", [STRETCHED, TURNED, OBLIQUE], ids=["stretched", "turned", "oblique"])
+def test_resampled_probabilities_are_of_one_mind_with_the_labels(tiny, calibrated, affine):
+    plain = tiny.predict(IMAGE, affine, probabilities=True)
+    found = calibrated.predict(IMAGE, affine, probabilities=True, uncertainty=True)
+    assert len(np.unique(found.labels)) > 1
+    np.testing.assert_array_equal(found.labels, plain.labels)
+    np.testing.assert_array_equal(found.probabilities.argmax(0), found.labels)
+    unsure = at_boundary(torch.from_numpy(found.labels.astype(np.int64))).numpy()
+    np.testing.assert_array_equal(found.probabilities[:, ~unsure], plain.probabilities[:, ~unsure])
+    entropy = scipy_entropy(found.probabilities, base=3, axis=0)
+    np.testing.assert_allclose(found.uncertainty.entropy, entropy, atol=1e-3)
+    for value, name in found.label_names.items():
+        structure = found.uncertainty.structures[name]
+        expected = found.probabilities[value].sum(dtype=np.float64) * found.grid.voxel_volume_ml
+        assert structure.expected_ml == pytest.approx(expected, rel=1e-6)
+        if (found.labels == value).any():
+            assert structure.mean_entropy == pytest.approx(entropy[found.labels == value].mean(), abs=1e-3)
 
 
 def test_probabilities_on_request(tiny, labels):

@@ -1,4 +1,4 @@
-"""Boundaries by definition; softened logits that keep their labels, and change at boundaries alone."""
+"""Boundaries by definition; softened probabilities that keep their labels, and change at boundaries alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from medkit.transforms.calibration import at_boundary, soften_boundaries
+from medkit.transforms.calibration import SoftBoundaries, at_boundary
 
 
 @given(
@@ -28,11 +28,16 @@ def test_a_boundary_has_another_label_beside_it(labels):
 def test_labels_stay_and_only_boundaries_change(temperature):
     logits = torch.randn(3, 9, 8, 7, generator=torch.Generator().manual_seed(0))
     logits[0, :4] += 50
-    before = logits.clone()
-    found = soften_boundaries(logits, temperature)
-    unsure = at_boundary(logits.argmax(0))
+    sharp, labels = logits.softmax(0), logits.argmax(0)
+    found = sharp.clone()
+    soft = SoftBoundaries(labels, temperature)
+    for channel in found:
+        soft.add(channel)
+    assert torch.equal(found, sharp), "nothing changes before all are known"
+    for channel in found:
+        soft.soften_(channel)
+    unsure = at_boundary(labels)
     assert 0 < unsure.sum() < unsure.numel()
-    assert torch.equal(found.argmax(0), logits.argmax(0))
-    assert torch.equal(found[:, ~unsure], logits[:, ~unsure])
-    assert torch.equal(found[:, unsure], logits[:, unsure] / temperature)
-    assert torch.equal(logits, before)
+    assert torch.equal(found.argmax(0), labels)
+    assert torch.equal(found[:, ~unsure], sharp[:, ~unsure])
+    torch.testing.assert_close(found[:, unsure], (logits[:, unsure] / temperature).softmax(0))

@@ -150,16 +150,6 @@ def test_real_scans(real_data, name):
     assert_same_but_for_ties(found[0], monai_probabilities(item, transform), tie=1e-4)
 
 
-def test_probabilities_are_those_that_labels_come_from():
-    transform = Compose([spacing()])
-    item = with_scores(preprocessed(transform))
-    step = NativeLabelsd("pred", transform, "image", softmax=True)
-    soft = step.probabilities(item, "pred")
-    torch.testing.assert_close(soft.sum(0).as_tensor(), torch.ones(SHAPE))
-    assert_same_but_for_ties(step(item)["pred"][0], soft)
-    assert item["pred"].shape[1:] == item["image"].shape[1:], "the item is left as it was"
-
-
 def test_missing_keys():
     transform = Compose([spacing()])
     item = preprocessed(transform)

@@ -11,16 +11,21 @@ if TYPE_CHECKING:
 
     from medkit.ops.interpolated_argmax.places import Places
 
-__all__ = ["greatest", "interpolated_argmax"]
+__all__ = ["greatest", "interpolated", "interpolated_argmax"]
 
 
 def interpolated_argmax(one: Tensor, two: Tensor, weight: float, rows: Places, columns: Places) -> Tensor:
     """See :func:`medkit.ops.interpolated_argmax.interpolated_argmax`; the planes are scores alone."""
+    return greatest(interpolated(one, two, weight, rows, columns))
+
+
+def interpolated(one: Tensor, two: Tensor, weight: float, rows: Places, columns: Places) -> Tensor:
+    """The scores themselves, ``(K, len(rows), len(columns))``, between planes ``(K, H, W)``."""
     scores = torch.lerp(one, two, weight)
     for axis, places in ((1, rows), (2, columns)):
         low, high = scores.index_select(axis, places.low), scores.index_select(axis, places.high)
         scores = torch.lerp(low, high, places.weight.to(scores.dtype).view(-1, *[1] * (2 - axis)))
-    return greatest(scores)
+    return scores
 
 
 def greatest(scores: Tensor) -> Tensor:
