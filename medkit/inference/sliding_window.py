@@ -179,11 +179,11 @@ class _Scan:
             outputs = dict(
                 zip(new, self._compute([inputs[n] for n in new], network, *args, **kwargs), strict=True)
             )
-            for n, (window, value) in enumerate(zip(windows, values, strict=True)):
-                patch = outputs.pop(n) if n in outputs else known[value or ()]
+            patches = [outputs[n] if n in outputs else known[value or ()] for n, value in enumerate(values)]
+            for value, patch in zip(values, patches, strict=True):
                 if value is not None and value not in known:
                     known = {value: patch.clone()}
-                yield window, patch
+            yield from zip(windows, patches, strict=True)
 
     def _constant(self, part: Tensor) -> tuple[float, ...] | None:
         """The value of each channel, if that is to be looked for and each has but one."""

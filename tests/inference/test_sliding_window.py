@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -149,6 +151,16 @@ def test_values_that_are_not_the_same_are_told_apart():
     options = {"roi_size": (4, 4), "overlap": 0.0}
     found = SlabInferer(**options, reuse_constant=True)(image, network)
     torch.testing.assert_close(found, SlabInferer(**options)(image, network))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_any_order_of_values(batch):
+    """A new value takes the place of the one before, which a later window of the same batch may still want."""
+    options = {"roi_size": (4, 4), "sw_batch_size": batch, "overlap": 0.0}
+    for values in itertools.product([0.0, 1.0, 2.0], repeat=5):
+        image = torch.tensor(values).repeat_interleave(4)[None, None, :, None].expand(1, 1, 20, 4)
+        found = SlabInferer(**options, reuse_constant=True)(image, lambda x: x + 1)
+        assert torch.equal(found, image + 1)
 
 
 @pytest.mark.parametrize("overlap", [1, -0.1, (0.5, 1.0, 0.5)])
