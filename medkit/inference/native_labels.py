@@ -47,7 +47,7 @@ class NativeLabelInferer(Inferer):
 
         Raises:
             UsageError: the images have no metadata, or not one grid in their files; a preprocessing that is not
-                understood; or scores that are not finite.
+                understood; or scores that are not finite, or of one class.
         """
         if not isinstance(inputs, MetaTensor):
             raise UsageError(
@@ -56,7 +56,7 @@ class NativeLabelInferer(Inferer):
         items = []
         for image in decollate_batch(inputs):
             grid = NativeGrid(image, self.transform, self.orig_key)
-            slabs = _finite(self.windows.slabs(image, network, *args, **kwargs))
+            slabs = _checked(self.windows.slabs(image, network, *args, **kwargs))
             items.append({"labels": grid.labels(slabs, softmax=self.softmax)})
         shapes = {tuple(item["labels"].shape) for item in items}
         if len(shapes) > 1:
@@ -67,8 +67,13 @@ class NativeLabelInferer(Inferer):
         return batch
 
 
-def _finite(slabs: Iterator[Tensor]) -> Iterator[Tensor]:
+def _checked(slabs: Iterator[Tensor]) -> Iterator[Tensor]:
     for slab in slabs:
+        if len(slab) < 2:
+            raise UsageError(
+                f"expected a network that gives scores of two classes or more, got {len(slab)}; let it give the "
+                "background too, or use SlabInferer and MONAI's postprocessing"
+            )
         if not bool(torch.isfinite(slab.sum())) and not bool(torch.isfinite(slab).all()):
             raise UsageError(
                 "expected finite numbers in the network's output, got NaN or infinity; look for absurd "

@@ -194,6 +194,16 @@ def test_scores_that_are_not_finite():
         inferer(make_batch(transform)["image"], lambda x: make_network()(x) / 0)
 
 
+def test_network_of_one_class():
+    """The greatest of one score is that of class 0 everywhere, whatever the score."""
+    transform = preprocessing()
+    inferer = NativeLabelInferer(SlabInferer(8), transform, softmax=False)
+    with pytest.raises(
+        UsageError, match="expected a network that gives scores of two classes or more, got 1"
+    ):
+        inferer(make_batch(transform)["image"], make_network(1))
+
+
 def test_files_of_several_shapes_in_a_batch():
     transform = Compose([Spacingd("image", (2.0, 2.0, 2.0))])
     images = [
