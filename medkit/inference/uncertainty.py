@@ -39,7 +39,8 @@ class StructureUncertainty:
     Args:
         mean_entropy: over the voxels of the structure, 0 to 1; none where it has no voxel.
         expected_ml: sum of its probabilities, in millilitres; far from the counted volume where much is doubtful.
-        volume_cv: standard deviation of the members' volumes over their mean.
+        volume_cv: standard deviation of the members' volumes over their mean, as estimated from a sample (divided by
+            one less than their number); none for one member.
         pairwise_dice: mean Dice over all pairs of members, of which at least one has the structure.
     """
 
@@ -177,14 +178,14 @@ class Agreement:
             member[number].append(np.packbits(mask.cpu().numpy()))
 
     def spread(self, channel: int) -> tuple[float | None, float | None]:
-        """Coefficient of variation of the volume, and mean Dice over pairs, of one class."""
+        """Coefficient of variation of the volume, and mean Dice over pairs, of one class; of one member neither."""
         masks = [np.concatenate(member[channel]) for member in self._masks]
         sizes = np.array([_count(mask) for mask in masks], dtype=np.float64)
-        if not sizes.any():
+        if len(sizes) < 2 or not sizes.any():
             return None, None
         pairs = [pair for pair in itertools.combinations(range(len(masks)), 2) if sizes[list(pair)].any()]
         dice = [2 * _count(masks[a] & masks[b]) / (sizes[a] + sizes[b]) for a, b in pairs]
-        return float(sizes.std() / sizes.mean()), float(np.mean(dice)) if dice else None
+        return float(sizes.std(ddof=1) / sizes.mean()), float(np.mean(dice))
 
 
 def _count(packed: NDArray[np.uint8]) -> int:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import entropy as scipy_entropy
+from scipy.stats import variation
 
 import medkit
 from medkit.data import find_cases
@@ -76,7 +77,7 @@ def test_spread_is_that_of_plain_counting(members):
         for other in members[:number]
         if one.any() or other.any()
     ]
-    assert found == (pytest.approx(sizes.std() / sizes.mean()), pytest.approx(np.mean(dice)))
+    assert found == (pytest.approx(variation(sizes, ddof=1)), pytest.approx(np.mean(dice)))
 
 
 def test_members_of_exclusive_classes_are_taken_at_their_likeliest():
@@ -84,8 +85,15 @@ def test_members_of_exclusive_classes_are_taken_at_their_likeliest():
     for chances in ([0.4, 0.35, 0.25], [0.3, 0.4, 0.3]):
         agreement.begin_member()
         agreement.add(torch.tensor(chances).view(1, 3, 1, 1, 1))
-    assert agreement.spread(1) == (1.0, 0.0)
+    assert agreement.spread(1) == (pytest.approx(2**0.5), 0.0)
     assert agreement.spread(2) == (None, None)
+
+
+def test_one_member_has_no_spread():
+    agreement = Agreement("sigmoid")
+    agreement.begin_member()
+    agreement.add(torch.ones(1, 1, 2, 2, 2))
+    assert agreement.spread(0) == (None, None)
 
 
 def test_known_network(tiny_root):
