@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.inferers import Inferer
 
@@ -12,7 +11,7 @@ from medkit.errors import UsageError
 from medkit.transforms.native_labels import NativeGrid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from monai.transforms import InvertibleTransform
     from torch import Tensor
@@ -56,7 +55,7 @@ class NativeLabelInferer(Inferer):
         items = []
         for image in decollate_batch(inputs):
             grid = NativeGrid(image, self.transform, self.orig_key)
-            slabs = _checked(self.windows.slabs(image, network, *args, **kwargs))
+            slabs = self.windows.slabs(image, network, *args, **kwargs)
             items.append({"labels": grid.labels(slabs, softmax=self.softmax)})
         shapes = {tuple(item["labels"].shape) for item in items}
         if len(shapes) > 1:
@@ -65,18 +64,3 @@ class NativeLabelInferer(Inferer):
             )
         batch: MetaTensor = list_data_collate(items)["labels"]  # stacked, each with metadata of its own
         return batch
-
-
-def _checked(slabs: Iterator[Tensor]) -> Iterator[Tensor]:
-    for slab in slabs:
-        if len(slab) < 2:
-            raise UsageError(
-                f"expected a network that gives scores of two classes or more, got {len(slab)}; let it give the "
-                "background too, or use SlabInferer and MONAI's postprocessing"
-            )
-        if not bool(torch.isfinite(slab.sum())) and not bool(torch.isfinite(slab).all()):
-            raise UsageError(
-                "expected finite numbers in the network's output, got NaN or infinity; look for absurd "
-                "intensities in the image, or for damage in the weights"
-            )
-        yield slab

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["NOTES_KEY", "CleanLabelsd"]
 
 NOTES_KEY = "notes"  # of an item: remarks, one line each, that steps leave for its record
-_TOUCHING = np.ones((3, 3, 3), dtype=bool)  # also by an edge or a corner alone
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class CleanLabelsd(MapTransform):
 
     Args:
         keys: of label maps ``(1, I, J, K)``, or of overlapping masks ``(C, I, J, K)``, each channel a label of its
-            own number.
+            own number; or of ones of two axes.
         largest_component: keep the largest piece alone: ``True`` for every label, or a list of label values.
         minimum_mm3: volume that a piece must have to stay, in cubic millimetres by the affine: a number for every
             label, or one by label value. Voxels are counted instead where no affine is at hand, or where the size of
@@ -123,6 +122,7 @@ def _checked_largest(given: Any) -> bool | frozenset[int]:
 
 def _checked_minimum(given: Any) -> dict[int | None, float]:
     """By label value; ``None`` stands for every label."""
+    sizes = given.values() if isinstance(given, dict) else [given]
     try:
         rules = (
             {int(value): float(size) for value, size in given.items()}
@@ -130,6 +130,8 @@ def _checked_minimum(given: Any) -> dict[int | None, float]:
             else {None: float(given or 0)}
         )
     except (TypeError, ValueError):
+        rules = {}
+    if any(size is True for size in sizes):  # which Python takes for 1
         rules = {}
     if not all(0 <= size < np.inf for size in rules.values()) or not (rules or given == {}):
         raise UsageError(
@@ -168,7 +170,9 @@ def _structures(labels: NDArray[Any]) -> Iterator[tuple[int, tuple[Any, ...], ND
 def _small_pieces(
     mask: NDArray[np.bool_], largest_only: bool, minimum_voxels: float
 ) -> tuple[NDArray[np.bool_], _Removed]:
-    pieces, _ = ndimage.label(mask, _TOUCHING)
+    pieces, _ = ndimage.label(
+        mask, np.ones((3,) * mask.ndim)
+    )  # touching by an edge or a corner alone as well
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     small = (sizes < minimum_voxels) & (sizes > 0)

@@ -32,7 +32,7 @@ from medkit.transforms.resample_labels import resample_labels, resample_scores
 from medkit.transforms.steps import flat_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
 
     from monai.config import KeysCollection
     from numpy.typing import NDArray
@@ -79,7 +79,8 @@ class NativeLabelsd(MapTransform):
         """The item with labels ``(1, I, J, K)`` in the place of the scores, uint8 for up to 256 classes.
 
         Raises:
-            UsageError: the image was not made by such a preprocessing, or the scores do not lie on its grid.
+            UsageError: the image was not made by such a preprocessing, or the scores do not lie on its grid, are not
+                finite, or of one class.
         """
         item = dict(data)
         for key, orig_key in self.key_iterator(item, self.orig_keys):
@@ -106,10 +107,10 @@ class NativeLabelsd(MapTransform):
         self, item: Mapping[Any, Any], key: Hashable, orig_key: Hashable
     ) -> tuple[Tensor, NativeGrid]:
         scores, image = item[key], item[orig_key]
-        if len(scores) < 2 or scores.shape[1:] != image.shape[1:]:
+        if scores.shape[1:] != image.shape[1:]:
             raise UsageError(
-                f"{key}: expected scores of two classes or more on the grid of the image, "
-                f"{tuple(image.shape[1:])}, got shape {tuple(scores.shape)}; {_INSTEAD}"
+                f"{key}: expected scores on the grid of the image, {tuple(image.shape[1:])}, got shape "
+                f"{tuple(scores.shape)}; {_INSTEAD}"
             )
         scores = scores.as_tensor() if isinstance(scores, MetaTensor) else scores
         return scores, NativeGrid(image, self.transform, orig_key)
@@ -151,7 +152,12 @@ class NativeGrid:
 
     def _check(self, image: Any) -> None:
         names = [type(step).__name__ for step in self.steps]
-        if len(self.steps) != len(self.operations) or getattr(image, "pending_operations", None):
+        if not isinstance(image, MetaTensor):
+            raise UsageError(
+                f"{self.key}: expected an image with metadata (a MetaTensor), got a plain tensor; keep its metadata, "
+                f"or {_INSTEAD}"
+            )
+        if len(self.steps) != len(self.operations) or image.pending_operations:
             raise UsageError(
                 f"{self.key}: expected an image with a trace of each of {', '.join(names) or 'no steps'}, got "
                 f"{len(self.operations)} operations; keep its metadata, compute nothing lazily, or {_INSTEAD}"
@@ -173,6 +179,12 @@ class NativeGrid:
             )
         self.wanted = tuple(int(size) for size in operation["orig_size"])
         source, self.affine = self.affine, to_affine_nd(len(self.shape), extra["src_affine"]).double()
+        for affine in (source, self.affine):
+            if not abs(torch.linalg.det(affine)) > 0:
+                raise UsageError(
+                    f"{self.key}: expected an affine that can be inverted, got {affine.tolist()}; correct the "
+                    "image's header"
+                )
         matrix: NDArray[np.float64] = np.linalg.solve(source.numpy(), self.affine.numpy())
         # What MONAI takes for no change it does not resample.
         same = np.allclose(source, self.affine, atol=AFFINE_TOL)
@@ -185,8 +197,12 @@ class NativeGrid:
         Args:
             slabs: scores, see :func:`medkit.transforms.resample_labels.resample_labels`.
             softmax: see there.
+
+        Raises:
+            UsageError: they are not finite, or of one class.
         """
-        return self._returned(resample_labels(slabs, self.shape, self.matrix, self.wanted, softmax=softmax))
+        checked = _checked(slabs)
+        return self._returned(resample_labels(checked, self.shape, self.matrix, self.wanted, softmax=softmax))
 
     def scores(self, scores: Tensor) -> Tensor:
         """One class's scores ``(*sizes)`` as ``(I, J, K)``, zeros where voxels were cropped away."""
@@ -207,3 +223,19 @@ class NativeGrid:
 def _moves(step: Any, key: Hashable) -> bool:
     """Whether a step leaves a trace in the image."""
     return isinstance(step, InvertibleTransform) and key in getattr(step, "keys", (key,))
+
+
+def _checked(slabs: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Refuse scores that have no greatest, or none that means anything."""
+    for slab in slabs:
+        if len(slab) < 2:
+            raise UsageError(
+                f"expected a network that gives scores of two classes or more, got {len(slab)}; let it give the "
+                f"background too, or {_INSTEAD}"
+            )
+        if not bool(torch.isfinite(slab.sum())) and not bool(torch.isfinite(slab).all()):
+            raise UsageError(
+                "expected finite numbers in the network's output, got NaN or infinity; look for absurd "
+                "intensities in the image, or for damage in the weights"
+            )
+        yield slab

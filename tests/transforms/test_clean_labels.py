@@ -55,6 +55,16 @@ def test_without_rules_nothing_is_touched():
     assert item["pred"] is labels
 
 
+def test_maps_of_two_axes():
+    """Pieces of 9 and 4 pixels of 1 by 1 by 2 mm."""
+    labels = blocks()[:, :, :, 1]
+    found, _ = cleaned(placed(labels), largest_component=True)
+    assert (found == 1).sum() == 9
+    found, notes = cleaned(placed(labels), minimum_mm3=10)
+    assert (found == 1).sum() == 9
+    assert notes == ["clean-up removed 2 pieces of one (10 mm3)"]
+
+
 def test_largest_piece_stays():
     found, notes = cleaned(placed(blocks()), largest_component=True)
     assert sizes(found, 1) == [27]
@@ -146,7 +156,7 @@ def test_odd_rules_for_the_largest_are_refused(largest):
         CleanLabelsd("pred", largest_component=largest)
 
 
-@pytest.mark.parametrize("minimum", ["much", -1, np.inf, [3], {"one": 3}, {"1": None}])
+@pytest.mark.parametrize("minimum", ["much", -1, np.inf, [3], True, {"one": 3}, {"1": None}, {"1": True}])
 def test_odd_volumes_are_refused(minimum):
     with pytest.raises(UsageError, match=r"minimum_mm3: expected cubic millimetres, .* got"):
         CleanLabelsd("pred", minimum_mm3=minimum)

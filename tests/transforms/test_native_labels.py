@@ -186,15 +186,60 @@ def test_image_without_trace():
     item = with_scores(preprocessed(transform))
     item["image"] = item["image"].as_tensor()
     with pytest.raises(
+        UsageError, match=r"expected an image with metadata \(a MetaTensor\), got a plain tensor"
+    ):
+        NativeLabelsd("pred", transform, "image", softmax=True)(item)
+    item["image"] = MetaTensor(item["image"])
+    with pytest.raises(
         UsageError, match="expected an image with a trace of each of Spacingd, got 0 operations"
     ):
         NativeLabelsd("pred", transform, "image", softmax=True)(item)
 
 
-@pytest.mark.parametrize("change", [lambda scores: scores[:1], lambda scores: scores[:, 1:]])
-def test_scores_that_do_not_belong_to_the_image(change):
+def test_preprocessing_without_steps():
+    transform = Compose([])
+    item = with_scores(preprocessed(transform))
+    found = NativeLabelsd("pred", transform, "image", softmax=True)(item)["pred"]
+    assert torch.equal(found[0].as_tensor().long(), item["pred"].as_tensor().argmax(0))
+    np.testing.assert_allclose(found.affine, OBLIQUE)
+
+
+@pytest.mark.parametrize("flat", ["source", "native"])
+def test_affine_that_cannot_be_inverted(flat):
     transform = Compose([spacing()])
     item = with_scores(preprocessed(transform))
-    item["pred"] = change(item["pred"])
-    with pytest.raises(UsageError, match="expected scores of two classes or more on the grid of the image"):
+    if flat == "source":
+        item["image"].affine[:, 1] = 0
+    else:
+        item["image"].applied_operations[-1]["extra_info"]["src_affine"][:, 1] = 0
+    with pytest.raises(UsageError, match=r"image: expected an affine that can be inverted, got \[\["):
+        NativeLabelsd("pred", transform, "image", softmax=True)(item)
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_scores_that_are_not_finite(value, softmax):
+    """Interpolated, they would have no greatest, or another one on other hardware."""
+    transform = Compose([spacing()])
+    item = with_scores(preprocessed(transform))
+    item["pred"][2, 3, 3, 3] = value
+    with pytest.raises(UsageError, match="expected finite numbers in the network's output, got NaN or inf"):
+        NativeLabelsd("pred", transform, "image", softmax=softmax)(item)
+
+
+def test_scores_of_one_class():
+    transform = Compose([spacing()])
+    item = with_scores(preprocessed(transform))
+    item["pred"] = item["pred"][:1]
+    with pytest.raises(
+        UsageError, match="expected a network that gives scores of two classes or more, got 1"
+    ):
+        NativeLabelsd("pred", transform, "image", softmax=True)(item)
+
+
+def test_scores_that_do_not_belong_to_the_image():
+    transform = Compose([spacing()])
+    item = with_scores(preprocessed(transform))
+    item["pred"] = item["pred"][:, 1:]
+    with pytest.raises(UsageError, match="pred: expected scores on the grid of the image"):
         NativeLabelsd("pred", transform, "image", softmax=True)(item)
