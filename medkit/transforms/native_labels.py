@@ -50,7 +50,8 @@ class NativeLabelsd(MapTransform):
     """Turn class scores on the network's grid into labels on the grid that the image had in its file.
 
     Labels are those of MONAI's ``Activationsd(softmax=True)``, ``Invertd(nearest_interp=False)`` and
-    ``AsDiscreted(argmax=True)``, save where two classes are equal to rounding.
+    ``AsDiscreted(argmax=True)``, save where two classes are equal to rounding, and save along an axis of one voxel
+    that was resampled with ``align_corners=True``: there MONAI looks beside the place that the affines tell.
 
     Args:
         keys: of scores ``(K, *sizes)``, two classes at least.

@@ -27,6 +27,7 @@ from monai.transforms import (
     Zoomd,
 )
 from monai.utils import set_determinism
+from scipy.ndimage import map_coordinates
 
 from medkit.errors import UsageError
 from medkit.transforms.native_labels import NativeLabelsd
@@ -128,6 +129,26 @@ STEPS = {
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
 def test_steps_before_the_resampling(steps):
     check(Compose(steps))
+
+
+def test_axis_of_one_voxel_with_aligned_corners():
+    """MONAI's own inverse looks elsewhere there, so that the affines are the truth."""
+    options = {"align_corners": True, "diagonal": True, "dtype": torch.float64}
+    transform = Compose([spacing((0.5, 1.4, 0.9), **options)])
+    item = with_scores(preprocessed(transform, (1, 9, 8)))
+    item["pred"] = item["pred"].double()
+    assert len(item["image"][0]) > 1
+    found = NativeLabelsd("pred", transform, "image", softmax=False)(item)["pred"]
+    matrix = np.linalg.solve(item["image"].affine.numpy(), OBLIQUE)
+    places = (
+        np.einsum("ab,bijk->aijk", matrix[:3, :3], np.indices((1, 9, 8))) + matrix[:3, 3, None, None, None]
+    )
+    scores = np.stack(
+        [map_coordinates(channel, places, order=1, mode="nearest") for channel in item["pred"].numpy()]
+    )
+    assert_same_but_for_ties(found[0].as_tensor(), torch.from_numpy(scores))
+    by_monai = monai_probabilities(item, transform, softmax=False).as_tensor().argmax(0)
+    assert not np.array_equal(by_monai, scores.argmax(0)), "or MONAI was mended, and the docstring is to be"
 
 
 def test_what_was_cropped_is_background():
