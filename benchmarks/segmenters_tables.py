@@ -5,7 +5,16 @@ from statistics import fmean
 from typing import Any
 
 from segmenters_networks import DEFAULT, MEASURE, TWINS
-from segmenters_twins import BOUND, Run, by_seed, difference, verdict
+from segmenters_twins import (
+    BOUND,
+    FEWEST_SCANS,
+    FEWEST_SEEDS,
+    Run,
+    by_seed,
+    difference,
+    scans,
+    verdict,
+)
 
 from medkit.bundle.card import decimals
 from medkit.metrics.paired import CONFIDENCE, RESAMPLES
@@ -112,7 +121,7 @@ def twin_table(scores: Scores, when: str = "") -> str:
         ours, others = (mean_dice(scores[name]) for name in (label, other))
         interval = difference(ours, others)
         common = ours.keys() & others.keys()
-        seeds = ", ".join(f"{value:+.4f}" for value in by_seed(ours, others).values())
+        seeds = by_seed(ours, others).values()
         rows.append(
             [
                 f"{label} minus {other}",
@@ -120,8 +129,8 @@ def twin_table(scores: Scores, when: str = "") -> str:
                 f"{len({run.case for run in common})}",
                 f"{interval.mean:+.4f}",
                 f"{interval.low:+.4f} to {interval.high:+.4f}",
-                seeds,
-                verdict(interval) + when,
+                ", ".join(f"{value:+.4f}" for value in seeds),
+                verdict(interval, seeds, scans(ours, others)) + when,
             ]
         )
     if not rows:
@@ -141,9 +150,12 @@ def twin_table(scores: Scores, when: str = "") -> str:
 TWIN_LEGEND = (
     "Dice over labels of the same cases, folds and seeds, the one minus the other. The interval is from a bootstrap "
     f"({RESAMPLES} draws, bias-corrected and accelerated) that draws scans, each with both sides of it and all seeds: "
-    "it says how sure the difference is over cases, and nothing of other seeds, of which the differences seed by seed "
-    f"give an idea. Bounds of equivalence: -{BOUND} and +{BOUND}. Equivalent: all of the interval lies between them; "
-    "better or worse: all of it lies beyond one; otherwise not resolved. No more than that is claimed"
+    "it says how sure the difference is over cases, and nothing of other seeds. So a verdict wants the mean difference "
+    f"with every seed on its side, too, and at least {FEWEST_SEEDS} seeds and {FEWEST_SCANS} scans; still, a few seeds "
+    f"bound luck in training only roughly. Bounds of equivalence: -{BOUND} and +{BOUND}. Equivalent: the interval and "
+    "the means of all seeds lie between them; better or worse: they all lie beyond one; otherwise not resolved. No "
+    "more than that is claimed. Every row is a comparison of its own, without correction for their number: the more "
+    "rows, the likelier that one of them is called better or worse by luck"
 )
 
 

@@ -1,13 +1,15 @@
 """Whether two networks differ: paired over cases, bootstrapped by pair of crops, beside bounds of equivalence."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from medkit.metrics.paired import Interval, paired_interval
 
 # Differences in Dice that are smaller than this are taken for none.
 BOUND = 0.005
+# With fewer, no verdict.
+FEWEST_SEEDS, FEWEST_SCANS = 2, 10
 
 
 class Run(NamedTuple):
@@ -48,14 +50,29 @@ def by_seed(ours: Mapping[Run, float], others: Mapping[Run, float]) -> dict[int,
     return {seed: math.fsum(values) / len(values) for seed, values in found.items()}
 
 
-def verdict(interval: Interval) -> str:
-    """What an interval says, and no more.
+def scans(ours: Mapping[Run, float], others: Mapping[Run, float]) -> int:
+    """Of how many scans there are crops in the runs that both have."""
+    return len({pair_of_crops(run.case) for run in ours.keys() & others.keys()})
 
-    "equivalent": all of it lies within the bounds. "better" or "worse": all of it lies beyond one of them. Otherwise,
-    and where there is no interval, "not resolved".
+
+def verdict(interval: Interval, seeds: Collection[float], scans: int) -> str:
+    """What the figures say, and no more.
+
+    "equivalent": the interval, and the mean difference with every seed, lie within the bounds. "better" or "worse":
+    they all lie beyond one of them. Otherwise, and where seeds or scans are fewer than `FEWEST_SEEDS` and
+    `FEWEST_SCANS`, "not resolved": the interval covers cases only, so that luck in training would pass for a
+    difference with one seed; and from few scans it comes out too narrow.
+
+    Args:
+        interval: of the mean difference over cases.
+        seeds: the mean difference with each seed.
+        scans: drawn for the interval.
     """
-    if interval.low > -BOUND and interval.high < BOUND:
+    if len(seeds) < FEWEST_SEEDS or scans < FEWEST_SCANS:
+        return "not resolved"
+    low, high = min(interval.low, *seeds), max(interval.high, *seeds)
+    if low > -BOUND and high < BOUND:
         return "equivalent"
-    if interval.low >= BOUND:
+    if low >= BOUND:
         return "better"
-    return "worse" if interval.high <= -BOUND else "not resolved"
+    return "worse" if high <= -BOUND else "not resolved"

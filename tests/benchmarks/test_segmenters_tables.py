@@ -39,11 +39,13 @@ def test_labels_that_were_missed_are_counted():
 
 
 def test_twins_are_compared_where_both_were_run():
-    ours, others = {(0, 1): record({1: 0.9, 3: 0.8, 5: 0.85})}, {(0, 1): record({1: 0.8, 3: 0.7, 5: 0.75})}
+    cases = range(1, 21, 2)
+    ours, others = ({(0, seed): record(dict.fromkeys(cases, dice)) for seed in (1, 2)} for dice in (0.9, 0.8))
     scores = {"scan_unet": ours, "scan_unet, no scan": others, "segmamba": ours, "segmamba, no scan": {}}
     rows = cells(twin_table({label: runs for label, runs in scores.items() if runs}))
+    interval, seeds = "+0.1000 to +0.1000", "+0.1000, +0.1000"
     assert rows == [
-        ["scan_unet minus scan_unet, no scan", "1", "3", "+0.1000", "+0.1000 to +0.1000", "+0.1000", "better"]
+        ["scan_unet minus scan_unet, no scan", "1", "10", "+0.1000", interval, seeds, "better"],
     ]
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from segmenters_twins import BOUND, Run, by_seed, difference, pair_of_crops, verdict
+from segmenters_twins import BOUND, Run, by_seed, difference, pair_of_crops, scans, verdict
 
 from medkit.metrics.paired import Interval
 
@@ -56,8 +56,25 @@ def test_only_runs_that_both_have_are_compared():
     ],
 )
 def test_verdicts(low, high, expected):
-    assert verdict(Interval((low + high) / 2, low, high)) == expected
+    middle = (low + high) / 2
+    assert verdict(Interval(middle, low, high), [middle, middle], 40) == expected
 
 
-def test_one_scan_resolves_nothing():
-    assert verdict(difference(runs({1: 0.9, 2: 0.9}), runs({1: 0.1, 2: 0.1}))) == "not resolved"
+@pytest.mark.parametrize(
+    ("low", "high", "seeds", "scans"),
+    [
+        (0.006, 0.02, [0.013], 40),  # one seed
+        (0.006, 0.02, [0.022, 0.004], 40),  # the second does not say so
+        (-0.02, -0.006, [-0.022, -0.004], 40),
+        (-0.004, 0.004, [0.006, -0.006], 40),
+        (-0.004, 0.004, [0.0], 40),
+        (0.006, 0.02, [0.013, 0.013], 9),  # few scans
+    ],
+)
+def test_luck_in_training_and_few_scans_resolve_nothing(low, high, seeds, scans):
+    assert verdict(Interval((low + high) / 2, low, high), seeds, scans) == "not resolved"
+
+
+def test_scans_are_counted_once_for_all_sides_and_seeds():
+    ours = runs(dict.fromkeys((1, 2, 3), 0.9)) | runs({1: 0.9}, seed=1)
+    assert scans(ours, ours | runs({9: 0.9})) == 2
