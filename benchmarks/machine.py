@@ -15,8 +15,12 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
 def describe() -> str:
     threads = os.environ.get("OMP_NUM_THREADS", "default")
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    packages = ", ".join(f"{name} {number}" for name, number in versions().items())
     machine = f"{processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS={threads}"
-    return f"{machine}; Python {platform.python_version()}, {versions}"
+    return f"{machine}; Python {platform.python_version()}, {packages}"

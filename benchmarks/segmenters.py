@@ -10,12 +10,13 @@ synthetic images in which only a distant cue tells the class, stands beside (`se
 nnU-Net takes part with `--nnunet PYTHON`, the interpreter of an environment of its own (`pip install nnunetv2`): some
 quarter of an hour more in the short form.
 
-What was done is kept in RUNS/segmenters/FORM.jsonl, and is not done again under the same settings: a run that was
-stopped goes on where it was.
+What was done is kept in RUNS/segmenters/FORM.jsonl, and is not done again under the same settings, with the same
+networks, operations and losses and the same versions of packages: a run that was stopped goes on where it was.
 """
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -32,8 +33,8 @@ from command_line import command_line
 from machine import describe
 from results import Results
 from segmenters_networks import DEFAULT, MEASURE, NETWORKS, TWINS
-from segmenters_tables import COST, HD95, TWIN_LEGEND, cost_table, score_table, twin_table
-from segmenters_training import FORMS, Form, config, key, train
+from segmenters_tables import COST, HD95, SCORES, TWIN_LEGEND, cost_table, score_table, twin_table
+from segmenters_training import FORMS, Form, code, config, key, train
 from timing import note
 
 from medkit.data.datalist import data_hashes, fold_items, number_of_folds
@@ -69,6 +70,7 @@ def costs(results: Results, labels: list[str], form: str, device: str) -> dict[s
             "machine": describe(),
             "threads": torch.get_num_threads(),
             "overrides": key(label, 0, 0, FORMS[form], "")["overrides"],
+            "code": code(),
         }
         note(f"cost      {label}, {device}")
         found[label] = results.get_or_make(settings, lambda label=label: cost(label, form, device))
@@ -89,12 +91,12 @@ def scores(results: Results, labels: list[str], form: Form, runs: Path) -> dict[
 
 
 def nnunet_scores(results: Results, python: str, form: Form, runs: Path) -> dict[str, dict[tuple, Any]]:
-    """A row of its own, by fold and seed."""
+    """The whole of each run's values, by fold and seed."""
     parts = config(MEASURE, 0, form)
     dataset, steps = parts.build("dataset_dir"), parts.build("steps")
     label, data = f"nnU-Net {nnunet.version(python)}", data_hash(dataset)
     work = runs / "segmenters" / "nnunet"
-    found = {}
+    found: dict[tuple, Any] = {}
     for fold, seed in ((fold, seed) for fold in form.folds for seed in form.seeds):
         note(f"training  {label}, fold {fold}, seed {seed}")
         settings = {
@@ -105,10 +107,11 @@ def nnunet_scores(results: Results, python: str, form: Form, runs: Path) -> dict
             "steps": steps,
             "cases": form.cases,
             "data": data,
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
         }
         found[fold, seed] = results.get_or_make(
             settings,
-            lambda fold=fold, seed=seed: nnunet.measure(python, dataset, form, fold, seed, steps, work),
+            lambda fold=fold, seed=seed: nnunet.measure(python, dataset, form, fold, seed, steps, data, work),
         )
     return {label: found}
 
@@ -141,16 +144,25 @@ def document(
         )
     rows = {
         label: {run: values["scores"] for run, values in runs.items()}
-        for label, runs in {**found, **foreign}.items()
+        for label, runs in found.items()
         if runs
     }
-    text += ["## Hippocampus", score_table(rows, settings.folds, settings.seeds), f"{HD95}."]
-    if foreign:
-        text.append(f"{nnunet.LEGEND}.")
+    voxels = dict.fromkeys(rows, steps * batch * math.prod(patch))
+    for label, runs in foreign.items():
+        for name, suffix in nnunet.PREDICTIONS.items():
+            rows[label + suffix] = {run: values["scores"][name] for run, values in runs.items()}
+            voxels[label + suffix] = steps * nnunet.voxels(next(iter(runs.values())))
+    text += [
+        "## Hippocampus",
+        score_table(rows, voxels, settings.folds, settings.seeds),
+        f"{SCORES}.",
+        f"{HD95}.",
+    ]
+    text += [f"{nnunet.legend(runs.values())}." for runs in foreign.values()]
     if settings.more_folds != settings.folds:
         few = {label: rows[label] for label in (DEFAULT, TWINS[DEFAULT], MEASURE) if label in rows}
         text += [f"Folds {settings.more_folds}, seeds {settings.more_seeds}:"]
-        text += [score_table(few, settings.more_folds, settings.more_seeds)]
+        text += [score_table(few, voxels, settings.more_folds, settings.more_seeds)]
     text += ["## What the scan is worth", twin_table(rows, when), f"{TWIN_LEGEND}."]
     text.append(
         "Crops of 35 x 51 x 35 voxels have little long context: they cannot rank state-space layers alone."

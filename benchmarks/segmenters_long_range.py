@@ -12,6 +12,7 @@ from results import Results
 from segmenters_networks import MEASURE, TWINS, build, definition
 from segmenters_phantoms import LARGEST_DISTANCE, LENGTH, TEST, TRAIN, WIDTH, Phantom, phantom
 from segmenters_tables import table
+from segmenters_training import code
 from timing import note
 from torch import Tensor, nn
 from torch.nn import functional
@@ -45,6 +46,7 @@ class Task:
 
 TASKS = {"short": Task(100, (0,), 24), "full": Task(400, (0, 1, 2), 100)}
 TEST_SEED = 0
+STRIPS = {"along": False, "across": True}
 
 
 def with_local_norms(network: nn.Module) -> nn.Module:
@@ -62,11 +64,16 @@ def with_local_norms(network: nn.Module) -> nn.Module:
     return network
 
 
-def reach(network: nn.Module) -> int | None:
-    """How far along the last axis a voxel has influence on others; ``None`` if as far as strips are long, or farther."""
+def reach(network: nn.Module, *, across: bool = False) -> int | None:
+    """How far a voxel has influence on others along the strip; ``None`` if as far as strips are long, or farther.
+
+    Args:
+        network: whose norms do not tell voxels of each other.
+        across: whether the strip's long axis is the first one, and not the last.
+    """
     network.eval()
     image = torch.randn(1, 1, WIDTH, _STRIP, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    logits = network(image)
+    logits = network(image.mT).mT if across else network(image)
     farthest = 0
     for column in range(
         _STRIP // 2, _STRIP // 2 + 32
@@ -128,9 +135,8 @@ def measure(label: str, task: Task, seed: int, *, local: bool) -> dict[str, Any]
     train(network, task, seed)
     return {
         "seconds": round(time.perf_counter() - start, 1),
-        "reach": reach(network),
-        "along": accuracy(network, task, across=False),
-        "across": accuracy(network, task, across=True),
+        "reach": {strip: reach(network, across=across) for strip, across in STRIPS.items()},
+        **{strip: accuracy(network, task, across=across) for strip, across in STRIPS.items()},
     }
 
 
@@ -158,18 +164,19 @@ def section(results: Results, form: str, labels: Iterable[str]) -> list[str]:
                 )
             )
         name = label if local else f"{label}, its own norms"
-        lines += [_line(name, direction, found) for direction in ("along", "across")]
+        lines += [_line(name, direction, found) for direction in STRIPS]
+    seeds = "1 seed" if len(task.seeds) == 1 else f"{len(task.seeds)} seeds"
     head = ["network", "reach", "strip", *(f"{start} to {start + BIN - 1}" for start in BINS)]
     text = (
         f"Strips of {WIDTH} x {LENGTH} voxels (2D forms of the same networks) of noise with a disc near one end, dark "
         "or bright, that decides the class of every voxel. The table has the share of voxels that are right by their "
         "distance from the disc along the strip, in voxels; test images come with either disc, so that who does not see "
         "it is right in 0.500 of them. Along: the strip's long axis is the last one, along which a raster scan runs; "
-        "across: the first. Reach: how far away a voxel can lie that has any influence on another one. "
-        f"{task.steps} steps of {BATCH} images, {len(task.seeds)} seed{'s' if len(task.seeds) > 1 else ''}. Norms over "
-        "an image are replaced by batch norms, which at inference are the same everywhere: the mean of a channel over "
-        f"the image tells all voxels of the disc (last rows: {SHOWN_WITH_ITS_NORMS} as it is). Squeeze and excitation, "
-        "which mobile_mamba has with and without its scan, does so too and stays."
+        "across: the first. Reach: how far away along the strip a voxel can lie that has any influence on another "
+        f"one, with the weights of each seed. {task.steps} steps of {BATCH} images, {seeds}. Norms "
+        "over an image are replaced by batch norms, which at inference are the same everywhere: the mean of a channel "
+        f"over the image tells all voxels of the disc (last rows: {SHOWN_WITH_ITS_NORMS} as it is). Squeeze and "
+        "excitation, which mobile_mamba has with and without its scan, does so too and stays."
     )
     return ["## Long range", text, table(head, lines)]
 
@@ -180,10 +187,12 @@ def _settings(label: str) -> dict[str, Any]:
         "batch": BATCH,
         "learning_rate": LEARNING_RATE,
         "size": [WIDTH, LENGTH],
+        "code": code(),
     }
 
 
 def _line(name: str, direction: str, found: list[dict[str, Any]]) -> list[str]:
-    reaches = {str(values["reach"] or "all") for values in found}
+    reaches = [values["reach"][direction] for values in found]
+    shown = dict.fromkeys("all" if farthest is None else str(farthest) for farthest in reaches)
     by_bin = zip(*(values[direction] for values in found), strict=True)
-    return [name, ", ".join(sorted(reaches)), direction, *(f"{fmean(values):.3f}" for values in by_bin)]
+    return [name, ", ".join(shown), direction, *(f"{fmean(values):.3f}" for values in by_bin)]

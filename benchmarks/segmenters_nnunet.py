@@ -1,10 +1,11 @@
-"""The row of nnU-Net itself in `segmenters.py`, in its own environment: the same folds and steps, all else its own."""
+"""The rows of nnU-Net itself in `segmenters.py`, in its own environment: the same folds and steps, all else its own."""
 
 import json
 import math
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,13 @@ from segmenters_training import Form
 
 from medkit.data import read_volume
 from medkit.data.datalist import fold_items, number_of_folds
+from medkit.inference.scoring import check_same_grid
 from medkit.metrics.segmentation import AGREEMENT, score_case
 
 NAME = "Dataset904_Hippocampus"
 LABELS = {0: "background", 1: "anterior hippocampus", 2: "posterior hippocampus"}
-LEGEND = (
-    "nnU-Net: its own plans, network, patches, batches, augmentation, loss and schedule, test-time mirroring included; "
-    "as many steps, the last weights, in float32 on a CPU"
-)
+# What predictions are told apart by: the mean over mirrored images, which is nnU-Net's default, or one pass.
+PREDICTIONS = {"mirrored": "", "plain": ", no mirroring"}
 _SUFFIX = ".nii.gz"
 _SCRIPT = Path(__file__).with_name("segmenters_nnunet_run.py")
 
@@ -37,9 +37,11 @@ def version(python: str) -> str:
 
 
 def measure(
-    python: str, dataset: str, form: Form, fold: int, seed: int, steps: int, work: Path
+    python: str, dataset: str, form: Form, fold: int, seed: int, steps: int, data: str, work: Path
 ) -> dict[str, Any]:
     """Train and predict in that environment; score here.
+
+    What was prepared is used again for the same data and version of nnU-Net.
 
     Args:
         python: interpreter with nnU-Net.
@@ -48,12 +50,17 @@ def measure(
         fold: held out.
         seed: of random numbers, of which nnU-Net may have others besides.
         steps: of training.
+        data: hash of the data set.
         work: folder for nnU-Net's files.
+
+    Returns:
+        Rows of scores by `PREDICTIONS`; patch and batch of a step, device and precision.
     """
+    place = work / f"{version(python)}-{data[:16]}"
     folders = {
-        "nnUNet_raw": work / "raw",
-        "nnUNet_preprocessed": work / "preprocessed",
-        "nnUNet_results": work / f"results-{steps}-{seed}",
+        "nnUNet_raw": place / "raw",
+        "nnUNet_preprocessed": place / "preprocessed",
+        "nnUNet_results": place / f"results-{steps}-{seed}",
     }
     settings = os.environ | {name: str(path.absolute()) for name, path in folders.items()}
     settings |= {
@@ -70,8 +77,32 @@ def measure(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     words = ["train", NAME, str(fold), str(seed), str(steps), device]
     # Without worker processes; nnU-Net refuses that where it plans.
-    predictions = Path(_run(python, words, settings | {"nnUNet_n_proc_DA": "0"}).splitlines()[-1])
-    return {"scores": score(predictions, dataset, splits(dataset, form)[fold]["val"])}
+    made = json.loads(_run(python, words, settings | {"nnUNet_n_proc_DA": "0"}).splitlines()[-1])
+    cases = splits(dataset, form)[fold]["val"]
+    scores = {name: score(Path(made.pop(name)), dataset, cases) for name in PREDICTIONS}
+    return {"scores": scores, **made}
+
+
+def legend(runs: Iterable[Mapping[str, Any]]) -> str:
+    """What a reader has to know of the rows.
+
+    Args:
+        runs: from `measure`.
+    """
+    made = sorted({f"{_step(run)}, on {run['device']} in {run['precision']}" for run in runs})
+    return (
+        "nnU-Net: its own plans, network, augmentation, loss and schedule; the mean over mirrored images at test time, "
+        f"which no other network has, unless said; as many steps, the last weights. A step: {'; '.join(made)}"
+    )
+
+
+def _step(run: Mapping[str, Any]) -> str:
+    return f"{run['batch']} patches of {' x '.join(map(str, run['patch']))} voxels"
+
+
+def voxels(run: Mapping[str, Any]) -> int:
+    """Of a step."""
+    return run["batch"] * math.prod(run["patch"])
 
 
 def _run(python: str, words: list[str], settings: dict[str, str]) -> str:
@@ -124,8 +155,9 @@ def score(predictions: Path, dataset: str, cases: list[str]) -> list[dict[str, A
     rows = []
     for case in cases:
         truth = read_volume(truths[case])
-        found = read_volume(predictions / f"{case}{_SUFFIX}").array
-        labels = (array.astype(int) for array in (found, truth.array))
+        found = read_volume(predictions / f"{case}{_SUFFIX}")
+        check_same_grid(found, truth)
+        labels = (volume.array.astype(int) for volume in (found, truth))
         for each in score_case(*labels, truth.grid.spacing, LABELS):
             values = asdict(each)
             rows.append({"case": case, **values, **{name: _safe(values[name]) for name in AGREEMENT}})

@@ -1,7 +1,7 @@
 """The tables of `segmenters.py`."""
 
 from collections.abc import Iterable, Mapping
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from segmenters_networks import DEFAULT, MEASURE, TWINS
@@ -74,8 +74,22 @@ def cost_table(costs: Mapping[str, Mapping[str, float]]) -> str:
     return table(head, rows)
 
 
-def score_table(scores: Scores, folds: Iterable[int], seeds: Iterable[int]) -> str:
-    """A row for each network that has runs of these folds and seeds, over labels and over its runs."""
+SCORES = (
+    "Scores are over labels, cases and seeds, each run counted alike; beside the mean Dice its standard deviation over "
+    "cases, of each the mean over its seeds, and the mean with every seed. Voxels: those of all patches of a training, "
+    "a voxel as often as it came"
+)
+
+
+def score_table(scores: Scores, voxels: Mapping[str, int], folds: Iterable[int], seeds: Iterable[int]) -> str:
+    """A row for each network that has runs of these folds and seeds.
+
+    Args:
+        scores: see there.
+        voxels: that each network was trained on in a run.
+        folds: to take.
+        seeds: to take.
+    """
     wanted = {(fold, seed) for fold in folds for seed in seeds}
     rows = []
     for label, runs in scores.items():
@@ -89,21 +103,48 @@ def score_table(scores: Scores, folds: Iterable[int], seeds: Iterable[int]) -> s
             continue
         found = summarise_scores(chosen)[MEAN_OVER_LABELS]
         dice, surface, hd95 = found["dice"], found["surface_dice"], found["hd95_mm"]
-        missed = f" ({hd95['n_infinite']} infinite)" if hd95["n_infinite"] else ""
+        missed = f" ({hd95['n_infinite']} of {hd95['n']} infinite)" if hd95["n_infinite"] else ""
+        cases, seed_by_seed = _means(mean_dice({run: runs[run] for run in runs.keys() & wanted}))
         rows.append(
             [
                 label,
                 f"{len(runs.keys() & wanted)}",
-                f"{dice['n']}",
+                f"{voxels[label] / 1e6:.0f}",
+                f"{len(cases)}",
                 decimals(dice["mean"], 4),
-                decimals(dice["sd"], 4),
+                f"{stdev(cases.values()):.4f}" if len(cases) > 1 else "-",
+                ", ".join(f"{mean:.4f}" for _, mean in sorted(seed_by_seed.items())),
                 decimals(surface["mean"], 4),
                 decimals(hd95["mean"], 2) + missed,
                 f"{decimals(dice['worst'], 3)} ({dice['worst_case']})",
             ]
         )
-    head = ["network", "runs", "cases", "Dice", "sd", "surface Dice 1 mm", "HD95 mm", "worst Dice (case)"]
+    head = [
+        "network",
+        "runs",
+        "10^6 voxels",
+        "cases",
+        "Dice",
+        "sd of cases",
+        "seed by seed",
+        "surface Dice 1 mm",
+        "HD95 mm",
+        "worst Dice (case)",
+    ]
     return table(head, rows)
+
+
+def _means(scores: Mapping[Run, float]) -> tuple[dict[str, float], dict[int, float]]:
+    """By case and by seed."""
+    cases: dict[str, list[float]] = {}
+    seeds: dict[int, list[float]] = {}
+    for run, value in scores.items():
+        cases.setdefault(run.case, []).append(value)
+        seeds.setdefault(run.seed, []).append(value)
+    return (
+        {case: fmean(values) for case, values in cases.items()},
+        {seed: fmean(values) for seed, values in seeds.items()},
+    )
 
 
 def twin_table(scores: Scores, when: str = "") -> str:

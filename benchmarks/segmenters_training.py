@@ -4,16 +4,20 @@ import contextlib
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from machine import versions
 from segmenters_networks import definition
 
+import medkit
 from medkit.bundle.instance import ConfigInstance
 from medkit.bundle.store import find_bundle
 from medkit.training.run import TrainingRun, create_run, fold_name, open_run
 
+_SOURCES = {".c", ".h", ".py"}
 BUNDLE = "hippocampus_segmentation_unet"
 SHAPE = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3}
 # The same for all, and none of it changes a number: no curve on the held-out cases, no pictures, no tracking.
@@ -82,8 +86,23 @@ def config(label: str, seed: int, form: Form) -> ConfigInstance:
     return ConfigInstance(find_bundle(BUNDLE), "train", overrides(label, seed, form))
 
 
+def code() -> dict[str, str]:
+    """What networks are made of: a hash of medkit's networks, operations and losses, and the versions of packages."""
+    root = Path(medkit.__file__).parent
+    digest = hashlib.sha256()
+    for path in _sources(root):
+        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return {"sources": digest.hexdigest(), **versions()}
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for folder in ("losses", "networks", "ops"):
+        files = (path for path in (root / folder).rglob("*") if path.is_file())
+        yield from sorted(path for path in files if path.suffix in _SOURCES)
+
+
 def key(label: str, fold: int, seed: int, form: Form, data: str) -> dict[str, Any]:
-    """All that the scores depend on, short of versions.
+    """All that the scores depend on, short of the machine.
 
     Args:
         label: of `segmenters_networks.NETWORKS`.
@@ -101,6 +120,7 @@ def key(label: str, fold: int, seed: int, form: Form, data: str) -> dict[str, An
         "seed": seed,
         "overrides": overrides(label, seed, form),
         "train_config": digest,
+        "code": code(),
         "data": data,
     }
 

@@ -25,6 +25,11 @@ def test_the_reach_of_convolutions():
     assert reach(network) == 3
 
 
+def test_the_reach_is_that_along_the_strip():
+    network = nn.Conv2d(1, 2, (3, 9), padding=(1, 4))
+    assert (reach(network), reach(network, across=True)) == (4, 1)
+
+
 def test_norms_over_the_image_reach_everywhere_and_are_replaced():
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.InstanceNorm2d(4), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1)

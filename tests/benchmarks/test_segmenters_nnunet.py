@@ -9,27 +9,28 @@ import nibabel as nib
 import numpy as np
 import pytest
 import segmenters_nnunet
-from segmenters_nnunet import LABELS, convert, measure, score, splits
+from segmenters_nnunet import LABELS, convert, legend, measure, score, splits, voxels
 from segmenters_training import Form
 
+from medkit.errors import CaseError
+
 FORM = Form(folds=(0,), seeds=(0,), more_folds=(0,), more_seeds=(0,), cases=2)
-# Predicts the truth, and marks nothing in one case.
+# Predicts the truth with mirroring; without, marks nothing in one case.
 STAND_IN = """
-import os, pathlib, shutil, sys
+import json, os, pathlib, shutil, sys
 import nibabel, numpy
 name, *rest = sys.argv[2:]
 raw, prepared, results = (pathlib.Path(os.environ["nnUNet_" + part]) for part in ("raw", "preprocessed", "results"))
 if sys.argv[1] == "prepare":
     (prepared / name).mkdir(parents=True)
 else:
-    results.mkdir()
-    for path in (raw / name / "labelsTr").iterdir():
-        shutil.copy(path, results / path.name)
-    image = nibabel.load(results / "b_002.nii.gz")
-    nibabel.save(nibabel.Nifti1Image(numpy.zeros(image.shape, "u1"), image.affine), results / "b_002.nii.gz")
+    made = {kind: str(shutil.copytree(raw / name / "labelsTr", results / kind)) for kind in ("mirrored", "plain")}
+    image = nibabel.load(results / "plain" / "b_002.nii.gz")
+    nothing = nibabel.Nifti1Image(numpy.zeros(image.shape, "u1"), image.affine)
+    nibabel.save(nothing, results / "plain" / "b_002.nii.gz")
     (results / "arguments").write_text(" ".join(rest))
     print("so much for the log")
-    print(results)
+    print(json.dumps({**made, "batch": 9, "patch": [40, 56, 40], "device": rest[-1], "precision": "float32"}))
 """
 
 
@@ -69,16 +70,33 @@ def test_predictions_are_scored_by_our_metrics(dataset, tmp_path, monkeypatch):
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN)
     monkeypatch.setattr(segmenters_nnunet, "_SCRIPT", script)
+    monkeypatch.setattr(segmenters_nnunet, "version", lambda _: "2.8.1")
     for seed in (7, 8):
-        rows = measure(sys.executable, dataset, FORM, 0, seed, 40, tmp_path / "work")["scores"]
+        made = measure(sys.executable, dataset, FORM, 0, seed, 40, "a" * 64, tmp_path / "work")
+        assert [row["dice"] for row in made["scores"]["mirrored"]] == [1.0] * 4
+        rows = made["scores"]["plain"]
         assert [(row["case"], row["label"]) for row in rows] == [
             ("a_001", 1), ("a_001", 2), ("b_002", 1), ("b_002", 2)
         ]  # fmt: skip
         assert [row["dice"] for row in rows] == [1.0, 1.0, 0.0, 0.0]
         assert [row["hd95_mm"] for row in rows] == [0.0, 0.0, "inf", "inf"]
-        arguments = (tmp_path / "work" / f"results-40-{seed}" / "arguments").read_text()
+        folder = tmp_path / "work" / f"2.8.1-{'a' * 16}"
+        arguments = (folder / f"results-40-{seed}" / "arguments").read_text()
         assert arguments.split()[:3] == ["0", str(seed), "40"]
-    assert json.dumps(rows, allow_nan=False)
+    assert json.dumps(made, allow_nan=False)
+    assert voxels(made) == 9 * 40 * 56 * 40
+    assert f"9 patches of 40 x 56 x 40 voxels, on {made['device']} in float32" in legend([made])
+    measure(sys.executable, dataset, FORM, 0, 7, 20, "b" * 64, tmp_path / "work")  # other data: prepared anew
+    assert len([path for path in (tmp_path / "work").iterdir() if (path / "preprocessed").is_dir()]) == 2
+
+
+def test_a_prediction_on_another_grid_is_refused(dataset, tmp_path):
+    labels = nib.load(f"{dataset}/labels/a_001.nii.gz")
+    moved = labels.affine.copy()
+    moved[0, 3] += 3
+    nib.save(nib.Nifti1Image(np.asarray(labels.dataobj), moved), tmp_path / "a_001.nii.gz")
+    with pytest.raises(CaseError, match="expected the grid of"):
+        score(tmp_path, dataset, ["a_001"])
 
 
 def test_a_case_that_was_not_predicted_is_not_passed_over(dataset, tmp_path):

@@ -28,14 +28,18 @@ def test_scores_over_runs_with_the_worst_case():
     scores = {
         "unet": {(0, 1): record({3: 0.9, 5: 0.5}), (0, 2): record({3: 0.8, 5: 0.6}), (1, 1): record({7: 0.0})}
     }
-    ((name, runs, cases, dice, *_, worst),) = cells(score_table(scores, [0], [1, 2]))
-    assert (name, runs, cases, dice) == ("unet", "2", "4", "0.7000")
+    ((name, runs, voxels, cases, dice, sd, seeds, *_, worst),) = cells(
+        score_table(scores, {"unet": 5_000_000}, [0], [1, 2])
+    )
+    assert (name, runs, voxels, cases, dice) == ("unet", "2", "5", "2", "0.7000")
+    assert sd == f"{0.3 / 2**0.5:.4f}"  # of 0.85 and 0.55, each the mean of two seeds
+    assert seeds == "0.7000, 0.7000"
     assert worst == "0.500 (hippocampus_005, seed 1)"
 
 
 def test_labels_that_were_missed_are_counted():
     scores = {"unet": {(0, 1): [*record({3: 0.9}), *record({5: 0.0}, hd95="inf")]}}
-    assert cells(score_table(scores, [0], [1]))[0][6] == "1.00 (1 infinite)"
+    assert cells(score_table(scores, {"unet": 0}, [0], [1]))[0][8] == "1.00 (1 of 2 infinite)"
 
 
 def test_twins_are_compared_where_both_were_run():

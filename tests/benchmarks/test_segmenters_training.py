@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import segmenters_training
+from machine import PACKAGES
 from segmenters import plan
 from segmenters_networks import DEFAULT, MEASURE, NETWORKS, TWINS
-from segmenters_training import FORMS, config, key
+from segmenters_training import FORMS, code, config, key
 
 from medkit.bundle.store import find_bundle
 
@@ -38,6 +40,20 @@ def test_a_key_tells_settings_apart():
     ]
     assert all(one != other for number, one in enumerate(keys) for other in keys[:number])
     assert key("unet", 0, 1, full, "a") == keys[0]
+
+
+def test_a_key_tells_what_networks_are_made_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(segmenters_training.medkit, "__file__", str(tmp_path / "__init__.py"))
+    seen = [code()]
+    for folder, content in (("networks", "a"), ("networks", "b"), ("ops", "a")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "it.py").write_text(content)
+        seen.append(code())
+    (tmp_path / "ops" / "it.pyc").write_text("c")
+    assert all(one != other for number, one in enumerate(seen) for other in seen[:number])
+    assert code() == seen[-1]
+    assert key("unet", 0, 1, FORMS["full"], "")["code"] == seen[-1]
+    assert set(code()) == {"sources", *PACKAGES}
 
 
 def test_the_full_form_has_two_folds_and_seeds_for_all_and_more_for_three():
