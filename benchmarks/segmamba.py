@@ -4,8 +4,10 @@
 
 medkit's SegMamba with the filters of the published one (48, 96, 192, 384), two Mamba layers a scanned stage, four
 channels in and four classes out, one image: with the reference of the scan, with medkit's own, and beyond that with
-channels last and in bfloat16. The least of the rounds counts; the reference is run once. Shares are the profiler's, of
-one more prediction. Every way has to give the logits of the first, to rounding, or the exit code is 1.
+channels last and in bfloat16. It scans at the two deepest stages, as SegMamba's second version does, where the first
+scans at all four. The least of the rounds counts; the reference is run once. Shares are the profiler's, of one more
+prediction. If a logit of a way differs from that of the first by more than a thousandth of the logits' standard
+deviation, or in bfloat16, which has eight bits of precision, by more than a fifth, the exit code is 1.
 """
 
 import contextlib
@@ -21,19 +23,28 @@ from command_line import command_line
 from machine import describe
 from timing import by_clock, note
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from medkit.networks import create
+from medkit.networks.oriented_mamba_layer import OrientedMambaLayer
 from medkit.ops import raster_scan
 from medkit.ops.selective_scan import selective_scan, selective_scan_reference
 
 CHANNELS, CLASSES = 4, 4
 ARGUMENTS = {"filters": (48, 96, 192, 384), "strides": (2, 2, 2), "depth": 2}
 AIM_SECONDS, AIM_SHARE = 8.0, 0.05
+COMPARABLE = (
+    "The aim stands beside 43.2 s with a reference of the scan and 14.3 s with a fast one for the published network of "
+    "the first version, which has the same filters and scans at all four stages. This one scans at the two deepest "
+    "only, as the second version does: what can be compared is the task, at the same size and width, and not the work "
+    "of the scans"
+)
 # Largest difference of a logit, relative to their standard deviation.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2}
+KERNEL, SCAN = "scan, kernel", "scan, all"
 KINDS = {
-    "scan": ("selective_scan",),
+    KERNEL: ("selective_scan",),
+    SCAN: (SCAN,),
     "convolutions": ("conv",),
     "norms": ("norm", "var_mean"),
     "copies": ("aten::copy_", "aten::cat"),
@@ -85,12 +96,33 @@ def laid_out(way: Way, network: nn.Module, image: Tensor) -> tuple[nn.Module, Te
     return network.to(memory_format=layout), image.contiguous(memory_format=layout)
 
 
+@contextlib.contextmanager
+def whole_scan_marked() -> Iterator[None]:
+    """Under one name what a Mamba layer does between its convolution and its last projection.
+
+    That is the kernel, what makes its arguments out of the image, turning, joining and averaging for the orders of the
+    axes, and the gate, which alone would be there without a scan, too.
+    """
+    scanned = OrientedMambaLayer._scanned
+
+    def marked(layer: OrientedMambaLayer, *arguments: Tensor) -> Tensor:
+        with record_function(SCAN):
+            return scanned(layer, *arguments)
+
+    with mock.patch.object(OrientedMambaLayer, "_scanned", marked):
+        yield
+
+
 def shares(network: nn.Module, image: Tensor) -> dict[str, float]:
-    """Of the profiler's time, by kind of operator."""
-    with profile(activities=[ProfilerActivity.CPU]) as watched:
+    """Of the profiler's time, by kind of operator; that of the whole scan is in the other kinds, too."""
+    with profile(activities=[ProfilerActivity.CPU]) as watched, whole_scan_marked():
         network(image)
-    spent = {event.key: event.self_cpu_time_total for event in watched.key_averages()}
-    whole = sum(spent.values())
+    events = watched.key_averages()
+    whole = sum(event.self_cpu_time_total for event in events)
+    spent = {
+        event.key: event.cpu_time_total if event.key == SCAN else event.self_cpu_time_total
+        for event in events
+    }
     return {
         kind: sum(time for name, time in spent.items() if any(word in name for word in words)) / whole
         for kind, words in KINDS.items()
@@ -149,20 +181,24 @@ def main() -> None:
         if one.seconds is None
     ]
     lines = [row(one) for one in right]
-    seconds, share = min((one.seconds, one.shares["scan"]) for one in right if one.shares)
+    seconds, share = min(
+        (one.seconds, max(one.shares[KERNEL], one.shares[SCAN])) for one in right if one.shares
+    )
     met = "met" if seconds < AIM_SECONDS and share < AIM_SHARE else "not met"
     parameters = sum(parameter.numel() for parameter in network.parameters())
     text = (
         f"# SegMamba at {arguments.size}^3\n\n{describe()}, {arguments.threads} threads. One image of {CHANNELS} "
         f"channels, {CLASSES} classes, {parameters / 1e6:.1f} million parameters. Off: the largest difference of a "
-        "logit from the first way, relative to their standard deviation.\n\n"
+        "logit from the first way, relative to their standard deviation. Scan, kernel: the recurrence alone. Scan, "
+        "all: with the projections that make its arguments, turning, joining and averaging for the three orders of the "
+        "axes, and the gate; in part convolutions and copies, and counted there, too.\n\n"
         f"| way | seconds | {' | '.join(KINDS)} | off |\n|---|---|{'---|' * len(KINDS)}---|\n"
         + "\n".join(lines)
     )
     if arguments.size == 128 and arguments.threads == 4:
         text += (
             f"\n\nAim: under {AIM_SECONDS:.0f} s on four cores, a scan share under {AIM_SHARE:.0%}. "
-            f"Measured: {seconds:.2f} s, {share:.1%}, {met}."
+            f"Measured: {seconds:.2f} s, {share:.1%} (the larger of the two shares), {met}. {COMPARABLE}."
         )
     if faults:
         text += "\n\nWrong, and so not timed:\n\n" + "\n".join(f"- {fault}" for fault in faults)
