@@ -1,11 +1,12 @@
 """Measure a segmentation from file to written label: MONAI's parts, medkit's, and what each of these gives.
 
-    MEDKIT_DATA=... python benchmarks/sliding_window.py [--rounds 3] [--threads 4] [--output FILE]
+    MEDKIT_DATA=... python benchmarks/sliding_window.py [--rounds 2] [--threads 4] [--voxel 1] [--output FILE]
 
 The image is the CT of `abdomen_ct_mr`, resampled to 1 mm. Each way runs in a process of its own. First with a 1x1x1
 convolution in the network's place: that shows all that is not the network. Then with a SegResNet of 14 classes with
 random weights, whose time is told apart; it marks mixed labels nearly everywhere and so is the hardest case for
-medkit's way back to the image's grid. Each as often as there are rounds.
+medkit's way back to the image's grid. Each as often as there are rounds. With the network, medkit is set against each
+way of MONAI's alone, and so against the best of them; the aim is judged by these ratios.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import nibabel as nib
 import numpy as np
 from command_line import command_line
 from machine import describe
-from memory import GIB, resident
+from memory import GIB, reset_peak, resident
 from timing import note
 
 CLASSES, ROI, SPACING = 14, (96, 96, 96), (1.5, 1.5, 1.5)
@@ -35,31 +36,35 @@ WINDOWS = {"roi_size": ROI, "overlap": 0.5, "mode": "gaussian"}
 
 class Way(NamedTuple):
     """Resampling in double precision (MONAI's default) or single; whose inferer; whose way back; how many windows the
-    network gets at a time; and whether it computes channels-last, with the norms of :mod:`medkit.networks`."""
+    network gets at a time; whether it computes channels-last; and whether with the norms of :mod:`medkit.networks`."""
 
     precision: str = "float32"
     windows: str = "monai"
     back: str = "monai"
     at_a_time: int = 1
     last: bool = False
+    own_norm: bool = False
 
 
-FIRST = "MONAI, as it comes"
-WAYS = {
+FIRST, MEDKIT = "MONAI, as it comes", "+ medkit's group norm: medkit"
+STAND_IN, NETWORK = "stand-in", "network"
+ALONE = {
     FIRST: Way("float64"),
-    "MONAI, four windows at a time": Way("float64", at_a_time=4),
     "MONAI, resampling in float32": Way(),
     "+ windows summed slab by slab": Way(windows="slabs"),
     "+ labels made plane by plane": Way(windows="slabs", back="planes"),
     "+ both joined": Way(windows="joined", back="joined"),
-    "+ four windows at a time": Way(windows="joined", back="joined", at_a_time=4),
-    "+ channels-last: medkit": Way(windows="joined", back="joined", at_a_time=4, last=True),
 }
-STAND_IN, NETWORK = "stand-in", "network"
-RUNS = {
-    STAND_IN: [name for name, way in WAYS.items() if way.at_a_time == 1],
-    NETWORK: [name for name, way in WAYS.items() if way.windows != "slabs"],
+WITH_NETWORK = {
+    FIRST: Way("float64"),
+    "MONAI, resampling in float32": Way(),
+    "MONAI, float32, four windows at a time": Way(at_a_time=4),
+    "MONAI, float32, four windows, channels-last": Way(at_a_time=4, last=True),
+    "+ windows and labels joined": Way(windows="joined", back="joined", at_a_time=4, last=True),
+    MEDKIT: Way(windows="joined", back="joined", at_a_time=4, last=True, own_norm=True),
 }
+RUNS = {STAND_IN: ALONE, NETWORK: WITH_NETWORK}
+AIM_SPEED, AIM_PEAK = 2.0, 1 / 3
 
 
 class Clock:
@@ -120,11 +125,11 @@ def pipeline(way: str, kind: str, folder: Path) -> tuple[Any, Any, list[Any], An
     from medkit.networks.group_norm import NORM
     from medkit.transforms.native_labels import NativeLabelsd
 
-    precision, windows, back, at_a_time, last = WAYS[way]
+    precision, windows, back, at_a_time, last, own_norm = RUNS[kind][way]
     torch.manual_seed(0)
     network: torch.nn.Module = torch.nn.Conv3d(1, CLASSES, 1)
     if kind == NETWORK:
-        norm = (NORM if last else "GROUP", {"num_groups": 8})
+        norm = (NORM if own_norm else "GROUP", {"num_groups": 8})
         network = SegResNet(spatial_dims=3, in_channels=1, out_channels=CLASSES, init_filters=8, norm=norm)
     if last:
         network = network.to(memory_format=torch.channels_last_3d)
@@ -161,7 +166,7 @@ def measure(way: str, kind: str, image: Path, folder: Path, threads: int) -> Non
 
     torch.set_num_threads(threads)
     before, inferer, after, network = pipeline(way, kind, folder)
-    start = resident("VmRSS")
+    start, peak = resident("VmRSS"), 0
     clock = Clock()
     with torch.no_grad():
         batch = list_data_collate([before({"image": str(image)})])
@@ -170,10 +175,12 @@ def measure(way: str, kind: str, image: Path, folder: Path, threads: int) -> Non
         del batch
         for step in after:
             if way == FIRST and type(step).__name__ == "AsDiscreted":
+                peak = resident("VmHWM")
                 with clock.stopped():
                     save_margins(item["pred"], folder)
+                reset_peak()
             item = step(item)
-    print(json.dumps({"seconds": clock.seconds(), "peak": resident("VmHWM"), "start": start}))
+    print(json.dumps({"seconds": clock.seconds(), "peak": max(peak, resident("VmHWM")), "start": start}))
 
 
 def save_margins(probabilities: Any, folder: Path) -> None:
@@ -194,11 +201,11 @@ def disagreement(folder: Path, reference: Path) -> tuple[int, float]:
     return int(differ.sum()), float(behind.max(initial=0.0))
 
 
-def upsample(source: Path, target: Path) -> tuple[int, ...]:
-    """Write the image at 1 mm."""
+def upsample(source: Path, target: Path, voxel: float) -> tuple[int, ...]:
+    """Write the image with voxels of so many millimetres."""
     from nibabel.processing import resample_to_output
 
-    fine = resample_to_output(nib.load(source), (1, 1, 1), order=1, cval=-1000)
+    fine = resample_to_output(nib.load(source), [voxel] * 3, order=1, cval=-1000)
     nib.save(nib.Nifti1Image(np.round(np.asarray(fine.dataobj)).astype(np.int16), fine.affine), target)
     return fine.shape
 
@@ -218,57 +225,124 @@ def child(way: str, kind: str, image: Path, folder: Path, threads: int) -> dict[
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def table(kind: str, image: Path, folder: Path, rounds: int, threads: int) -> list[str]:
-    """Measure all ways in turn, round after round."""
+def measured(kind: str, image: Path, folder: Path, rounds: int, threads: int) -> list[Row]:
+    """All ways in turn, round after round."""
     results: dict[str, list[dict[str, Any]]] = {way: [] for way in RUNS[kind]}
     for number in range(rounds):
         for way in results:
             results[way].append(child(way, kind, image, folder / way, threads))
             note(f"{kind}, round {number + 1}, {way}: {results[way][-1]}")
     differ = {way: disagreement(folder / way, folder / FIRST) for way in results}
-    return [HEADER, *rows(results, differ)]
+    return rows(RUNS[kind], results, differ)
 
 
 def median(results: list[dict[str, Any]], name: str) -> float:
     return float(np.median([result["seconds"][name] for result in results]))
 
 
-def rows(results: dict[str, list[dict[str, Any]]], differ: dict[str, tuple[int, float]]) -> Iterator[str]:
-    """Seconds are medians of the rounds, the network's the least of all runs of its kind, peaks the highest."""
+class Row(NamedTuple):
+    """Seconds are medians of the rounds, the network's the least of all ways that run it alike, peaks the highest.
+
+    Args:
+        way: its name.
+        network: seconds.
+        rest: seconds.
+        rest_cpu: seconds of all threads.
+        peak: bytes of the process.
+        beyond: of these, those beyond what the process held before the image was read.
+        differ: voxels whose label is not the first way's.
+        margin: by how much, at most, that was ahead.
+    """
+
+    way: str
+    network: float
+    rest: float
+    rest_cpu: float
+    peak: int
+    beyond: int
+    differ: int
+    margin: float
+
+    @property
+    def total(self) -> float:
+        return self.network + self.rest
+
+
+def rows(
+    ways: dict[str, Way], results: dict[str, list[dict[str, Any]]], differ: dict[str, tuple[int, float]]
+) -> list[Row]:
     networks = {way: [result["seconds"]["network"] for result in rounds] for way, rounds in results.items()}
-    least = {
-        way: min(min(times) for other, times in networks.items() if WAYS[other][3:] == WAYS[way][3:])
-        for way in results
-    }
-    rest, rest_cpu = (median(results[FIRST], name) for name in ("rest", "rest_cpu"))
-    highest = {way: max(result["peak"] for result in rounds) for way, rounds in results.items()}
-    for way, rounds in results.items():
-        network = least[way]
-        its_rest, its_rest_cpu = (median(rounds, name) for name in ("rest", "rest_cpu"))
-        beyond = max(result["peak"] - result["start"] for result in rounds)
-        number, margin = differ[way]
-        cells = [
+    return [
+        Row(
             way,
-            *(f"{seconds:.1f}" for seconds in (network, its_rest, its_rest_cpu)),
-            f"{(least[FIRST] + rest) / (network + its_rest):.2f}",
-            *(f"{ratio:.2f}" for ratio in (rest / its_rest, rest_cpu / its_rest_cpu)),
-            *(f"{size / GIB:.2f}" for size in (highest[way], beyond)),
-            f"{highest[way] / highest[FIRST]:.2f}",
-            f"{number}" + (f" ({margin:.0e})" if number else ""),
+            min(min(times) for other, times in networks.items() if ways[other][3:] == ways[way][3:]),
+            median(rounds, "rest"),
+            median(rounds, "rest_cpu"),
+            max(result["peak"] for result in rounds),
+            max(result["peak"] - result["start"] for result in rounds),
+            *differ[way],
+        )
+        for way, rounds in results.items()
+    ]
+
+
+def table(found: list[Row]) -> str:
+    first, lines = found[0], [HEADER]
+    for row in found:
+        cells = [
+            row.way,
+            *(f"{seconds:.1f}" for seconds in (row.network, row.rest, row.rest_cpu, row.total)),
+            *(f"{getattr(first, name) / getattr(row, name):.2f}" for name in ("total", "rest", "rest_cpu")),
+            *(f"{size / GIB:.2f}" for size in (row.peak, row.beyond)),
+            f"{row.peak / first.peak:.2f}",
+            f"{row.differ}" + (f" ({row.margin:.0e})" if row.differ else ""),
         ]
-        yield f"| {' | '.join(cells)} |"
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 HEADER = """\
-| | network (s) | rest (s) | rest, CPU (s) | x total | x rest | x rest, CPU | peak (GiB) | beyond start (GiB) | of the first | differ |
-|---|---|---|---|---|---|---|---|---|---|---|"""  # noqa: E501
+| | network (s) | rest (s) | rest, CPU (s) | total (s) | x total | x rest | x rest, CPU | peak (GiB) | beyond start (GiB) | of the first | differ |
+|---|---|---|---|---|---|---|---|---|---|---|---|"""  # noqa: E501
+
+
+def comparison(found: list[Row]) -> str:
+    """medkit beside each way of MONAI's alone, and what that says of the aim."""
+    medkit = next(row for row in found if row.way == MEDKIT)
+    monai = [row for row in found if WITH_NETWORK[row.way].back == "monai"]
+    first, fastest, least = (
+        found[0],
+        min(monai, key=lambda row: row.total),
+        min(monai, key=lambda row: row.peak),
+    )
+    lines = ["| medkit against | times the speed | of the peak memory |", "|---|---|---|"]
+    for row in monai:
+        best = [what for what, one in (("fastest", fastest), ("least memory", least)) if row is one]
+        name = f"{row.way} ({', '.join(best)})" if best else row.way
+        lines.append(f"| {name} | {row.total / medkit.total:.2f} | {medkit.peak / row.peak:.2f} |")
+    best = fastest.way if fastest is least else f"{fastest.way}, in time; {least.way}, in memory"
+    ties = f", where they are {medkit.margin:.0e} apart in probability at most" if medkit.differ else ""
+    return (
+        "\n".join(lines)
+        + f"\n\nAim: {AIM_SPEED:g} times the speed and a third of the peak memory of the same pipeline "
+        "of MONAI's `SlidingWindowInferer`, `Invertd` and `SaveImaged`, with labels equal but for ties. Measured: "
+        f"{met(first.total / medkit.total, medkit.peak / first.peak)} against MONAI as it comes; "
+        f"{met(fastest.total / medkit.total, medkit.peak / least.peak)} against the best row of MONAI ({best}). "
+        f"Labels differ from those of MONAI as it comes in {medkit.differ} voxels{ties}."
+    )
+
+
+def met(speed: float, peak: float) -> str:
+    fast, small = ("met" if reached else "not met" for reached in (speed >= AIM_SPEED, peak <= AIM_PEAK))
+    return f"{speed:.2f} times the speed ({fast}) and {peak:.2f} of the peak ({small})"
 
 
 def main() -> None:
     """Print the tables, or run one way."""
     parser = command_line(__doc__, __file__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--voxel", type=float, default=1, help="edge of the image's voxels in mm")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
@@ -278,26 +352,26 @@ def main() -> None:
     source = Path(os.environ["MEDKIT_DATA"]) / "abdomen_ct_mr" / "example_ct.nii.gz"
     with tempfile.TemporaryDirectory() as name:
         image, folder = Path(name) / "ct.nii.gz", Path(name)
-        shape = upsample(source, image)
-        tables = {
-            kind: "\n".join(table(kind, image, folder, arguments.rounds, arguments.threads)) for kind in RUNS
-        }
+        shape = upsample(source, image, arguments.voxel)
+        found = {kind: measured(kind, image, folder, arguments.rounds, arguments.threads) for kind in RUNS}
     text = (
         f"# A segmentation from file to written label\n\n{describe()}; {arguments.threads} threads. "
-        f"{explanation(shape)}\n\n## With the network\n\n{tables[NETWORK]}\n\n"
-        f"## With a 1x1x1 convolution in its place\n\n{tables[STAND_IN]}\n"
+        f"{explanation(shape, arguments.voxel, arguments.rounds)}\n\n"
+        f"## With the network\n\n{table(found[NETWORK])}\n\n"
+        f"## With a 1x1x1 convolution in its place\n\n{table(found[STAND_IN])}\n\n"
+        f"## medkit against MONAI alone, with the network\n\n{comparison(found[NETWORK])}\n"
     )
     print(text)
     arguments.output.write_text(text)
 
 
-def explanation(shape: tuple[int, ...]) -> str:
+def explanation(shape: tuple[int, ...], voxel: float, rounds: int) -> str:
     sides = " x ".join(map(str, shape))
     return (
-        f"CT of {sides} voxels of 1 mm, network on 1.5 mm: SegResNet, {CLASSES} classes, random weights; windows of "
-        f"{ROI[0]}^3, one at a time unless said, overlap {WINDOWS['overlap']}, {WINDOWS['mode']}. All ways run the "
-        "network on the same windows: its time is the least of all rows that run it in the same way, the rest is the "
-        "median of all rounds, and the total is both. A column with x says how "
+        f"CT of {sides} voxels of {voxel:g} mm, network on 1.5 mm: SegResNet, {CLASSES} classes, random weights; "
+        f"windows of {ROI[0]}^3, one at a time unless said, overlap {WINDOWS['overlap']}, {WINDOWS['mode']}. All "
+        "ways run the network on the same windows: its time is the least of all rows that run it in the same way, the rest is the "
+        f"median of the rounds ({rounds}), and the total is both. A column with x says how "
         "many times as fast as the first row; seconds of CPU are those of all threads, and less moved by what else the "
         "machine does. A row with a plus adds to the one above it. Last, how many labels differ from the first "
         "row's, and in brackets by how much, at most, the probability of the one was ahead of that of the other."
