@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from monai.losses import DeepSupervisionLoss as ListedLevelsLoss
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 __all__ = ["DeepSupervisionLoss"]
 
@@ -24,13 +20,16 @@ class DeepSupervisionLoss(ListedLevelsLoss):
         weights: see MONAI's.
     """
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+    def forward(self, input: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
         """The loss of ``(B, L, K, *sizes)`` logits, as in training, or of ``(B, K, *sizes)``, as in evaluation.
+
+        Levels one by one, as ``MedNeXt`` gives them, are taken too.
 
         Args:
             input: logits.
             target: labels ``(B, 1, *sizes)``.
         """
-        levels = input.unbind(1) if input.ndim == target.ndim + 1 else input
-        total: Tensor = super().forward(levels, target)
+        if isinstance(input, Tensor) and input.ndim == target.ndim + 1:
+            input = input.unbind(1)
+        total: Tensor = super().forward(input, target)
         return total

@@ -36,10 +36,20 @@ _NETWORKS = {
     "unet": "monai.networks.nets.UNet",
 }
 
+
+def _of_dynunet(given: Mapping[str, Any]) -> tuple[int, ...]:
+    first, *others = of_each_axis(given["strides"], given["spatial_dims"])
+    if set(first) != {1}:
+        raise ValueError(
+            f"expected strides that begin with 1, got {given['strides'][0]}: logits would be smaller than the image"
+        )
+    return total(others)
+
+
 # What sizes have to be a multiple of, from the arguments, for networks that refuse others or give them back smaller.
 _MULTIPLES: dict[str, Callable[[Mapping[str, Any]], int | Sequence[int]]] = {
     "attention_unet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
-    "dynunet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
+    "dynunet": _of_dynunet,
     "mednext": lambda given: 2 ** len(given["blocks_down"]),
     "segresnet": lambda given: 2 ** (len(given["blocks_down"]) - 1),
     "swin_unetr": lambda given: given["patch_size"] ** 5,
@@ -74,10 +84,9 @@ def create(name: str, **arguments: Any) -> nn.Module:
     network = getattr(import_module(module), cls)
     _check_arguments(name, network, arguments)
     try:
-        made: nn.Module = network(**arguments)
+        return _padded(name, network(**arguments), network, arguments)
     except (TypeError, ValueError, AssertionError) as error:
         raise UsageError(f"network '{name}': {' '.join(str(error).split())}") from error
-    return _padded(name, made, network, arguments)
 
 
 def _padded(name: str, made: nn.Module, network: type[nn.Module], arguments: dict[str, Any]) -> nn.Module:

@@ -41,8 +41,8 @@ def pad_to_multiple(image: Tensor, multiple: Sequence[int]) -> Tensor:
 
 
 def crop(padded: Tensor, sizes: Sequence[int]) -> Tensor:
-    """What :func:`pad_to_multiple` began with, ``(B, C, *sizes)``."""
-    for axis, size in enumerate(sizes, 2):
+    """What :func:`pad_to_multiple` began with, ``(..., *sizes)``: the last axes are those of space."""
+    for axis, size in enumerate(sizes, -len(sizes)):
         padded = padded.narrow(axis, 0, size)
     return padded
 
@@ -51,7 +51,8 @@ class Padded(nn.Module):
     """A network on images of any size: padded by :func:`pad_to_multiple`, and its output cut back.
 
     Args:
-        network: from ``(B, C, *sizes)`` to ``(B, K, *sizes)``.
+        network: from ``(B, C, *sizes)`` to ``(..., *sizes)``, or to several such, of which some may be on grids that are
+            a whole number of times as coarse.
         multiple: what it needs each size to be a multiple of, for each axis of space.
     """
 
@@ -60,6 +61,21 @@ class Padded(nn.Module):
         self.network = network
         self.multiple = tuple(multiple)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits."""
-        return crop(self.network(pad_to_multiple(image, self.multiple)), image.shape[2:])
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """``(B, C, *sizes)`` images to the network's logits, ``(B, K, *sizes)`` by themselves.
+
+        With deep supervision, in training mode, what MONAI's classes give: ``DynUNet`` a stack ``(B, L, K, *sizes)``,
+        ``MedNeXt`` a tuple of levels, each half as fine as the one before, whose last voxels may reach over the edge of
+        the image.
+        """
+        padded = pad_to_multiple(image, self.multiple)
+        output = self.network(padded)
+        if isinstance(output, tuple):
+            return tuple(_crop_level(level, padded, image) for level in output)
+        return crop(output, image.shape[2:])
+
+
+def _crop_level(level: Tensor, padded: Tensor, image: Tensor) -> Tensor:
+    """What of a level, as fine as the padded image or coarser, shows the image."""
+    steps = [fine // coarse for fine, coarse in zip(padded.shape[2:], level.shape[2:], strict=True)]
+    return crop(level, [math.ceil(size / step) for size, step in zip(image.shape[2:], steps, strict=True)])

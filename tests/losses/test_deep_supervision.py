@@ -15,6 +15,16 @@ BASES = {
     "DiceCE": lambda: DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True),
     "Dice": lambda: DiceLoss(softmax=True, to_onehot_y=True),
 }
+# MONAI's networks with deep supervision, three levels each.
+MONAIS = {
+    "dynunet": {
+        "kernel_size": (3, 3, 3, 3), "strides": (1, 2, 2, 2), "upsample_kernel_size": (2, 2, 2), "filters": (4, 4, 4, 4),
+        "deep_supr_num": 2
+    },
+    "mednext": {
+        "init_filters": 2, "blocks_down": (1, 1), "blocks_bottleneck": 1, "blocks_up": (1, 1), "kernel_size": 3
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(params=[2, 3])
@@ -79,6 +89,25 @@ def test_a_network_learns_from_every_level_in_training_and_is_scored_on_one(name
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.coarse_heads.parameters())
     network.eval()
     assert torch.isfinite(loss(network(image), labels))
+
+
+@pytest.mark.parametrize("sizes", [(8, 8, 8), (7, 9, 5)])
+@pytest.mark.parametrize("name", MONAIS)
+def test_levels_of_monais_networks_have_all_classes_and_learn(name, sizes):
+    """There are more classes than voxels along an axis."""
+    torch.manual_seed(0)
+    network = create(
+        name, spatial_dims=3, in_channels=1, out_channels=20, deep_supervision=True, **MONAIS[name]
+    )
+    levels = network(torch.randn(2, 1, *sizes))
+    listed = levels if isinstance(levels, tuple) else levels.unbind(1)
+    assert [level.shape[1] for level in listed] == [20] * 3
+    assert listed[0].shape[2:] == sizes
+    labels = torch.randint(20, (2, 1, *sizes)).float()
+    loss = DeepSupervisionLoss(BASES["Dice"]())(levels, labels)
+    assert torch.equal(loss, ListedLevelsLoss(BASES["Dice"]())(listed, labels))
+    gradients = torch.autograd.grad(loss, levels)
+    assert all(gradient.any() for gradient in (gradients if len(gradients) > 1 else gradients[0].unbind(1)))
 
 
 def test_labels_of_other_sizes_are_refused_by_the_loss_that_is_wrapped(drawn):

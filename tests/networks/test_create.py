@@ -198,6 +198,12 @@ def test_an_argument_that_is_missing(name):
         create(name, spatial_dims=3, in_channels=1)
 
 
+def test_dynunet_begins_at_the_size_of_the_image():
+    arguments = SMALL["dynunet"] | {"strides": (2, 2, 2)}
+    with pytest.raises(UsageError, match="network 'dynunet': expected strides that begin with 1, got 2"):
+        create("dynunet", spatial_dims=3, in_channels=1, out_channels=2, **arguments)
+
+
 def test_arguments_that_the_network_refuses():
     with pytest.raises(UsageError, match=r"network 'unet': .*strides"):
         create("unet", spatial_dims=3, in_channels=1, out_channels=1, channels=(4, 8), strides=())

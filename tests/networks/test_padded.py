@@ -53,6 +53,32 @@ def test_the_network_sees_the_multiple_and_the_caller_the_image():
     assert torch.equal(logits, image.repeat(1, 3, 1, 1, 1))
 
 
+def test_levels_in_a_stack_keep_their_classes():
+    """As of ``DynUNet``, which has an axis more than an image; the classes are as many as the padded voxels."""
+
+    class Stacking(nn.Module):
+        def forward(self, image):
+            level = image.repeat(1, 8, 1, 1)
+            return torch.stack([level, 2 * level], 1)
+
+    image = torch.randn(2, 1, 5, 6)
+    levels = Padded(Stacking(), (4, 4))(image)
+    assert torch.equal(levels, torch.stack([image, 2 * image], 1).repeat(1, 1, 8, 1, 1))
+
+
+def test_levels_one_by_one_show_the_image_and_no_more():
+    """As of ``MedNeXt``: the full grid, and one half as fine."""
+
+    class Listing(nn.Module):
+        def forward(self, image):
+            return image, image[..., ::2, ::2]
+
+    image = torch.randn(2, 3, 5, 8)
+    fine, coarse = Padded(Listing(), (8, 2))(image)
+    assert torch.equal(fine, image)
+    assert torch.equal(coarse, image[..., ::2, ::2])
+
+
 def test_another_number_of_axes():
     with pytest.raises(ValueError, match="zip"):
         pad_to_multiple(torch.zeros(1, 1, 4, 4), (2, 2, 2))
