@@ -56,6 +56,9 @@ _MULTIPLES: dict[str, Callable[[Mapping[str, Any]], int | Sequence[int]]] = {
     "unet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
 }
 
+# Of whose traces a part is made for the size of the image: of SwinUNETR, which windows are neighbours.
+_TRACED_FOR_ONE_SIZE = {"swin_unetr"}
+
 
 def names() -> list[str]:
     """Names that :func:`create` knows."""
@@ -98,7 +101,11 @@ def _padded(name: str, made: nn.Module, network: type[nn.Module], arguments: dic
     bound.apply_defaults()
     multiple = _MULTIPLES[name](bound.arguments)
     dims = bound.arguments["spatial_dims"]
-    return Padded(made, [multiple] * dims if isinstance(multiple, int) else multiple)
+    return Padded(
+        made,
+        [multiple] * dims if isinstance(multiple, int) else multiple,
+        traced_for_one_size=name in _TRACED_FOR_ONE_SIZE,
+    )
 
 
 def _check_arguments(name: str, network: type[nn.Module], arguments: dict[str, Any]) -> None:

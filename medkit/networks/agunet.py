@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from medkit.networks.instance_norm import NORM
-from medkit.networks.padded import crop, pad_to_multiple
+from medkit.networks.padded import through_padded
 from medkit.networks.strides import between_stages, total
 
 if TYPE_CHECKING:
@@ -87,8 +87,10 @@ class AGUNet(nn.Module):
         With deep supervision, in training mode: ``(B, L, K, *sizes)``, the logits of each level of the decoder, the
         finest first, the others enlarged to the image. That is the form of MONAI's ``DynUNet``.
         """
-        small = pad_to_multiple(image, self.multiple)
-        x = self.first(small)
+        return through_padded(self._decoded, image, self.multiple)
+
+    def _decoded(self, image: Tensor) -> Tensor:
+        small, x = image, self.first(image)
         skips: list[Tensor] = []
         for down, average in zip(self.downs, self.averages, strict=True):
             skips.append(x)
@@ -99,11 +101,11 @@ class AGUNet(nn.Module):
         for up, skip in zip(self.ups, reversed(skips), strict=True):
             x = up(x, skip)
             levels.append(x)
-        logits = crop(self.head(x), image.shape[2:])
+        logits: Tensor = self.head(x)
         if not (self.training and self.deep_supervision):
             return logits
         coarse = [
-            crop(functional.interpolate(head(level), x.shape[2:]), image.shape[2:])
+            functional.interpolate(head(level), x.shape[2:])
             for head, level in zip(self.coarse_heads, levels[:-1], strict=True)
         ]
         return torch.stack([logits, *reversed(coarse)], 1)

@@ -11,7 +11,7 @@ from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetResBlock, Unet
 from torch import nn
 
 from medkit.networks.instance_norm import NORM
-from medkit.networks.padded import crop, pad_to_multiple
+from medkit.networks.padded import through_padded
 from medkit.networks.strides import between_stages, total
 
 if TYPE_CHECKING:
@@ -56,14 +56,17 @@ class EncoderDecoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits."""
-        x = pad_to_multiple(image, self.multiple)
+        return through_padded(self._decoded, image, self.multiple)
+
+    def _decoded(self, x: Tensor) -> Tensor:
         skips: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
             skips.append(x)
         for up, skip in zip(self.ups, reversed(skips[:-1]), strict=True):
             x = up(x, skip)
-        return crop(self.head(x), image.shape[2:])
+        logits: Tensor = self.head(x)
+        return logits
 
 
 def stage_beginnings(

@@ -1,19 +1,24 @@
-"""Any input size for networks that halve theirs a fixed number of times."""
+"""Any input size for networks that halve theirs a fixed number of times.
+
+All of this is arithmetic on sizes, without a choice by their value: so a network that was traced, or exported with
+dynamic sizes, is right at sizes that pad differently.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from torch import Tensor
+__all__ = ["Padded", "crop", "pad_to_multiple", "through_padded"]
 
-__all__ = ["Padded", "crop", "pad_to_multiple"]
+Output = TypeVar("Output", Tensor, tuple[Tensor, ...])
 
 
 def pad_to_multiple(image: Tensor, multiple: Sequence[int]) -> Tensor:
@@ -31,11 +36,12 @@ def pad_to_multiple(image: Tensor, multiple: Sequence[int]) -> Tensor:
     torch.Size([1, 1, 8, 8])
     """
     sizes = image.shape[2:]
-    padded = [math.ceil(size / step) * step for size, step in zip(sizes, multiple, strict=True)]
-    if padded == list(multiple):
-        padded[-1] *= 2
-    added = [new - size for new, size in zip(padded, sizes, strict=True)]
-    if not any(added):
+    added = [-size % step for size, step in zip(sizes, multiple, strict=True)]
+    cells = math.prod(
+        (size + extra) // step for size, extra, step in zip(sizes, added, multiple, strict=True)
+    )
+    added[-1] += multiple[-1] * (1 // cells)  # without an if, which a trace would decide once for all sizes
+    if all(isinstance(extra, int) for extra in added) and not any(added):
         return image
     return functional.pad(image, [n for extra in reversed(added) for n in (0, extra)], mode="replicate")
 
@@ -48,18 +54,21 @@ def crop(padded: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 class Padded(nn.Module):
-    """A network on images of any size: padded by :func:`pad_to_multiple`, and its output cut back.
+    """A network on images of any size.
 
     Args:
-        network: from ``(B, C, *sizes)`` to ``(..., *sizes)``, or to several such, of which some may be on grids that are
-            a whole number of times as coarse.
-        multiple: what it needs each size to be a multiple of, for each axis of space.
+        network: see :func:`through_padded`.
+        multiple: see :func:`through_padded`.
+        traced_for_one_size: whether a trace of the network holds for its own padded size only; it then refuses others.
     """
 
-    def __init__(self, network: nn.Module, multiple: Sequence[int]) -> None:
+    def __init__(
+        self, network: nn.Module, multiple: Sequence[int], *, traced_for_one_size: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
         self.multiple = tuple(multiple)
+        self.traced_for_one_size = traced_for_one_size
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """``(B, C, *sizes)`` images to the network's logits, ``(B, K, *sizes)`` by themselves.
@@ -68,11 +77,32 @@ class Padded(nn.Module):
         ``MedNeXt`` a tuple of levels, each half as fine as the one before, whose last voxels may reach over the edge of
         the image.
         """
-        padded = pad_to_multiple(image, self.multiple)
-        output = self.network(padded)
-        if isinstance(output, tuple):
-            return tuple(_crop_level(level, padded, image) for level in output)
-        return crop(output, image.shape[2:])
+        traced = isinstance(image.shape[-1], Tensor)
+        network = self._of_one_size if traced and self.traced_for_one_size else self.network
+        logits: Tensor | tuple[Tensor, ...] = through_padded(network, image, self.multiple)
+        return logits
+
+    def _of_one_size(self, padded: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Joined to nothing of the same size, with which images of another size cannot be joined."""
+        nothing = padded.new_empty(0, *map(int, padded.shape[1:]))
+        logits: Tensor | tuple[Tensor, ...] = self.network(torch.cat([padded, nothing]))
+        return logits
+
+
+def through_padded(network: Callable[[Tensor], Output], image: Tensor, multiple: Sequence[int]) -> Output:
+    """What a network makes of an image padded by :func:`pad_to_multiple`, cut back to the image.
+
+    Args:
+        network: from ``(B, C, *sizes)`` to ``(..., *sizes)``, or to a tuple of such, of which some may be on grids that
+            are a whole number of times as coarse.
+        image: ``(B, C, *sizes)``.
+        multiple: what the network needs each size to be a multiple of, for each axis of space.
+    """
+    padded = pad_to_multiple(image, multiple)
+    output = network(padded)
+    if isinstance(output, tuple):
+        return tuple(_crop_level(level, padded, image) for level in output)
+    return crop(output, image.shape[2:])
 
 
 def _crop_level(level: Tensor, padded: Tensor, image: Tensor) -> Tensor:

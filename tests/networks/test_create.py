@@ -163,6 +163,22 @@ def test_it_can_be_traced(name):
 
 
 @every_network
+@pytest.mark.parametrize("sizes", [(16, 20, 12), (5, 3, 7)])
+def test_a_trace_holds_for_other_sizes(name, sizes):
+    """Which pad otherwise, or not at all: the same numbers, or a refusal."""
+    network = small(name).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(network, image()[..., : sizes[0], : sizes[1], : sizes[2]], check_trace=False)
+        for others in ((16, 20, 12), (1, 1, 1), (17, 33, 14)):
+            given = torch.randn(1, CHANNELS, *others, generator=torch.Generator().manual_seed(1))
+            if name == "swin_unetr" and max(others) > 32:
+                with pytest.raises(RuntimeError, match="Expected size 64 but got size 32"):
+                    traced(given)
+            else:
+                torch.testing.assert_close(traced(given), network(given), rtol=1e-4, atol=1e-5)
+
+
+@every_network
 def test_onnx_runtime_gives_the_same(name, tmp_path):
     network = small(name).eval()
     shapes = ({0: torch.export.Dim("batch")},)

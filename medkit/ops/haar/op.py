@@ -86,12 +86,16 @@ def haar_idwt(bands: Tensor, size: Sequence[int] | None = None) -> Tensor:
     >>> bool((haar_idwt(haar_dwt(x), size=x.shape[2:]) - x).abs().max() < 1e-6)
     True
     """
-    size = [2 * half for half in bands.shape[2:]] if size is None else list(size)
-    size = [int(n) if isinstance(n, Tensor) else n for n in size]  # in a trace sizes are tensors
     if torch.onnx.is_in_onnx_export():
+        size = _given_or_twice(size, bands)
         _check_bands(bands, size)
         return reference.haar_idwt(bands, size)
     refuse_tangents("a Haar transform", _REFERENCE, bands)
+    if size is not None and any(
+        isinstance(n, Tensor) for n in size
+    ):  # in a trace; operators take no such sizes
+        whole: Tensor = _idwt(bands, None)
+        return whole[:, :, *map(slice, size)].contiguous()
     volume: Tensor = _idwt(bands, size)
     return volume
 
@@ -108,7 +112,8 @@ def _dwt(x: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("medkit::haar_idwt", mutates_args=())
-def _idwt(bands: Tensor, size: Sequence[int]) -> Tensor:
+def _idwt(bands: Tensor, size: Sequence[int] | None) -> Tensor:
+    size = _given_or_twice(size, bands)
     _check_bands(bands, size)
     transform = _kernel(bands)
     if transform is None:
@@ -125,9 +130,14 @@ def _dwt_fake(x: Tensor) -> Tensor:
 
 
 @_idwt.register_fake
-def _idwt_fake(bands: Tensor, size: Sequence[int]) -> Tensor:
+def _idwt_fake(bands: Tensor, size: Sequence[int] | None) -> Tensor:
+    size = _given_or_twice(size, bands)
     _check_bands(bands, size)
     return _empty_volume(bands, size)
+
+
+def _given_or_twice(size: Sequence[int] | None, bands: Tensor) -> Sequence[int]:
+    return [2 * half for half in bands.shape[2:]] if size is None else size
 
 
 def _empty_bands(volume: Tensor) -> Tensor:

@@ -111,3 +111,5 @@ def test_traced_there_and_back():
 
     traced = torch.jit.trace(there_and_back, x)
     assert torch.equal(traced(x + 1), there_and_back(x + 1))
+    longer = torch.rand(3, 2, 8, 3, 1)
+    assert torch.equal(traced(longer), there_and_back(longer))
