@@ -56,6 +56,9 @@ _MULTIPLES: dict[str, Callable[[Mapping[str, Any]], int | Sequence[int]]] = {
     "unet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
 }
 
+# What classes raise at arguments that they cannot be built with; MONAI's by their own arithmetic and PyTorch's, too.
+_REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+
 # Of whose traces a part is made for the size of the image: of SwinUNETR, which windows are neighbours.
 _TRACED_FOR_ONE_SIZE = {"swin_unetr"}
 
@@ -88,7 +91,7 @@ def create(name: str, **arguments: Any) -> nn.Module:
     _check_arguments(name, network, arguments)
     try:
         return _padded(name, network(**arguments), network, arguments)
-    except (TypeError, ValueError, AssertionError) as error:
+    except _REFUSALS as error:
         raise UsageError(f"network '{name}': {' '.join(str(error).split())}") from error
 
 

@@ -63,7 +63,7 @@ class AGUNet(nn.Module):
         steps = between_stages(filters, strides, spatial_dims)
         self.multiple = total(steps)
         self.first = UnetBasicBlock(spatial_dims, in_channels, filters[0], 3, 1, NORM)
-        self.averages = nn.ModuleList(Pool["avg", spatial_dims](step) for step in steps)
+        self.averages = nn.ModuleList(Average(spatial_dims, step) for step in steps)
         seen = [in_channels * multi_scale] * (len(steps) - 1) + [0]
         self.downs = nn.ModuleList(
             Down(spatial_dims, above, below, step, channels)
@@ -109,6 +109,24 @@ class AGUNet(nn.Module):
             for head, level in zip(self.coarse_heads, levels[:-1], strict=True)
         ]
         return torch.stack([logits, *reversed(coarse)], 1)
+
+
+class Average(nn.Module):
+    """Means over blocks of voxels, in float32 at least: on a CPU, PyTorch has none of half types.
+
+    Args:
+        spatial_dims: axes of space, 2 or 3.
+        stride: sizes of a block.
+    """
+
+    def __init__(self, spatial_dims: int, stride: Sequence[int]) -> None:
+        super().__init__()
+        self.pool = Pool["avg", spatial_dims](stride)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, C, *sizes)`` to ``(B, C, *sizes / stride)``."""
+        averaged: Tensor = self.pool(image.to(torch.promote_types(image.dtype, torch.float32)))
+        return averaged.to(image.dtype)
 
 
 class Down(nn.Module):

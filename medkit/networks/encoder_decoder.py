@@ -33,7 +33,7 @@ class EncoderDecoder(nn.Module):
         out_channels: classes, background included.
 
     Raises:
-        ValueError: not one stride fewer than filters.
+        ValueError: see :func:`medkit.networks.strides.between_stages`.
     """
 
     def __init__(
@@ -89,8 +89,12 @@ def stage_beginnings(
         The stages, ``halvings`` more than filters, and the channels that each gives.
 
     Raises:
-        ValueError: channels that cannot be halved that often.
+        ValueError: channels that cannot be halved that often, none in a stage, or fewer than no halvings.
     """
+    if halvings < 0 or min(filters, default=0) < 1:
+        raise ValueError(
+            f"expected halvings of 0 or more and filters of 1 or more, got {halvings} and {tuple(filters)}"
+        )
     if filters[0] % 2**halvings:
         raise ValueError(f"expected filters[0] to be a multiple of {2**halvings}, got {filters[0]}")
     stem = [filters[0] >> left for left in range(halvings, -1, -1)]

@@ -70,10 +70,12 @@ class LightNet(EncoderDecoder):
         halvings: int = 2,
         scan: bool = True,
     ) -> None:
-        if len(filters) != len(depths) or 0 in depths:
+        if len(filters) != len(depths) or min(depths, default=0) < 1:
             raise ValueError(
                 f"expected a depth of 1 or more for each of the {len(filters)} stages, got {tuple(depths)}"
             )
+        if heads < 1:
+            raise ValueError(f"expected heads of 1 or more, got {heads}")
         if any(channels % heads for channels in filters):
             raise ValueError(f"expected filters that {heads} heads divide, got {tuple(filters)}")
         stages, widths = stage_beginnings(spatial_dims, in_channels, filters, halvings, halve)

@@ -38,6 +38,9 @@ class MambaLayer(nn.Module):
         causal: whether the convolution and the scan look back only.
         scan: whether there is a scan. Without it the rest stays, made wider until there are as many parameters: what
             a scan is compared with.
+
+    Raises:
+        ValueError: fewer than one state.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class MambaLayer(nn.Module):
         scan: bool = True,
     ) -> None:
         super().__init__()
+        if states < 1:
+            raise ValueError(f"expected states of 1 or more, got {states}")
         self.causal, self.scan, self.states = causal, scan, states
         self.rank = math.ceil(channels / 16)
         filter_sizes = (4,) if causal else (3,) * spatial_dims

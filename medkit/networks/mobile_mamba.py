@@ -122,6 +122,8 @@ class MultiReceptiveField(nn.Module):
                 f"expected ratios that leave 1 of the {channels} channels or more for the scan and {len(kernels)} or "
                 f"more for the convolutions, and sum up to 1 at most, got {global_ratio} and {local_ratio}"
             )
+        if not kernels or any(size < 1 or size % 2 == 0 for size in kernels):
+            raise ValueError(f"expected kernels of odd sizes, one or more, got {tuple(kernels)}")
         shares = [near // len(kernels) + (number < near % len(kernels)) for number in range(len(kernels))]
         self.parts = [far, *shares, channels - far - near]
         self.far = WaveletMamba(spatial_dims, far, max(kernels), states, scan=scan)

@@ -33,7 +33,7 @@ class ResidualUNet(EncoderDecoder):
         mixers: a layer behind each stage of the encoder, from and to its channels; ``None`` for no layer.
 
     Raises:
-        ValueError: not one stride fewer than filters.
+        ValueError: see :func:`medkit.networks.strides.between_stages`.
     """
 
     def __init__(

@@ -15,28 +15,37 @@ def of_each_axis(strides: Sequence[int | Sequence[int]], spatial_dims: int) -> l
     """Strides with a number for each axis of space.
 
     Args:
-        strides: one number for all axes, or one for each.
+        strides: one number for all axes, or one for each, 1 or more.
         spatial_dims: axes of space.
+
+    Raises:
+        ValueError: a stride below 1, or for another number of axes.
 
     >>> of_each_axis([2, (1, 2)], 2)
     [(2, 2), (1, 2)]
     """
-    return [(stride,) * spatial_dims if isinstance(stride, int) else tuple(stride) for stride in strides]
+    steps = [(stride,) * spatial_dims if isinstance(stride, int) else tuple(stride) for stride in strides]
+    for step in steps:
+        if len(step) != spatial_dims or min(step) < 1:
+            raise ValueError(f"expected strides of 1 or more for each of {spatial_dims} axes, got {step}")
+    return steps
 
 
 def between_stages(
     filters: Sequence[int], strides: Sequence[int | Sequence[int]], spatial_dims: int
 ) -> list[tuple[int, ...]]:
-    """:func:`of_each_axis` of the strides from each stage to the next.
+    """:func:`of_each_axis` of the strides from each stage to the next, of two stages or more.
 
     Args:
-        filters: channels of each stage.
+        filters: channels of each stage, 1 or more.
         strides: one number for all axes, or one for each.
         spatial_dims: axes of space.
 
     Raises:
-        ValueError: not one stride fewer than filters.
+        ValueError: not one stride fewer than filters, fewer than two stages, or a stage without channels.
     """
+    if len(filters) < 2 or min(filters) < 1:
+        raise ValueError(f"expected filters of 1 or more for two stages or more, got {tuple(filters)}")
     if len(filters) != len(strides) + 1:
         raise ValueError(
             f"expected a stride between every two stages, got {len(filters)} filters and {len(strides)} strides"

@@ -107,6 +107,18 @@ def test_bfloat16_autocast(name):
     assert (output.float() - expected).abs().mean() < 0.1 * expected.abs().mean()
 
 
+@pytest.mark.parametrize("name", [name for name in names() if name != "swin_unetr"])  # of MONAI, and slow so
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision(name, dtype):
+    """The whole network and the image, with no autocast."""
+    network, given = small(name).eval(), image()[:, :, :9, :8, :7]
+    with torch.no_grad():
+        expected = network(given)
+        output = network.to(dtype)(given.to(dtype))
+    assert output.dtype == dtype
+    assert (output.float() - expected).abs().mean() < 0.1 * expected.abs().mean()
+
+
 @every_network
 def test_a_repeat_gives_the_same_numbers(name):
     first, second = small(name), small(name)
@@ -220,6 +232,34 @@ def test_dynunet_begins_at_the_size_of_the_image():
         create("dynunet", spatial_dims=3, in_channels=1, out_channels=2, **arguments)
 
 
-def test_arguments_that_the_network_refuses():
-    with pytest.raises(UsageError, match=r"network 'unet': .*strides"):
-        create("unet", spatial_dims=3, in_channels=1, out_channels=1, channels=(4, 8), strides=())
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("unet", {"strides": ()}, "strides"),
+        ("unet", {"strides": (2, 0)}, r"expected strides of 1 or more for each of 3 axes, got \(0, 0, 0\)"),
+        ("attention_unet", {"strides": ((2, 2), 2)}, r"expected strides of .* 3 axes, got \(2, 2\)"),
+        ("attention_unet", {"strides": ()}, "index out of range"),
+        ("agunet", {"filters": (4,), "strides": ()}, r"expected filters .* two stages or more, got \(4,\)"),
+        ("daunet", {"filters": (0, 8, 8)}, r"expected filters of 1 or more .*, got \(0, 8, 8\)"),
+        ("umamba", {"filters": (4,), "strides": ()}, r"expected filters .* two stages or more, got \(4,\)"),
+        (
+            "segmamba",
+            {"filters": (4,), "strides": (), "scanned": 0},
+            "expected filters .* two stages or more",
+        ),
+        ("segmamba", {"strides": ((2, 2), 2)}, r"expected strides of .* 3 axes, got \(2, 2\)"),
+        ("scan_unet", {"states": 0}, "expected states of 1 or more, got 0"),
+        ("lightnet", {"heads": 0}, "expected heads of 1 or more, got 0"),
+        ("lightnet", {"halvings": -1}, "expected halvings of 0 or more .*, got -1"),
+        ("mobile_mamba", {"filters": (0, 8)}, r"filters of 1 or more, got 1 and \(0, 8\)"),
+        (
+            "mobile_mamba",
+            {"kernels": ((4,), (3,))},
+            r"expected kernels of odd sizes, one or more, got \(4,\)",
+        ),
+        ("mobile_mamba", {"kernels": ((), (3,))}, r"expected kernels of odd sizes, one or more, got \(\)"),
+    ],
+)
+def test_arguments_that_the_network_refuses(name, arguments, message):
+    with pytest.raises(UsageError, match=f"network '{name}': .*{message}"):
+        create(name, spatial_dims=3, in_channels=1, out_channels=2, **SMALL[name] | arguments)

@@ -19,3 +19,17 @@ def test_one_between_every_two_stages():
     assert between_stages((4, 8, 8), (2, 2), 2) == [(2, 2), (2, 2)]
     with pytest.raises(ValueError, match="a stride between every two stages, got 3 filters and 3 strides"):
         between_stages((4, 8, 8), (2, 2, 2), 2)
+
+
+@pytest.mark.parametrize(
+    ("filters", "strides", "message"),
+    [
+        ((4, 8), (0,), r"strides of 1 or more for each of 3 axes, got \(0, 0, 0\)"),
+        ((4, 8), ((2, 2),), r"strides of 1 or more for each of 3 axes, got \(2, 2\)"),
+        ((0, 8), (2,), r"filters of 1 or more for two stages or more, got \(0, 8\)"),
+        ((4,), (), r"filters of 1 or more for two stages or more, got \(4,\)"),
+    ],
+)
+def test_what_is_refused(filters, strides, message):
+    with pytest.raises(ValueError, match=message):
+        between_stages(filters, strides, 3)
