@@ -370,8 +370,8 @@ def explanation(shape: tuple[int, ...], voxel: float, rounds: int) -> str:
     return (
         f"CT of {sides} voxels of {voxel:g} mm, network on 1.5 mm: SegResNet, {CLASSES} classes, random weights; "
         f"windows of {ROI[0]}^3, one at a time unless said, overlap {WINDOWS['overlap']}, {WINDOWS['mode']}. All "
-        "ways run the network on the same windows: its time is the least of all rows that run it in the same way, the rest is the "
-        f"median of the rounds ({rounds}), and the total is both. A column with x says how "
+        "ways run the network on the same windows: its time is the least of all rows that run it in the same way, the "
+        f"rest is the median of the rounds ({rounds}), and the total is both. A column with x says how "
         "many times as fast as the first row; seconds of CPU are those of all threads, and less moved by what else the "
         "machine does. A row with a plus adds to the one above it. Last, how many labels differ from the first "
         "row's, and in brackets by how much, at most, the probability of the one was ahead of that of the other."
