@@ -18,13 +18,13 @@ from medkit.data.text_headers import with_nrrd_geometry
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from medkit.data.grid import Grid
 
-__all__ = ["UNFINISHED", "replacing", "write_labels", "write_text", "write_volume"]
+__all__ = ["UNFINISHED", "replacing", "write_channels", "write_labels", "write_text", "write_volume"]
 
 UNFINISHED = ".part-"  # how the names of files that are being written begin
 
@@ -104,6 +104,36 @@ def write_volume(path: Path, array: NDArray[Any], grid: Grid) -> None:
     _check_shape(path, array, grid)
     known = {"?": np.uint8, "e": np.float32}.get(array.dtype.char, array.dtype.newbyteorder("="))
     _write(path, array.astype(known, copy=False), grid, None)
+
+
+def write_channels(path: Path, channels: Iterable[NDArray[np.float32]], count: int, grid: Grid) -> None:
+    """Write an image of several channels as :func:`write_volume` would, with one of them in memory at a time.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``, in which one channel follows the other.
+        channels: ``(I, J, K)`` on ``grid``.
+        count: their number.
+        grid: of all.
+
+    Raises:
+        UsageError: another suffix; or channels of another shape or number, of which nothing is written then.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise UsageError(f"{path}: expected a name ending in .nii or .nii.gz for channels written one by one")
+    like = np.broadcast_to(np.float32(0), (*grid.shape, count))  # all channels, and no memory
+    header, written = _nifti_image(like, grid, None).header, 0
+    header.set_slope_inter(1, 0)
+    with replacing(path) as temporary:
+        with nib.openers.ImageOpener(temporary, "wb") as file:
+            header.write_to(file)
+            nib.volumeutils.seek_tell(file, header.get_data_offset(), write0=True)
+            for channel in channels:
+                written += 1
+                _check_shape(path, channel[..., None], grid)
+                for plane in np.moveaxis(channel, -1, 0):
+                    file.write(plane.astype(np.float32, copy=False).tobytes(order="F"))
+        if written != count:
+            raise UsageError(f"{path}: expected {count} channels, got {written}; give their right number")
 
 
 def _check_shape(path: Path, array: NDArray[Any], grid: Grid) -> None:

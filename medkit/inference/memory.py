@@ -40,6 +40,10 @@ _ACTIVATIONS = 500  # of a network, a voxel of its windows
 # Where labels are made without scores on the image's grid: the labels and a copy, and a channel being checked. Then
 # what is read and written beside the preprocessing shows: labels, their picture, the file's own type.
 _LABELS, _CHECKED, _WRITTEN = 2, 2, 4
+# Where probabilities go with them, class by class: on the network's grid the greatest score and the sum, and one class
+# twice; on the image's one class on its way back, softened and compared, if all of the image were boundaries; and what
+# of that is kept until all is written.
+_NORM, _CLASS_THERE, _CLASS_HERE, _CLASS_KEPT = 8, 8, 44, 17
 
 
 def estimate_bytes(
@@ -73,9 +77,13 @@ def estimate_bytes(
         before = network * _GRID_NUMBERS * size + channels * native * (_FLOAT + copy)
         after = native * size * max(_GRID_NUMBERS, _COORDINATES + classes)
         after += network * classes * (2 * _FLOAT + copy)
-    if not (probabilities or uncertainty) and _makes_labels_by_planes(bundle):
+    kept: float = native * classes * _FLOAT * probabilities
+    beside = kept  # once labels are made
+    if _makes_labels_by_planes(bundle):
         after = native * _LABELS + network * (classes * _FLOAT + _CHECKED)
-    kept = native * classes * _FLOAT * probabilities
+        kept, beside = (native * _CLASS_KEPT + network * (classes * _FLOAT + _NORM)) * probabilities, 0
+        if probabilities or uncertainty:
+            after = native * _CLASS_HERE + network * (classes * _FLOAT + _NORM + _CLASS_THERE)
     during = 0.0
     if bundle.members:
         # The mean, one output with the number of windows in each voxel, and a mirrored and a padded image.
@@ -84,9 +92,9 @@ def estimate_bytes(
         masks = network * classes * len(bundle.members or ()) / 8
         maps = classes if bundle.activation == "sigmoid" else 1
         during, after = during + masks, after + masks + native * _FLOAT * (maps + _ENTROPY_NUMBERS)
-        kept += native * _FLOAT * maps
+        kept, beside = kept + native * _FLOAT * maps, beside + native * _FLOAT * maps
     neighbours = min(cases - 1, 2) * (channels * native * _FILE + native * _WRITTEN + kept)
-    peak = max(before, image + max(during, after + kept))
+    peak = max(before, image + max(during, after + beside))
     return int(_MARGIN * (peak + neighbours)) + _window_bytes(bundle)
 
 

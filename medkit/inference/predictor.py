@@ -188,7 +188,7 @@ class LoadedBundle:
         Args:
             image: see :func:`medkit.data.as_volume`.
             affine: 4x4 to RAS millimetres, with a bare array.
-            probabilities: keep the class probabilities as well, ``(C, I, J, K)`` in float32.
+            probabilities: keep the class probabilities as well; see :class:`medkit.inference.result.Result`.
             uncertainty: say how sure the labels are; see :class:`medkit.inference.uncertainty.Uncertainty`.
 
         Raises:
@@ -237,7 +237,7 @@ class LoadedBundle:
             label_names=names,
             provenance=self.provenance,
             seconds=seconds,
-            probabilities=soft.probabilities,
+            soft=soft.probabilities,
             uncertainty=soft.judge(labels, names, grid, agreement),
             notes=(
                 *volume.notes,

@@ -18,7 +18,7 @@ from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
 from medkit.data.hashing import hash_files
 from medkit.data.peek import source_files
 from medkit.data.volume import Volume
-from medkit.data.writing import UNFINISHED, write_labels, write_text, write_volume
+from medkit.data.writing import UNFINISHED, write_channels, write_labels, write_text, write_volume
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def save_result(
     # An old record must not vouch for outputs that are being replaced.
     record_path(folder, name).unlink(missing_ok=True)
     outputs: dict[str, str | None] = {"labels": f"labels/{name}{result.grid.suffix}"}
-    if result.probabilities is not None:
+    if result.soft is not None:
         outputs["probabilities"] = f"probabilities/{name}.nii.gz"
     if result.uncertainty is not None:
         outputs["uncertainty"] = f"uncertainty/{name}.nii.gz"
@@ -286,9 +286,9 @@ def _write_arrays(result: Result, folder: Path, outputs: dict[str, str | None]) 
         write_labels(path, result.labels, result.grid, {0: "background", **result.label_names})
     else:
         write_volume(path, result.labels, result.grid)
-    if result.probabilities is not None:
-        last = np.moveaxis(result.probabilities, 0, -1)
-        write_volume(folder / str(outputs["probabilities"]), last, result.grid)
+    if result.soft is not None:
+        classes = (np.asarray(channel, dtype=np.float32) for channel in result.soft)
+        write_channels(folder / str(outputs["probabilities"]), classes, len(result.soft), result.grid)
     if result.uncertainty is not None:
         write_volume(folder / str(outputs["uncertainty"]), result.uncertainty.entropy, result.grid)
 

@@ -12,10 +12,12 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from medkit.data.grid import Grid
     from medkit.data.volume import Volume
     from medkit.inference.uncertainty import Uncertainty
+    from medkit.transforms.native_probabilities import NativeProbabilities
 
 __all__ = ["UNKNOWN", "Result", "count_labels"]
 
@@ -34,7 +36,8 @@ class Result:
         label_names: value (or channel number, for masks) to name, background left out.
         provenance: bundle, digest, overrides, device and versions that made the result.
         seconds: time spent in each step.
-        probabilities: ``(C, I, J, K)`` where they were asked for.
+        soft: probabilities ``(I, J, K)`` of each class, where they were asked for; NativeProbabilities makes them of
+            what the network gave, one at a time, whenever it is passed over.
         uncertainty: how sure the labels are, where that was asked for.
         notes: remarks for the report.
         files: where the image came from, one file a channel; none for one from memory.
@@ -46,10 +49,20 @@ class Result:
     label_names: dict[int, str]
     provenance: dict[str, Any] = field(repr=False)
     seconds: dict[str, float]
-    probabilities: NDArray[np.float32] | None = field(default=None, repr=False)
+    soft: Tensor | NativeProbabilities | None = field(default=None, repr=False)
     uncertainty: Uncertainty | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32] | None:
+        """``(C, I, J, K)``, all classes at once, where they were asked for."""
+        if self.soft is None:
+            return None
+        whole = np.empty(self.soft.shape, dtype=np.float32)
+        for channel, values in zip(whole, self.soft, strict=True):
+            channel[...] = values
+        return whole
 
     @cached_property
     def volumes_ml(self) -> dict[str, float | Literal["unknown"]]:

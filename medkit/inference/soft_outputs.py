@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from monai.transforms import Activationsd, AsDiscreted, Invertd
 
@@ -15,6 +14,7 @@ from medkit.transforms.native_labels import NativeLabelsd
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -59,12 +59,12 @@ class SoftOutputs:
         keep: whether to keep them all.
 
     Attributes:
-        probabilities: ``(C, I, J, K)`` once taken, where they are kept.
+        probabilities: of each class, ``(I, J, K)`` on the CPU, once taken and where they are kept.
     """
 
     def __init__(self, activation: Activation | None, temperature: float | None, *, keep: bool) -> None:
         self.activation, self.temperature, self.keep = activation, temperature, keep
-        self.probabilities: NDArray[np.float32] | None = None
+        self.probabilities: Tensor | NativeProbabilities | None = None
         self._confidence: Confidence | None = None
 
     def take(
@@ -83,9 +83,7 @@ class SoftOutputs:
         if self.activation:
             self._confidence = Confidence(probabilities, self.activation)
         if self.keep:
-            self.probabilities = np.empty(probabilities.shape, dtype=np.float32)
-            for kept, channel in zip(self.probabilities, probabilities, strict=True):
-                kept[...] = channel.cpu()
+            self.probabilities = probabilities.cpu()
 
     def judge(
         self,

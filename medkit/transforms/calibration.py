@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,6 +43,12 @@ class SoftBoundaries:
     def soften_(self, probabilities: Tensor) -> None:
         """Soften a class in place, once all were added."""
         probabilities.view(-1)[self._places] = self._powers(probabilities) / self._total
+
+    def cpu(self) -> SoftBoundaries:
+        """The same in the processor's memory."""
+        moved = copy(self)
+        moved._places, moved._total = self._places.cpu(), self._total.cpu()
+        return moved
 
     def _powers(self, probabilities: Tensor) -> Tensor:
         return probabilities.view(-1)[self._places].pow_(self._exponent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,6 +53,16 @@ class NativeProbabilities:
                 self._soft.add(values)
         if self._soft:
             self._soft.soften_(self._of_label)
+
+    def cpu(self) -> NativeProbabilities:
+        """The same in the processor's memory, to be kept while the device goes on to the next image."""
+        moved = copy(self)
+        moved._scores, moved._labels = self._scores.cpu(), self._labels.cpu()
+        moved._of_label = self._of_label.cpu()
+        moved._norm = None if self._norm is None else (self._norm[0].cpu(), self._norm[1].cpu())
+        moved._cropped = None if self._cropped is None else self._cropped.cpu()
+        moved._soft = None if self._soft is None else self._soft.cpu()
+        return moved
 
     def __len__(self) -> int:
         return len(self._scores)

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from medkit.data import read_volume, write_labels, write_volume
 from medkit.data.grid import Grid
-from medkit.data.writing import replacing, write_text
+from medkit.data.writing import replacing, write_channels, write_text
 from medkit.errors import UsageError
 from tests.phantoms import NAMES, OBLIQUE, SHAPE, hippocampus
 from tests.traced_memory import peak_bytes
@@ -228,3 +228,37 @@ def test_classes_are_written_one_after_the_other(tmp_path):
         peaks.append(peak_bytes(lambda soft=soft: write_volume(tmp_path / "soft.nii.gz", soft, grid)))
     assert peaks[2] - peaks[1] < classes[0].nbytes, "the first is not counted: it imports"
     np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "soft.nii.gz").dataobj)[..., 3], classes[3])
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("size_known", [True, False])
+def test_channels_one_by_one_make_the_file_of_the_whole(tmp_path, suffix, size_known):
+    whole = np.random.default_rng(0).random((*SHAPE, 5), np.float32)
+    grid = Grid(SHAPE, OBLIQUE, size_known=size_known)
+    write_volume(tmp_path / f"whole{suffix}", whole, grid)
+    write_channels(tmp_path / f"parts{suffix}", np.moveaxis(whole, -1, 0), 5, grid)
+    parts, expected = nib.load(tmp_path / f"parts{suffix}"), nib.load(tmp_path / f"whole{suffix}")
+    np.testing.assert_array_equal(parts.get_fdata(dtype=np.float32), whole)
+    assert parts.header.binaryblock == expected.header.binaryblock
+    assert parts.header.extensions == expected.header.extensions
+    if suffix == ".nii":
+        assert (tmp_path / "parts.nii").read_bytes() == (tmp_path / "whole.nii").read_bytes()
+
+
+def test_channels_one_by_one_are_not_held_together(tmp_path):
+    shape, count = (40, 40, 40), 20
+    grid, one = Grid(shape, OBLIQUE), 40**3 * 4
+    channels = (np.full(shape, number, np.float32) for number in range(count))
+    assert peak_bytes(lambda: write_channels(tmp_path / "a.nii", channels, count, grid)) < 4 * one
+    assert nib.load(tmp_path / "a.nii").get_fdata()[0, 0, 0].tolist() == list(range(count))
+
+
+def test_channels_that_are_not_what_was_said_leave_no_file(tmp_path):
+    grid, channel = Grid(SHAPE, OBLIQUE), np.zeros(SHAPE, np.float32)
+    with pytest.raises(UsageError, match="expected 3 channels, got 2"):
+        write_channels(tmp_path / "a.nii", [channel] * 2, 3, grid)
+    with pytest.raises(UsageError, match="expected an array of shape"):
+        write_channels(tmp_path / "a.nii", [channel, channel[1:]], 2, grid)
+    with pytest.raises(UsageError, match=r"expected a name ending in .nii or .nii.gz for channels"):
+        write_channels(tmp_path / "a.mha", [channel], 1, grid)
+    assert not list(tmp_path.iterdir())

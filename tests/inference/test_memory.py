@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -31,6 +33,28 @@ def grid(shape, spacing):
 def test_estimate_lies_a_little_above_the_measurement(tiny_root, shape, spacing, gibibytes):
     bundle = medkit.load(tiny_root, overrides={"resample::dtype": "$torch.float64"})
     assert gibibytes < estimate_bytes(bundle, grid(shape, spacing), 1) / 2**30 < 1.3 * gibibytes
+
+
+# Spacing, cases, whether probabilities are kept, whether uncertainty is judged: 14 classes of 192 x 192 x 160 voxels.
+SOFT = [
+    ((1.0, 1.0, 1.0), 1, True, False, 0.754),
+    ((1.0, 1.0, 1.0), 1, False, True, 0.660),
+    ((0.5, 0.5, 1.0), 1, True, True, 0.400),
+    ((0.5, 0.5, 1.0), 3, True, False, 0.674),
+]
+
+
+@pytest.mark.parametrize(("spacing", "cases", "probabilities", "uncertainty", "gibibytes"), SOFT)
+def test_estimate_with_probabilities(tiny, spacing, cases, probabilities, uncertainty, gibibytes):
+    bundle = replace(tiny, output_format={"num_channels": 14})
+    size, kept = grid((192, 192, 160), spacing), {"probabilities": probabilities, "uncertainty": uncertainty}
+    assert gibibytes < estimate_bytes(bundle, size, 1, cases, **kept) / 2**30 < 1.4 * gibibytes
+
+
+def test_probabilities_of_a_fine_image_are_not_held_at_once(tiny):
+    bundle, size = replace(tiny, output_format={"num_channels": 60}), grid((512, 512, 300), (0.4, 0.4, 0.5))
+    together = 512 * 512 * 300 * 60 * 4
+    assert estimate_bytes(bundle, size, 1, probabilities=True, uncertainty=True) < together / 2
 
 
 def test_resampling_in_single_precision_takes_half(tiny_root):

@@ -23,6 +23,7 @@ from medkit.transforms.calibration import at_boundary
 from tests.inference.lateral import with_steps
 from tests.phantoms import OBLIQUE, PLAIN, SHAPE, hippocampus, write_hippocampus
 from tests.tiny_bundle import edit_json
+from tests.traced_memory import peak_bytes, peak_tensor_bytes
 
 IMAGE, _ = hippocampus(affine=PLAIN)
 STRETCHED = np.diag([0.6, 1.2, 0.8, 1.0])
@@ -122,6 +123,36 @@ def test_resampled_probabilities_are_of_one_mind_with_the_labels(tiny, calibrate
         assert structure.expected_ml == pytest.approx(expected, rel=1e-6)
         if (found.labels == value).any():
             assert structure.mean_entropy == pytest.approx(entropy[found.labels == value].mean(), abs=1e-3)
+
+
+def test_written_probabilities_are_those_of_the_result(calibrated, tmp_path):
+    result = calibrated.predict(IMAGE, TURNED, probabilities=True)
+    labels = nib.load(result.save(tmp_path, picture=False))
+    written = nib.load(tmp_path / "probabilities" / "image.nii.gz")
+    np.testing.assert_array_equal(
+        np.moveaxis(written.get_fdata(dtype=np.float32), -1, 0), result.probabilities
+    )
+    np.testing.assert_array_equal(written.get_fdata().argmax(-1), labels.get_fdata())
+    np.testing.assert_array_equal(written.affine, labels.affine)
+
+
+def test_all_classes_are_never_held_on_the_grid_of_the_file(tiny_root, tmp_path):
+    """Neither as tensors nor as arrays, from the image to the file."""
+    bundle, classes = medkit.load(tiny_root, overrides={"spacing": [4.0, 4.0, 4.0]}), 30
+    bundle.network = torch.nn.Conv3d(1, classes, 1)
+    bundle.output_format = {"num_channels": classes}
+    bundle.temperature = 2.0
+    image = np.random.default_rng(0).random((56, 48, 40), dtype=np.float32)
+    one = image.size * 4
+
+    def run():
+        result = bundle.predict(image, np.eye(4), probabilities=True, uncertainty=True)
+        result.save(tmp_path, picture=False)
+
+    bundle.predict(image[:8], np.eye(4), probabilities=True)  # what is loaded once is not counted
+    assert peak_tensor_bytes(run) < 14 * one
+    assert peak_bytes(run) < 14 * one
+    assert nib.load(tmp_path / "probabilities" / "image.nii.gz").shape == (*image.shape, classes)
 
 
 def test_probabilities_on_request(tiny, labels):

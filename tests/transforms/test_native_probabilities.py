@@ -10,8 +10,8 @@ from monai.transforms import CenterSpatialCropd, Compose, Orientationd
 
 from medkit.transforms.calibration import at_boundary
 from medkit.transforms.native_labels import NativeLabelsd
-from tests.largest_tensor import LargestTensor
 from tests.phantoms import SHAPE
+from tests.traced_memory import peak_tensor_bytes
 from tests.transforms.monai_way import monai_probabilities
 from tests.transforms.test_native_labels import grids, preprocessed, spacing, with_scores
 
@@ -76,12 +76,18 @@ def test_what_was_cropped_is_certainly_background(temperature):
     assert stacked[0, 0].min() == 1
 
 
-def test_no_second_class_is_held_on_the_grid_of_the_file():
-    transform = Compose([spacing((3.0, 3.0, 3.0))])
-    item = with_scores(preprocessed(transform, (48, 40, 36)), classes=9)
+def test_classes_are_not_held_together_on_the_grid_of_the_file():
+    transform, classes = Compose([spacing((3.0, 3.0, 3.0))]), 24
+    item = with_scores(preprocessed(transform, (48, 40, 36)), classes)
     step = NativeLabelsd("pred", transform, "image", softmax=True)
     labels = step(item)["pred"]
-    with LargestTensor() as largest:
+
+    def each():
         for _ in step.probabilities(item, "pred", labels, 1.8):
             pass
-    assert largest.elements <= 48 * 40 * 36
+
+    one = 48 * 40 * 36 * 4
+    assert one < peak_tensor_bytes(lambda: torch.ones(48, 40, 36).exp()) < 2.5 * one, "what is counted"
+    assert peak_tensor_bytes(each) < 10 * one
+    found = step.probabilities(item, "pred", labels, 1.8)
+    assert peak_tensor_bytes(lambda: list(found)) > classes * one
