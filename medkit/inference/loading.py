@@ -18,6 +18,7 @@ from medkit.inference.channel_names import channel_names
 from medkit.inference.ensemble import WeightsFile, digest_with
 from medkit.inference.members import Members, find_activation
 from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
+from medkit.inference.native_labels import check_gives_scores
 from medkit.inference.predictor import LoadedBundle
 from medkit.transforms.steps import flat_steps
 
@@ -101,7 +102,7 @@ def _build(
         amp=amp,
         steps=steps,
         label_notes=_keep_labels_whole(steps),
-        members=_members(folder, axes, states, steps, channel_names(outputs)),
+        members=_members(folder, axes, states, inferer, steps, channel_names(outputs)),
         loaders=_image_loaders(preprocessing, folder),
         weights_files=files,
         digest=digest_with(folder, files) if files else folder.digest(config.checkpoints),
@@ -185,6 +186,7 @@ def _members(
     folder: BundleFolder,
     axes: tuple[str, ...],
     states: tuple[dict[str, Tensor], ...],
+    inferer: Any,
     steps: list[Any],
     names: Mapping[int, str],
 ) -> Members | None:
@@ -192,6 +194,7 @@ def _members(
     if not axes and len(states) < 2:
         return None
     where = str(folder.root)
+    check_gives_scores(inferer, "flips" if axes else "several networks", where)
     pairs = lateral_pairs(names, folder.metadata.get("lateral_pairs"), where) if "LR" in axes else ()
     return Members(Mirroring(axes, pairs), find_activation(steps, where), states if len(states) > 1 else ())
 

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from medkit.inference.sliding_window import SlabInferer
 
-__all__ = ["NativeLabelInferer"]
+__all__ = ["NativeLabelInferer", "check_gives_scores"]
 
 
 class NativeLabelInferer(Inferer):
     """Predict labels on the grid that an image had in its file, a slab of class scores at a time.
 
     In a config it takes the place of the inferer and of all postprocessing but ``SaveImaged``. No class scores of
-    the whole image are ever held, neither on the network's grid nor on the file's, and so there are no
-    probabilities to be asked for.
+    the whole image are ever held, neither on the network's grid nor on the file's, and so there is nothing to average
+    over mirror images or networks, and there are no probabilities and no uncertainty to be asked for.
 
     Args:
         windows: the sliding window.
@@ -64,3 +64,22 @@ class NativeLabelInferer(Inferer):
             )
         batch: MetaTensor = list_data_collate(items)["labels"]  # stacked, each with metadata of its own
         return batch
+
+
+def check_gives_scores(inferer: Any, asked: str, where: str) -> None:
+    """Check that an inferer hands on the class scores that something is to be made of.
+
+    Args:
+        inferer: of the bundle.
+        asked: what is to be made of them, for messages.
+        where: the bundle, likewise.
+
+    Raises:
+        UsageError: it gives labels.
+    """
+    if isinstance(inferer, NativeLabelInferer):
+        raise UsageError(
+            f"{where}: expected an inferer that gives class scores, for {asked}, got NativeLabelInferer, which gives "
+            f"labels and holds no scores; predict without {asked}, or give the bundle SlabInferer as its inferer and "
+            "NativeLabelsd in its postprocessing"
+        )

@@ -24,6 +24,7 @@ from medkit.errors import CaseError
 from medkit.inference.channel_names import channel_names, label_names
 from medkit.inference.ensemble import training_notes
 from medkit.inference.members import Activation, Members, find_activation
+from medkit.inference.native_labels import check_gives_scores
 from medkit.inference.output import output_grid, output_labels
 from medkit.inference.result import Result
 from medkit.inference.soft_outputs import SoftOutputs, check_probabilities
@@ -173,9 +174,12 @@ class LoadedBundle:
         """Check that the bundle can give what is wanted beside its labels; see :meth:`predict`.
 
         Raises:
-            UsageError: see :func:`medkit.inference.soft_outputs.check_probabilities` and :attr:`activation`.
+            UsageError: see :func:`medkit.inference.native_labels.check_gives_scores`,
+                :func:`medkit.inference.soft_outputs.check_probabilities` and :attr:`activation`.
         """
         if probabilities or uncertainty:
+            asked = "probabilities" if probabilities else "uncertainty"
+            check_gives_scores(self.inferer, asked, str(self.folder.root))
             check_probabilities(self.steps, str(self.folder.root))
         if uncertainty:
             _ = self.activation

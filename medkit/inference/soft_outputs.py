@@ -35,16 +35,19 @@ def check_probabilities(steps: Sequence[Any], where: str) -> None:
 
     Raises:
         UsageError: no activation comes before the discretisation, or the inversion comes after it, and no
-            NativeLabelsd does both.
+            NativeLabelsd does both; or that one takes no softmax, and no activation comes before it.
     """
-    if any(isinstance(step, NativeLabelsd) for step in steps):
-        return
     kinds = [type(step) for step in steps if isinstance(step, (Activationsd, AsDiscreted, Invertd))]
+    for place, step in enumerate(steps):
+        if isinstance(step, NativeLabelsd) and (
+            step.softmax or any(isinstance(earlier, Activationsd) for earlier in steps[:place])
+        ):
+            return
     until = kinds.index(AsDiscreted) if AsDiscreted in kinds else len(kinds)
     if Activationsd not in kinds[:until] or Invertd in kinds[until:] or until == len(kinds):
         got = ", ".join(kind.__name__ for kind in kinds) or "none of them"
         raise UsageError(
-            f"{where}: expected NativeLabelsd, or Activationsd and Invertd before AsDiscreted, in "
+            f"{where}: expected NativeLabelsd with softmax, or Activationsd and Invertd before AsDiscreted, in "
             f"'postprocessing', got {got}; ask for no probabilities"
         )
 

@@ -176,8 +176,14 @@ def test_bundle_with_both_joined_predicts_the_same(tiny, tmp_path):
     np.testing.assert_array_equal(found.labels, expected.labels)
     assert len(np.unique(found.labels)) > 1
     assert found.grid == expected.grid
-    with pytest.raises(UsageError, match="ask for no probabilities"):
-        bundle.predict(tmp_path / "a.nii", probabilities=True)
+    for asked in ("probabilities", "uncertainty"):
+        with pytest.raises(UsageError, match=f"class scores, for {asked}, got NativeLabelInferer"):
+            bundle.predict(tmp_path / "a.nii", **{asked: True})
+    with pytest.raises(UsageError, match="class scores, for flips, got NativeLabelInferer"):
+        medkit.load(root, flips="LR")
+    weights = [root / "models" / "model.pt"] * 2
+    with pytest.raises(UsageError, match="class scores, for several networks, got NativeLabelInferer"):
+        medkit.load(root, weights=weights)
     assert estimate_bytes(bundle, found.grid, 1) == estimate_bytes(tiny, found.grid, 1)
 
 

@@ -20,6 +20,7 @@ from medkit.errors import UsageError
 from medkit.inference.run import RunOptions, predict_cases
 from medkit.inference.soft_outputs import check_probabilities
 from medkit.transforms.calibration import at_boundary
+from medkit.transforms.native_labels import NativeLabelsd
 from tests.inference.lateral import with_steps
 from tests.phantoms import OBLIQUE, PLAIN, SHAPE, hippocampus, write_hippocampus
 from tests.tiny_bundle import edit_json
@@ -168,8 +169,15 @@ def test_steps_that_give_probabilities_pass_and_others_are_named():
     activation, labels = Activationsd("pred", softmax=True), AsDiscreted("pred", argmax=True)
     back = Invertd("pred", Compose([]))
     check_probabilities([activation, back, labels], "the bundle")
-    for steps, got in (([back, labels], "Invertd, AsDiscreted"), ([], "none of them")):
+    native, raw = (NativeLabelsd("pred", Compose([]), "image", softmax=softmax) for softmax in (True, False))
+    check_probabilities([native], "the bundle")
+    check_probabilities([activation, raw], "the bundle")
+    for steps, got in (
+        ([raw], "none of them"),
+        ([back, labels], "Invertd, AsDiscreted"),
+        ([], "none of them"),
+    ):
         with pytest.raises(
-            UsageError, match=f"^the bundle: expected NativeLabelsd, .* got {got}; ask for no"
+            UsageError, match=f"^the bundle: expected NativeLabelsd with softmax, .* got {got}; ask for no"
         ):
             check_probabilities(steps, "the bundle")
