@@ -94,7 +94,8 @@ class AGUNet(nn.Module):
         skips: list[Tensor] = []
         for down, average in zip(self.downs, self.averages, strict=True):
             skips.append(x)
-            small = average(small)
+            if down.look is not None:
+                small = average(small)
             x = down(x, small)
         x = self.context(x)
         levels: list[Tensor] = []
@@ -149,7 +150,10 @@ class Down(nn.Module):
         self.block = UnetBasicBlock(spatial_dims, above + (below if seen else 0), below, 3, 1, NORM)
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
-        """``(B, above, *sizes)`` and an image ``(B, C, *sizes / stride)`` to ``(B, below, *sizes / stride)``."""
+        """``(B, above, *sizes)`` and an image ``(B, C, *sizes / stride)`` to ``(B, below, *sizes / stride)``.
+
+        A stage that does not see the image takes no notice of its size.
+        """
         x = self.pool(x)
         if self.look is not None:
             x = torch.cat((self.look(image), x), 1)

@@ -62,6 +62,15 @@ def test_the_stages_between_see_the_averaged_image():
     torch.testing.assert_close(seen[1], functional.avg_pool3d(x, 4))
 
 
+@pytest.mark.parametrize(("multi_scale", "expected"), [(True, 2), (False, 0)])
+def test_the_image_is_averaged_only_for_those_who_see_it(multi_scale, expected):
+    made, averaged = network(multi_scale=multi_scale), []
+    for average in made.averages:
+        average.register_forward_hook(lambda module, given, output: averaged.append(output))
+    made(image())
+    assert len(averaged) == expected
+
+
 def test_what_a_stage_sees_of_the_image_reaches_its_output():
     torch.manual_seed(0)
     seeing, blind = Down(2, 4, 6, (2, 2), seen=1), Down(2, 4, 6, (2, 2), seen=0)
