@@ -9,15 +9,17 @@ __all__ = ["DeepSupervisionLoss"]
 
 
 class DeepSupervisionLoss(ListedLevelsLoss):
-    """MONAI's, which wants a list of levels where ``DynUNet``, AGUNet and DAUNet stack them.
+    """MONAI's class of the same name, for levels in a stack too: it takes a list, and a stack for logits of one level.
 
-    A sum over the levels, the finest first, with the weights 1, 1/2, 1/4 and so on (Lee et al.,
-    arXiv:1409.5185). Logits of one level have the loss that is wrapped, as it is.
+    ``DynUNet``, AGUNet and DAUNet stack them. In place of MONAI's, the name in a config is all that changes: arguments,
+    weights and sum are its own. The sum goes over the levels, the finest first (Lee et al., arXiv:1409.5185), by default
+    with the weights 1, 1/2, 1/4, 1/8, 1/16, and 1/16 for every further one. Logits of one level have the loss that is
+    wrapped, as it is.
 
     Args:
         loss: of ``(B, K, *sizes)`` logits and ``(B, 1, *sizes)`` labels.
-        weight_mode: see MONAI's.
-        weights: see MONAI's.
+        weight_mode: ``"exp"`` for those weights, ``"two"`` for 1 and then 1/2 for all, ``"same"`` for 1 for all.
+        weights: one for each level, in place of a mode; where there are more levels than these, the mode counts.
     """
 
     def forward(self, input: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:

@@ -56,6 +56,22 @@ def test_levels_count_half_of_the_level_before(drawn, base):
     torch.testing.assert_close(DeepSupervisionLoss(single)(logits, labels), expected)
 
 
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        ({}, [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 16, 1 / 16]),
+        ({"weight_mode": "two"}, [1, *[1 / 2] * 6]),
+        ({"weight_mode": "same"}, [1] * 7),
+        ({"weights": [3.0, 2.0]}, [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 16, 1 / 16]),
+    ],
+)
+def test_weights_of_many_levels(options, weights):
+    levels = torch.randn(1, 7, 2, 4, 4, requires_grad=True)
+    loss = DeepSupervisionLoss(lambda logits, labels: logits.sum(), **options)
+    (gradient,) = torch.autograd.grad(loss(levels, torch.zeros(1, 1, 4, 4)), levels)
+    assert gradient[0, :, 0, 0, 0].tolist() == weights
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_logits_of_one_level_have_the_loss_that_is_wrapped(drawn, base):
     logits, labels = drawn
