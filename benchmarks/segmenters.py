@@ -165,7 +165,9 @@ def document(
         text += [score_table(few, voxels, settings.more_folds, settings.more_seeds)]
     text += ["## What the scan is worth", twin_table(rows, when), f"{TWIN_LEGEND}."]
     text.append(
-        "Crops of 35 x 51 x 35 voxels have little long context: they cannot rank state-space layers alone."
+        "Crops of 35 x 51 x 35 voxels have little long context: they cannot rank state-space layers alone. An abdominal "
+        "CT has more, but there is one, with labels that a tool made: it cannot be split into cases to learn from and "
+        "cases to be judged by, and is left out. The long-range task below stands in its place."
     )
     for device, table in spent.items():
         place = "a GPU" if device == "cuda" else f"{torch.get_num_threads()} threads"

@@ -137,12 +137,12 @@ def test_written_probabilities_are_those_of_the_result(calibrated, tmp_path):
     np.testing.assert_array_equal(written.affine, labels.affine)
 
 
-def test_all_classes_are_never_held_on_the_grid_of_the_file(tiny_root, tmp_path):
+def test_all_classes_are_never_held_on_the_grid_of_the_file(calibrated_root, tmp_path):
     """Neither as tensors nor as arrays, from the image to the file."""
-    bundle, classes = medkit.load(tiny_root, overrides={"spacing": [4.0, 4.0, 4.0]}), 30
+    bundle, classes = medkit.load(calibrated_root, overrides={"spacing": [4.0, 4.0, 4.0]}), 30
     bundle.network = torch.nn.Conv3d(1, classes, 1)
     bundle.output_format = {"num_channels": classes}
-    bundle.temperature = 2.0
+    assert bundle.temperature == 3.0
     image = np.random.default_rng(0).random((56, 48, 40), dtype=np.float32)
     one = image.size * 4
 
