@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 import medkit
 from medkit.bundle.build import bundle_text, sources_root
 from medkit.bundle.store import bundles_root, list_bundles
-from medkit.cli.predict import command as predict
+from medkit.cli import cli
 from medkit.data import read_volume
 from medkit.data.datalist import fold_items, remaining_folds
 from medkit.errors import CaseError, UsageError
@@ -55,18 +55,15 @@ def root(tmp_path_factory) -> Path:
 def results(root, packed, tmp_path_factory) -> Path:
     """What ``medkit predict`` makes of the phantoms."""
     output = tmp_path_factory.mktemp("results") / "out"
-    done = CliRunner().invoke(predict, [str(root), str(packed), "-o", str(output), "--accept-licence"])
+    done = CliRunner().invoke(cli, ["predict", str(root), str(packed), "-o", str(output), "--accept-licence"])
     assert done.exit_code == 0, done.output
     return output
-
-
-# --- the terms ---------------------------------------------------------------------------------------------
 
 
 def test_neither_python_nor_the_command_line_loads_it_without_acceptance(root, packed, tmp_path):
     with pytest.raises(UsageError, match=TERMS):
         medkit.load(root)
-    refused = CliRunner().invoke(predict, [str(root), str(packed), "-o", str(tmp_path / "out")])
+    refused = CliRunner().invoke(cli, ["predict", str(root), str(packed), "-o", str(tmp_path / "out")])
     assert isinstance(refused.exception, UsageError)
     assert "--accept-licence" in str(refused.exception)
     assert not (tmp_path / "out").exists()
@@ -91,9 +88,6 @@ def test_training_without_acceptance_is_refused(packed, tmp_path):
     with pytest.raises(UsageError, match=TERMS):
         create_run(NAME, tmp_path / "runs", overrides={"dataset_dir": str(packed)})
     assert not (tmp_path / "runs").exists()
-
-
-# --- the unknown voxel size --------------------------------------------------------------------------------
 
 
 def test_volumes_read_unknown_everywhere(root, packed, results):
@@ -192,9 +186,6 @@ def test_plain_monai_writes_the_same_label_maps(root, packed, results, tmp_path)
         assert not plain.grid.size_known
 
 
-# --- training ----------------------------------------------------------------------------------------------
-
-
 def test_it_is_trained_and_scored_by_patient(packed, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     settings = {"epochs": 1, "samples_per_epoch": 8, "val_every": 1, "num_workers": 0}
@@ -244,9 +235,6 @@ def test_the_committed_split_holds_every_real_patient_once(real_data):
     # A name is site, patient and date: no patient is in two folds.
     patients = [{name.rsplit("_", 1)[0] for name in fold} for fold in split]
     assert len(set.union(*patients)) == sum(map(len, patients)) == 12
-
-
-# --- the card ----------------------------------------------------------------------------------------------
 
 
 def test_the_card_has_no_column_for_what_was_not_measured():
