@@ -15,6 +15,20 @@ OBLIQUE = nib.affines.from_matvec(
 # On a grid that is resampled, MONAI's Spacing takes other samples when the affine differs in its ninth digit.
 PLAIN = np.array([[0.0, -1, 0, 30], [1, 0, 0, -20], [0, 0, 1, 10], [0, 0, 0, 1]])
 NAMES = {0: "background", 1: "Anterior", 2: "Posterior"}
+# Of a NIfTI header, what says where an image lies.
+PLACE_FIELDS = (
+    *(
+        "qform_code",
+        "sform_code",
+        "quatern_b",
+        "quatern_c",
+        "quatern_d",
+        "qoffset_x",
+        "qoffset_y",
+        "qoffset_z",
+    ),
+    *("srow_x", "srow_y", "srow_z", "xyzt_units"),
+)
 
 
 def world(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:

@@ -47,8 +47,7 @@ Norm.add_factory_callable(_NAME, _for_axes, "instance norm that keeps the layout
 
 
 def _is_kept(norm: InstanceNorm2d | InstanceNorm3d, x: Tensor) -> bool:
-    """A single voxel is left to PyTorch, which refuses it."""
-    return is_served(x) and not norm.track_running_stats and x[0, 0].numel() > 1
+    return is_served(x) and not norm.track_running_stats
 
 
 def _in_layout(norm: InstanceNorm2d | InstanceNorm3d, x: Tensor) -> Tensor:

@@ -22,14 +22,16 @@ _LEAST_WIDTH = 64  # elements that the kernel takes at a time, unless channels a
 def is_served(x: Tensor) -> bool:
     """Whether :func:`group_norm` takes ``x``, which PyTorch would copy to contiguous memory and leave there.
 
-    Inference only, and outside of ``torch.compile`` and exports: to those PyTorch's own operator is known.
+    Inference only, and outside of ``torch.compile`` and exports: to those PyTorch's own operator is known. A single
+    voxel is left to PyTorch as well, which refuses it.
     """
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         return False
-    if x.ndim not in (4, 5) or x.device.type != "cpu" or x.dtype not in _TYPES or not x.numel():
+    if x.ndim not in (4, 5) or x.device.type != "cpu" or x.dtype not in _TYPES:
         return False
     in_last = x.is_contiguous(memory_format=_last(x)) and not x.is_contiguous()
-    return in_last and native.library() is not None
+    several = x.numel() > x.shape[0] * x.shape[1]
+    return in_last and several and native.library() is not None
 
 
 def group_norm(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:

@@ -28,14 +28,14 @@ class NativeProbabilities:
     class.
 
     Args:
-        scores: ``(K, *sizes)`` on the network's grid.
+        scores: ``(C, *sizes)`` on the network's grid.
         grid: the way back.
         labels: ``(I, J, K)`` that ``grid`` made of these scores.
         softmax: take the softmax of the scores; otherwise they are probabilities already.
         temperature: see :class:`medkit.transforms.calibration.SoftBoundaries`; ``None`` to soften nothing.
 
     Attributes:
-        shape: ``(K, I, J, K)``.
+        shape: ``(C, I, J, K)``.
     """
 
     def __init__(

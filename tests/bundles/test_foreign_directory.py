@@ -16,22 +16,9 @@ import medkit
 from medkit.data import find_cases
 from medkit.data.label_names import label_table
 from medkit.inference.run import predict_cases
-from tests.phantoms import OBLIQUE, hippocampus, nifti
+from tests.phantoms import OBLIQUE, PLACE_FIELDS, hippocampus, nifti
 from tests.tiny_bundle import make_tiny_bundle
 
-FIELDS = [
-    *(
-        "qform_code",
-        "sform_code",
-        "quatern_b",
-        "quatern_c",
-        "quatern_d",
-        "qoffset_x",
-        "qoffset_y",
-        "qoffset_z",
-    ),
-    *("srow_x", "srow_y", "srow_z", "xyzt_units"),
-]
 GRIDS = {
     "oblique.nii.gz": ((13, 11, 9), OBLIQUE),
     "one_millimetre.nii.gz": ((20, 24, 18), np.diag([1.0, 1, 1, 1])),
@@ -96,7 +83,7 @@ def test_same_bytes_on_the_grid_of_the_image(folder, name):
     labels, image = nib.load(ours), nib.load(folder / "images" / name)
     assert len(np.unique(labels.dataobj)) > 1, "a map of one value shows nothing"
     assert labels.shape == image.shape
-    for field in FIELDS:
+    for field in PLACE_FIELDS:
         assert labels.header[field].tobytes() == image.header[field].tobytes(), field
     assert labels.header["pixdim"][:4].tobytes() == image.header["pixdim"][:4].tobytes()
     assert labels.get_data_dtype() == np.uint8

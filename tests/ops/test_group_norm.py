@@ -129,6 +129,7 @@ def test_images_that_it_serves():
         "another number of axes": x.flatten(3).transpose(1, 2),
         "a part": laid_out(x)[:, :, ::2],
         "no voxel": laid_out(x)[:, :, :0],
+        "one voxel": laid_out(x[:, :, :1, :1, :1]),
         "another device": laid_out(x).to("meta"),
     }
     assert not [name for name, other in others.items() if is_served(other)]

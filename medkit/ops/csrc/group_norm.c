@@ -1,19 +1,12 @@
 /* Group norm of channels-last images: each group of channels of each sample less its mean, over its standard deviation,
    times a weight for each channel, plus a bias. One pass sums, another scales.
 
-   Voxels are summed in parts, and the parts in their order, whatever the number of threads: it changes no bit. No huge pages are asked for, as for wavelets: among the many images
-   of a network, which come and go, the system took longer to find them than all else. */
+   Voxels are summed in parts, and the parts in their order, whatever the number of threads: it changes no bit. No huge
+   pages are asked for, as for wavelets: among the images of a network, which come and go, the system took longer to
+   find them than all else took. */
 #include <math.h>
-#include <stddef.h>
-#include <string.h>
 
 #include "half_types.h"
-#include "kernels.h"
-
-/* Fewer elements than this are done before another thread has woken up. */
-#define ELEMENTS_PER_THREAD 32768
-
-INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 #define STORED float
 #define LOAD(value) (value)
@@ -21,11 +14,9 @@ INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 #define NAME(stem) stem##_float32
 #include "group_norm_channels.h"
 
-INLINE uint16_t rounded(float value) { return value == value ? to_bfloat16(value) : 0x7fc0; }
-
 #define STORED uint16_t
 #define LOAD(value) from_bfloat16(value)
-#define STORE(value) rounded(value)
+#define STORE(value) to_bfloat16(value)
 #define NAME(stem) stem##_bfloat16
 #include "group_norm_channels.h"
 
@@ -51,17 +42,17 @@ static void finish(const double *sums, const Layout *layout, double epsilon, con
         double total = 0, squares = 0;
         for (ptrdiff_t part = 0; part < layout->parts; part++)
             for (ptrdiff_t voxel = 0; voxel < width; voxel += channels)
-                for (ptrdiff_t i = voxel + group * size; i < voxel + (group + 1) * size; i++) {
-                    total += sums[2 * part * width + i];
-                    squares += sums[(2 * part + 1) * width + i];
+                for (ptrdiff_t c = group * size; c < (group + 1) * size; c++) {
+                    total += sums[2 * part * width + voxel + c];
+                    squares += sums[(2 * part + 1) * width + voxel + c];
                 }
         const double mean = total / elements, variance = squares / elements - mean * mean;
         const double deviation = sqrt((variance < 0 ? 0 : variance) + epsilon); /* NaN stays NaN */
-        for (ptrdiff_t i = 0; i < width; i++)
-            if (i % channels / size == group) {
-                table[i] = mean;
-                table[width + i] = weights[i % channels] / deviation;
-                table[2 * width + i] = biases[i % channels];
+        for (ptrdiff_t voxel = 0; voxel < width; voxel += channels)
+            for (ptrdiff_t c = group * size; c < (group + 1) * size; c++) {
+                table[voxel + c] = mean;
+                table[width + voxel + c] = weights[c] / deviation;
+                table[2 * width + voxel + c] = biases[c];
             }
     }
 }

@@ -6,19 +6,14 @@
    other is a Walsh-Hadamard transform, its own inverse up to the scale. Its sums run in the order of the plain
    PyTorch form, so that both round alike. Past the end of an axis of odd length there are zeros. */
 #define _DEFAULT_SOURCE /* madvise */
-#include <stddef.h>
-#include <string.h>
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
 
 #include "half_types.h"
-#include "kernels.h"
 
 /* Columns of a band that are computed at a time; rows that end early are padded in buffers of that length. */
 #define BLOCK 512
-/* Fewer elements than this are done before another thread has woken up. */
-#define ELEMENTS_PER_THREAD 32768
 #define HUGE_PAGE ((uintptr_t)1 << 21)
 
 typedef struct {
@@ -27,7 +22,6 @@ typedef struct {
 } Extent;
 
 INLINE ptrdiff_t half(ptrdiff_t size) { return size / 2 + size % 2; }
-INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 #define STORED float
 #define SUM float

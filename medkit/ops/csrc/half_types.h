@@ -2,29 +2,15 @@
 #ifndef MEDKIT_HALF_TYPES_H
 #define MEDKIT_HALF_TYPES_H
 
-#include <stdint.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE float as_float(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-INLINE uint32_t as_bits(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
+#include "float_bits.h"
 
 INLINE float from_bfloat16(uint16_t stored) { return as_float((uint32_t)stored << 16); }
 
-/* Ties to even. A NaN stays one: it came from bfloat16 or is the processor's own, and its low bits are zero. */
+/* Ties to even. A NaN becomes the usual one: the rounding could make a number of its low bits. */
 INLINE uint16_t to_bfloat16(float value) {
     const uint32_t bits = as_bits(value);
-    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    const uint32_t nearest = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    return value == value ? nearest : 0x7fc0;
 }
 
 /* In integers, for compilers vectorise no conversion of float16. Its exponents 0 and 31 mean subnormal and not

@@ -2,12 +2,9 @@
 
    A row of the result is interpolated between four rows of scores, then along itself. Where the greatest class is the
    same at all eight corners it is that of any weighted mean of them too, and nothing is computed. */
-#include <stddef.h>
 #include <stdlib.h>
 
 #include "kernels.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 typedef struct {
     const float *scores[2];   /* of two planes, (classes, height, width) */

@@ -3,8 +3,10 @@
 #ifndef MEDKIT_KERNELS_H
 #define MEDKIT_KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
+#define INLINE static inline __attribute__((always_inline))
 #define MEDKIT_EXPORT __attribute__((visibility("default")))
 
 /* One body compiled for several instruction sets; the loader picks the best that the processor has. */
@@ -13,5 +15,10 @@
 #else
 #define MEDKIT_CLONES
 #endif
+
+/* Fewer elements than this are done before another thread has woken up. */
+#define ELEMENTS_PER_THREAD 32768
+
+INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 #endif

@@ -3,15 +3,12 @@
 #ifndef MEDKIT_LANES_H
 #define MEDKIT_LANES_H
 
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "float_bits.h"
 
 #if defined(MEDKIT_AVX512) || defined(MEDKIT_AVX2)
 #include <immintrin.h>
 #endif
 
-#define INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 
 #if defined(MEDKIT_AVX512)
@@ -174,18 +171,6 @@ INLINE Vec magnitude(Vec a) { return (Vec)((Bits)a & 0x7fffffff); }
 INLINE Vec larger(Vec a, Vec b) { return chosen(a > b, a, b); }
 /* a where `sign` is below zero, b elsewhere. */
 INLINE Vec where_negative(Vec sign, Vec a, Vec b) { return chosen(sign < spread(0.0f), a, b); }
-
-INLINE float as_float(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-INLINE uint32_t as_bits(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
 
 INLINE Vec from_bfloat16(const uint16_t *from) {
     Vec value;
