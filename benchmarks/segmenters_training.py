@@ -62,7 +62,7 @@ FORMS = {
         overrides={
             "patch_size": [32, 48, 32],
             "batch_size": 2,
-            "samples_per_epoch": 80,
+            "samples_per_epoch": 50,
             "epochs": 4,
             "ema_decay": 0.95,
         },
