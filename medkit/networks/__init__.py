@@ -31,6 +31,7 @@ _NETWORKS = {
     "scan_unet": "medkit.networks.scan_unet.ScanUNet",
     "segmamba": "medkit.networks.segmamba.SegMamba",
     "segresnet": "monai.networks.nets.SegResNet",
+    "subvoxel_unet": "medkit.networks.subvoxel_unet.SubvoxelUNet",
     "swin_unetr": "monai.networks.nets.SwinUNETR",
     "umamba": "medkit.networks.umamba.UMamba",
     "unet": "monai.networks.nets.UNet",

@@ -21,6 +21,7 @@ SMALL = {
     "scan_unet": {"filters": (4, 8, 8), "strides": (2, 2), "states": 4},
     "segmamba": {"filters": (4, 8, 8), "strides": (2, 2), "states": 4, "depth": 1},
     "segresnet": {"init_filters": 8, "blocks_down": (1, 1, 1), "blocks_up": (1, 1)},
+    "subvoxel_unet": {"filters": (4, 8), "strides": (2,)},
     "swin_unetr": {"feature_size": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4), "window_size": 2},
     "umamba": {"filters": (4, 8, 8), "strides": (2, 2), "states": 4},
     "unet": {"channels": (4, 8, 8), "strides": (2, 2), "num_res_units": 1},
