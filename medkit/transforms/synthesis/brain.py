@@ -1,0 +1,91 @@
+"""The generators of brain images: which steps, in which order, and how severe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from medkit.transforms.synthesis.acquisition import Acquisition
+from medkit.transforms.synthesis.bias_field import BiasField
+from medkit.transforms.synthesis.brain_labels import brain_scheme
+from medkit.transforms.synthesis.deformation import Deformation
+from medkit.transforms.synthesis.field_of_view import FieldOfView
+from medkit.transforms.synthesis.gamma import Gamma
+from medkit.transforms.synthesis.generator import Generator
+from medkit.transforms.synthesis.ghosts import Ghosts
+from medkit.transforms.synthesis.intensities import Intensities
+from medkit.transforms.synthesis.intra_subject import IntraSubjectGenerator
+from medkit.transforms.synthesis.kspace_noise import KSpaceNoise
+from medkit.transforms.synthesis.lesions import Lesions
+from medkit.transforms.synthesis.mirroring import Mirroring
+from medkit.transforms.synthesis.normalisation import Normalisation
+from medkit.transforms.synthesis.real_image import RealImage
+from medkit.transforms.synthesis.resolution import Resolution
+from medkit.transforms.synthesis.skull_stripping import SkullStripping
+
+if TYPE_CHECKING:
+    from medkit.transforms.synthesis.step import Step
+
+__all__ = ["brain_generator", "intra_subject_brain_generator"]
+
+_SIZE = (160, 160, 160)
+
+
+def brain_generator(size: Sequence[int] = _SIZE) -> Generator:
+    """One image of each head, of any contrast and resolution, its skull stripped or not.
+
+    Args:
+        size: of the image, in voxels of 1 mm.
+    """
+    scheme = brain_scheme()
+    return Generator(
+        scheme, [*_anatomy(size), *_severe(), SkullStripping(scheme), FieldOfView(), Normalisation()]
+    )
+
+
+def intra_subject_brain_generator(
+    size: Sequence[int] = _SIZE, mild_versions: int = 2, severe_versions: int = 2
+) -> IntraSubjectGenerator:
+    """Mild and severe images of each head that share its anatomy.
+
+    Args:
+        size: of the images, in voxels of 1 mm.
+        mild_versions: near 1 mm, with little noise and bias.
+        severe_versions: as :func:`brain_generator` has them.
+    """
+    return IntraSubjectGenerator(
+        brain_scheme(),
+        anatomy=_anatomy(size),
+        mild=[*_mild(), Normalisation()],
+        severe=[*_severe(), Normalisation()],
+        mild_versions=mild_versions,
+        severe_versions=severe_versions,
+    )
+
+
+def _anatomy(size: Sequence[int]) -> list[Step[Any]]:
+    scheme = brain_scheme()
+    return [Deformation(size, centred_by=scheme), Mirroring(scheme), Lesions(scheme)]
+
+
+def _mild() -> list[Step[Any]]:
+    return [
+        Intensities(brain_scheme(), std=(0.0, 0.06)),
+        RealImage(),
+        BiasField(std=(0.0, 0.2)),
+        Gamma(0.1),
+        Acquisition(
+            Resolution(fine_probability=0.7, slice_spacing=(1, 2), voxel=(1, 1.5)),
+            [KSpaceNoise(std=(0, 0.02))],
+        ),
+    ]
+
+
+def _severe() -> list[Step[Any]]:
+    return [
+        Intensities(brain_scheme()),
+        RealImage(),
+        BiasField(),
+        Gamma(),
+        Acquisition(Resolution(), [KSpaceNoise(), Ghosts()]),
+    ]

@@ -1,0 +1,60 @@
+"""The generators of brain images, on the phantom and on a real label map."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from medkit.transforms.synthesis.brain import brain_generator, intra_subject_brain_generator
+from medkit.transforms.synthesis.brain_labels import brain_scheme
+from tests.head_phantom import head
+from tests.transforms.synthesis.drawn import assert_proportion, rng
+
+SIZE = (20, 24, 22)
+
+
+def of_step(record, name):
+    return [next(step["parameters"] for step in entry if step["step"] == name) for entry in record]
+
+
+def test_every_fault_comes_about():
+    found = brain_generator(SIZE)(head().expand(200, -1, -1, -1, -1), rng())
+    assert_proportion((one["mirrored"] for one in of_step(found.record, "Mirroring")), 0.5)
+    assert_proportion((one["stripped"] for one in of_step(found.record, "SkullStripping")), 0.3)
+    assert_proportion((bool(one["ranks"]) for one in of_step(found.record, "Lesions")), 0.3)
+    spacing = [max(axis["spacing"] for axis in one["axes"]) for one in of_step(found.record, "Acquisition")]
+    assert min(spacing) == 1
+    assert 8 < max(spacing) <= 9
+    assert torch.isfinite(found.image).all()
+    assert (found.image.flatten(1).std(1) > 0).all()
+
+
+@pytest.mark.parametrize("number", [3, 7])
+def test_a_real_map(real_data, number):
+    path = real_data / "brain_label_maps" / f"training_seg_{number:02d}.nii.gz"
+    volume = np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj)
+    labels = torch.from_numpy(volume.astype(np.int32))[None, None]
+    generator = brain_generator((96, 96, 96))
+    found = generator(labels, rng(number))
+    again = generator.replay(labels, json.loads(json.dumps(found.record)))
+    assert torch.equal(found.image, again.image)
+    assert torch.equal(found.labels, again.labels)
+    learned = {structure.target for structure in brain_scheme().structures}
+    present = set(found.labels.unique().tolist())
+    assert present <= learned
+    assert {2, 3, 41, 42, 16, 10, 49} <= present, "the box lies about the brain"
+
+
+def test_versions_of_a_real_map(real_data):
+    path = real_data / "brain_label_maps" / "training_seg_10.nii.gz"
+    volume = np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj)
+    labels = torch.from_numpy(volume.astype(np.int32))[None, None]
+    found = intra_subject_brain_generator((64, 64, 64))(labels, rng())
+    assert found.image.shape == (1, 4, 64, 64, 64)
+    assert torch.isfinite(found.image).all()
+    spread = found.image.flatten(2).std(2)[0]
+    assert (spread > 0.02).all()
