@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from medkit.transforms.synthesis.draws import within
@@ -52,6 +54,11 @@ class Normalisation(Step[NormalisationParameters]):
 def scaled(image: Tensor, low: float, high: float) -> Tensor:
     """An image with two percentiles at 0 and 1, cut there."""
     voxels = image.flatten()
-    part = voxels[:: max(1, -(-len(voxels) // _ENOUGH))].sort().values
+    part = voxels[:: _stride(len(voxels))].sort().values
     bottom, top = (part[round(percent / 100 * (len(part) - 1))] for percent in (low, high))
     return ((image - bottom) / (top - bottom).clamp_min(_LEAST_RANGE)).clamp_(0, 1)
+
+
+def _stride(number: int) -> int:
+    """Without a common divisor with the sizes: one that divides them sees a few planes of the image and no others."""
+    return next(stride for stride in count(max(1, -(-number // _ENOUGH))) if math.gcd(stride, number) == 1)

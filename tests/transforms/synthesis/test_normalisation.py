@@ -30,6 +30,16 @@ def test_a_part_of_a_large_image_has_the_percentiles_of_all():
     assert torch.allclose(found, ((image - bottom) / (top - bottom)).clamp(0, 1), atol=0.01)
 
 
+@pytest.mark.parametrize("size", [(96, 96, 96), (128, 128, 128), (160, 64, 160)])
+def test_percentiles_are_of_all_planes(size):
+    """Where the step from voxel to voxel divides the sizes, some planes would be all that is seen."""
+    image = torch.zeros(size)
+    image[..., 1::2] = torch.arange(1.0, size[-1] // 2 + 1)
+    found = scaled(image, 0, 90)
+    top = float(image.flatten().kthvalue(round(0.9 * image.numel())).values)
+    assert torch.allclose(found, (image / top).clamp(0, 1), atol=0.02)
+
+
 @given(st.floats(0.01, 100), st.floats(-50, 50))
 def test_gain_and_offset_do_not_matter(gain, offset):
     image = phantom().image
