@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,7 +35,7 @@ class FieldOfViewParameters:
 
 
 class FieldOfView(Step[FieldOfViewParameters]):
-    """Set image and labels to 0 beyond a box, as a scan is that was brought to a larger grid.
+    """Set image, labels and lesions to 0 beyond a box, as a scan is that was brought to a larger grid.
 
     Args:
         probability: of each axis to be cut.
@@ -56,7 +56,7 @@ class FieldOfView(Step[FieldOfViewParameters]):
         return FieldOfViewParameters((below[0], below[1], below[2]), (above[0], above[1], above[2]))
 
     def apply(self, sample: Sample, parameters: FieldOfViewParameters) -> Sample:
-        """Image and labels inside the box."""
+        """Image, labels and lesions inside the box."""
         if not any(parameters.below) and not any(parameters.above):
             return sample
         box = tuple(
@@ -65,6 +65,6 @@ class FieldOfView(Step[FieldOfViewParameters]):
                 parameters.below, parameters.above, sample.labels.shape, strict=True
             )
         )
-        labels, image = torch.zeros_like(sample.labels), torch.zeros_like(sample.needed_image)
-        labels[box], image[box] = sample.labels[box], sample.needed_image[box]
-        return replace(sample, labels=labels, image=image)
+        kept = torch.zeros_like(sample.labels, dtype=torch.bool)
+        kept[box] = True
+        return sample.within(kept)

@@ -50,3 +50,16 @@ class Sample:
     def with_image(self, image: Tensor) -> Sample:
         """The same but for the image."""
         return replace(self, image=image)
+
+    def within(self, kept: Tensor) -> Sample:
+        """Image, labels and lesions where a mask ``(D, H, W)`` says so, and 0 elsewhere.
+
+        Raises:
+            UsageError: there is no image.
+        """
+        return replace(
+            self,
+            labels=self.labels * kept,
+            image=self.needed_image * kept,
+            lesions=None if self.lesions is None else self.lesions * kept,
+        )

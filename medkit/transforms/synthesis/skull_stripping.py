@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,7 +39,7 @@ class SkullStrippingParameters:
 
 
 class SkullStripping(Step[SkullStrippingParameters]):
-    """Set image and labels to 0 outside of the brain.
+    """Set image, labels and lesions to 0 outside of the brain.
 
     It comes after the acquisition, as in life: what was cut away is exactly 0 and has no noise.
 
@@ -76,13 +76,13 @@ class SkullStripping(Step[SkullStrippingParameters]):
         )
 
     def apply(self, sample: Sample, parameters: SkullStrippingParameters) -> Sample:
-        """Image and labels inside the mask."""
+        """Image, labels and lesions inside the mask."""
         if not parameters.stripped:
             return sample
         regions = ("brain", "fluid") if parameters.fluid else ("brain",)
         kept = _dilated(self.scheme.mask(sample.labels, regions), parameters.closing + parameters.dilation)
         kept = ~_dilated(~kept, parameters.closing)
-        return replace(sample, labels=sample.labels * kept, image=sample.needed_image * kept)
+        return sample.within(kept)
 
 
 def _dilated(mask: Tensor, voxels: int) -> Tensor:

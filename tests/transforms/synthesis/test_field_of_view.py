@@ -22,6 +22,13 @@ def test_the_box_stays():
     assert (found.image > 0).sum() == (found.labels > 0).sum() == 13 * 7 * 24
 
 
+def test_what_cannot_be_seen_is_no_lesion():
+    sample = Sample(SAMPLE.labels, SAMPLE.image, lesions=torch.ones(20, 10, 30))
+    found = STEP.apply(sample, FieldOfViewParameters((0.5, 0.0, 0.0), (0.0,) * 3))
+    assert torch.equal(found.lesions > 0, found.labels > 0)
+    assert found.lesions.sum() == 10 * 10 * 30
+
+
 def test_nothing_cut_is_as_it_was():
     assert STEP.apply(SAMPLE, FieldOfViewParameters((0.0,) * 3, (0.0,) * 3)) is SAMPLE
 

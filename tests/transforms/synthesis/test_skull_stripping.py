@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,6 +27,13 @@ def test_the_brain_stays_as_it_is():
     assert torch.equal(found.labels, sample.labels * brain)
     assert torch.equal(found.image, sample.image * brain)
     assert not set(found.labels.unique().tolist()) & {24, *OUTSIDE}
+
+
+def test_what_is_cut_away_is_no_lesion():
+    sample = dataclasses.replace(phantom(), lesions=torch.ones(phantom().labels.shape))
+    found = STEP.apply(sample, SkullStrippingParameters(True, False, 1, 1))
+    assert torch.equal(found.lesions > 0, found.image > 0)
+    assert 0 < found.lesions.mean() < 1
 
 
 def test_fluid_may_stay():
