@@ -35,6 +35,7 @@ class RealImage(Step[RealImageParameters]):
     """Weigh a real scan in, as Brain-ID does (Liu et al. 2024, https://arxiv.org/abs/2311.16914), where there is one.
 
     A real scan brings texture, vessels and whatever else a map has no label for. Weight 1 is the scan itself.
+    Lesions are laid over it in full.
 
     Args:
         probability: how often.
@@ -58,8 +59,11 @@ class RealImage(Step[RealImageParameters]):
         return RealImageParameters(weight if mixed else 0.0)
 
     def apply(self, sample: Sample, parameters: RealImageParameters) -> Sample:
-        """The weighted mean of both; the sample as it was where there is no scan."""
+        """The weighted mean of both, lesions apart; the sample as it was where there is no scan."""
         if sample.real is None or parameters.weight == 0:
             return sample
         real = scaled(sample.real, *self.percentiles)
-        return sample.with_image(torch.lerp(sample.needed_image, real, parameters.weight))
+        weight = real.new_tensor(parameters.weight)
+        if sample.lesions is not None:
+            weight = weight * (1 - sample.lesions)
+        return sample.with_image(torch.lerp(sample.needed_image, real, weight))

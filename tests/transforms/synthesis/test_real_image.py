@@ -26,6 +26,19 @@ def test_weight_one_is_the_scan():
     assert torch.allclose(found, (real - real.min()) / (real.max() - real.min()), atol=1e-6)
 
 
+def test_lesions_stay_in_full():
+    image, real, lesions = (
+        torch.rand(10, 10, 10),
+        torch.arange(1000.0).view(10, 10, 10),
+        torch.zeros(10, 10, 10),
+    )
+    lesions[4], lesions[5] = 1, 0.5
+    found = STEP.apply(Sample(LABELS, image, real, lesions), RealImageParameters(0.8)).image
+    assert torch.allclose(found[4], image[4])
+    assert torch.allclose(found[5], 0.6 * image[5] + 0.4 * real[5] / 999, atol=1e-6)
+    assert torch.allclose(found[6], 0.2 * image[6] + 0.8 * real[6] / 999, atol=1e-6)
+
+
 @pytest.mark.parametrize(("weight", "real"), [(0.7, None), (0.0, torch.rand(10, 10, 10))])
 def test_without_a_scan_or_weight_nothing_changes(weight, real):
     sample = Sample(LABELS, torch.rand(10, 10, 10), real)
