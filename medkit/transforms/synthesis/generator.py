@@ -63,13 +63,14 @@ class BatchGenerator(ABC, Generic[Parameters]):
             real: ``(B, 1, D, H, W)``, scans of the same heads on the same grid.
 
         Raises:
-            UsageError: labels of another shape, type or scheme, scans of another shape, or steps that make no image.
+            UsageError: labels of another shape, type or scheme, scans of another shape or that are not finite, or steps
+                that make no image.
         """
         samples = self._samples(labels, real)
         return self._generated(samples, [self._draw(rng) for _ in samples])
 
     def replay(self, labels: Tensor, record: Sequence[Any], real: Tensor | None = None) -> Generated:
-        """Make a batch again, on the same device to the last bit.
+        """Make a batch again, on the same device and with as many threads to the last bit.
 
         Args:
             labels: the maps that it was made from.
@@ -104,7 +105,9 @@ class BatchGenerator(ABC, Generic[Parameters]):
         """A head, and all versions of its image."""
 
     def _generated(self, samples: Sequence[Sample], parameters: Sequence[Parameters]) -> Generated:
-        made = [self._make(sample, drawn) for sample, drawn in zip(samples, parameters, strict=True)]
+        # In half precision, as trainings have it, places in a map would be off by a voxel.
+        with torch.autocast(samples[0].labels.device.type, enabled=False):
+            made = [self._make(sample, drawn) for sample, drawn in zip(samples, parameters, strict=True)]
         labels = torch.stack([head.labels for head, _ in made])[:, None]
         lesions = [
             torch.zeros_like(head.labels, dtype=torch.float32) if head.lesions is None else head.lesions

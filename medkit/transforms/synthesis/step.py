@@ -37,7 +37,7 @@ class Step(ABC, Generic[Parameters]):
 
     @abstractmethod
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
-        """A new sample; with the same parameters on the same device the same to the last bit."""
+        """A new sample; with the same parameters, device and number of threads the same to the last bit."""
 
     def record(self, parameters: Parameters) -> Any:
         """The parameters as JSON has them."""

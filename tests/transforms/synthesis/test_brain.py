@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
+from medkit.transforms.synthesis.acquisition import Acquisition, AcquisitionParameters
 from medkit.transforms.synthesis.brain import brain_generator, intra_subject_brain_generator
 from medkit.transforms.synthesis.brain_labels import brain_scheme
+from medkit.transforms.synthesis.chain import Chain
+from medkit.transforms.synthesis.deformation import Deformation
+from medkit.transforms.synthesis.intensities import Intensities, IntensitiesParameters
+from medkit.transforms.synthesis.mirroring import Mirroring
+from medkit.transforms.synthesis.resolution import Resolution
+from medkit.transforms.synthesis.sample import Sample
 from tests.head_phantom import head
 from tests.transforms.synthesis.drawn import assert_proportion, rng
 
@@ -31,6 +39,34 @@ def test_every_fault_comes_about():
     assert 8 < max(spacing) <= 9
     assert torch.isfinite(found.image).all()
     assert (found.image.flatten(1).std(1) > 0).all()
+
+
+def middle(weights):
+    """Centre of mass in voxels."""
+    places = torch.stack(torch.meshgrid(*map(torch.arange, weights.shape), indexing="ij"), -1)
+    return (weights.double()[..., None] * places).sum((0, 1, 2)) / weights.sum()
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+def test_the_image_lies_where_its_labels_do(axis):
+    """One bright tissue, wherever the head is brought to and however thick the slices: half a voxel would be told."""
+    scheme, resolution, source = brain_scheme(), Resolution(), rng(1)
+    means = tuple(float(name == "white matter") for name in scheme.tissues)
+    bright = IntensitiesParameters(means, (0.0,) * len(means), 0.0, 0.0, 0.0, 0)
+    anatomy = Chain(
+        [Deformation(centred_by=scheme, scaling=(0.8, 1.0), translation=(-4, 4)), Mirroring(scheme)]
+    )
+    start, shifts = Sample(head((56, 68, 62))[0, 0]), []
+    for _ in range(24):
+        sample = Intensities(scheme).apply(anatomy.apply(start, anatomy.draw(source)), bright)
+        axes = list(resolution.draw(source))
+        if axis is not None:
+            axes[axis] = replace(axes[axis], spacing=9.0, thickness=9.0)
+        acquired = AcquisitionParameters((axes[0], axes[1], axes[2]), ())
+        image = Acquisition(resolution).apply(sample, acquired).image
+        shifts.append(middle(image) - middle(scheme.tissue_mask(sample.labels, ["white matter"])))
+    assert torch.stack(shifts).mean(0).abs().max() < 0.15
+    assert torch.stack(shifts).abs().max() < 1
 
 
 @pytest.mark.parametrize("number", [3, 7])

@@ -88,6 +88,15 @@ def test_both_devices_draw_the_same_and_make_the_same_labels(generator):
     assert (one.labels != other.labels.cpu()).float().mean() < 1e-3, "places that lie halfway are rounded"
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_precision_of_a_training_is_not_that_of_the_anatomy(generator, device):
+    expected = generator(BATCH.to(device), rng(4))
+    with torch.autocast(device, torch.bfloat16):
+        found = generator(BATCH.to(device), rng(4))
+    assert found.image.dtype == torch.float32
+    assert_equal(found, expected)
+
+
 def test_nothing_else_is_disturbed(generator):
     labels, state = BATCH.clone(), torch.get_rng_state()
     generator(labels, rng())
