@@ -134,9 +134,12 @@ class BatchGenerator(ABC, Generic[Parameters]):
                 f"real: expected scans on the grid of the labels, {tuple(labels.shape)}, got {tuple(real.shape)}; "
                 "resample them"
             )
+        if real is not None and not bool(torch.isfinite(real).all()):
+            raise UsageError("real: expected finite numbers, got NaN or infinity; set them to 0")
         # A map that was turned to RAS is a view; what looks labels up would copy it time and again.
-        maps = labels.as_subclass(torch.Tensor).to(torch.int32).contiguous()
+        maps = labels.as_subclass(torch.Tensor).contiguous()
         self.scheme.check(maps)
+        maps = maps.to(torch.int32)
         if real is None:
             return [Sample(volume[0]) for volume in maps]
         scans = real.as_subclass(torch.Tensor).to(maps.device, torch.float32).contiguous()

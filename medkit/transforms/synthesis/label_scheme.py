@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["REGIONS", "LabelScheme", "Structure", "looked_up"]
 
 REGIONS = ("brain", "fluid", "outside")  # fluid: around the brain, which a brain mask may have or not
+_ORDERED = (
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+)  # those that PyTorch finds extremes of
 
 
 @dataclass(frozen=True)
@@ -124,10 +131,11 @@ class LabelScheme:
             UsageError: there are values that the scheme lacks.
         """
         known = self.tissue_table(labels.device) >= 0
-        least, most = (int(end) for end in torch.aminmax(labels))
+        ordered = labels if labels.dtype in _ORDERED else labels.to(torch.int64)
+        least, most = (int(end) for end in torch.aminmax(ordered))
         within = least >= 0 and most < len(known)
         if not within or not bool(looked_up(known, labels).all()):
-            found = torch.unique(labels).tolist()
+            found = torch.unique(ordered).tolist()
             strange = [value for value in found if value not in self._by_value]
             shown = ", ".join(str(value) for value in strange[:8]) + (", ..." if len(strange) > 8 else "")
             raise UsageError(

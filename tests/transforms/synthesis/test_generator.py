@@ -105,7 +105,14 @@ def test_nothing_else_is_disturbed(generator):
 
 
 @pytest.mark.parametrize(
-    "change", [torch.Tensor.long, torch.Tensor.short, MetaTensor, lambda x: x.mT.contiguous().mT]
+    "change",
+    [
+        torch.Tensor.long,
+        torch.Tensor.short,
+        lambda x: x.to(torch.uint16),
+        MetaTensor,
+        lambda x: x.mT.contiguous().mT,
+    ],
 )
 def test_kinds_of_labels(generator, change):
     found = generator(change(BATCH), rng(2))
@@ -131,6 +138,8 @@ def test_a_real_scan_comes_through():
         (head() > 0, r"labels: expected integers, got torch\.bool"),
         (head() + 1, r"expected values of the scheme \(54 of them, 0 to 530\), got 1; .* set them to 0"),
         (-head(), r"expected values of the scheme"),
+        (head().long() + 2**32, r"expected values of the scheme .* got 4294967296, "),
+        ((head() + 1000).to(torch.uint16), r"expected values of the scheme .* got 1000, "),
     ],
 )
 def test_labels_that_are_refused(generator, labels, message):
@@ -143,6 +152,14 @@ def test_scans_of_another_shape_are_refused(generator):
         UsageError, match=r"real: expected scans on the grid of the labels, \(2, 1, .* resample them"
     ):
         generator(BATCH, rng(), torch.rand(1, 1, 4, 4, 4))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scans_that_are_not_finite_are_refused(generator, value):
+    real = torch.zeros(BATCH.shape)
+    real[1, 0, 20, 24, 22] = value
+    with pytest.raises(UsageError, match="real: expected finite numbers, got NaN or infinity; set them to 0"):
+        generator(BATCH, rng(), real)
 
 
 def test_steps_that_make_no_image_are_refused():
