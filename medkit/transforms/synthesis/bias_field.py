@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medkit.transforms.synthesis.draws import Range, integer, seed, uniform, within
+from medkit.transforms.synthesis.draws import Range, integer, seed, uniform, whole_within, within
 from medkit.transforms.synthesis.smooth_field import normal_coefficients, spread_out
 from medkit.transforms.synthesis.step import Step
 
@@ -46,7 +46,7 @@ class BiasField(Step[BiasFieldParameters]):
     parameters_type = BiasFieldParameters
 
     def __init__(self, std: Range = (0.0, 0.7), points: Range = (4, 6)) -> None:
-        self.std, self.points = within("std", std, 0), within("points", points, 4)
+        self.std, self.points = within("std", std, 0), whole_within("points", points, 4)
 
     def draw(self, rng: Generator) -> BiasFieldParameters:
         """How strong, and how fine."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from medkit.errors import UsageError
-from medkit.transforms.synthesis.draws import Range, integer, seed, uniform, within
+from medkit.transforms.synthesis.draws import Range, integer, seed, uniform, whole_within, within
 from medkit.transforms.synthesis.label_sampling import linear_values, nearest_labels, voted_labels
 from medkit.transforms.synthesis.smooth_field import normal_coefficients, spread_out
 from medkit.transforms.synthesis.step import Step
@@ -95,7 +95,7 @@ class Deformation(Step[DeformationParameters]):
         self.shearing = within("shearing", shearing, -1, 1)
         self.translation = within("translation", translation)
         self.displacement = within("displacement", displacement, 0)
-        self.points = within("points", points, 4)
+        self.points = whole_within("points", points, 4)
         if labels not in _INTERPOLATIONS:
             raise UsageError(f"labels: expected one of {list(_INTERPOLATIONS)}, got {labels!r}; correct it")
         self.labels = labels

@@ -13,7 +13,18 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from torch import Generator
 
-__all__ = ["Range", "chance", "choice", "integer", "normal", "probability", "seed", "uniform", "within"]
+__all__ = [
+    "Range",
+    "chance",
+    "choice",
+    "integer",
+    "normal",
+    "probability",
+    "seed",
+    "uniform",
+    "whole_within",
+    "within",
+]
 
 Range = Sequence[float]
 _SEEDS = 2**53  # all of them survive JSON readers that know no integers
@@ -35,10 +46,10 @@ def chance(rng: Generator, likelihood: float) -> bool:
     return float(torch.rand((), generator=rng, dtype=torch.float64)) < likelihood
 
 
-def integer(rng: Generator, bounds: Range) -> int:
+def integer(rng: Generator, bounds: tuple[int, int]) -> int:
     """A whole number from the first of two to the second, both included."""
     low, high = bounds
-    return int(torch.randint(int(low), int(high) + 1, (), generator=rng))
+    return int(torch.randint(low, high + 1, (), generator=rng))
 
 
 def choice(rng: Generator, number: int) -> int:
@@ -73,6 +84,23 @@ def within(name: str, bounds: Range, low: float = -math.inf, high: float = math.
             f"{name}: expected two numbers in order{limits if low > -math.inf else ''}, got {bounds!r}; correct it"
         )
     return first, second
+
+
+def whole_within(name: str, bounds: Range, low: int) -> tuple[int, int]:
+    """Two whole numbers in order, checked.
+
+    Args:
+        name: of the argument, for the message.
+        bounds: the numbers.
+        low: what the first may be at least.
+
+    Raises:
+        UsageError: they are not two whole numbers, not in order or too low.
+    """
+    first, second = within(name, bounds, low)
+    if not (first.is_integer() and second.is_integer()):
+        raise UsageError(f"{name}: expected two whole numbers, got {bounds!r}; correct it")
+    return int(first), int(second)
 
 
 def probability(name: str, value: float) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from medkit.transforms.synthesis.draws import Range, chance, choice, integer, uniform, within
+from medkit.transforms.synthesis.draws import Range, chance, choice, integer, uniform, whole_within, within
 from medkit.transforms.synthesis.draws import probability as checked_probability
 from medkit.transforms.synthesis.step import Step
 
@@ -51,7 +51,7 @@ class Ghosts(Step[GhostsParameters]):
         self, probability: float = 0.15, period: Range = (2, 6), strength: Range = (0.1, 0.5)
     ) -> None:
         self.probability = checked_probability("probability", probability)
-        self.period = within("period", period, 2)
+        self.period = whole_within("period", period, 2)
         self.strength = within("strength", strength, 0, 1)
 
     def draw(self, rng: Generator) -> GhostsParameters:

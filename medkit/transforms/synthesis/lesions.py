@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from medkit.transforms.synthesis.draws import Range, chance, integer, uniform, within
+from medkit.transforms.synthesis.draws import Range, chance, integer, uniform, whole_within, within
 from medkit.transforms.synthesis.draws import probability as checked_probability
 from medkit.transforms.synthesis.step import Step
 
@@ -65,9 +65,9 @@ class Lesions(Step[LesionsParameters]):
         self.scheme, self.hosts = scheme, tuple(hosts)
         scheme.values_of(hosts)  # which refuses unknown ones
         self.probability = checked_probability("probability", probability)
-        self.number = within("number", number, 1)
+        self.number = whole_within("number", number, 1)
         self.radius = within("radius", radius, 0.5)
-        self.balls = within("balls", balls, 1)
+        self.balls = whole_within("balls", balls, 1)
 
     def draw(self, rng: Generator) -> LesionsParameters:
         """Small lesions more often than large ones: the logarithm of the radius is even."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from medkit.transforms.synthesis.draws import Range, chance, integer, within
+from medkit.transforms.synthesis.draws import Range, chance, integer, whole_within
 from medkit.transforms.synthesis.draws import probability as checked_probability
 from medkit.transforms.synthesis.step import Step
 
@@ -64,7 +64,10 @@ class SkullStripping(Step[SkullStrippingParameters]):
         self.scheme = scheme
         self.probability = checked_probability("probability", probability)
         self.fluid_probability = checked_probability("fluid_probability", fluid_probability)
-        self.closing, self.dilation = within("closing", closing, 0), within("dilation", dilation, 0)
+        self.closing, self.dilation = (
+            whole_within("closing", closing, 0),
+            whole_within("dilation", dilation, 0),
+        )
 
     def draw(self, rng: Generator) -> SkullStrippingParameters:
         """Each on its own."""

@@ -75,6 +75,14 @@ def test_a_range_without_an_upper_end():
         draws.within("gain", (0, float("inf")))
 
 
+def test_whole_numbers():
+    assert draws.whole_within("lines", (2.0, 5), 1) == (2, 5)
+    with pytest.raises(UsageError, match=r"lines: expected two whole numbers, got \(2, 5\.5\); correct it"):
+        draws.whole_within("lines", (2, 5.5), 1)
+    with pytest.raises(UsageError, match="lines: expected two numbers in order of at least 1"):
+        draws.whole_within("lines", (0, 5), 1)
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.1, "half", None, float("nan")])
 def test_probabilities_that_are_refused(value):
     with pytest.raises(UsageError, match=r"^often: expected a probability from 0 to 1, got "):
