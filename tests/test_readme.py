@@ -34,7 +34,7 @@ def commands(page: str) -> list[str]:
 def test_few_lines_of_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_hippocampus(tmp_path / "scan.nii.gz")
-    doubt, example, _ = blocks("README.md", "python")
+    doubt, example, *_ = blocks("README.md", "python")
     exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "results" / "labels" / "scan.nii.gz").is_file()
     made = {}
@@ -42,8 +42,17 @@ def test_few_lines_of_python(tmp_path, monkeypatch):
     assert made["result"].uncertainty.entropy.shape == made["result"].labels.shape
 
 
+def test_brains_of_any_contrast():
+    _, _, example, _ = blocks("README.md", "python")
+    made = {}
+    exec(compile(example, "README.md", "exec"), made)
+    assert made["made"].image.shape == (2, 1, 48, 48, 48)
+    assert {2, 41} <= set(made["made"].labels.unique().tolist())
+    assert made["again"].image.equal(made["made"].image)
+
+
 def test_the_parts():
-    _, _, example = blocks("README.md", "python")
+    *_, example = blocks("README.md", "python")
     made = {}
     exec(compile(example, "README.md", "exec"), made)
     assert made["logits"].shape == (1, 3, 37, 50, 41)

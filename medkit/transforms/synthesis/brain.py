@@ -34,6 +34,9 @@ _SIZE = (160, 160, 160)
 def brain_generator(size: Sequence[int] = _SIZE) -> Generator:
     """One image of each head, of any contrast and resolution, its skull stripped or not.
 
+    Call it with label maps of :func:`brain_scheme` and a generator of random numbers, as
+    :meth:`~medkit.transforms.synthesis.generator.BatchGenerator.__call__` tells.
+
     Args:
         size: of the image, in voxels of 1 mm.
     """
