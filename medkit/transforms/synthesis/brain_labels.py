@@ -1,9 +1,9 @@
 """The label scheme of the head maps that SynthSeg is trained on (Billot et al. 2023, https://arxiv.org/abs/2107.09559).
 
 Values below 200 are FreeSurfer's, save for the choroid plexus, which those maps cut out of the ventricles; those above
-500 are those of SimNIBS' head atlas for what lies outside the brain (``charm_atlas_mni/compressionLookupTable.txt`` of its
-sources; Puonti et al. 2020, https://doi.org/10.1016/j.neuroimage.2020.117044). What a network learns is SynthSeg's list
-of 32 structures: choroid plexus counts as ventricle and a lesion of white matter as white matter.
+500 are those of SimNIBS' head atlas for what lies outside the brain (``compressionLookupTable.txt`` of its
+``charm_atlas_mni``; Puonti et al. 2020, https://doi.org/10.1016/j.neuroimage.2020.117044). What a network learns is
+SynthSeg's list of 32 structures: choroid plexus counts as ventricle and a lesion of white matter as white matter.
 """
 
 from __future__ import annotations
