@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from medkit.errors import UsageError
@@ -55,6 +56,50 @@ _MULTIPLES: dict[str, Callable[[Mapping[str, Any]], int | Sequence[int]]] = {
     "segresnet": lambda given: 2 ** (len(given["blocks_down"]) - 1),
     "swin_unetr": lambda given: given["patch_size"] ** 5,
     "unet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
+}
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_whole(value) and value >= 1
+
+
+def _is_odd(value: Any) -> bool:
+    return _is_count(value) and value % 2 == 1
+
+
+def _all(value: object, fits: Callable[[Any], bool]) -> bool:
+    """Whether a value fits, or is a list of such, or of lists of them."""
+    if isinstance(value, Collection) and not isinstance(value, str):
+        return all(_all(each, fits) for each in value)
+    return fits(value)
+
+
+def _is_list(value: object, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, Collection) and all(map(fits, value))
+
+
+_CHANNELS = "a whole number of 1 or more"
+_STAGES = "a list of whole numbers of 1 or more, a stage's channels each, such as [16, 32, 64]"
+# What arguments of many networks have to be, in words and as a question. Their classes refuse others in words that do
+# not help, when an image comes, or never.
+_EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "spatial_dims": ("2 or 3", lambda value: _is_whole(value) and value in (2, 3)),
+    "in_channels": (_CHANNELS, _is_count),
+    "out_channels": (_CHANNELS, _is_count),
+    "channels": (_STAGES, lambda value: _is_list(value, _is_count)),
+    "filters": (_STAGES, lambda value: _is_list(value, _is_count)),
+    "strides": (
+        "a list of whole numbers, or of one for each axis, such as [2, [1, 2, 2]]",
+        lambda value: _is_list(value, lambda stride: _all(stride, _is_whole)),
+    ),
+    "kernel_size": (
+        "odd numbers such as 3, with which convolutions keep the size of an image",
+        lambda value: _all(value, _is_odd),
+    ),
 }
 
 # What classes raise at arguments that they cannot be built with; MONAI's by their own arithmetic and PyTorch's, too.
@@ -113,7 +158,7 @@ def _padded(name: str, made: nn.Module, network: type[nn.Module], arguments: dic
 
 
 def _check_arguments(name: str, network: type[nn.Module], arguments: dict[str, Any]) -> None:
-    """Refuse arguments that the class does not know and ask for those that it must have."""
+    """Refuse arguments that the class does not know, ask for those that it must have, and check values."""
     parameters = inspect.signature(network).parameters
     for argument in arguments.keys() - parameters.keys():
         close = difflib.get_close_matches(argument.lower(), parameters, n=1)
@@ -122,3 +167,14 @@ def _check_arguments(name: str, network: type[nn.Module], arguments: dict[str, A
     needed = [key for key, parameter in parameters.items() if parameter.default is parameter.empty]
     if missing := [key for key in needed if key not in arguments]:
         raise UsageError(f"network '{name}' needs {', '.join(missing)} as well")
+    for argument, value in arguments.items():
+        if value is not None or parameters[argument].default is not None:
+            _check_value(name, argument, value)
+
+
+def _check_value(name: str, argument: str, value: object) -> None:
+    if argument not in _EXPECTED:
+        return
+    expected, fits = _EXPECTED[argument]
+    if not fits(value):
+        raise UsageError(f"network '{name}': expected {argument} to be {expected}, got {value!r}")

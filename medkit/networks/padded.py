@@ -95,14 +95,36 @@ def through_padded(network: Callable[[Tensor], Output], image: Tensor, multiple:
     Args:
         network: from ``(B, C, *sizes)`` to ``(..., *sizes)``, or to a tuple of such, of which some may be on grids that
             are a whole number of times as coarse.
-        image: ``(B, C, *sizes)``.
+        image: ``(B, C, *sizes)``, of a floating-point type.
         multiple: what the network needs each size to be a multiple of, for each axis of space.
+
+    Raises:
+        ValueError: an image of another number of axes, or without a voxel.
+        TypeError: an image of whole numbers.
     """
+    _check(image, len(multiple))
     padded = pad_to_multiple(image, multiple)
     output = network(padded)
     if isinstance(output, tuple):
         return tuple(_crop_level(level, padded, image) for level in output)
     return crop(output, image.shape[2:])
+
+
+def _check(image: Tensor, spatial_dims: int) -> None:
+    """Refuse what no network can be given; where sizes are not known yet, as in a trace, nothing depends on them."""
+    if image.ndim != spatial_dims + 2:
+        raise ValueError(
+            f"expected an image (batch, channels, and {spatial_dims} axes of space), got {tuple(image.shape)}; "
+            "image[None] adds an axis in front; a network for images of other axes has another spatial_dims"
+        )
+    if 0 in [size for size in image.shape if isinstance(size, int)]:
+        raise ValueError(
+            f"expected an image with no axis of length 0, got {tuple(image.shape)}; leave it out"
+        )
+    if not image.is_floating_point():
+        raise TypeError(
+            f"expected an image of a floating-point type, got {image.dtype}; image.float() is one"
+        )
 
 
 def _crop_level(level: Tensor, padded: Tensor, image: Tensor) -> Tensor:

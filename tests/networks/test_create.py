@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -218,7 +219,7 @@ def test_dynunet_begins_at_the_size_of_the_image():
         ("attention_unet", {"strides": ((2, 2), 2)}, r"expected strides of .* 3 axes, got \(2, 2\)"),
         ("attention_unet", {"strides": ()}, "index out of range"),
         ("agunet", {"filters": (4,), "strides": ()}, r"expected filters .* two stages or more, got \(4,\)"),
-        ("daunet", {"filters": (0, 8, 8)}, r"expected filters of 1 or more .*, got \(0, 8, 8\)"),
+        ("daunet", {"filters": (0, 8, 8)}, r"expected filters to be .* 1 or more, .*, got \(0, 8, 8\)"),
         ("umamba", {"filters": (4,), "strides": ()}, r"expected filters .* two stages or more, got \(4,\)"),
         (
             "segmamba",
@@ -229,7 +230,7 @@ def test_dynunet_begins_at_the_size_of_the_image():
         ("scan_unet", {"states": 0}, "expected states of 1 or more, got 0"),
         ("lightnet", {"heads": 0}, "expected heads of 1 or more, got 0"),
         ("lightnet", {"halvings": -1}, "expected halvings of 0 or more .*, got -1"),
-        ("mobile_mamba", {"filters": (0, 8)}, r"filters of 1 or more, got 1 and \(0, 8\)"),
+        ("mobile_mamba", {"filters": (0, 8)}, r"expected filters to be .* 1 or more, .*, got \(0, 8\)"),
         (
             "mobile_mamba",
             {"kernels": ((4,), (3,))},
@@ -241,3 +242,67 @@ def test_dynunet_begins_at_the_size_of_the_image():
 def test_arguments_that_the_network_refuses(name, arguments, message):
     with pytest.raises(UsageError, match=f"network '{name}': .*{message}"):
         create(name, spatial_dims=3, in_channels=1, out_channels=2, **SMALL[name] | arguments)
+
+
+@every_network
+@pytest.mark.parametrize(
+    ("argument", "wrong", "message"),
+    [
+        ("spatial_dims", 4, "expected spatial_dims to be 2 or 3, got 4"),
+        ("spatial_dims", 1, "expected spatial_dims to be 2 or 3, got 1"),
+        ("spatial_dims", "3", "expected spatial_dims to be 2 or 3, got '3'"),
+        ("in_channels", 0, "expected in_channels to be a whole number of 1 or more, got 0"),
+        ("in_channels", True, "expected in_channels to be a whole number of 1 or more, got True"),
+        ("out_channels", -2, "expected out_channels to be a whole number of 1 or more, got -2"),
+        ("out_channels", 2.0, "expected out_channels to be a whole number of 1 or more, got 2.0"),
+    ],
+)
+def test_axes_and_channels_that_no_network_takes(name, argument, wrong, message):
+    arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, **SMALL[name], argument: wrong}
+    with pytest.raises(UsageError, match=f"^network '{name}': {message}$"):
+        create(name, **arguments)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if {"filters", "channels"} & SMALL[name].keys()])
+@pytest.mark.parametrize("wrong", [8, "8", [8, "a", 3], [8, 0, 4], [8, 8.0, 8]])
+def test_channels_of_stages_that_no_network_takes(name, wrong):
+    argument = "filters" if "filters" in SMALL[name] else "channels"
+    arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, **SMALL[name], argument: wrong}
+    with pytest.raises(UsageError) as caught:
+        create(name, **arguments)
+    assert str(caught.value) == (
+        f"network '{name}': expected {argument} to be a list of whole numbers of 1 or more, a stage's channels each, "
+        f"such as [16, 32, 64], got {wrong!r}"
+    )
+
+
+@pytest.mark.parametrize("name", ["dynunet", "scan_unet", "unet"])
+@pytest.mark.parametrize("wrong", [2, "22", [2, "2"], [2, [2, 2, 0.5]]])
+def test_strides_that_no_network_takes(name, wrong):
+    arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, **SMALL[name], "strides": wrong}
+    with pytest.raises(
+        UsageError, match="expected strides to be a list of whole numbers, or of one for each axis"
+    ):
+        create(name, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("attention_unet", 4),
+        ("dynunet", (3, 4, 3)),
+        ("dynunet", (3, (3, 2, 3), 3)),
+        ("mednext", 4),
+        ("unet", 0),
+    ],
+)
+def test_kernels_that_would_change_the_size(name, wrong):
+    arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, **SMALL[name], "kernel_size": wrong}
+    with pytest.raises(UsageError, match=r"expected kernel_size to be odd numbers such as 3, .*, got "):
+        create(name, **arguments)
+
+
+def test_a_number_of_numpy_and_a_default_of_none():
+    arguments = SMALL["dynunet"] | {"filters": None}
+    network = create("dynunet", spatial_dims=np.int64(2), in_channels=1, out_channels=2, **arguments)
+    assert network.eval()(torch.zeros(1, 1, 8, 8)).shape == (1, 2, 8, 8)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from medkit.networks.padded import Padded, crop, pad_to_multiple
+from medkit.networks.padded import Padded, crop, pad_to_multiple, through_padded
 
 AXES = st.lists(st.tuples(st.integers(1, 9), st.sampled_from([1, 2, 4])), min_size=1, max_size=3)
 
@@ -79,6 +81,37 @@ def test_levels_one_by_one_show_the_image_and_no_more():
     assert torch.equal(coarse, image[..., ::2, ::2])
 
 
-def test_another_number_of_axes():
-    with pytest.raises(ValueError, match="zip"):
-        pad_to_multiple(torch.zeros(1, 1, 4, 4), (2, 2, 2))
+@pytest.mark.parametrize("sizes", [(1, 4, 4), (1, 1, 4, 4), (1, 1, 1, 4, 4, 4)])
+def test_another_number_of_axes(sizes):
+    with pytest.raises(
+        ValueError, match=r"expected an image .* 3 axes of space\), got \(1, .*; image\[None\] adds"
+    ):
+        through_padded(torch.nn.Identity(), torch.zeros(sizes), (2, 2, 2))
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 0, 4), (1, 1, 4, 0), (0, 1, 4, 4)])
+def test_an_image_without_a_voxel(sizes):
+    with pytest.raises(
+        ValueError, match=r"expected an image with no axis of length 0, got \(.*0.*\); leave it out"
+    ):
+        through_padded(torch.nn.Identity(), torch.zeros(sizes), (2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool])
+def test_an_image_of_whole_numbers(dtype):
+    with pytest.raises(
+        TypeError, match=f"expected an image of a floating-point type, got {dtype}; image.float"
+    ):
+        through_padded(torch.nn.Identity(), torch.zeros(1, 1, 4, 4, dtype=dtype), (2, 2))
+
+
+def test_the_checks_leave_sizes_open():
+    """A trace of a small image holds for a larger one, and warns of nothing; so does a program of open sizes."""
+    network, image, larger = Padded(nn.Identity(), (4, 4)), torch.randn(1, 1, 5, 6), torch.randn(2, 1, 9, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", torch.jit.TracerWarning)
+        traced = torch.jit.trace(network, image)
+    assert torch.equal(traced(larger), larger)
+    open_axes = (dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),)
+    program = torch.export.export(network, (torch.cat([image, image]),), dynamic_shapes=open_axes)
+    assert torch.equal(program.module()(larger), larger)
