@@ -98,3 +98,14 @@ def test_the_norm_is_pytorchs_with_channels_first():
     torch.testing.assert_close(norm(x), expected)
     half = norm(x.bfloat16())
     assert half.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_trace_has_the_gradients_of_the_layer(causal):
+    """Of an image twice as large as the traced one, too."""
+    made = layer(causal=causal)
+    traced = torch.jit.trace(made, torch.randn(1, 4, *SIZES, dtype=torch.float64))
+    for sizes in (SIZES, (6, 4, 2)):
+        given = torch.randn(1, 4, *sizes, dtype=torch.float64, requires_grad=True)
+        found, expected = (torch.autograd.grad(each(given).square().sum(), given) for each in (traced, made))
+        torch.testing.assert_close(found, expected)

@@ -152,7 +152,9 @@ def selective_scan(
 
         out, last_state = selective_scan_onnx(inputs, delta_softplus, reverse)
     else:
-        keep = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+        # A program is not made for one kind of run; without the states the backward pass computes them again.
+        program = torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+        keep = torch.is_grad_enabled() and not program
         keep = keep and any(x is not None and x.requires_grad for x in inputs)
         out, last_state, _ = _scan(*inputs, delta_softplus, reverse, keep)
     out = out if out.dtype == u.dtype else out.to(u.dtype)
