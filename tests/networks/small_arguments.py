@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+
+class _Table(dict[str, dict[str, Any]]):
+    def __missing__(self, name: str) -> dict[str, Any]:
+        pytest.fail(
+            f"no small arguments for '{name}': add its line to SMALL in tests/networks/small_arguments.py"
+        )
+
+
 # Arguments that make each network small, and let it halve its input twice at most. One line a network.
-SMALL = {
+SMALL = _Table({
     "agunet": {"filters": (4, 8, 8), "strides": (2, 2)},
     "attention_unet": {"channels": (4, 8, 8), "strides": (2, 2)},
     "daunet": {"filters": (4, 8, 8), "strides": (2, 2)},
@@ -25,4 +37,4 @@ SMALL = {
     "swin_unetr": {"feature_size": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 4), "window_size": 2},
     "umamba": {"filters": (4, 8, 8), "strides": (2, 2), "states": 4},
     "unet": {"channels": (4, 8, 8), "strides": (2, 2), "num_res_units": 1},
-}  # fmt: skip
+})  # fmt: skip
