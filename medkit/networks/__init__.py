@@ -102,6 +102,18 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
 }
 
+# Of networks that must be told their stages: arguments to begin with, for three halvings of the image.
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "attention_unet": {"channels": [16, 32, 64, 128], "strides": [2, 2, 2]},
+    "dynunet": {
+        "kernel_size": [3, 3, 3, 3],
+        "strides": [1, 2, 2, 2],
+        "upsample_kernel_size": [2, 2, 2],
+        "filters": [16, 32, 64, 128],
+    },
+    "unet": {"channels": [16, 32, 64, 128], "strides": [2, 2, 2]},
+}
+
 # What classes raise at arguments that they cannot be built with; MONAI's by their own arithmetic and PyTorch's, too.
 _REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -166,7 +178,10 @@ def _check_arguments(name: str, network: type[nn.Module], arguments: dict[str, A
         raise UsageError(f"network '{name}' takes no '{argument}': {hint}it takes {', '.join(parameters)}")
     needed = [key for key, parameter in parameters.items() if parameter.default is parameter.empty]
     if missing := [key for key in needed if key not in arguments]:
-        raise UsageError(f"network '{name}' needs {', '.join(missing)} as well")
+        example = _EXAMPLES.get(name, {})
+        shown = ", ".join(f"{key}={value}" for key, value in example.items())
+        hint = f", for example {shown}" if example.keys() & set(missing) else ""
+        raise UsageError(f"network '{name}' needs {', '.join(missing)} as well{hint}")
     for argument, value in arguments.items():
         if value is not None or parameters[argument].default is not None:
             _check_value(name, argument, value)

@@ -40,7 +40,16 @@ def gradients(network: nn.Module) -> dict[str, torch.Tensor | None]:
 
 def test_the_table_has_every_network_and_no_other():
     assert names(), "the registry is empty"
-    assert sorted(SMALL) == names()
+    missing, others = sorted(set(names()) - SMALL.keys()), sorted(SMALL.keys() - set(names()))
+    assert not missing, f"add a line for each of {missing} to SMALL in tests/networks/small_arguments.py"
+    assert not others, f"no network of that name: take {others} out of tests/networks/small_arguments.py"
+
+
+def test_a_network_without_small_arguments_is_told_where_they_belong():
+    with pytest.raises(
+        pytest.fail.Exception, match="'dilated': add its line to SMALL in tests/networks/small_arg"
+    ):
+        small("dilated")
 
 
 @every_network
@@ -146,11 +155,13 @@ def test_it_can_be_exported(name):
 
 
 @every_network
-def test_it_can_be_traced(name):
-    network = small(name).eval()
-    with torch.no_grad():  # as `monai.bundle ckpt_export` does
-        traced = torch.jit.trace(network, image())
-        assert torch.equal(traced(image()), network(image()))
+@pytest.mark.parametrize("grad", [False, True])
+def test_it_can_be_traced(name, grad):
+    """Without gradients, as ``monai.bundle ckpt_export`` does, and with them, as one writes it first."""
+    network, given = small(name).eval(), image()[:1, :, :8, :9, :7]
+    with torch.set_grad_enabled(grad):
+        traced = torch.jit.trace(network, given)
+        assert torch.equal(traced(given), network(given))
 
 
 @every_network
@@ -203,6 +214,25 @@ def test_an_argument_that_the_network_does_not_take(name):
 def test_an_argument_that_is_missing(name):
     with pytest.raises(UsageError, match=f"network '{name}' needs .*out_channels"):
         create(name, spatial_dims=3, in_channels=1)
+
+
+@every_network
+def test_what_is_said_of_missing_arguments_is_enough(name):
+    """Whoever adds the example to what was given has a network."""
+    given = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2}
+    example = ""
+    try:
+        create(name, **given)
+    except UsageError as error:
+        _, _, example = str(error).partition(" as well, for example ")
+    network = create(name, **given, **eval(f"dict({example})"))
+    with torch.no_grad():
+        assert network.eval()(torch.zeros(1, 1, 9, 12)).shape == (1, 2, 9, 12)
+
+
+def test_no_example_is_given_for_an_argument_without_one():
+    with pytest.raises(UsageError, match=r"^network 'unet' needs out_channels as well$"):
+        create("unet", spatial_dims=3, in_channels=1, channels=[8, 16], strides=[2])
 
 
 def test_dynunet_begins_at_the_size_of_the_image():
