@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["merge", "read_fragment", "read_yaml"]
 
-EXTENDS = "extends"
+EXTENDS, _TARGET = "extends", "_target_"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -73,10 +73,16 @@ def _parents(names: Any, path: Path) -> list[str]:
 def merge(below: Any, above: Any) -> Any:
     """Merge two configs: dictionaries deeply, anything else replaced by what lies above.
 
+    A part of another class replaces the one below: its arguments are its own.
+
     >>> merge({"net": {"_target_": "UNet", "depth": 3}}, {"net": {"depth": 4}})
     {'net': {'_target_': 'UNet', 'depth': 4}}
+    >>> merge({"net": {"_target_": "UNet", "depth": 3}}, {"net": {"_target_": "SegResNet"}})
+    {'net': {'_target_': 'SegResNet'}}
     """
     if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    if _TARGET in below and above.get(_TARGET, below[_TARGET]) != below[_TARGET]:
         return above
     merged = dict(below)
     for key, value in above.items():
