@@ -59,6 +59,8 @@ class NativeLabelsd(MapTransform):
             interpolation.
         orig_keys: of the preprocessed image, one, or one for each of ``keys``.
         softmax: take the softmax of the scores first; otherwise they are interpolated as they are.
+        resample_back: to the voxels of the file; otherwise labels keep the spacing that the network saw, and their axes
+            are those of the file all the same: for a network that knows more than thick slices show.
         allow_missing_keys: pass over keys that are not there.
     """
 
@@ -69,12 +71,13 @@ class NativeLabelsd(MapTransform):
         orig_keys: KeysCollection,
         *,
         softmax: bool,
+        resample_back: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         names = [orig_keys] if isinstance(orig_keys, str) else list(orig_keys)
         self.orig_keys = names * len(self.keys) if len(names) == 1 else names
-        self.transform, self.softmax = transform, softmax
+        self.transform, self.softmax, self.resample_back = transform, softmax, resample_back
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with labels ``(1, I, J, K)`` in the place of the scores, uint8 for up to 256 classes.
@@ -114,7 +117,7 @@ class NativeLabelsd(MapTransform):
                 f"{tuple(scores.shape)}; {_INSTEAD}"
             )
         scores = scores.as_tensor() if isinstance(scores, MetaTensor) else scores
-        return scores, NativeGrid(image, self.transform, orig_key)
+        return scores, NativeGrid(image, self.transform, orig_key, resample_back=self.resample_back)
 
 
 class NativeGrid:
@@ -124,6 +127,7 @@ class NativeGrid:
         image: as the preprocessing left it, ``(C, *sizes)``.
         transform: the preprocessing.
         key: of the image in it.
+        resample_back: see :class:`NativeLabelsd`.
 
     Attributes:
         shape: of the network's grid.
@@ -134,7 +138,9 @@ class NativeGrid:
             by linear interpolation.
     """
 
-    def __init__(self, image: Any, transform: InvertibleTransform, key: Hashable) -> None:
+    def __init__(
+        self, image: Any, transform: InvertibleTransform, key: Hashable, *, resample_back: bool = True
+    ) -> None:
         self.key = key
         # Of its own, so that a grid can be used while another image goes through the preprocessing.
         self.steps = [copy(step) for step in flat_steps(transform) if _moves(step, key)]
@@ -149,7 +155,9 @@ class NativeGrid:
         self.matrix = np.eye(len(self.shape) + 1)
         if self.steps and isinstance(self.steps[-1], _RESAMPLING):
             self.steps.pop()
-            self._undo(self.operations.pop())
+            operation = self.operations.pop()
+            if resample_back:
+                self._undo(operation)
 
     def _check(self, image: Any) -> None:
         names = [type(step).__name__ for step in self.steps]

@@ -151,6 +151,30 @@ def test_axis_of_one_voxel_with_aligned_corners():
     assert not np.array_equal(by_monai, scores.argmax(0)), "or MONAI was mended, and the docstring is to be"
 
 
+@pytest.mark.parametrize("code", ["RAS", "PIL", "AIR"])
+def test_labels_may_keep_the_networks_spacing(code):
+    """On the axes of the file: each voxel has the label of the scores at its place."""
+    transform = Compose([Orientationd("image", axcodes=code, labels=None), spacing((2.0, 2.0, 2.0))])
+    item = with_scores(preprocessed(transform))
+    found = NativeLabelsd("pred", transform, "image", softmax=True, resample_back=False)(item)["pred"]
+    assert nib.aff2axcodes(found.affine.numpy()) == nib.aff2axcodes(OBLIQUE)
+    np.testing.assert_allclose(nib.affines.voxel_sizes(found.affine.numpy()), 2.0, atol=1e-6)
+    back = Orientationd("image", axcodes=code, labels=None)({"image": found})["image"]
+    torch.testing.assert_close(back.affine, item["image"].affine.double(), atol=1e-4, rtol=0)
+    assert torch.equal(back[0].as_tensor(), item["pred"].as_tensor().argmax(0).to(torch.uint8))
+
+
+def test_labels_that_were_not_resampled_have_no_other_spacing():
+    transform = Compose([Orientationd("image", axcodes="PIL", labels=None)])
+    item = with_scores(preprocessed(transform))
+    kept, back = (
+        NativeLabelsd("pred", transform, "image", softmax=True, resample_back=way)(item)["pred"]
+        for way in (False, True)
+    )
+    assert torch.equal(kept, back)
+    assert torch.equal(kept.affine, back.affine)
+
+
 def test_what_was_cropped_is_background():
     transform = Compose([CenterSpatialCropd("image", (7, 8, 6)), spacing()])
     assert check(transform)[0, :2].max() == 0
