@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["brain_generator", "intra_subject_brain_generator"]
 
 _SIZE = (160, 160, 160)
+_REACH = 10.0
 
 
-def brain_generator(size: Sequence[int] = _SIZE) -> Generator:
+def brain_generator(size: Sequence[int] = _SIZE, reach: float = _REACH) -> Generator:
     """One image of each head, of any contrast and resolution, its skull stripped or not.
 
     Call it with label maps of :func:`brain_scheme` and a generator of random numbers, as
@@ -39,10 +40,11 @@ def brain_generator(size: Sequence[int] = _SIZE) -> Generator:
 
     Args:
         size: of the image, in voxels of 1 mm.
+        reach: how far, in mm along each axis, the image's middle lies from the brain's at most.
     """
     scheme = brain_scheme()
     return Generator(
-        scheme, [*_anatomy(size), *_severe(), SkullStripping(scheme), FieldOfView(), Normalisation()]
+        scheme, [*_anatomy(size, reach), *_severe(), SkullStripping(scheme), FieldOfView(), Normalisation()]
     )
 
 
@@ -58,7 +60,7 @@ def intra_subject_brain_generator(
     """
     return IntraSubjectGenerator(
         brain_scheme(),
-        anatomy=_anatomy(size),
+        anatomy=_anatomy(size, _REACH),
         mild=[*_mild(), Normalisation()],
         severe=[*_severe(), Normalisation()],
         mild_versions=mild_versions,
@@ -66,9 +68,10 @@ def intra_subject_brain_generator(
     )
 
 
-def _anatomy(size: Sequence[int]) -> list[Step[Any]]:
+def _anatomy(size: Sequence[int], reach: float) -> list[Step[Any]]:
     scheme = brain_scheme()
-    return [Deformation(size, centred_by=scheme), Mirroring(scheme), Lesions(scheme)]
+    where = Deformation(size, translation=(-reach, reach), centred_by=scheme)
+    return [where, Mirroring(scheme), Lesions(scheme)]
 
 
 def _mild() -> list[Step[Any]]:

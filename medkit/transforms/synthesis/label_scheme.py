@@ -81,6 +81,11 @@ class LabelScheme:
         """What a map may hold, ascending."""
         return tuple(sorted(self._by_value))
 
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """What a network learns, ascending."""
+        return tuple(sorted({item.target for item in self.structures}))
+
     def values_of(self, tissues: Iterable[str]) -> tuple[int, ...]:
         """The values made of some tissues.
 
