@@ -19,7 +19,14 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["data_hashes", "find_dataset", "fold_items", "number_of_folds", "remaining_folds"]
+__all__ = [
+    "data_hashes",
+    "find_dataset",
+    "fold_items",
+    "fold_label_maps",
+    "number_of_folds",
+    "remaining_folds",
+]
 
 Split = Sequence[Sequence[str]]
 """Names of the cases of each fold."""
@@ -106,20 +113,44 @@ def fold_items(
     Raises:
         UsageError: no such fold, or an image or a label of a listed case is missing.
     """
-    folds, listed, root = list(folds), _folds(dataset_dir, split), Path(dataset_dir)
-    for fold in folds:
-        _check_fold(fold, len(listed), dataset_dir)
+    root = Path(dataset_dir)
     return [
         {"case": name, "image": str(_file(root, "images", name)), label_key: str(_file(root, "labels", name))}
-        for fold in folds
-        for name in listed[fold]
+        for name in _cases(dataset_dir, folds, split)
     ]
+
+
+def fold_label_maps(
+    dataset_dir: str | Path, folds: Iterable[int], split: Split | None = None
+) -> list[dict[str, str]]:
+    """Items ``{"case", "label"}`` of some folds of a data set without images, whose label maps lie in the folder itself.
+
+    Args:
+        dataset_dir: folder of the data set.
+        folds: numbers of the folds.
+        split: names of the cases of each fold; those of ``dataset.json`` by default.
+
+    Raises:
+        UsageError: no such fold, or a label map of a listed case is missing.
+    """
+    root = Path(dataset_dir)
+    return [{"case": name, "label": str(_image(root, name))} for name in _cases(dataset_dir, folds, split)]
+
+
+def _cases(dataset_dir: str | Path, folds: Iterable[int], split: Split | None) -> list[str]:
+    folds, listed = list(folds), _folds(dataset_dir, split)
+    for fold in folds:
+        _check_fold(fold, len(listed), dataset_dir)
+    return [name for fold in folds for name in listed[fold]]
 
 
 def _file(root: Path, kind: str, name: str) -> Path:
     if (packed := root / f"{name}{ARCHIVE_SUFFIX}").is_file():
         return packed
-    folder = root / kind
+    return _image(root / kind, name)
+
+
+def _image(folder: Path, name: str) -> Path:
     for suffix in READABLE_SUFFIXES:
         if (path := folder / f"{name}{suffix}").is_file():
             return path

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from monai.transforms import Compose
 
-__all__ = ["EpochSampler", "KeyedDataset"]
+__all__ = ["EpochSampler", "FixedDraws", "KeyedDataset"]
 
 Key = tuple[int, int]
 
@@ -67,3 +67,25 @@ class KeyedDataset(Dataset[Any]):
         state = np.random.SeedSequence([self.seed, draw, index]).generate_state(1)[0]
         self.transform.set_random_state(seed=int(state))
         return self.transform(self.dataset[index])
+
+
+class FixedDraws(Dataset[Any]):
+    """The same draws of a random transform every time: what a training on synthetic images is watched by.
+
+    Args:
+        dataset: the items.
+        transform: the random transforms.
+        seed: of the draws.
+        draws: of each item.
+    """
+
+    def __init__(self, dataset: Dataset[Any], transform: Compose, seed: int, draws: int) -> None:
+        self.keyed, self.draws = KeyedDataset(dataset, transform, seed), draws
+
+    def __len__(self) -> int:
+        return self.draws * len(self.keyed)
+
+    def __getitem__(self, index: int) -> Any:
+        if index >= len(self):
+            raise IndexError(index)
+        return self.keyed[index, index % len(self.keyed)]

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from medkit.data.datalist import data_hashes, find_dataset, fold_items, number_of_folds, remaining_folds
+from medkit.data.datalist import (
+    data_hashes,
+    find_dataset,
+    fold_items,
+    fold_label_maps,
+    number_of_folds,
+    remaining_folds,
+)
 from medkit.errors import UsageError
 
 
@@ -24,6 +31,18 @@ def test_items_of_folds_in_listed_order(dataset: Path):
     assert items[0]["image"] == str(dataset / "images" / "a.nii.gz")
     assert items[0]["label"] == str(dataset / "labels" / "a.nii.gz")
     assert set(fold_items(dataset, [0], "truth")[0]) == {"case", "image", "truth"}
+
+
+def test_label_maps_without_images(tmp_path: Path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
+    split = [["two"], ["one"]]
+    expected = {"case": "one", "label": str(tmp_path / "one.nii.gz")}
+    assert fold_label_maps(tmp_path, [1], split) == [expected]
+    with pytest.raises(UsageError, match="no image called 'three', which the folds list"):
+        fold_label_maps(tmp_path, [0], [["three"]])
+    with pytest.raises(UsageError, match=r"fold 2: .* has folds 0 to 1"):
+        fold_label_maps(tmp_path, [2], split)
 
 
 def test_remaining_folds(dataset: Path):

@@ -2,7 +2,7 @@ import torch
 from monai.data import DataLoader
 from monai.transforms import Compose, RandGaussianNoise
 
-from medkit.data.keyed import EpochSampler, KeyedDataset
+from medkit.data.keyed import EpochSampler, FixedDraws, KeyedDataset
 
 
 def keys(epoch: int, *, size: int = 5, samples: int = 12, seed: int = 3) -> list[tuple[int, int]]:
@@ -42,3 +42,12 @@ def test_augmentation_is_the_same_whatever_the_workers():
 def test_same_case_twice_in_an_epoch_is_augmented_twice():
     values = samples(0)
     assert len({tuple(row.tolist()) for row in values.flatten(1)}) == 10
+
+
+def test_fixed_draws_are_the_same_every_time_and_of_every_item():
+    items = [torch.full((1, 4), 100.0 * number) for number in range(3)]
+    dataset = FixedDraws(items, Compose([RandGaussianNoise(prob=1.0)]), seed=7, draws=2)
+    values = [torch.stack(list(dataset)) for _ in range(2)]
+    assert torch.equal(*values)
+    assert (values[0].mean((1, 2)) / 100).round().tolist() == [0, 1, 2, 0, 1, 2]
+    assert len({tuple(row.tolist()) for row in values[0].flatten(1)}) == len(dataset) == 6
