@@ -1,0 +1,171 @@
+"""Two bundles, one after the other: a coarse one finds structures in a large image, a fine one sees crops of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+from medkit.data.grid import Grid
+from medkit.data.volume import Volume
+from medkit.errors import CaseError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from medkit.inference.predictor import LoadedBundle
+
+__all__ = ["CascadeInferer"]
+
+# A logit against the background's of 0 that no voxel outside of a crop can win by.
+_NEVER = -30.0
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A structure that is searched for, and its part of the output.
+
+    Args:
+        name: as the finder calls it.
+        mirrored: whether the fine network knows its mirror image.
+        first: channel of the output with its first class.
+    """
+
+    name: str
+    mirrored: bool
+    first: int
+
+
+class CascadeInferer(Inferer):
+    """Give the network a crop about each structure that another bundle finds, and put its answers in their place.
+
+    The output has the background, then the network's classes other than background for the first structure, then those
+    for the second, and so on: logits against the background's, which is 0, so that a softmax gives the network's own
+    probabilities.
+
+    Args:
+        finder: bundle that segments the image, as :func:`medkit.load` gives it.
+        structures: what it is to find, by its own names of them, in the order of the output; for each whether the
+            network is to see its mirror image, left for right.
+        margin_mm: about a structure's box.
+        minimum_ml: less than this of a structure is none.
+        preprocessing: of a crop ``(C, *sizes)`` for the network, without geometry: takes and gives an item with the key
+            ``image``.
+        inferer: runs the network over a crop.
+
+    Raises:
+        UsageError: nothing to find, or a margin below 0.
+    """
+
+    def __init__(
+        self,
+        finder: LoadedBundle,
+        structures: Mapping[str, bool],
+        margin_mm: float,
+        minimum_ml: float,
+        preprocessing: Callable[[Any], Any],
+        inferer: Inferer,
+    ) -> None:
+        if not structures or margin_mm < 0:
+            raise UsageError(
+                f"expected structures to find and a margin of 0 mm or more, got {list(structures)} and {margin_mm}"
+            )
+        self.finder, self.structures = finder, dict(structures)
+        self.margin_mm, self.minimum_ml = margin_mm, minimum_ml
+        self.preprocessing, self.inferer = preprocessing, inferer
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        """``(1, C, D, H, W)`` images, axes to the right, front and up, to ``(1, 1 + S (K - 1), D, H, W)`` logits.
+
+        Args:
+            inputs: a ``MetaTensor`` of one image, intensities as in its file.
+            network: ``(1, C, *sizes)`` crops to ``(1, K, *sizes)`` logits.
+            args: handed to the network.
+            kwargs: handed to the network.
+
+        Raises:
+            UsageError: an image that does not know its place, or several, or a finder that has no such structure.
+            CaseError: a structure is not there, or the image's edge cuts it.
+        """
+        if len(inputs) != 1 or not isinstance(inputs, MetaTensor):
+            raise UsageError(
+                "expected one image that knows its place (a MetaTensor), got another; keep its metadata, and give the "
+                "cascade one image at a time"
+            )
+        plain = inputs.as_tensor()
+        affine = (
+            inputs.affine.reshape(4, 4).cpu().numpy().astype(np.float64)
+        )  # a batch has one for each image
+        grid = Grid((plain.shape[2], plain.shape[3], plain.shape[4]), affine)
+        boxes = self._boxes(Volume(_channels_last(plain[0]), grid))
+        output: Tensor | None = None
+        for place, (name, mirrored) in enumerate(self.structures.items()):
+            box = (..., *boxes[name])
+            logits = self._fine(plain[box], network, mirrored, *args, **kwargs)[0]
+            classes = len(logits) - 1
+            if output is None:
+                count = 1 + classes * len(self.structures)
+                output = plain.new_full((count, *plain.shape[2:]), _NEVER, dtype=torch.float32)
+                output[0] = 0
+            first = 1 + place * classes
+            output[first : first + classes][box] = logits[1:] - logits[:1]
+        assert output is not None
+        placed: Tensor = MetaTensor(output[None], meta=inputs.meta)
+        return placed
+
+    def _fine(
+        self, crop: Tensor, network: Callable[..., Any], mirrored: bool, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        seen = crop.flip(2) if mirrored else crop
+        item = self.preprocessing({"image": seen[0]})
+        made = self.inferer(item["image"][None], network, *args, **kwargs)
+        logits: Tensor = (made.as_tensor() if isinstance(made, MetaTensor) else made).float()
+        return logits.flip(2) if mirrored else logits
+
+    def _boxes(self, image: Volume) -> dict[str, Box]:
+        result = self.finder.predict_volume(image)
+        values = {name: value for value, name in result.label_names.items()}
+        if missing := [name for name in self.structures if name not in values]:
+            raise UsageError(
+                f"finder: expected a bundle that segments {missing}, got one that knows {sorted(values)}; correct the "
+                "names, or choose another bundle"
+            )
+        return {name: self._box(name, result.labels == values[name], result.grid) for name in self.structures}
+
+    def _box(self, name: str, mask: NDArray[np.bool_], grid: Grid) -> Box:
+        found = float(np.count_nonzero(mask)) * (grid.voxel_volume_ml or 0.0)
+        if found < self.minimum_ml:
+            raise CaseError(
+                "structure-not-found",
+                f"expected a {name} of {self.minimum_ml:g} ml at least in the image, got {found:.2f} ml; look whether "
+                "the image shows it",
+            )
+        ends = []
+        for axis, (size, spacing) in enumerate(zip(mask.shape, grid.spacing, strict=True)):
+            others = tuple(other for other in range(3) if other != axis)
+            (places,) = np.nonzero(mask.any(axis=others))
+            low, high = int(places[0]), int(places[-1]) + 1
+            if low == 0 or high == size:
+                raise CaseError(
+                    "structure-cut",
+                    f"expected all of the {name} in the image, got one that reaches its edge; use an image that shows "
+                    "more of the head",
+                )
+            margin = round(self.margin_mm / spacing)
+            ends.append(slice(max(low - margin, 0), min(high + margin, size)))
+        return ends[0], ends[1], ends[2]
+
+
+def _channels_last(image: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = np.asarray(image.cpu())
+    return array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
