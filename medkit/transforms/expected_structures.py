@@ -1,0 +1,122 @@
+"""Refuse a label map that shows too few of the structures that it should, and say which are missing, cut or strange.
+
+A network that knows nothing but brains finds parts of one in any image. What it finds in a knee has
+sizes that no part of a brain has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from medkit.errors import CaseError, UsageError
+from medkit.transforms.clean_labels import NOTES_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from monai.config import KeysCollection
+    from numpy.typing import NDArray
+
+__all__ = ["ExpectedStructuresd"]
+
+
+class ExpectedStructuresd(MapTransform):
+    """Hold the volumes of structures against those that they can have.
+
+    Notes for the record are lines under ``notes`` of the item: structures that are not there, that the image's edge
+    cuts, or of a size that is not to be believed.
+
+    Args:
+        keys: of label maps ``(1, I, J, K)`` with an affine in millimetres.
+        volumes_ml: by label value, the least and the largest volume that is believed.
+        fewest: so many structures must have one that is.
+        subject: what the image should show, in a word or two.
+        names: label value to name.
+        allow_missing_keys: pass over keys that are not there.
+
+    Raises:
+        UsageError: volumes that are not in order, or fewer of them than ``fewest``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        volumes_ml: Mapping[Any, Any],
+        fewest: int,
+        subject: str,
+        names: Mapping[Any, str],
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.volumes = {
+            int(value): (float(least), float(most)) for value, (least, most) in volumes_ml.items()
+        }
+        if len(self.volumes) < fewest or any(not 0 <= least <= most for least, most in self.volumes.values()):
+            raise UsageError(
+                f"volumes_ml: expected {fewest} pairs at least of a least and a largest volume, got {volumes_ml}; "
+                "correct them"
+            )
+        self.fewest, self.subject = fewest, subject
+        self.names = {int(value): name for value, name in names.items()}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The item, with notes.
+
+        Raises:
+            CaseError: ``not-recognised``: too few structures have a volume that is believed.
+            UsageError: labels without an affine.
+        """
+        item = dict(data)
+        for key in self.key_iterator(item):
+            item[NOTES_KEY] = [*item.get(NOTES_KEY, ()), *self._notes(item[key])]
+        return item
+
+    def _notes(self, labels: Any) -> list[str]:
+        if not isinstance(labels, MetaTensor):
+            raise UsageError("expected labels with an affine (a MetaTensor), got others; keep their metadata")
+        array = labels.as_tensor()[0].round().cpu().numpy().astype(np.int32)
+        voxel_ml = float(abs(np.linalg.det(labels.affine[:3, :3].cpu().numpy()))) / 1000
+        counts = np.bincount(array.ravel(), minlength=max(self.volumes) + 1)
+        volumes = {value: float(counts[value]) * voxel_ml for value in self.volumes}
+        believed = [value for value, (least, most) in self.volumes.items() if least <= volumes[value] <= most]
+        if len(believed) < self.fewest:
+            raise CaseError(
+                "not-recognised",
+                f"expected an image of {self.subject}, in which {self.fewest} of {len(self.volumes)} structures at "
+                f"least have a size that they can have, got {len(believed)}; look at the image and its voxel size",
+            )
+        missing = [value for value in self.volumes if not counts[value]]
+        cut = [value for value in self.volumes if value in _at_the_edge(array)]
+        strange = [value for value in self.volumes if value not in {*believed, *missing, *cut}]
+        return [
+            *self._told("not in the image", missing),
+            *self._told("cut by the edge of the image, its volume is of a part", cut),
+            *self._told("of a size that is not to be believed", strange, volumes),
+        ]
+
+    def _told(self, what: str, values: list[int], volumes: Mapping[int, float] | None = None) -> list[str]:
+        if not values:
+            return []
+        shown = [
+            self.names.get(value, f"label {value}")
+            + (f" ({volumes[value]:.3g} ml)" if volumes is not None else "")
+            for value in values
+        ]
+        return [f"{what}: {', '.join(shown)}"]
+
+
+def _at_the_edge(labels: NDArray[np.int32]) -> set[int]:
+    """Values whose box reaches the first or the last voxel of an axis."""
+    found = set()
+    for value, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box and any(
+            part.start == 0 or part.stop == size for part, size in zip(box, labels.shape, strict=True)
+        ):
+            found.add(value)
+    return found

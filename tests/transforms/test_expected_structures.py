@@ -1,0 +1,70 @@
+"""Structures that are there, missing, cut or of a strange size: noted, and refused where too few are right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from medkit.errors import CaseError, UsageError
+from medkit.transforms.clean_labels import NOTES_KEY
+from medkit.transforms.expected_structures import ExpectedStructuresd
+
+NAMES = {"0": "background", "1": "one", "2": "two", "3": "three", "4": "four"}
+VOLUMES = {"1": [0.05, 0.5], "2": [0.05, 0.5], "3": [0.05, 0.5], "4": [0.05, 0.5]}
+
+
+def labels(edge=1.0, **boxes):
+    """Cubes of 5^3 voxels, 0.125 ml at 1 mm, each in its place; others by name."""
+    array = np.zeros((1, 32, 32, 32), np.float32)
+    places = {"one": (2, 7), "two": (9, 14), "three": (16, 21), "four": (23, 28), **boxes}
+    for value, (start, stop) in enumerate(places.values(), start=1):
+        array[(0, *(slice(start, stop),) * 3)] = value
+    return MetaTensor(torch.from_numpy(array), affine=np.diag([edge, edge, edge, 1.0]))
+
+
+def notes(given, fewest=2):
+    step = ExpectedStructuresd("pred", VOLUMES, fewest, "a test", NAMES)
+    item = step({"pred": given, NOTES_KEY: ["before"]})
+    assert item["pred"] is given
+    assert item[NOTES_KEY][0] == "before"
+    return item[NOTES_KEY][1:]
+
+
+def test_nothing_is_said_of_what_is_right():
+    assert notes(labels(), fewest=4) == []
+
+
+def test_what_is_missing_cut_or_strange_is_named():
+    given = labels(one=(0, 5), two=(9, 9), four=(23, 31))
+    assert notes(given) == [
+        "not in the image: two",
+        "cut by the edge of the image, its volume is of a part: one",
+        "of a size that is not to be believed: four (0.512 ml)",
+    ]
+
+
+def test_volumes_are_in_millilitres_by_the_affine():
+    assert notes(labels(edge=1.5), fewest=4) == []
+    with pytest.raises(CaseError, match="structures at least have a size that they can have, got 0"):
+        notes(labels(edge=2.0), fewest=1)
+
+
+def test_too_few_are_refused():
+    given = labels(one=(9, 9), two=(9, 9))
+    assert len(notes(given, fewest=2)) == 1
+    with pytest.raises(CaseError, match=r"expected an image of a test, in which 3 of 4 .* got 2") as raised:
+        notes(given, fewest=3)
+    assert raised.value.code == "not-recognised"
+
+
+def test_labels_without_affine():
+    with pytest.raises(UsageError, match="expected labels with an affine"):
+        notes(labels().as_tensor())
+
+
+@pytest.mark.parametrize(("volumes", "fewest"), [(VOLUMES, 5), ({"1": [2, 1]}, 1), ({"1": [-1, 1]}, 1)])
+def test_volumes_that_cannot_be(volumes, fewest):
+    with pytest.raises(UsageError, match="volumes_ml: expected"):
+        ExpectedStructuresd("pred", volumes, fewest, "a test", NAMES)
