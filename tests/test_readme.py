@@ -68,7 +68,9 @@ def test_commands_have_the_options_that_the_pages_show(page):
         check(line)
 
 
-@pytest.mark.parametrize("page", [*PAGES, "SECURITY.md", "CHANGELOG.md", "docker/README.md"])
+@pytest.mark.parametrize(
+    "page", [*PAGES, "docs/networks.md", "SECURITY.md", "CHANGELOG.md", "docker/README.md"]
+)
 def test_links_lead_somewhere(page):
     path = ROOT / page
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
