@@ -1,9 +1,9 @@
-"""The cross-validation table of a bundle's record beside its aim.
+"""The cross-validation tables of the hippocampus bundles' records beside their aim.
 
     python benchmarks/cross_validation.py [--output benchmarks/cross_validation.md]
 
-The figures were made by `medkit train hippocampus_segmentation_unet --cross-validate` and adopted with
-`medkit bundle adopt`; this script only lays them out.
+The figures were made by `medkit train BUNDLE --cross-validate` and adopted with `medkit bundle adopt`; this script only
+lays them out.
 """
 
 import json
@@ -14,15 +14,20 @@ from medkit.bundle.build import sources_root
 from medkit.bundle.card import decimals
 from medkit.training.adopt import MEAN_OVER_LABELS
 
-BUNDLE = "hippocampus_segmentation_unet"
+BUNDLES = ("hippocampus_segmentation_unet", "hippocampus_segmentation_mamba")
 AIM_DICE = 0.885
 
 
-def main() -> None:
-    output = command_line(__doc__, __file__).parse_args().output
-    record = json.loads((sources_root() / BUNDLE / "record.json").read_text())
+def section(bundle: str) -> str:
+    """A heading, how the networks were trained, and their tables."""
+    record = json.loads((sources_root() / bundle / "record.json").read_text())
     summary, training = record["cross_validation"]["summary"], record["training"]
+    versions = training["versions"]
     lines = [
+        f"## {bundle}",
+        "",
+        f"Trained on {training['device']}; torch {versions['torch']}, monai {versions['monai']}.",
+        "",
         "| label | n | Dice | sd | worst | surface Dice 1 mm | HD95 mm | worst HD95 |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -39,12 +44,16 @@ def main() -> None:
     ]
     reached = summary[MEAN_OVER_LABELS]["dice"]["mean"]
     verdict = "met" if reached >= AIM_DICE else "not met"
-    lines += ["", f"Aim: Dice over labels of {AIM_DICE} or more. Measured: {reached:.4f}, {verdict}."]
-    versions = training["versions"]
-    made = f"Trained on {training['device']}; torch {versions['torch']}, monai {versions['monai']}."
-    head = f"# {BUNDLE}, cross-validated\n\n{made}\n\n"
-    output.write_text(head + "\n".join(lines) + "\n")
-    print("\n".join(lines))
+    return "\n".join(
+        [*lines, "", f"Aim: Dice over labels of {AIM_DICE} or more. Measured: {reached:.4f}, {verdict}."]
+    )
+
+
+def main() -> None:
+    output = command_line(__doc__, __file__).parse_args().output
+    text = "\n\n".join(["# Cross-validation", *map(section, BUNDLES)])
+    output.write_text(text + "\n")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the hippocampus bundle's fold networks stand crops that differ from the training set's.
+"""How a hippocampus bundle's fold networks stand crops that differ from the training set's.
 
     MEDKIT_DATA=... python benchmarks/hippocampus_robustness.py RUN [--output benchmarks/hippocampus_robustness.md]
 
@@ -71,6 +71,11 @@ def empty_volumes(bundle, head: Volume) -> dict[str, float]:
     return volumes
 
 
+def name_of(run: Path) -> str:
+    """The bundle that a run belongs to: runs lie in a folder of its name."""
+    return f"`{run.resolve().parent.name}`"
+
+
 def main() -> None:
     from nilearn.datasets import load_mni152_template
 
@@ -100,7 +105,9 @@ def main() -> None:
     ]
     lines += [f"| {n} | {fmean(v):.3f} | {max(v):.3f} |" for n, v in empty.items()]
     arguments.output.write_text(
-        f"# Hippocampus crops off their centre\n\n{describe()}.\n\n" + "\n".join(lines) + "\n"
+        f"# Hippocampus crops off their centre\n\nThe fold networks of {name_of(arguments.run)}. {describe()}.\n\n"
+        + "\n".join(lines)
+        + "\n"
     )
     print("\n".join(lines))
 

@@ -78,6 +78,15 @@ def test_links_lead_somewhere(page):
     assert not missing
 
 
+def test_every_bundle_that_is_scored_has_its_tables():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    scored = re.findall(r"^\| \[`(\w+)`\]\(bundles/", text, re.MULTILINE)
+    tables = (ROOT / "benchmarks" / "cross_validation.md").read_text(encoding="utf-8")
+    assert scored == re.findall(r"^## (\w+)$", tables, re.MULTILINE)
+    robustness = (ROOT / "benchmarks" / "hippocampus_robustness.md").read_text(encoding="utf-8")
+    assert f"`{scored[0]}`" in robustness
+
+
 def check(line: str) -> None:
     words = shlex.split(line)[1:]
     group: click.Command = cli
