@@ -135,9 +135,8 @@ def document(
         f"on {cases} of the fold held out. Folds {', '.join(map(str, settings.folds))}; seeds "
         f"{', '.join(map(str, settings.seeds))}. Trained on {'; '.join(', '.join(each) for each in made)}."
     )
-    text, when = [budget], ""
+    text = [budget]
     if form == "short":
-        when = f" after {steps} steps"
         text.append(
             "**Made by the short form, which ranks nothing**: the networks are far from trained, on one fold and one "
             "seed. It shows that they all learn, and what they cost."
@@ -163,7 +162,7 @@ def document(
         few = {label: rows[label] for label in (DEFAULT, TWINS[DEFAULT], MEASURE) if label in rows}
         text += [f"Folds {settings.more_folds}, seeds {settings.more_seeds}:"]
         text += [score_table(few, voxels, settings.more_folds, settings.more_seeds)]
-    text += ["## What the scan is worth", twin_table(rows, when), f"{TWIN_LEGEND}."]
+    text += ["## What the scan is worth", twin_table(rows), f"{TWIN_LEGEND}."]
     text.append(
         "Crops of 35 x 51 x 35 voxels have little long context: they cannot rank state-space layers alone. An abdominal "
         "CT has more, but there is one, with labels that a tool made: it cannot be split into cases to learn from and "

@@ -11,6 +11,10 @@ MEASURE, DEFAULT = "dynunet", "scan_unet"
 _TWIN = ", no scan"
 
 
+# What does not come in the size of the others, and why.
+LARGER = {"swin_unetr": "its width is a multiple of 12, and most of its parameters are its decoder's"}
+
+
 class Network(NamedTuple):
     """A name that `medkit.networks.create` knows, and arguments other than dimensions and channels."""
 
@@ -37,7 +41,6 @@ _PLAIN = {
     "mednext": Network("mednext", {"init_filters": 16, "kernel_size": 3}),
     "segresnet": Network("segresnet", {"init_filters": 8, "blocks_down": [1, 2, 2, 5]}),
     "subvoxel_unet": Network("subvoxel_unet", {"filters": [16, 32, 64, 128], **_EIGHTH}),
-    # Its width is a multiple of 12 and most parameters are its decoder's: it does not come any smaller.
     "swin_unetr": Network("swin_unetr", {"feature_size": 12, "depths": [1, 1, 1, 1]}),
     "unet": Network("unet", {"channels": [16, 32, 72, 144], "num_res_units": 2, **_EIGHTH}),
 }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
-from segmenters_networks import DEFAULT, MEASURE, TWINS
+from segmenters_networks import DEFAULT, LARGER, MEASURE, TWINS
 from segmenters_twins import (
     BOUND,
     FEWEST_SCANS,
@@ -29,7 +29,9 @@ HD95 = (
     "is missed altogether: such cases are counted and left out of the mean"
 )
 COST = (
-    "Operations: of one forward pass over one patch, multiplications and additions each counted, from "
+    f"Parameters: sizes are chosen to come near that of {MEASURE}. "
+    + "".join(f"{label} does not come any smaller: {why}. " for label, why in LARGER.items())
+    + "Operations: of one forward pass over one patch, multiplications and additions each counted, from "
     "`torch.utils.flop_counter` for convolutions, matrix products and attention; norms, activations and the Haar "
     "transform are not counted. Those of a scan are by arithmetic: 7 for a state and 6 more for a channel at every "
     "step, of both directions. Memory: the most that the process held in the first two training steps beyond what it "
@@ -147,13 +149,8 @@ def _means(scores: Mapping[Run, float]) -> tuple[dict[str, float], dict[int, flo
     )
 
 
-def twin_table(scores: Scores, when: str = "") -> str:
-    """A row for each pair of networks of which both were run.
-
-    Args:
-        scores: see there.
-        when: what a verdict is qualified by.
-    """
+def twin_table(scores: Scores) -> str:
+    """A row for each pair of networks of which both were run."""
     pairs = [*TWINS.items(), (DEFAULT, MEASURE)]
     rows = []
     for label, other in pairs:
@@ -171,7 +168,7 @@ def twin_table(scores: Scores, when: str = "") -> str:
                 f"{interval.mean:+.4f}",
                 f"{interval.low:+.4f} to {interval.high:+.4f}",
                 ", ".join(f"{value:+.4f}" for value in seeds),
-                verdict(interval, seeds, scans(ours, others)) + when,
+                verdict(interval, seeds, scans(ours, others)),
             ]
         )
     if not rows:
@@ -189,14 +186,16 @@ def twin_table(scores: Scores, when: str = "") -> str:
 
 
 TWIN_LEGEND = (
-    "Dice over labels of the same cases, folds and seeds, the one minus the other. The interval is from a bootstrap "
-    f"({RESAMPLES} draws, bias-corrected and accelerated) that draws scans, each with both sides of it and all seeds: "
-    "it says how sure the difference is over cases, and nothing of other seeds. So a verdict wants the mean difference "
-    f"with every seed on its side, too, and at least {FEWEST_SEEDS} seeds and {FEWEST_SCANS} scans; still, a few seeds "
-    f"bound luck in training only roughly. Bounds of equivalence: -{BOUND} and +{BOUND}. Equivalent: the interval and "
-    "the means of all seeds lie between them; better or worse: they all lie beyond one; otherwise not resolved. No "
-    "more than that is claimed. Every row is a comparison of its own, without correction for their number: the more "
-    "rows, the likelier that one of them is called better or worse by luck"
+    "A row: the Dice over labels of the first network minus that of the second, on the same cases, folds and seeds. "
+    "Above zero, the first is better.\n\n"
+    f"Interval: where the mean may lie with other patients, from a bootstrap ({RESAMPLES} draws, bias-corrected and "
+    "accelerated) that draws scans, each with both sides of it and all seeds. It says nothing of luck in training: with "
+    "one seed, an interval far from zero may be that seed's luck. So there is a verdict only from "
+    f"{FEWEST_SEEDS} seeds and {FEWEST_SCANS} scans on, and a few seeds bound that luck only roughly.\n\n"
+    f"Verdict: a difference of less than {BOUND} is taken for none. Equivalent: the interval and the mean of every seed "
+    f"lie between -{BOUND} and +{BOUND}. Better: none lies below +{BOUND}. Worse: none lies above -{BOUND}. Otherwise "
+    "not resolved. Rows are not corrected for their number: the more there are, the likelier that one is called better "
+    "or worse by luck"
 )
 
 

@@ -59,17 +59,19 @@ def verdict(interval: Interval, seeds: Collection[float], scans: int) -> str:
     """What the figures say, and no more.
 
     "equivalent": the interval, and the mean difference with every seed, lie within the bounds. "better" or "worse":
-    they all lie beyond one of them. Otherwise, and where seeds or scans are fewer than `FEWEST_SEEDS` and
-    `FEWEST_SCANS`, "not resolved": the interval covers cases only, so that luck in training would pass for a
-    difference with one seed; and from few scans it comes out too narrow.
+    they all lie beyond one of them. "not resolved": neither. With fewer seeds than `FEWEST_SEEDS` there is no verdict,
+    since the interval covers cases only, and luck in training would pass for a difference; nor with fewer scans than
+    `FEWEST_SCANS`, from which the interval comes out too narrow.
 
     Args:
         interval: of the mean difference over cases.
         seeds: the mean difference with each seed.
         scans: drawn for the interval.
     """
-    if len(seeds) < FEWEST_SEEDS or scans < FEWEST_SCANS:
-        return "not resolved"
+    if len(seeds) < FEWEST_SEEDS:
+        return f"none: fewer than {FEWEST_SEEDS} seeds"
+    if scans < FEWEST_SCANS:
+        return f"none: fewer than {FEWEST_SCANS} scans"
     low, high = min(interval.low, *seeds), max(interval.high, *seeds)
     if low > -BOUND and high < BOUND:
         return "equivalent"

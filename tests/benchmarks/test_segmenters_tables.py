@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from segmenters_tables import cost_table, mean_dice, score_table, twin_table
+from segmenters_networks import LARGER
+from segmenters_tables import COST, cost_table, mean_dice, score_table, twin_table
 from segmenters_twins import Run
 
 
@@ -68,3 +69,14 @@ def test_costs_beside_those_of_the_u_net():
         cost_table({"dynunet": {**cost, "parameters": 100, "operations_of_scans": 0}, "scan_unet": cost})
     )
     assert rows[1] == ["scan_unet", "200", "+100.0%", "4.00", "25.0%", "2", "2.00", "3.00"]
+
+
+def test_a_network_that_is_larger_has_its_reason_beside_the_table():
+    assert LARGER
+    assert all(f"{label} does not come any smaller: {why}." in COST for label, why in LARGER.items())
+
+
+def test_one_seed_is_given_as_the_reason_for_no_verdict():
+    ours, others = ({(0, 1): record(dict.fromkeys(range(1, 41, 2), dice))} for dice in (0.9, 0.5))
+    ((*_, interval, _, found),) = cells(twin_table({"scan_unet": ours, "scan_unet, no scan": others}))
+    assert (interval, found) == ("+0.4000 to +0.4000", "none: fewer than 2 seeds")

@@ -61,18 +61,18 @@ def test_verdicts(low, high, expected):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "seeds", "scans"),
+    ("low", "high", "seeds", "scans", "expected"),
     [
-        (0.006, 0.02, [0.013], 40),  # one seed
-        (0.006, 0.02, [0.022, 0.004], 40),  # the second does not say so
-        (-0.02, -0.006, [-0.022, -0.004], 40),
-        (-0.004, 0.004, [0.006, -0.006], 40),
-        (-0.004, 0.004, [0.0], 40),
-        (0.006, 0.02, [0.013, 0.013], 9),  # few scans
+        (0.006, 0.02, [0.022, 0.004], 40, "not resolved"),  # the second does not say so
+        (-0.02, -0.006, [-0.022, -0.004], 40, "not resolved"),
+        (-0.004, 0.004, [0.006, -0.006], 40, "not resolved"),
+        (0.006, 0.02, [0.013], 40, "none: fewer than 2 seeds"),
+        (-0.004, 0.004, [0.0], 40, "none: fewer than 2 seeds"),
+        (0.006, 0.02, [0.013, 0.013], 9, "none: fewer than 10 scans"),
     ],
 )
-def test_luck_in_training_and_few_scans_resolve_nothing(low, high, seeds, scans):
-    assert verdict(Interval((low + high) / 2, low, high), seeds, scans) == "not resolved"
+def test_luck_in_training_and_few_scans_resolve_nothing(low, high, seeds, scans, expected):
+    assert verdict(Interval((low + high) / 2, low, high), seeds, scans) == expected
 
 
 def test_scans_are_counted_once_for_all_sides_and_seeds():
