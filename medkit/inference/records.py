@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OUTPUT_FOLDERS",
+    "check_bundle_owns",
     "check_name_is_free",
     "check_name_leads_inside",
     "describe_files",
@@ -142,6 +143,30 @@ def check_name_is_free(folder: Path, name: str, source: Sequence[Path] | Volume,
     if not same_file and [file["sha256"] for file in _describe_input(source)] != [f["sha256"] for f in then]:
         raise UsageError(
             f"{path}: its results would replace those of {then[0]['path']} in {folder}; {remedy}"
+        )
+
+
+def check_bundle_owns(folder: Path, name: str, bundle: str) -> None:
+    """Refuse to touch the results that another bundle has under the name of a case.
+
+    Another version of a bundle, or one with other weights, may replace its own results. A failure that left none
+    is nobody's.
+
+    Args:
+        folder: results folder.
+        name: of the case.
+        bundle: name of the bundle that would run.
+
+    Raises:
+        UsageError: the folder holds results of this name and another bundle.
+    """
+    record = read_record(record_path(folder, name))
+    if record is None or record["bundle"] == bundle:
+        return
+    if record["status"] == DONE or any((folder / file).exists() for file in _output_files(name)):
+        raise UsageError(
+            f"{folder}: expected no results of another bundle than {bundle}, got those of {record['bundle']} for "
+            f"'{name}'; choose another output folder"
         )
 
 
@@ -274,10 +299,14 @@ def to_json(content: dict[str, Any]) -> str:
 
 
 def _remove_outputs(folder: Path, name: str, keep: Iterable[str | None]) -> None:
-    labels = [f"labels/{name}{suffix}" for suffix in _LABEL_SUFFIXES]
-    others = [f"probabilities/{name}.nii.gz", f"uncertainty/{name}.nii.gz", f"pictures/{name}.png"]
-    for file in {*labels, *others} - {*keep}:
+    for file in _output_files(name) - {*keep}:
         (folder / file).unlink(missing_ok=True)
+
+
+def _output_files(name: str) -> set[str]:
+    """All that the results of a case may be."""
+    labels = {f"labels/{name}{suffix}" for suffix in _LABEL_SUFFIXES}
+    return labels | {f"probabilities/{name}.nii.gz", f"uncertainty/{name}.nii.gz", f"pictures/{name}.png"}
 
 
 def _write_arrays(result: Result, folder: Path, outputs: dict[str, str | None]) -> None:

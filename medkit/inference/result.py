@@ -90,13 +90,19 @@ class Result:
             The label map's path.
 
         Raises:
-            UsageError: the name leads out of the folder, or results of another image have it there.
+            UsageError: the name leads out of the folder, or results of another image or bundle have it there.
         """
-        from medkit.inference.records import check_name_is_free, check_name_leads_inside, save_result
+        from medkit.inference.records import (
+            check_bundle_owns,
+            check_name_is_free,
+            check_name_leads_inside,
+            save_result,
+        )
         from medkit.inference.report import assemble_report
 
         folder, name = Path(folder), name or self._file_name()
         check_name_leads_inside(name)
+        check_bundle_owns(folder, name, self.provenance["bundle"])
         remedy = "pass another name=, or choose another folder"
         check_name_is_free(folder, name, self.files or self.volume, remedy)
         record = save_result(self, folder, name, picture=picture)

@@ -15,6 +15,7 @@ from medkit.inference.records import (
     DONE,
     FAILED,
     OUTPUT_FOLDERS,
+    check_bundle_owns,
     check_name_is_free,
     check_name_leads_inside,
     describe_files,
@@ -130,8 +131,8 @@ def predict_cases(
         on_case: called after each case, in order.
 
     Raises:
-        UsageError: the folder cannot be made or holds results of other images under the same names, a name
-            leads out of it, or the bundle has no probabilities to give.
+        UsageError: the folder cannot be made or holds results of other images or of another bundle under the same
+            names, a name leads out of it, or the bundle has no probabilities to give.
         OSError: no record or report can be written.
     """
     run = _Run(bundle, folder, options or RunOptions(), len(cases))
@@ -169,6 +170,7 @@ class _Run:
         remove_leftovers(self.folder)
         for case in cases:
             check_name_leads_inside(case.name)
+            check_bundle_owns(self.folder, case.name, self.bundle.folder.name)
             if not self.options.force:
                 remedy = "choose another output folder, or --force"
                 check_name_is_free(self.folder, case.name, case.paths, remedy)

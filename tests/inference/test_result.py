@@ -98,6 +98,16 @@ def test_another_file_of_the_same_name_is_not_replaced(tmp_path):
     make(files=(files[0],)).save(tmp_path / "out", picture=False)
 
 
+def test_results_of_another_bundle_are_not_replaced(tmp_path):
+    path = make().save(tmp_path, picture=False)
+    before = path.read_bytes()
+    other = replace(make(LABELS * 0), provenance={**make().provenance, "bundle": "c"})
+    with pytest.raises(UsageError, match="expected no results of another bundle than c, got those of b"):
+        other.save(tmp_path, picture=False)
+    assert path.read_bytes() == before
+    other.save(tmp_path, name="second", picture=False)
+
+
 @pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a/../../escaped"])
 def test_no_name_leads_out_of_the_folder(tmp_path, name):
     with pytest.raises(UsageError, match="pass another name="):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import time
 
 import pytest
 
+import medkit
 from medkit.data import Case, find_cases
 from medkit.errors import UsageError
 from medkit.inference.records import OUTPUT_FOLDERS
 from medkit.inference.run import RunOptions, leave_out_results, predict_cases
 from tests.inference.run.reports import report
 from tests.phantoms import write_hippocampus
+from tests.tiny_bundle import edit_json
 
 
 def test_two_calls_with_different_images_keep_both(segment, images, tmp_path):
@@ -67,6 +70,45 @@ def test_another_image_of_the_same_name_is_refused_before_anything_runs(segment,
         segment(tmp_path / "other" / "a.nii.gz")
     assert (tmp_path / "out" / "cases" / "a.json").read_text() == before
     assert segment(tmp_path / "other" / "a.nii.gz", force=True) == {"a": "done"}
+
+
+@pytest.fixture
+def other(tmp_path, tiny_root):
+    """A bundle of another name that fails on images of one channel."""
+    root = shutil.copytree(tiny_root, tmp_path / "other_segmentation")
+    image = {"network_data_format": {"inputs": {"image": {"num_channels": 2}}}}
+    edit_json(root / "configs" / "metadata.json", lambda metadata: metadata.update(image))
+    return medkit.load(root)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_results_of_another_bundle_are_not_touched(segment, other, images, tmp_path, force):
+    segment(images / "b.nii.gz", images / "c.nii.gz", pictures=True)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    assert len(before) == 8
+    with pytest.raises(UsageError, match="got those of tiny_segmentation for 'b'; choose another") as raised:
+        segment(bundle=other, force=force)
+    assert str(tmp_path / "out") in str(raised.value)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
+    assert segment(images / "a.nii.gz", bundle=other) == {"a": "failed"}, "nobody has results of this name"
+
+
+def test_a_failure_of_another_bundle_is_replaced(segment, other):
+    assert set(segment(bundle=other).values()) == {"failed"}
+    assert set(segment().values()) == {"done"}
+
+
+def test_results_behind_a_failure_belong_to_its_bundle(segment, tiny, other, images, tmp_path):
+    """They stayed, because the image could not be read."""
+    segment(images / "a.nii.gz")
+    hidden = (images / "a.nii.gz").rename(tmp_path / "hidden")
+    case = Case("a", (images / "a.nii.gz",))
+    options = RunOptions(pictures=False)
+    assert predict_cases(tiny, [case], tmp_path / "out", options)[0].status == "failed"
+    hidden.rename(images / "a.nii.gz")
+    with pytest.raises(UsageError, match="got those of tiny_segmentation for 'a'"):
+        segment(images / "a.nii.gz", bundle=other)
+    assert (tmp_path / "out" / "labels" / "a.nii.gz").is_file()
 
 
 def test_label_map_of_another_format_is_replaced(segment, tmp_path):
