@@ -29,7 +29,7 @@ from medkit.inference.output import output_grid, output_labels
 from medkit.inference.result import Result
 from medkit.inference.soft_outputs import SoftOutputs, check_probabilities
 from medkit.inference.uncertainty import Agreement
-from medkit.transforms.clean_labels import NOTES_KEY
+from medkit.transforms.clean_labels import NOTES_KEY, CleanLabelsd
 from medkit.transforms.native_labels import NativeLabelsd
 from medkit.transforms.steps import flat_steps
 
@@ -275,6 +275,9 @@ class LoadedBundle:
                 f"{volume.name}: expected an image whose voxel size is known, for {self.folder.name} resamples to "
                 "millimetres, got one that does not state it; write it as NIfTI with its true voxel size",
             )
+        for step in self.steps:
+            if isinstance(step, CleanLabelsd):
+                step.check_size(volume.name, known=volume.grid.size_known)
 
     def _check_channels(self, image: torch.Tensor, volume: Volume) -> None:
         expected = self.input_format.get("num_channels")

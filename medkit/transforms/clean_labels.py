@@ -18,7 +18,7 @@ from scipy import ndimage
 from medkit.data.grid import Grid
 from medkit.data.label_map import as_label_map
 from medkit.data.monai_io import GRID_KEY
-from medkit.errors import UsageError
+from medkit.errors import CaseError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -49,13 +49,13 @@ class CleanLabelsd(MapTransform):
             own number; or of ones of two axes.
         largest_component: keep the largest piece alone: ``True`` for every label, or a list of label values.
         minimum_mm3: volume that a piece must have to stay, in cubic millimetres by the affine: a number for every
-            label, or one by label value. Voxels are counted instead where no affine is at hand, or where the size of
-            a voxel is unknown.
-        names: label value to name, for the notes.
+            label, or one by label value.
+        minimum_voxels: number of voxels that it must have to stay, likewise; for labels whose voxel size is unknown.
+        names: label value to name, for the notes; where they are given, rules for other labels are refused.
         allow_missing_keys: pass over keys that are not there.
 
     Raises:
-        UsageError: rules that are none of these.
+        UsageError: rules that are none of these, or for a label that there is not.
     """
 
     def __init__(
@@ -63,33 +63,72 @@ class CleanLabelsd(MapTransform):
         keys: KeysCollection,
         largest_component: Any = None,
         minimum_mm3: Any = None,
+        minimum_voxels: Any = None,
         names: Mapping[Any, str] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.largest, self.minimum = _checked_largest(largest_component), _checked_minimum(minimum_mm3)
+        self.largest = _checked_largest(largest_component)
+        self.minimum_mm3 = _checked_minimum(minimum_mm3, "minimum_mm3", "cubic millimetres")
+        self.minimum_voxels = _checked_minimum(minimum_voxels, "minimum_voxels", "a number of voxels")
         self.names = {int(value): name for value, name in (names or {}).items()}
+        if self.names:
+            self._check_labels()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The item with its labels cleaned, in arrays of their own."""
+        """The item with its labels cleaned, in arrays of their own.
+
+        Raises:
+            CaseError: see :meth:`check_size`.
+        """
         item = dict(data)
-        if not self.largest and not self.minimum:
+        if not (self.largest or self.minimum_mm3 or self.minimum_voxels):
             return item
         for key in self.key_iterator(item):
             item[key], notes = self._clean(item[key])
             item[NOTES_KEY] = [*item.get(NOTES_KEY, ()), *notes]
         return item
 
+    def check_size(self, name: str, *, known: bool) -> None:
+        """Check that there is no rule in millimetres for labels of voxels of unknown size.
+
+        Args:
+            name: of the image, for the message.
+            known: whether the size of its voxels is.
+
+        Raises:
+            CaseError: ``voxel-size-unknown``.
+        """
+        if self.minimum_mm3 and not known:
+            raise CaseError(
+                "voxel-size-unknown",
+                f"{name}: expected an image whose voxel size is known, for the rule minimum_mm3 of the clean-up, got "
+                "one that does not state it; give the rule in voxels (minimum_voxels), or none",
+            )
+
+    def _check_labels(self) -> None:
+        labels = {value for value, name in self.names.items() if not _is_background(name)}
+        largest = set() if self.largest is True else set(self.largest or ())
+        for rule, values in (
+            ("largest_component", largest),
+            ("minimum_mm3", self.minimum_mm3.keys() - {None}),
+            ("minimum_voxels", self.minimum_voxels.keys() - {None}),
+        ):
+            if unknown := sorted(values - labels):
+                raise UsageError(
+                    f"{rule}: expected labels out of {', '.join(map(str, sorted(labels)))}, got "
+                    f"{', '.join(map(str, unknown))}; correct it"
+                )
+
     def _clean(self, labels: Any) -> tuple[Any, list[str]]:
         voxel_mm3 = _voxel_mm3(labels)
+        self.check_size("labels", known=voxel_mm3 is not None)
         cleaned = labels.clone() if isinstance(labels, torch.Tensor) else labels.copy()
         array, notes = _on_host(cleaned), []
         for value, place, mask in _structures(array):
-            if self.names.get(value, "").lower() == "background":
+            if _is_background(self.names.get(value, "")):
                 continue
-            gone, removed = _small_pieces(
-                mask, self._largest(value), self._minimum(value) / (voxel_mm3 or 1.0)
-            )
+            gone, removed = _small_pieces(mask, self._largest(value), self._minimum(value, voxel_mm3))
             if removed.pieces:
                 array[place][gone] = 0
                 notes.append(self._told(value, removed, voxel_mm3))
@@ -100,8 +139,12 @@ class CleanLabelsd(MapTransform):
     def _largest(self, value: int) -> bool:
         return self.largest is True or (self.largest is not False and value in self.largest)
 
-    def _minimum(self, value: int) -> float:
-        return self.minimum.get(value, self.minimum.get(None, 0.0))
+    def _minimum(self, value: int, voxel_mm3: float | None) -> float:
+        """In voxels; what obeys both rules."""
+        voxels = self.minimum_voxels.get(value, self.minimum_voxels.get(None, 0.0))
+        if voxel_mm3 is None:
+            return voxels
+        return max(voxels, self.minimum_mm3.get(value, self.minimum_mm3.get(None, 0.0)) / voxel_mm3)
 
     def _told(self, value: int, removed: _Removed, voxel_mm3: float | None) -> str:
         pieces = f"{removed.pieces} piece{'s' if removed.pieces > 1 else ''}"
@@ -120,7 +163,7 @@ def _checked_largest(given: Any) -> bool | frozenset[int]:
     )
 
 
-def _checked_minimum(given: Any) -> dict[int | None, float]:
+def _checked_minimum(given: Any, rule: str, unit: str) -> dict[int | None, float]:
     """By label value; ``None`` stands for every label."""
     sizes = given.values() if isinstance(given, dict) else [given]
     try:
@@ -134,10 +177,12 @@ def _checked_minimum(given: Any) -> dict[int | None, float]:
     if any(size is True for size in sizes):  # which Python takes for 1
         rules = {}
     if not all(0 <= size < np.inf for size in rules.values()) or not (rules or given == {}):
-        raise UsageError(
-            f"minimum_mm3: expected cubic millimetres, or label values with them, got {given!r}; correct it"
-        )
+        raise UsageError(f"{rule}: expected {unit} from 0, or that by label value, got {given!r}; correct it")
     return {value: size for value, size in rules.items() if size > 0}
+
+
+def _is_background(name: str) -> bool:
+    return name.lower() == "background"
 
 
 def _on_host(labels: Any) -> NDArray[Any]:

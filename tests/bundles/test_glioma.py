@@ -155,6 +155,17 @@ def test_a_bundle_that_resamples_to_millimetres_refuses_an_unknown_size(packed, 
     assert caught.value.code == "voxel-size-unknown"
 
 
+def test_a_clean_up_in_millimetres_is_refused_before_the_network_runs(root, packed, monkeypatch):
+    strict = medkit.load(root, accept_licence=True, overrides={"clean_up::minimum_mm3": 50})
+    monkeypatch.setattr(strict.network, "forward", lambda image: pytest.fail("the network ran"))
+    with pytest.raises(CaseError, match=r"anna.npz: expected .* minimum_mm3 .* give the rule in voxels"):
+        strict.predict(packed / "anna.npz")
+    in_voxels = medkit.load(root, accept_licence=True, overrides={"clean_up::minimum_voxels": 10**6})
+    result = in_voxels.predict(packed / "anna.npz")
+    assert not result.labels.any()
+    assert "voxels, all there was)" in result.notes[-1]
+
+
 def test_channels_are_taken_by_name(root, packed, tmp_path):
     arrays = np.load(packed / "anna.npz")
     np.savez(tmp_path / "shuffled.npz", **{name: arrays[name] for name in ("post", "mask", "pre", "flair")})

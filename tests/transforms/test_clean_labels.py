@@ -15,7 +15,9 @@ from monai.data import MetaTensor
 from scipy import ndimage
 
 import medkit
-from medkit.errors import UsageError
+from medkit.data import Grid
+from medkit.data.monai_io import GRID_KEY
+from medkit.errors import CaseError, UsageError
 from medkit.transforms.clean_labels import NOTES_KEY, CleanLabelsd
 from tests.phantoms import hippocampus
 
@@ -97,11 +99,50 @@ def test_minimum_by_label_as_json_has_it():
     ]
 
 
-def test_voxels_are_counted_where_their_size_is_unknown():
-    for labels in (blocks(), torch.from_numpy(blocks())):
-        found, notes = cleaned(labels, minimum_mm3=10)
+def of_unknown_size():
+    """The blocks in each form that says nothing of millimetres."""
+    grid = Grid((16, 16, 16), np.eye(4), size_known=False)
+    return (
+        blocks(),
+        torch.from_numpy(blocks()),
+        MetaTensor(torch.from_numpy(blocks()), meta={GRID_KEY: grid.to_json()}),
+    )
+
+
+def test_minimum_in_voxels_needs_no_size():
+    for labels in of_unknown_size():
+        found, notes = cleaned(labels, minimum_voxels=10)
         assert sizes(found, 1) == [27]
         assert notes == ["clean-up removed 2 pieces of one (9 voxels)"]
+    found, notes = cleaned(placed(blocks()), minimum_voxels={"1": 8})
+    assert sizes(found, 1) == [8, 27]
+    assert notes == ["clean-up removed 1 piece of one (2 mm3)"]
+
+
+def test_minimum_in_millimetres_is_refused_where_the_size_is_unknown():
+    for labels in of_unknown_size():
+        with pytest.raises(
+            CaseError, match=r"give the rule in voxels \(minimum_voxels\), or none"
+        ) as refused:
+            cleaned(labels, minimum_mm3=10)
+        assert refused.value.code == "voxel-size-unknown"
+
+
+def test_the_stricter_of_both_minima_holds():
+    labels = placed(blocks())
+    assert sizes(cleaned(labels, minimum_mm3=16, minimum_voxels=9)[0], 1) == [27]
+    assert sizes(cleaned(labels, minimum_mm3=17, minimum_voxels=2)[0], 1) == [27]
+    assert sizes(cleaned(labels, minimum_mm3=16, minimum_voxels=8)[0], 1) == [8, 27]
+
+
+@pytest.mark.parametrize(
+    "rules", [{"largest_component": [1, 7]}, {"minimum_mm3": {"7": 5}}, {"minimum_voxels": {0: 5, 7: 5}}]
+)
+def test_rules_for_a_label_that_there_is_not_are_refused(rules):
+    (rule,) = rules
+    with pytest.raises(UsageError, match=rf"{rule}: expected labels out of 1, 2, got (0, )?7; correct it"):
+        CleanLabelsd("pred", names=NAMES, **rules)
+    CleanLabelsd("pred", **rules)
 
 
 def test_both_rules_may_leave_nothing():
@@ -157,9 +198,10 @@ def test_odd_rules_for_the_largest_are_refused(largest):
 
 
 @pytest.mark.parametrize("minimum", ["much", -1, np.inf, [3], True, {"one": 3}, {"1": None}, {"1": True}])
-def test_odd_volumes_are_refused(minimum):
-    with pytest.raises(UsageError, match=r"minimum_mm3: expected cubic millimetres, .* got"):
-        CleanLabelsd("pred", minimum_mm3=minimum)
+@pytest.mark.parametrize("rule", ["minimum_mm3", "minimum_voxels"])
+def test_odd_sizes_are_refused(rule, minimum):
+    with pytest.raises(UsageError, match=rf"{rule}: expected (cubic|a number of) .* from 0, .* got"):
+        CleanLabelsd("pred", **{rule: minimum})
 
 
 def test_bundle_of_ours_takes_the_rules_by_name(tmp_path):

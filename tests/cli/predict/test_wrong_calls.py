@@ -36,6 +36,7 @@ def test_unknown_bundle(call, image, tmp_path):
         ("infererr::overlap=0.5", "did you mean 'inferer'?"),
         ("overlap", "expected key=value"),
         ("inferer::mode=gausian", "'inferer' cannot be built"),
+        ("clean_up::largest_component=[7]", "expected labels out of 1, 2, got 7"),
     ],
 )
 def test_mistyped_override(call, tiny, image, tmp_path, override, hint):
