@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -95,7 +96,8 @@ def command(
     options = RunOptions(
         force=force, pictures=not no_pictures, probabilities=probabilities, uncertainty=uncertainty
     )
-    outcomes = _predict_with_progress(loaded, cases, output, options, console)
+    with _term_interrupts():
+        outcomes = _predict_with_progress(loaded, cases, output, options, console)
     _summarise(outcomes, output)
 
 
@@ -114,6 +116,16 @@ def _without_mlflow(bundle: BundleFolder) -> Iterator[None]:
         yield
     finally:
         del sys.modules["mlflow"]
+
+
+@contextmanager
+def _term_interrupts() -> Iterator[None]:
+    """Let SIGTERM, with which schedulers and containers end a process, do as Ctrl-C does: the report is assembled."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _quieten_libraries() -> None:

@@ -77,17 +77,29 @@ def times(output, cases):
     return {path: path.stat().st_mtime_ns for path in files if path.name.split(".")[0] in cases}
 
 
+def check_interrupted(code, errors, output):
+    """The exit code and the words of an interruption, and a report of all that is whole; return those cases."""
+    assert code == 130
+    assert errors.splitlines()[-1] == "medkit: interrupted; every file written so far is whole"
+    assert "Traceback" not in errors
+    found = check_whole(output)
+    report = json.loads((output / "report.json").read_text())
+    assert {record["case"] for record in report["cases"]} == found
+    assert len((output / "volumes.csv").read_text().splitlines()) == 1 + len(found)
+    return found
+
+
+def test_terminated_as_if_interrupted(tiny_root, images, tmp_path):
+    code, errors = stop_midway(tiny_root, images, tmp_path / "out", signal.SIGTERM, 4)
+    assert 4 <= len(check_interrupted(code, errors, tmp_path / "out")) < CASES
+
+
 def test_interrupted_then_killed_then_finished(tiny_root, tiny, images, tmp_path):
     output = tmp_path / "out"
 
     code, errors = stop_midway(tiny_root, images, output, signal.SIGINT, 4)
-    assert code == 130
-    assert errors.splitlines()[-1] == "medkit: interrupted; every file written so far is whole"
-    assert "Traceback" not in errors
-    interrupted = check_whole(output)
+    interrupted = check_interrupted(code, errors, output)
     assert 4 <= len(interrupted) < CASES
-    report = json.loads((output / "report.json").read_text())
-    assert {record["case"] for record in report["cases"]} == interrupted
     before = times(output, interrupted)
 
     code, _ = stop_midway(tiny_root, images, output, signal.SIGKILL, 4)
