@@ -163,8 +163,12 @@ def _predict_with_progress(
 
 
 def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:
+    from medkit.inference.result import NOTHING_LABELLED
+
     number = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
     click.echo(f"{number['done']} done, {number['skipped']} finished before, {number['failed']} failed")
+    if empty := sum(NOTHING_LABELLED in outcome.record.get("notes", ()) for outcome in outcomes):
+        click.echo(f"empty       {empty} of them: no voxel was labelled")
     kinds = {kind for outcome in outcomes for kind, file in outcome.record.get("outputs", {}).items() if file}
     noted = sum(bool(outcome.record.get("notes")) for outcome in outcomes)
     if noted:

@@ -23,6 +23,7 @@ __all__ = [
     "DEFLATE_LIMIT",
     "check_claim",
     "check_nifti_header",
+    "check_not_constant",
     "check_shape",
     "check_stored_spacing",
     "check_volume",
@@ -105,6 +106,23 @@ def _check_affine(volume: Volume) -> None:
             "affine-singular",
             f"{name}: expected three independent voxel axes, got an affine that cannot be inverted; "
             "mend the header",
+        )
+
+
+def check_not_constant(volume: Volume) -> None:
+    """Check that an image has something to show to a network. (A label map may be empty with good reason.)
+
+    Raises:
+        CaseError: ``image-constant``.
+    """
+    array = volume.array
+    first = array[0, 0, 0]
+    if all(bool((slab == first).all()) for slab in array):
+        values = ", ".join(f"{float(value):g}" for value in np.atleast_1d(first))
+        raise CaseError(
+            "image-constant",
+            f"{volume.name}: expected an image that shows something, got {values} in every voxel; export the image "
+            "again",
         )
 
 

@@ -17,6 +17,7 @@ from monai.transforms import AsDiscreted, EnsureChannelFirstd, Spacingd
 
 import medkit
 from medkit.bundle.instance import own_code, root_cause
+from medkit.data.checks import check_not_constant
 from medkit.data.hashing import hash_files
 from medkit.data.monai_io import HandedReader, VolumeReader, knows_its_place
 from medkit.data.volume import Volume, as_volume
@@ -26,7 +27,7 @@ from medkit.inference.ensemble import training_notes
 from medkit.inference.members import Activation, Members, find_activation
 from medkit.inference.native_labels import check_gives_scores
 from medkit.inference.output import output_grid, output_labels
-from medkit.inference.result import Result
+from medkit.inference.result import NOTHING_LABELLED, Result
 from medkit.inference.soft_outputs import SoftOutputs, check_probabilities
 from medkit.inference.uncertainty import Agreement
 from medkit.transforms.clean_labels import NOTES_KEY, CleanLabelsd
@@ -221,6 +222,7 @@ class LoadedBundle:
         agreement = Agreement(self.members.activation) if uncertainty and self.members else None
         seconds: dict[str, float] = {}
         self._check_size(volume)
+        check_not_constant(volume)
         with own_code(self.folder.root), torch.no_grad():
             with _step("preprocessing", volume, seconds):
                 item = self._preprocess(volume)
@@ -250,6 +252,7 @@ class LoadedBundle:
                 *(self._calibration_notes() if probabilities or uncertainty else ()),
                 *notes,
                 *item.get(NOTES_KEY, ()),
+                *(() if labels.any() else (NOTHING_LABELLED,)),
             ),
         )
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from medkit.inference.uncertainty import Uncertainty
     from medkit.transforms.native_probabilities import NativeProbabilities
 
-__all__ = ["UNKNOWN", "Result", "count_labels"]
+__all__ = ["NOTHING_LABELLED", "UNKNOWN", "Result", "count_labels"]
 
 UNKNOWN: Literal["unknown"] = "unknown"
 """What stands for a volume where the voxel size is unknown."""
+NOTHING_LABELLED = "no voxel was labelled: the result is empty"
+"""Among the notes of a result without any label."""
 
 
 @dataclass(frozen=True)

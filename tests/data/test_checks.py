@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medkit.data.checks import check_nifti_header, check_shape, check_volume
+from medkit.data.checks import check_nifti_header, check_not_constant, check_shape, check_volume
 from medkit.data.grid import Grid
 from medkit.data.volume import Volume
 from medkit.errors import CaseError
@@ -107,6 +107,31 @@ def header(**fields) -> nib.Nifti1Header:
     for name, value in fields.items():
         made[name] = value
     return made
+
+
+@pytest.mark.parametrize(
+    ("array", "shown"),
+    [
+        (np.zeros(SHAPE, np.int16), "0"),
+        (np.full((2, 2, 2), -7.5, np.float32), "-7.5"),
+        (np.ones(SHAPE, bool), "1"),
+        (np.broadcast_to(np.array([3, 4], np.uint8), (*SHAPE, 2)), "3, 4"),
+    ],
+)
+def test_an_image_that_shows_nothing_is_refused(array, shown):
+    with pytest.raises(
+        CaseError, match=f"scan: expected an image that shows something, got {shown} in every"
+    ):
+        check_not_constant(volume(array))
+    assert code(lambda: check_not_constant(volume(array))) == "image-constant"
+
+
+def test_one_voxel_is_something_to_show():
+    for place in ((0, 0, 0), tuple(n - 1 for n in SHAPE)):
+        array = np.zeros(SHAPE)
+        array[place] = 1e-9
+        check_not_constant(volume(array))
+        check_not_constant(volume(np.stack([array * 0, array], -1)))
 
 
 def test_a_good_header_needs_no_remark():

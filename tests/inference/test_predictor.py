@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 import medkit
 from medkit.data import Grid, Volume
 from medkit.errors import CaseError, UsageError
+from medkit.inference.result import NOTHING_LABELLED
 from tests.phantoms import OBLIQUE, PLAIN, SHAPE, hippocampus, nifti
 
 IMAGE, _ = hippocampus(affine=PLAIN)
@@ -83,10 +84,29 @@ def test_unfit_images_are_refused(tiny):
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros(SHAPE, np.int16), np.full((2, 2, 2), 7.0), IMAGE.astype(np.float64) * 1e30, IMAGE > 500],
+    [
+        (np.arange(8).reshape(2, 2, 2) == 5).astype(np.int16),
+        IMAGE.astype(np.float64) * 1e30,
+        IMAGE > 500,
+    ],
 )
 def test_odd_images_are_segmented(tiny, array):
     assert tiny.predict(array, OBLIQUE).labels.shape == array.shape
+
+
+def test_image_that_shows_nothing_is_refused(tiny):
+    with pytest.raises(CaseError, match="expected an image that shows something, got 7 in every voxel"):
+        tiny.predict(np.full(SHAPE, 7.0), OBLIQUE)
+
+
+def test_result_without_a_label_is_remarked_on(tiny_root):
+    bundle = medkit.load(tiny_root)
+    last = [value for name, value in bundle.network.named_parameters() if name.endswith("bias")][-1]
+    last.data[0] = 1e6  # background, whatever the image shows
+    result = bundle.predict(IMAGE, PLAIN)
+    assert not result.labels.any()
+    assert result.notes == (NOTHING_LABELLED,)
+    assert set(result.volumes_ml.values()) == {0.0}
 
 
 def test_numbers_beyond_single_precision_are_refused(tiny):
@@ -137,7 +157,7 @@ def test_image_that_shows_more_than_the_bundle_was_made_for_is_remarked_on(tiny_
     path = root / "configs" / "metadata.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "largest_field_mm": 20}))
     bundle = medkit.load(root, device="cpu")
-    image = np.zeros((19, 21, 9), np.float32)
+    image = np.random.default_rng(0).random((19, 21, 9), np.float32)
     assert bundle.predict(image, np.diag([1, 0.9, 1, 1])).notes == ()
     (note,) = bundle.predict(image, np.eye(4)).notes
     assert "covers 19 x 21 x 9 mm" in note

@@ -137,11 +137,11 @@ def test_mirrored_copies_that_disagree(tiny_root):
         return logits
 
     bundle.network = Fixed(network)
-    found = bundle.predict(np.zeros((4, 5, 6)), np.eye(4), uncertainty=True).uncertainty
+    found = bundle.predict(np.indices((4, 5, 6))[0], np.eye(4), uncertainty=True).uncertainty
     assert found.structures["anterior hippocampus"].pairwise_dice == 0
     assert found.structures["anterior hippocampus"].volume_cv == 0
     np.testing.assert_allclose(found.entropy, scipy_entropy([0.5, 0.5], base=3), atol=1 / 1024)
-    half = bundle.predict(np.zeros((3, 5, 6)), np.eye(4), uncertainty=True).uncertainty
+    half = bundle.predict(np.indices((3, 5, 6))[0], np.eye(4), uncertainty=True).uncertainty
     assert half.structures["anterior hippocampus"].pairwise_dice == 0.5
     assert half.structures["anterior hippocampus"].expected_ml == pytest.approx(2 * 30 / 1000, rel=1e-3)
 
@@ -173,7 +173,7 @@ def test_bundle_without_probabilities_is_refused(tiny_root, tmp_path):
     with pytest.raises(
         UsageError, match="expected NativeLabelsd with softmax, or Activationsd with softmax or sigmoid"
     ):
-        bundle.predict(np.zeros(SHAPE), np.eye(4), uncertainty=True)
+        bundle.predict(np.indices(SHAPE)[0], np.eye(4), uncertainty=True)
 
 
 def test_files_of_a_run(tiny_root, tmp_path):

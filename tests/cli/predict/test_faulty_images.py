@@ -65,6 +65,7 @@ FAULTS = {
     "slice.nrrd": (flat_nrrd, "not-3d"),
     "two_channels.nii": (lambda path: nib.save(nifti(np.stack([IMAGE] * 2, -1)), path), "wrong-channels"),
     "zero_spacing.nii": (lambda path: with_affine(path, OBLIQUE @ np.diag([0, 1, 1, 1])), "spacing-absurd"),
+    "black.nii": (lambda path: nib.save(nifti(IMAGE * 0), path), "image-constant"),
     "metres.nii": (lambda path: with_header(path, xyzt_units=1), "units-not-mm"),
     "huge_spacing.nii": (lambda path: with_affine(path, np.diag([1, 1, 1e4, 1])), "spacing-absurd"),
     "singular.nii": (lambda path: with_affine(path, SINGULAR), "affine-singular"),

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from tests.cli.predict.answers import files, records, refused
-from tests.phantoms import write_hippocampus
+from tests.phantoms import nifti, write_hippocampus
 
 
 def test_files_folders_and_lists_in_one_call(call, tiny, tmp_path):
@@ -47,6 +47,23 @@ def test_overrides_and_options_arrive(call, tiny, image, tmp_path):
     labels = nib.load(tmp_path / "out" / record["outputs"]["labels"])
     np.testing.assert_array_equal(np.argmax(soft.get_fdata(), axis=-1), labels.get_fdata())
     np.testing.assert_array_equal(soft.affine, labels.affine)
+
+
+def test_empty_results_are_counted_and_noted(call, tiny, tmp_path):
+    """A rule takes away what there is in one image of three, which is tiny."""
+    rng = np.random.default_rng(0)
+    for name, shape in (("a", (13, 11, 9)), ("b", (13, 11, 9)), ("two_voxels", (2, 2, 2))):
+        nib.save(nifti(rng.normal(0, 9, shape).astype(np.float32), np.eye(4)), tmp_path / f"{name}.nii")
+    options = ["--set", "clean_up::minimum_mm3=9", "--no-pictures"]
+    code, out, _ = call("predict", tiny, tmp_path, "-o", tmp_path / "out", *options)
+    assert code == 0
+    assert "\nempty       1 of them: no voxel was labelled\n" in out
+    found = records(tmp_path / "out")
+    assert found["two_voxels"]["notes"][-1] == "no voxel was labelled: the result is empty"
+    assert not {0.0} & {max(found[name]["volumes_ml"].values()) for name in "ab"}
+    assert "no voxel was labelled" not in str(found["a"])
+    out = call("predict", tiny, tmp_path, "-o", tmp_path / "out", *options)[1]
+    assert "\nempty       1 of them" in out, "it is as empty as before"
 
 
 def test_second_call_skips_and_force_does_not(call, tiny, image, tmp_path):
