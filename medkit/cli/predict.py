@@ -172,7 +172,7 @@ def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:
     kinds = {kind for outcome in outcomes for kind, file in outcome.record.get("outputs", {}).items() if file}
     noted = sum(bool(outcome.record.get("notes")) for outcome in outcomes)
     if noted:
-        click.echo(f"remarks     on {noted} of them: see 'notes' in the report, and the pictures")
+        click.echo(f"remarks     on {noted} of them: see 'notes' in the report")
     if "labels" in kinds:
         click.echo(f"label maps  {output / 'labels'}")
     if "picture" in kinds:

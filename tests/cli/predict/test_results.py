@@ -133,7 +133,7 @@ def test_networks_of_a_training_arrive(call, tiny, image, tmp_path):
     output = ["-o", tmp_path / "out"]
     code, out, _ = call("predict", tiny, image, *output, "--ensemble", tmp_path / "run")
     assert code == 0
-    assert "remarks     on 1 of them" in out
+    assert "\nremarks     on 1 of them: see 'notes' in the report\n" in out, "pictures have no room for all"
     assert [Path(file["path"]).parent.name for file in records(tmp_path / "out")["scan"]["weights"]] == [
         *("fold0", "fold1")
     ]
