@@ -65,7 +65,7 @@ def peek_archive(path: Path, arrays: Sequence[str] = ()) -> tuple[Grid, int]:
 
 def _grid(shape: tuple[int, ...]) -> Grid:
     slices, rows, columns = shape
-    return Grid((columns, rows, slices), _AFFINE.copy(), size_known=False)
+    return Grid((columns, rows, slices), _AFFINE.copy(), size_known=False, side_known=False)
 
 
 def _chosen(archive: ZipFile, path: Path, arrays: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
+from medkit.data.grid import SAME_PLACE_VOXELS, SIDE_UNKNOWN_NOTE, voxels_apart
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def check_nifti_header(header: nib.Nifti1Header, name: str) -> list[str]:
     if unit == _UNKNOWN_UNIT:
         notes.append("the header states no unit of length; taken as millimetres")
     if not (qcode or scode):
-        notes.append("qform and sform are both unset: orientation and side are unknown")
+        notes.append(f"qform and sform are both unset: {SIDE_UNKNOWN_NOTE}")
     return notes
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMMENT_EXTENSION",
     "SAME_PLACE_VOXELS",
+    "SIDE_UNKNOWN_NOTE",
     "SIZE_UNKNOWN",
     "SIZE_UNKNOWN_NOTE",
     "Grid",
@@ -32,6 +33,7 @@ SAME_PLACE_VOXELS = 0.1
 COMMENT_EXTENSION = 6  # NIfTI's code for a remark in plain text
 SIZE_UNKNOWN = b"medkit: voxel size unknown"
 SIZE_UNKNOWN_NOTE = "the voxel size is unknown: volumes and distances are unknown too"
+SIDE_UNKNOWN_NOTE = "orientation and side are unknown"
 _HEADERS = {"nifti1": nib.Nifti1Header, "nifti2": nib.Nifti2Header}
 _FORM_FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units"),
@@ -83,6 +85,8 @@ class Grid:
         nrrd: header lines with the geometry of the NRRD file it came from, if it did.
         size_known: whether the voxel size is. Where it is not, the affine tells the axes alone, and its edges
             stand for lengths that nobody knows.
+        side_known: whether it is known where the patient's left is, and front and top. Where it is not, the affine's
+            directions are those that a file of its kind usually has.
     """
 
     shape: tuple[int, int, int]
@@ -92,6 +96,7 @@ class Grid:
     itk: dict[str, tuple[float, ...]] | None = None
     nrrd: tuple[str, ...] | None = None
     size_known: bool = True
+    side_known: bool = True
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grid) and self.to_json() == other.to_json()
@@ -155,6 +160,7 @@ class Grid:
             "itk": self.itk,
             "nrrd": self.nrrd,
             "size_known": self.size_known,
+            "side_known": self.side_known,
         }
         return json.dumps(payload)
 
@@ -165,5 +171,5 @@ class Grid:
         nifti = payload["nifti"] and (payload["nifti"][0], base64.b64decode(payload["nifti"][1]))
         itk = payload["itk"] and {key: tuple(value) for key, value in payload["itk"].items()}
         nrrd = payload["nrrd"] and tuple(payload["nrrd"])
-        affine, known = np.array(payload["affine"]), payload["size_known"]
-        return cls(tuple(payload["shape"]), affine, payload["suffix"], nifti, itk, nrrd, known)
+        affine, known = np.array(payload["affine"]), (payload["size_known"], payload["side_known"])
+        return cls(tuple(payload["shape"]), affine, payload["suffix"], nifti, itk, nrrd, *known)

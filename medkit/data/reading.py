@@ -26,6 +26,7 @@ from medkit.data.checks import (
 from medkit.data.grid import (
     COMMENT_EXTENSION,
     SAME_PLACE_VOXELS,
+    SIDE_UNKNOWN_NOTE,
     SIZE_UNKNOWN,
     SIZE_UNKNOWN_NOTE,
     Grid,
@@ -197,24 +198,26 @@ def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
     name = name or image.get_filename() or "<nibabel image>"
     shape = _without_single_axes(tuple(map(int, image.shape)))
     check_shape(shape, name)
-    header, notes, nifti, size_known = image.header, [], None, True
+    header, notes, nifti, size_known, side_known = image.header, [], None, True, True
     affine = np.array(image.affine, np.float64)
     with _decoding(name):
         if isinstance(header, nib.Nifti1Header):
             notes, size_known = check_nifti_header(header, name), not _states_no_size(header)
-            notes = notes if size_known else [SIZE_UNKNOWN_NOTE]
+            notes = notes if size_known else [SIZE_UNKNOWN_NOTE, SIDE_UNKNOWN_NOTE]
+            side_known = size_known and bool(header["qform_code"] or header["sform_code"])
             # nibabel too writes the image's affine where a header that was changed since says another.
             nifti = Grid.nifti_fields(header) if np.allclose(header.get_best_affine(), affine) else None
         elif isinstance(header, nib.AnalyzeHeader):
             notes = ["Analyze headers hold no orientation: side is unknown, lengths are taken as millimetres"]
+            side_known = False
         array = _nibabel_voxels(image.dataobj).reshape(shape)
     i, j, k = shape[:3]
-    grid = Grid((i, j, k), affine, nifti=nifti, size_known=size_known)
+    grid = Grid((i, j, k), affine, nifti=nifti, size_known=size_known, side_known=side_known)
     return Volume(array, grid, name, tuple(notes))
 
 
 def _states_no_size(header: nib.Nifti1Header) -> bool:
-    """Whether medkit wrote the file, and knew no voxel size to write."""
+    """Whether medkit wrote the file, and knew no voxel size to write, nor a side."""
     return any(
         item.get_code() == COMMENT_EXTENSION and SIZE_UNKNOWN in item.content for item in header.extensions
     )
@@ -294,7 +297,8 @@ def _read_itk(path: Path, suffix: str) -> Volume:
     if suffix not in (".nrrd", ".nhdr"):
         return volume
     lines = nrrd_geometry(path)
-    return replace(volume, grid=replace(volume.grid, nrrd=lines), notes=nrrd_remarks(lines))
+    notes = nrrd_remarks(lines)
+    return replace(volume, grid=replace(volume.grid, nrrd=lines, side_known=not notes), notes=notes)
 
 
 def volume_from_itk(image: Any, name: str = "<SimpleITK image>", suffix: str = ".nii.gz") -> Volume:

@@ -7,6 +7,7 @@ import re
 import zlib
 from pathlib import Path
 
+from medkit.data.grid import SIDE_UNKNOWN_NOTE
 from medkit.errors import CaseError
 
 __all__ = [
@@ -59,11 +60,11 @@ def nrrd_geometry(path: Path) -> tuple[str, ...] | None:
 def nrrd_remarks(geometry: tuple[str, ...] | None) -> tuple[str, ...]:
     """What the report must say of the lines of :func:`nrrd_geometry`: nothing of those that tell the side."""
     if geometry is None:
-        return ("the header holds no space, directions and origin: orientation and side are unknown",)
+        return (f"the header holds no space, directions and origin: {SIDE_UNKNOWN_NOTE}",)
     space = geometry[0].partition(": ")[2]
     if space.lower() in _ANATOMICAL:
         return ()
-    return (f"the header's space is '{space}', not an anatomical one: orientation and side are unknown",)
+    return (f"the header's space is '{space}', not an anatomical one: {SIDE_UNKNOWN_NOTE}",)
 
 
 def data_files(path: Path) -> list[Path]:

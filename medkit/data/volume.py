@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkit.data.grid import SIZE_UNKNOWN_NOTE, Grid, flip_lps_ras
+from medkit.data.grid import SIDE_UNKNOWN_NOTE, SIZE_UNKNOWN_NOTE, Grid, flip_lps_ras
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ def _from_metatensor(tensor: Any) -> Volume:
         affine = flip_lps_ras(affine)
     array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
     grid = Grid(tuple(array.shape[:3]), affine)
-    if GRID_KEY in tensor.meta and not Grid.from_json(tensor.meta[GRID_KEY]).size_known:
-        return Volume(array, replace(grid, size_known=False), "<MetaTensor>", (SIZE_UNKNOWN_NOTE,))
-    return Volume(array, grid, name="<MetaTensor>")
+    if GRID_KEY in tensor.meta:
+        source = Grid.from_json(tensor.meta[GRID_KEY])
+        grid = replace(grid, size_known=source.size_known, side_known=source.side_known)
+    known = {SIZE_UNKNOWN_NOTE: grid.size_known, SIDE_UNKNOWN_NOTE: grid.side_known}
+    return Volume(array, grid, "<MetaTensor>", tuple(note for note, there in known.items() if not there))

@@ -107,7 +107,8 @@ def draw_overlay(
     -160 to 240 HU for an image whose minimum is that of a CT (-3100 to -500). The caption states it.
 
     Where the voxel size is unknown voxels are drawn as the grid's affine has them, and what is said in millimetres
-    otherwise, positions and scale, is said in voxels.
+    otherwise, positions and scale, is said in voxels. Where the side is unknown the letters are question marks, and
+    no convention is claimed.
 
     Args:
         volume: the image; of several channels, the first is shown.
@@ -140,11 +141,12 @@ def draw_overlay(
             _draw_doubt(axes, panel, plane(pose.apply(doubt), panel.view, panel.index))
         for array, dashed in zip(drawn, (False, True), strict=False):
             _draw_contours(axes, panel, plane(array, panel.view, panel.index), wanted, dashed=dashed)
-        _draw_letters(axes, panel)
+        _draw_letters(axes, panel, known=volume.grid.side_known)
     world = volume.grid.affine @ (*pose.index_in_array(centre, image.shape), 1)
-    _draw_positions(axes, panels, world if volume.grid.size_known else None)
+    placed = volume.grid.size_known and volume.grid.side_known
+    _draw_positions(axes, panels, world if placed else None)
     _write_line(axes, _SIZE[1] - 24, title, size=11, colour=_BRIGHT, weight="bold")
-    _draw_caption(axes, volume.notes, pose, window, doubt=doubt is not None)
+    _draw_caption(axes, volume, pose, window, doubt=doubt is not None)
     _draw_legend(axes, {value: names[value] for value in wanted}, volumes_ml or {}, dashed=truth is not None)
     _draw_scale_bar(axes, panels[0].voxel[0] / pose.spacing[0], "mm" if volume.grid.size_known else "voxels")
     with replacing(path) as temporary:
@@ -291,7 +293,7 @@ def _write_text(
     )
 
 
-def _draw_letters(axes: Axes, panel: _Panel) -> None:
+def _draw_letters(axes: Axes, panel: _Panel, *, known: bool) -> None:
     middle = (panel.left + panel.width / 2, panel.bottom + panel.height / 2)
     places = (
         (panel.left - 12, middle[1]),
@@ -300,7 +302,9 @@ def _draw_letters(axes: Axes, panel: _Panel) -> None:
         (middle[0], panel.bottom - 13),
     )
     for letter, (x, y) in zip(panel.view.letters, places, strict=True):
-        _write_text(axes, x, y, letter, size=9, colour=_BRIGHT, weight="bold", align="center")
+        _write_text(
+            axes, x, y, letter if known else "?", size=9, colour=_BRIGHT, weight="bold", align="center"
+        )
 
 
 def _draw_positions(axes: Axes, panels: Sequence[_Panel], world: NDArray[np.float64] | None) -> None:
@@ -316,19 +320,18 @@ def _draw_positions(axes: Axes, panels: Sequence[_Panel], world: NDArray[np.floa
 
 
 def _draw_caption(
-    axes: Axes, notes: Sequence[str], pose: Pose, window: tuple[float, float], *, doubt: bool
+    axes: Axes, volume: Volume, pose: Pose, window: tuple[float, float], *, doubt: bool
 ) -> None:
     digits = ".0f" if window[1] - window[0] >= 20 else ".3g"
-    text = (
-        "Radiological convention: the patient's right is on the viewer's left.  "
-        f"Grey window {window[0]:{digits}} to {window[1]:{digits}}."
-    )
+    text = f"Grey window {window[0]:{digits}} to {window[1]:{digits}}."
+    if volume.grid.side_known:
+        text = f"Radiological convention: the patient's right is on the viewer's left.  {text}"
     if pose.tilt_degrees > _OBLIQUE_DEGREES:
         text += f"  Planes follow the voxel axes, up to {pose.tilt_degrees:.0f}° off the body axes."
     if doubt:
         text += "  Orange: where the labels are doubtful (entropy)."
     _write_line(axes, 33, text, size=7.5, colour=_DIM)
-    _write_line(axes, 15, "; ".join(notes), size=7.5, colour=_AMBER)
+    _write_line(axes, 15, "; ".join(volume.notes), size=7.5, colour=_AMBER)
 
 
 def _draw_legend(

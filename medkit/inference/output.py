@@ -64,5 +64,6 @@ def output_grid(pred: Any, volume: Volume) -> tuple[Grid, list[str]]:
     apart = voxels_apart(shape, volume.grid.affine, affine)
     if shape == volume.grid.shape and apart <= SAME_PLACE_VOXELS:
         return volume.grid, []
-    grid = Grid(shape, affine, size_known=volume.grid.size_known)
+    known = volume.grid
+    grid = Grid(shape, affine, size_known=known.size_known, side_known=known.side_known)
     return grid, ["the bundle does not return to the image's grid; the result lies on its own"]

@@ -10,7 +10,7 @@ import pytest
 
 from medkit.data import as_volume, read_volume, write_labels, write_volume
 from medkit.data.archives import LABEL_ARRAY, read_archive
-from medkit.data.grid import SIZE_UNKNOWN_NOTE, Grid
+from medkit.data.grid import SIDE_UNKNOWN_NOTE, SIZE_UNKNOWN_NOTE, Grid
 from medkit.data.monai_io import VolumeReader
 from medkit.data.peek import peek_channels
 from medkit.data.reading import read_channels
@@ -57,6 +57,7 @@ def test_slices_go_up_rows_back_and_columns_left(packed):
 def test_nothing_is_measured_where_the_size_is_unknown(packed):
     volume = read_volume(packed[0])
     assert not volume.grid.size_known
+    assert not volume.grid.side_known
     assert volume.grid.spacing_mm is None
     assert volume.grid.voxel_volume_ml is None
     assert volume.notes[0] == SIZE_UNKNOWN_NOTE
@@ -77,7 +78,8 @@ def test_the_unknown_size_survives_a_label_map_on_disk(packed, tmp_path):
     write_labels(tmp_path / "labels.nii.gz", volume.array, volume.grid, {0: "background", 1: "tumour"})
     back = read_volume(tmp_path / "labels.nii.gz")
     assert not back.grid.size_known
-    assert back.notes == (SIZE_UNKNOWN_NOTE,)
+    assert not back.grid.side_known
+    assert back.notes == (SIZE_UNKNOWN_NOTE, SIDE_UNKNOWN_NOTE)
     np.testing.assert_array_equal(back.array, volume.array)
     np.testing.assert_array_equal(back.grid.affine, volume.grid.affine)
     write_volume(tmp_path / "again.nii", back.array, back.grid)
@@ -111,7 +113,8 @@ def test_the_unknown_size_survives_json_and_monai(packed):
     assert tensor.shape == (3, 16, 20, 6)
     again = as_volume(tensor)
     assert not again.grid.size_known
-    assert SIZE_UNKNOWN_NOTE in again.notes
+    assert not again.grid.side_known
+    assert again.notes == (SIZE_UNKNOWN_NOTE, SIDE_UNKNOWN_NOTE)
     np.testing.assert_array_equal(as_volume(packed[0], arrays=CHANNELS).array, again.array)
 
 

@@ -219,8 +219,9 @@ def test_a_hippocampus_is_drawn_over_its_image(real_data, tmp_path):
     assert len(coloured(drawn(tmp_path / "case.png"), 1)) > 50
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_where_the_voxel_size_is_unknown_nothing_is_said_in_millimetres(tmp_path, monkeypatch, known):
+@pytest.fixture
+def said(monkeypatch):
+    """All that is written into pictures."""
     said = []
     write = overlay._write_text
     monkeypatch.setattr(
@@ -228,6 +229,11 @@ def test_where_the_voxel_size_is_unknown_nothing_is_said_in_millimetres(tmp_path
         "_write_text",
         lambda axes, x, y, text, **style: (said.append(text), write(axes, x, y, text, **style)),
     )
+    return said
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_where_the_voxel_size_is_unknown_nothing_is_said_in_millimetres(tmp_path, said, known):
     stored, affine = stored_as(corner_label(), "RAS")
     volume = Volume(np.ones(stored.shape, np.float32), Grid(stored.shape, affine, size_known=known))
     volumes = {1: 3.5, 2: 4.5} if known else dict.fromkeys((1, 2), "unknown")
@@ -235,3 +241,17 @@ def test_where_the_voxel_size_is_unknown_nothing_is_said_in_millimetres(tmp_path
     text = "\n".join(said)
     assert (" mm" in text) == (" ml" in text) == known
     assert (" voxels" in text) == ("unknown" in text) == ("Axial, plane" in text) == (not known)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_where_the_side_is_unknown_no_letter_claims_one(tmp_path, said, known):
+    stored, affine = stored_as(corner_label(), "RAS")
+    volume = Volume(np.ones(stored.shape, np.float32), Grid(stored.shape, affine, side_known=known))
+    draw_overlay(volume, stored, NAMES, tmp_path / "a.png", title="case")
+    letters = [text for text in said if len(text) == 1]
+    assert len(letters) == 12
+    assert set(letters) == (set("RLAPSI") if known else {"?"})
+    text = "\n".join(said)
+    assert ("Radiological" in text) == ("mm\nSagittal, " in text) == known
+    assert ("Sagittal, plane" in text) == (not known)
+    assert " mm" in text, "the scale is known"

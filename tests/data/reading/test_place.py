@@ -14,15 +14,27 @@ from tests.phantoms import OBLIQUE, nifti, patched
 
 def test_what_must_be_taken_on_trust_is_noted(tmp_path):
     path = patched(write_image(tmp_path / "a.nii"), xyzt_units=0, qform_code=0, sform_code=0)
+    assert not read_volume(path).grid.side_known
     assert [note.split(":")[0] for note in read_volume(path).notes] == [
         "the header states no unit of length; taken as millimetres",
         "qform and sform are both unset",
     ]
     nib.save(nib.AnalyzeImage(IMAGE, None), tmp_path / "b.img")
     assert "side is unknown" in read_volume(tmp_path / "b.img").notes[0]
+    assert not read_volume(tmp_path / "b.img").grid.side_known
     raw = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 3 3\nspacings: 1 1 2\nencoding: raw\n\n" + bytes(27)
     (tmp_path / "c.nrrd").write_bytes(raw)
     assert "side are unknown" in read_volume(tmp_path / "c.nrrd").notes[0]
+    assert not read_volume(tmp_path / "c.nrrd").grid.side_known
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nrrd", "a.mha", "a.mgz"])
+@pytest.mark.parametrize("form", ["qform_code", "sform_code"])
+def test_the_side_is_known_where_a_header_tells_it(tmp_path, name, form):
+    image = read_volume(patched(write_image(tmp_path / "source.nii"), **{form: 0}))
+    assert image.grid.side_known
+    assert read_volume(write_image(tmp_path / name)).grid.side_known
+    assert read_volume(tmp_path / name).notes == ()
 
 
 @pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed", "3D-left-handed"])
@@ -30,6 +42,7 @@ def test_nrrd_space_that_does_not_say_where_left_is(tmp_path, space):
     path = edited("a.nrrd", b"left-posterior-superior", space.encode())(tmp_path)
     volume = read_volume(path)
     np.testing.assert_allclose(volume.grid.affine, OBLIQUE)
+    assert not volume.grid.side_known
     assert volume.notes == (
         f"the header's space is '{space}', not an anatomical one: orientation and side are unknown",
     )
