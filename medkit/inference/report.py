@@ -61,7 +61,10 @@ def _uncertainty_csv(judged: list[dict[str, Any]]) -> str:
     writer.writerow(["case", "structure", "volume (ml)", *_MEASURES.values()])
     for record in judged:
         for name, measures in record["uncertainty"].items():
-            numbers = [record["volumes_ml"].get(name), *(measures[key] for key in _MEASURES)]
+            volume = record["volumes_ml"].get(name)
+            if volume == UNKNOWN:
+                measures = {**measures, "expected_ml": UNKNOWN}
+            numbers = [volume, *(measures[key] for key in _MEASURES)]
             writer.writerow([record["case"], name, *map(_cell, numbers)])
     return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 

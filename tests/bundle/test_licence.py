@@ -35,7 +35,8 @@ def test_without_acceptance_terms_and_flag_are_named(tiny):
     bundle = restrict(tiny, licence_file="cc-by-nc-sa-4.0")
     with pytest.raises(UsageError, match=r"forbid commercial use \(CC-BY-NC-SA-4\.0\)") as caught:
         accepted_licence(bundle, accept=False)
-    assert "--accept-licence" in str(caught.value)
+    assert f"read {bundle.root}/LICENSE, and add --accept-licence" in str(caught.value)
+    assert (bundle.root / "LICENSE").is_file()
     assert "accept_licence=True" in str(caught.value)
 
 

@@ -151,3 +151,18 @@ def test_a_name_whose_volumes_are_all_unknown_is_in_no_unit(output, tmp_path):
         "a,1.2500,0.0000,",
         "b,unknown,,unknown",
     ]
+
+
+def test_an_expected_volume_is_as_unknown_as_the_counted_one(output, tmp_path):
+    record = json.loads((output / "cases" / "good.json").read_text())
+    measures = {"mean_entropy": 0.5, "expected_ml": None, "volume_cv": None, "pairwise_dice": None}
+    changed = {**record, "volumes_ml": {"one": "unknown", "two": 0.0}}
+    changed["uncertainty"] = {"one": measures, "two": {**measures, "mean_entropy": None}}
+    validator("case").validate(changed)
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "good.json").write_text(json.dumps(changed))
+    assemble_report(tmp_path)
+    assert (tmp_path / "uncertainty.csv").read_text().splitlines()[1:] == [
+        "good,one,unknown,unknown,0.5000,,",
+        "good,two,0.0000,,,,",
+    ]
