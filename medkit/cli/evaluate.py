@@ -14,10 +14,14 @@ from rich.table import Table
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medkit.inference.evaluation import EvaluationSummary
+    from medkit.inference.scoring import Failure
 
 _SCORES = {"dice": ("Dice", 3), "surface_dice": ("surface Dice", 3), "hd95_mm": ("HD95 mm", 2)}
 _SHOWN = 20  # lines of one kind
+_NAMED = 3  # cases of one line
 _PATH = click.Path(path_type=Path)
 
 
@@ -30,6 +34,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--names", type=_PATH, help="JSON file of label names; only these are scored.")
 @click.option("--groups", type=_PATH, help="CSV file (case,group) of cases that are not independent.")
 @click.option("--worst", type=click.IntRange(min=0), help="How many of the worst cases to draw.")
+@click.option(
+    "--predicted-only", is_flag=True, help="Leave out references without a prediction; else they have failed."
+)
 @click.option(
     "--tolerance",
     "surface_tolerance_mm",
@@ -70,10 +77,9 @@ def command(predictions: Path, truth: Path, output: Path, **options: Any) -> Non
 
 
 def _print_remarks(summary: EvaluationSummary) -> None:
-    for failure in summary.failures[:_SHOWN]:
-        click.echo(f"failed ({failure.source}) {failure.reason}", err=True)
-    if (more := len(summary.failures) - _SHOWN) > 0:
-        click.echo(f"failed {more} more; see the summary", err=True)
+    _print_failures(summary)
+    if left_out := summary.without_prediction:
+        click.echo(f"left out {_counted(left_out, 'references without a prediction')}", err=True)
     for name in summary.without_truth[:_SHOWN]:
         click.echo(f"left out {name}: no reference of this name", err=True)
     if (more := len(summary.without_truth) - _SHOWN) > 0:
@@ -88,11 +94,40 @@ def _print_remarks(summary: EvaluationSummary) -> None:
             click.echo(f"drawn on black {case.case}: {case.reason}", err=True)
 
 
+def _print_failures(summary: EvaluationSummary) -> None:
+    """A line each, but one for all references that a source has no prediction for."""
+    missing: dict[str, list[Failure]] = {}
+    others = []
+    for failure in summary.failures:
+        if failure.code == "prediction-missing":
+            missing.setdefault(failure.source, []).append(failure)
+        else:
+            others.append(failure)
+    for source, failures in missing.items():
+        if len(failures) == 1:
+            others.append(failures[0])
+            continue
+        counted = _counted([failure.case for failure in failures], "references without a prediction")
+        remedy = (
+            "predict them, or leave them out with --predicted-only" if source == "predictions" else "add them"
+        )
+        click.echo(f"failed ({source}) {counted}; {remedy}", err=True)
+    for failure in others[:_SHOWN]:
+        click.echo(f"failed ({failure.source}) {failure.reason}", err=True)
+    if (more := len(others) - _SHOWN) > 0:
+        click.echo(f"failed {more} more; see the summary", err=True)
+
+
+def _counted(names: Sequence[str], what: str) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return f"{len(names)} {what}: {shown}{', ...' if len(names) > _NAMED else ''}"
+
+
 def _print_tables(console: Console, summary: EvaluationSummary) -> None:
-    failed = len({failure.case for failure in summary.failures})
-    console.print(
-        _scores_table(summary, "predictions", f"{len(summary.scores)} cases scored, {failed} failed")
-    )
+    failed, left_out = len({failure.case for failure in summary.failures}), len(summary.without_prediction)
+    title = f"{len(summary.scores)} cases scored, {failed} failed"
+    title += f", {left_out} left out" if left_out else ""
+    console.print(_scores_table(summary, "predictions", title))
     if any(label.paired for label in summary.labels):
         console.print(_scores_table(summary, "against", "the others"))
         console.print(_paired_table(summary))

@@ -85,6 +85,7 @@ class EvaluationSummary:
         labels: over all cases.
         failures: what could not be scored, and why.
         without_truth: predictions that no reference belongs to.
+        without_prediction: references that were left out, as was asked, for they have no prediction.
         unnamed: labels found but not named, and so not scored, with the number of comparisons they occur in.
         worst: the cases with the lowest mean Dice, the lowest first.
         hashes: SHA-256 of each case's files, by source.
@@ -96,6 +97,7 @@ class EvaluationSummary:
     labels: tuple[LabelSummary, ...]
     failures: tuple[Failure, ...]
     without_truth: tuple[str, ...]
+    without_prediction: tuple[str, ...]
     unnamed: dict[int, int]
     worst: tuple[WorstCase, ...]
     hashes: dict[str, dict[str, str | None]]
@@ -124,6 +126,7 @@ def evaluate(
     groups: Path | None = None,
     images: Path | None = None,
     worst: int = 5,
+    predicted_only: bool = False,
     surface_tolerance_mm: float = SURFACE_TOLERANCE_MM,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> EvaluationSummary:
@@ -148,6 +151,7 @@ def evaluate(
             sides of one scan); paired intervals are then over groups.
         images: folder of the images, to draw the worst cases over.
         worst: number of cases to draw.
+        predicted_only: leave references without a prediction out, and list them, in the place of failed cases.
         surface_tolerance_mm: see :func:`medkit.metrics.segmentation.score_case`.
         progress: called with the number of cases done and the number of all.
 
@@ -165,6 +169,10 @@ def evaluate(
     references = _files_by_case(truth, "labels")
     found = {source: _match(folder, truth, references) for source, folder in folders.items()}
     pictured = {} if images is None else _files_by_case(images, "images")
+    left_out = (
+        tuple(case for case in references if case not in found["predictions"]) if predicted_only else ()
+    )
+    references = {case: path for case, path in references.items() if case not in left_out}
     grouping = {} if groups is None else _read_groups(groups, references)
     named = _label_names(names, [*found["predictions"].values(), *references.values()])
     scoring = Scoring(named, surface_tolerance_mm, {source: {} for source in folders})
@@ -173,7 +181,7 @@ def evaluate(
         progress(number, len(references))
     scoring.fill_absent_labels()
     inputs = Inputs({"truth": truth, **folders}, found["predictions"], references, pictured, grouping)
-    summary = _summarise(scoring, inputs, worst, start)
+    summary = _summarise(scoring, inputs, worst, left_out, start)
     return write_evaluation(summary, output, inputs, surface_tolerance_mm)
 
 
@@ -218,7 +226,9 @@ def _read_groups(path: Path, cases: Iterable[str]) -> dict[str, str]:
     return groups
 
 
-def _summarise(scoring: Scoring, inputs: Inputs, worst: int, start: float) -> EvaluationSummary:
+def _summarise(
+    scoring: Scoring, inputs: Inputs, worst: int, left_out: tuple[str, ...], start: float
+) -> EvaluationSummary:
     scores, others = scoring.scores["predictions"], scoring.scores.get("against", {})
     return EvaluationSummary(
         scores=scores,
@@ -226,6 +236,7 @@ def _summarise(scoring: Scoring, inputs: Inputs, worst: int, start: float) -> Ev
         labels=_summarise_labels(scores, others, inputs.groups),
         failures=tuple(scoring.failures),
         without_truth=tuple(sorted(inputs.predictions.keys() - inputs.references.keys())),
+        without_prediction=left_out,
         unnamed=dict(sorted(scoring.unnamed.items())),
         worst=_worst_cases(scores, worst),
         hashes=scoring.hashes,

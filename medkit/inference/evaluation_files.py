@@ -197,6 +197,7 @@ def _record(summary: EvaluationSummary, inputs: Inputs, surface_tolerance_mm: fl
         "cases_scored": len(summary.scores),
         "failures": [asdict(failure) for failure in summary.failures],
         "predictions_without_truth": summary.without_truth,
+        "references_left_out": summary.without_prediction,
         "labels_not_scored": summary.unnamed,
         "voxel_size_unknown": summary.size_unknown,
         "definitions": {**DEFINITIONS, "summary": _READING},

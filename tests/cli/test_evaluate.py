@@ -57,6 +57,25 @@ def test_some_cases_failed(folders):
     assert "failed (predictions) b: expected a prediction of this name" in result.stderr
 
 
+def test_references_without_a_prediction_are_told_in_one_line(folders):
+    predictions, truth, _ = folders
+    write(truth, **{f"more{number:02}": labels() for number in range(30)})
+    (predictions / "b.nii.gz").write_bytes(b"torn")
+    result = run(*folders)
+    assert result.exit_code == 3
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert lines[0] == (
+        "failed (predictions) 30 references without a prediction: more00, more01, more02, ...; predict them, or leave "
+        "them out with --predicted-only"
+    )
+    assert len(lines) == 2
+    assert "b.nii.gz: expected a whole image file" in lines[1]
+    result = run(*folders, "--predicted-only")
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert lines[1] == "left out 30 references without a prediction: more00, more01, more02, ..."
+    assert "1 cases scored, 1 failed, 30 left out" in result.stdout
+
+
 def test_none_succeeded(folders):
     for path in folders[0].iterdir():
         path.write_bytes(b"torn")

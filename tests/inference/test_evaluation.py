@@ -93,6 +93,23 @@ def test_a_missing_prediction_is_a_failed_case(folders):
     assert record["predictions_without_truth"] == ["extra"]
 
 
+def test_only_what_was_predicted_is_scored_where_that_is_asked_for(folders, tmp_path):
+    predictions, truth, output = folders
+    (predictions / "b.nii.gz").unlink()
+    others = write(tmp_path / "others", b=labels(), c=labels())
+    groups = tmp_path / "groups.csv"
+    groups.write_text("case,group\na,1\nc,2\n")
+    summary = evaluate(predictions, truth, output, against=others, groups=groups, predicted_only=True)
+    assert list(summary.scores) == ["a", "c"]
+    assert summary.without_prediction == ("b",)
+    assert [(found.case, found.source) for found in summary.failures] == [("a", "against")]
+    record = json.loads((output / "summary.json").read_text())
+    assert (record["cases_total"], record["references_left_out"]) == (2, ["b"])
+    (others / "a.nii.gz").write_bytes((predictions / "a.nii.gz").read_bytes())
+    again = evaluate(predictions, truth, output, against=others, predicted_only=True)
+    assert again.exit_code == ExitCode.DONE
+
+
 def test_one_bad_case_does_not_stop_the_others(folders):
     predictions, truth, output = folders
     (predictions / "a.nii.gz").write_bytes(b"torn")
