@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from medkit.errors import CaseError
+from medkit.bundle.store import find_bundle
+from medkit.cli.bundle import build_command
+from medkit.data import Case, find_cases, read_volume
+from medkit.errors import CaseError, MedkitError
+from medkit.inference.run import leave_out_results
+from medkit.networks import create
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "troubleshooting.md"
@@ -133,6 +138,28 @@ def test_other_messages_are_those_of_medkit(heading):
     known = other_messages(modules())
     for message in OTHERS[heading]:
         assert any(pattern.fullmatch(message) for pattern in known), message
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        lambda folder: find_bundle("hippocampus_segmentation"),
+        lambda folder: create("unett"),
+        lambda folder: build_command.main(["hippo"], standalone_mode=False),
+        lambda folder: read_volume(folder / "scans" / "a.png"),
+        lambda folder: find_cases([folder / "empty"]),
+        lambda folder: leave_out_results([Case("a", (folder / "results/labels/a.nii",))], folder / "results"),
+    ],
+    ids=["bundles", "networks", "sources", "endings", "no images", "results alone"],
+)
+def test_messages_that_list_what_there_is_are_up_to_date(tmp_path, cause):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a.png").write_text("")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MedkitError) as raised:
+        cause(tmp_path)
+    lines = [line for body in PARTS.values() for line in quoted(body)]
+    assert str(raised.value).replace(str(tmp_path), "/data") in lines
 
 
 def test_other_messages_are_there():
