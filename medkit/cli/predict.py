@@ -146,11 +146,15 @@ def _predict_with_progress(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console)
     task = progress.add_task("segmenting", total=len(cases))
+    windows = progress.add_task("windows of a case", total=None, visible=False)
     with ExitStack() as stack:
 
         def begin(memory: str) -> None:
             console.print(memory)
             stack.enter_context(progress)
+
+        def show_windows(done: int, total: int) -> None:
+            progress.update(windows, completed=done, total=total, visible=done < total)
 
         def show(outcome: CaseOutcome) -> None:
             progress.advance(task)
@@ -159,7 +163,11 @@ def _predict_with_progress(
                 reason = outcome.record["reason"].encode("utf-8", "backslashreplace").decode("utf-8")
                 console.print(Text.assemble(("failed ", "red"), reason))
 
-        return predict_cases(bundle, cases, output, options, on_start=begin, on_case=show)
+        outcomes = predict_cases(
+            bundle, cases, output, options, on_start=begin, on_windows=show_windows, on_case=show
+        )
+        progress.update(windows, visible=False)  # those of a case that failed among them
+        return outcomes
 
 
 def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:

@@ -6,6 +6,7 @@ uncertainty estimation using deep ensembles", arXiv:1612.01474, section 2.4.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,8 @@ from monai.transforms import Activationsd
 from monai.utils import convert_to_dst_type
 
 from medkit.errors import UsageError
+from medkit.inference.native_labels import NativeLabelInferer
+from medkit.inference.sliding_window import SlabInferer
 from medkit.transforms.native_labels import NativeLabelsd
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from medkit.inference.mirroring import Mirror, Mirroring
     from medkit.inference.uncertainty import Agreement
 
-__all__ = ["Activation", "Members", "find_activation"]
+__all__ = ["Activation", "Members", "find_activation", "watched_windows"]
 
 Activation = Literal["softmax", "sigmoid"]
 _BLOCK = 2**22  # numbers of a block that is worked on at a time, so that no third copy of all classes is made
@@ -60,6 +63,35 @@ def find_activation(steps: Iterable[Any], where: str) -> Activation:
         f"'postprocessing', whose probabilities can be averaged, got {got}; predict with one network and no flips, "
         "or give the bundle that step"
     )
+
+
+@contextmanager
+def watched_windows(
+    inferer: Any, members: Members | None, on_windows: Callable[[int, int], None] | None
+) -> Iterator[None]:
+    """Hear of the windows of one image, those of all members together; of other inferers than medkit's, nothing.
+
+    Args:
+        inferer: of the bundle, which runs once a member.
+        members: what is averaged over; ``None`` for the network's one opinion.
+        on_windows: called with the number of windows that are done and of all.
+    """
+    windows = inferer.windows if isinstance(inferer, NativeLabelInferer) else inferer
+    if on_windows is None or not isinstance(windows, SlabInferer):
+        yield
+        return
+    count, before = len(members) if members else 1, 0
+
+    def add_up(done: int, total: int) -> None:
+        nonlocal before
+        on_windows(before + done, count * total)
+        before += total if done == total else 0
+
+    windows.on_windows = add_up
+    try:
+        yield
+    finally:
+        windows.on_windows = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from medkit.data.volume import Volume, as_volume
 from medkit.errors import CaseError
 from medkit.inference.channel_names import channel_names, label_names
 from medkit.inference.ensemble import training_notes
-from medkit.inference.members import Activation, Members, find_activation
+from medkit.inference.members import Activation, Members, find_activation, watched_windows
 from medkit.inference.native_labels import check_gives_scores
 from medkit.inference.output import output_grid, output_labels
 from medkit.inference.result import NOTHING_LABELLED, Result
@@ -35,7 +35,7 @@ from medkit.transforms.native_labels import NativeLabelsd
 from medkit.transforms.steps import flat_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from monai.transforms import LoadImage
     from numpy.typing import NDArray
@@ -214,9 +214,17 @@ class LoadedBundle:
         )
 
     def predict_volume(
-        self, volume: Volume, *, probabilities: bool = False, uncertainty: bool = False
+        self,
+        volume: Volume,
+        *,
+        probabilities: bool = False,
+        uncertainty: bool = False,
+        on_windows: Callable[[int, int], None] | None = None,
     ) -> Result:
-        """Segment a volume that was read and checked already; see :meth:`predict`."""
+        """Segment a volume that was read and checked already; see :meth:`predict`.
+
+        ``on_windows`` is as :func:`medkit.inference.members.watched_windows` has it.
+        """
         self.check_soft_outputs(probabilities=probabilities, uncertainty=uncertainty)
         soft = SoftOutputs(self.activation if uncertainty else None, self.temperature, keep=probabilities)
         agreement = Agreement(self.members.activation) if uncertainty and self.members else None
@@ -228,7 +236,8 @@ class LoadedBundle:
                 item = self._preprocess(volume)
             self._check_channels(item["image"], volume)
             _check_finite(item["image"], "preprocessed image", volume)
-            with _step("inference", volume, seconds):
+            watched = watched_windows(self.inferer, self.members, on_windows)
+            with _step("inference", volume, seconds), watched:
                 item = self._infer(item, agreement)
             _check_finite(item["pred"], "network's output", volume)
             with _step("postprocessing", volume, seconds):

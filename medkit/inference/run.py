@@ -115,6 +115,7 @@ def predict_cases(
     options: RunOptions | None = None,
     *,
     on_start: Callable[[str], None] = lambda memory: None,
+    on_windows: Callable[[int, int], None] | None = None,
     on_case: Callable[[CaseOutcome], None] = lambda outcome: None,
 ) -> list[CaseOutcome]:
     """Segment cases into a results folder.
@@ -128,6 +129,8 @@ def predict_cases(
         folder: results folder.
         options: see :class:`RunOptions`.
         on_start: called once all is checked, with a line on the memory that the run will take.
+        on_windows: called while a case is segmented, with the number of its windows that are done and of all; never
+            for a bundle whose inferer is not medkit's.
         on_case: called after each case, in order.
 
     Raises:
@@ -135,7 +138,7 @@ def predict_cases(
             names, a name leads out of it, or the bundle has no probabilities to give.
         OSError: no record or report can be written.
     """
-    run = _Run(bundle, folder, options or RunOptions(), len(cases))
+    run = _Run(bundle, folder, options or RunOptions(), len(cases), on_windows)
     run.prepare(cases)
     on_start(describe_memory(bundle, cases, run.free_bytes, **run.options.kept))
     outcomes = []
@@ -153,8 +156,16 @@ def predict_cases(
 class _Run:
     """The three stations of a case, each of which turns what goes wrong into that case's failure."""
 
-    def __init__(self, bundle: LoadedBundle, folder: Path, options: RunOptions, number: int) -> None:
+    def __init__(
+        self,
+        bundle: LoadedBundle,
+        folder: Path,
+        options: RunOptions,
+        number: int,
+        on_windows: Callable[[int, int], None] | None,
+    ) -> None:
         self.bundle, self.folder, self.options, self.number = bundle, folder, options, number
+        self.on_windows = on_windows
         self.free_bytes = free_memory()
 
     def prepare(self, cases: Sequence[Case]) -> None:
@@ -193,7 +204,7 @@ class _Run:
         if job.volume is None:
             return job
         try:
-            result = self.bundle.predict_volume(job.volume, **self.options.kept)
+            result = self.bundle.predict_volume(job.volume, **self.options.kept, on_windows=self.on_windows)
             seconds = {"read": job.read_seconds, **result.seconds}
             notes = (*result.notes, *self.bundle.notes_on(job.inputs))
             return replace(job, volume=None, result=replace(result, seconds=seconds, notes=notes))

@@ -47,6 +47,10 @@ class SlabInferer(Inferer):
             once intensities are clipped, the output that the network had for the last window of that value.
             For a network that computes the same whenever asked this skips such windows and changes nothing.
 
+    Attributes:
+        on_windows: called with the number of windows of an image that are done and of all of them, as they are
+            computed; nothing by default.
+
     Raises:
         UsageError: an overlap or a number of windows that cannot be.
         ValueError: a mode that there is not.
@@ -75,6 +79,7 @@ class SlabInferer(Inferer):
         self.padding_mode, self.cval = PytorchPadMode(padding_mode), cval
         self.sw_device, self.device = sw_device, device
         self.reuse_constant = reuse_constant
+        self.on_windows: Callable[[int, int], None] | None = None
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` outputs, of the images' type and without gradients.
@@ -184,6 +189,8 @@ class _Scan:
                 if value is not None and value not in known:
                     known = {value: patch.clone()}
             yield from zip(windows, patches, strict=True)
+            if self.inferer.on_windows:
+                self.inferer.on_windows(begin + len(windows), len(self.windows))
 
     def _constant(self, part: Tensor) -> tuple[float, ...] | None:
         """The value of each channel, if that is to be looked for and each has but one."""

@@ -111,8 +111,8 @@ class CleanLabelsd(MapTransform):
         largest = set() if self.largest is True else set(self.largest or ())
         for rule, values in (
             ("largest_component", largest),
-            ("minimum_mm3", self.minimum_mm3.keys() - {None}),
-            ("minimum_voxels", self.minimum_voxels.keys() - {None}),
+            ("minimum_mm3", {value for value in self.minimum_mm3 if value is not None}),
+            ("minimum_voxels", {value for value in self.minimum_voxels if value is not None}),
         ):
             if unknown := sorted(values - labels):
                 raise UsageError(

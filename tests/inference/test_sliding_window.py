@@ -49,6 +49,14 @@ def scans(draw):
     }
 
 
+def test_windows_are_told_as_they_are_computed():
+    heard = []
+    inferer = SlabInferer((4, 4), sw_batch_size=4, overlap=0)
+    inferer.on_windows = lambda done, total: heard.append((done, total))
+    inferer(torch.zeros(1, 1, 12, 9), make_network(2))
+    assert heard == [(4, 9), (8, 9), (9, 9)]
+
+
 @given(scan=scans(), seed=st.integers(0, 99))
 def test_output_is_that_of_monai(scan, seed):
     shape, options = scan

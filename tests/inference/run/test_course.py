@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import medkit
 from medkit.data import find_cases
 from medkit.inference.run import RunOptions, _overlapped, predict_cases
 from tests.inference.run.reports import report
@@ -43,6 +44,29 @@ def test_memory_is_announced_before_the_first_case(tiny, images, tmp_path):
     assert events[1:] == ["a", "b", "c"]
     assert events[0].startswith("memory: ")
     assert "26 x 22 x 18" in events[0]
+
+
+@pytest.mark.parametrize(("flips", "copies"), [("", 1), ("LR,AP", 4)])
+def test_windows_are_told_those_of_mirror_images_too(tiny_root, images, tmp_path, flips, copies):
+    bundle = medkit.load(tiny_root, flips=flips, overrides={"inferer::sw_batch_size": 3})
+    for name in "ab":
+        nib.save(nifti(hippocampus((26, 22, 18))[0]), images / f"{name}.nii.gz")
+    heard = []
+    predict_cases(
+        bundle,
+        find_cases([images / "a.nii.gz", images / "b.nii.gz"]),
+        tmp_path / "out",
+        RunOptions(pictures=False),
+        on_windows=lambda done, total: heard.append((done, total)),
+    )
+    half, (total,) = len(heard) // 2, {total for _, total in heard}
+    assert heard[:half] == heard[half:], "two cases of one size"
+    done = [number for number, _ in heard[:half]]
+    assert done == sorted(set(done))
+    assert done[-1] == total
+    assert len(done) == copies * -(-(total // copies) // 3) > copies, "batches of three"
+    bundle.predict(images / "a.nii.gz")
+    assert len(heard) == 2 * half, "nobody listens any more"
 
 
 def test_overlap_keeps_order_and_lets_nothing_pile_up():
