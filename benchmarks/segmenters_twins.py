@@ -4,12 +4,14 @@ import math
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from medkit.data.case_groups import case_group
 from medkit.metrics.paired import Interval, paired_interval
 
 # Differences in Dice that are smaller than this are taken for none.
 BOUND = 0.005
 # With fewer, no verdict.
 FEWEST_SEEDS, FEWEST_SCANS = 2, 10
+SIDES = 2  # crops of a scan, with numbers 2k-1 and 2k
 
 
 class Run(NamedTuple):
@@ -18,15 +20,6 @@ class Run(NamedTuple):
     case: str
     fold: int
     seed: int
-
-
-def pair_of_crops(case: str) -> int:
-    """The scan that a crop comes from: ids 2k-1 and 2k are its two sides.
-
-    >>> [pair_of_crops(f"hippocampus_{number:03d}") for number in (1, 2, 3, 4)]
-    [1, 1, 2, 2]
-    """
-    return (int(case.rpartition("_")[2]) + 1) // 2
 
 
 def difference(ours: Mapping[Run, float], others: Mapping[Run, float]) -> Interval:
@@ -38,7 +31,7 @@ def difference(ours: Mapping[Run, float], others: Mapping[Run, float]) -> Interv
     """
     common = sorted(ours.keys() & others.keys())
     return paired_interval(
-        [ours[run] - others[run] for run in common], groups=[pair_of_crops(run.case) for run in common]
+        [ours[run] - others[run] for run in common], groups=[case_group(run.case, SIDES) for run in common]
     )
 
 
@@ -52,7 +45,7 @@ def by_seed(ours: Mapping[Run, float], others: Mapping[Run, float]) -> dict[int,
 
 def scans(ours: Mapping[Run, float], others: Mapping[Run, float]) -> int:
     """Of how many scans there are crops in the runs that both have."""
-    return len({pair_of_crops(run.case) for run in ours.keys() & others.keys()})
+    return len({case_group(run.case, SIDES) for run in ours.keys() & others.keys()})
 
 
 def verdict(interval: Interval, seeds: Collection[float], scans: int) -> str:

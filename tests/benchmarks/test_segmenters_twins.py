@@ -6,20 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from segmenters_twins import BOUND, Run, by_seed, difference, pair_of_crops, scans, verdict
+from segmenters_twins import BOUND, Run, by_seed, difference, scans, verdict
 
 from medkit.metrics.paired import Interval
 
 
 def runs(values, *, seed=0):
     return {Run(f"hippocampus_{number:03d}", 0, seed): value for number, value in values.items()}
-
-
-@pytest.mark.parametrize(
-    ("case", "scan"), [("hippocampus_003", 2), ("hippocampus_004", 2), ("hippocampus_289", 145)]
-)
-def test_the_two_sides_of_a_scan_go_together(case, scan):
-    assert pair_of_crops(case) == scan
 
 
 def test_a_second_side_that_says_the_same_makes_nothing_surer():
