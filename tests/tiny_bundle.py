@@ -17,14 +17,19 @@ def few_filters(network: dict[str, Any]) -> None:
     network["filters"] = [4] + [8] * (len(network["filters"]) - 1)
 
 
+def forget_measures(metadata: dict[str, Any]) -> None:
+    """Take out what was measured with the network of the source."""
+    for measured in ("calibration", "volume_intervals"):
+        metadata.pop(measured, None)
+
+
 def make_tiny_bundle(folder: Path, source: Path = SOURCE, name: str = NAME) -> Path:
     """Write the bundle into ``folder``, always with the same weights; return its root."""
     root = folder / name
     shutil.copytree(source, root, ignore=shutil.ignore_patterns("models", "__pycache__"))
     for kind in ("inference", "train"):
         edit_json(root / "configs" / f"{kind}.json", lambda config: few_filters(config["network_def"]))
-    # What was measured was the network of the source.
-    edit_json(root / "configs" / "metadata.json", lambda metadata: metadata.pop("calibration", None))
+    edit_json(root / "configs" / "metadata.json", forget_measures)
     save_weights(root)
     return root
 

@@ -33,4 +33,6 @@ def render_metadata(written: dict[str, Any], record: dict[str, Any] | None) -> d
         rendered["training"] = record["training"]
         rendered["cross_validation"] = record["cross_validation"]["summary"]
         rendered["calibration"] = record["calibration"]
+        if "volume_intervals" in record:  # not where the voxel size is unknown
+            rendered["volume_intervals"] = record["volume_intervals"]
     return rendered

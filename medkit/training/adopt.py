@@ -14,6 +14,7 @@ import torch
 
 from medkit.bundle.build import bundle_text, sources_root, write_bundle
 from medkit.bundle.card import decimals
+from medkit.bundle.fragments import read_fragment
 from medkit.bundle.store import bundles_root
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
@@ -21,14 +22,16 @@ from medkit.metrics.segmentation import AGREEMENT
 from medkit.metrics.summary import summarise
 from medkit.training.calibration import calibrate
 from medkit.training.run import TrainingRun, fold_name, open_run
+from medkit.training.volume_intervals import volume_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["adopt", "check_belong_together", "half_precision", "summarise_scores"]
+__all__ = ["adopt", "check_belong_together", "half_precision", "interval_options", "summarise_scores"]
 
 _SAME_IN_ALL = ("bundle", "versions", "parameters", "steps", "precision", "data_sha256", "settings")
 _OF_ONE_FOLD = {"train_folds", "test_folds"}  # settings in which folds differ
+_INTERVAL_OPTIONS = ("cases_per_group", "sum_of_all")
 MEAN_OVER_LABELS = "mean over labels"
 _SHOWN = 300  # characters of a setting in a message
 
@@ -53,9 +56,11 @@ def adopt(folder: Path) -> list[str]:
     source, target = sources_root() / name, bundles_root() / name / "models" / "model.pt"
     weights = torch.load(run.folder / fold_name(None) / "model.pt", weights_only=True)
     stored, before = half_precision(weights), _adopted(source)
+    intervals = volume_intervals(_rows(folds), **interval_options(source))
     record = {
         "training": _training(run, final),
         "cross_validation": _cross_validation(folds),
+        **({"volume_intervals": intervals} if intervals else {}),
         "calibration": calibrate(run),
     }
     bundle_text(source, record)  # what cannot be rendered is found before anything is replaced
@@ -67,10 +72,36 @@ def adopt(folder: Path) -> list[str]:
     return [
         f"Dice    {_dice(record)}; before: {_dice(before) if before else 'none'}",
         f"temperature {decimals(record['calibration']['temperature'], 2)}",
+        *_coverage(record),
         f"weights {target}",
         f"record  {source / 'record.json'}",
         *(f"text    {path}" for path in changed),
     ]
+
+
+def interval_options(source: Path) -> dict[str, Any]:
+    """How the metadata of a bundle's sources want intervals of volumes.
+
+    Raises:
+        UsageError: they want what there is not.
+    """
+    options: dict[str, Any] = read_fragment(source / "metadata.yaml").get("volume_intervals", {})
+    if unknown := sorted(options.keys() - set(_INTERVAL_OPTIONS)):
+        raise UsageError(
+            f"{source / 'metadata.yaml'}: expected {' and '.join(_INTERVAL_OPTIONS)} in 'volume_intervals', got "
+            f"{', '.join(unknown)}; correct it or take it out"
+        )
+    return options
+
+
+def _coverage(record: dict[str, Any]) -> list[str]:
+    if (intervals := record.get("volume_intervals")) is None:
+        return []
+    shown = ", ".join(
+        f"{name} {decimals(found['coverage'] and found['coverage']['mean'], 3)}"
+        for name, found in intervals["structures"].items()
+    )
+    return [f"volumes {100 * intervals['level']:g} % intervals hold in: {shown}"]
 
 
 def _adopted(source: Path) -> dict[str, Any] | None:
@@ -156,8 +187,12 @@ def _training(run: TrainingRun, final: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _rows(folds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"fold": record["fold"], **row} for record in folds for row in record["scores"]]
+
+
 def _cross_validation(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    rows = [{"fold": record["fold"], **row} for record in folds for row in record["scores"]]
+    rows = _rows(folds)
     return {
         "summary": summarise_scores(rows),
         "folds": [

@@ -17,7 +17,7 @@ AFFINE = nib.affines.from_matvec([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [1, 2, 3])
 def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six phantoms in three folds, as `dataset.json` lists them."""
     root = tmp_path_factory.mktemp("phantoms")
-    names = [f"phantom_{number}" for number in range(6)]
+    names = [f"phantom_{number}" for number in range(1, 7)]
     for seed, name in enumerate(names):
         image, labels = hippocampus((20, 24, 18), AFFINE, seed)
         for folder, array in (("images", image), ("labels", labels)):

@@ -6,7 +6,13 @@ import torch
 
 from medkit.bundle import build
 from medkit.errors import UsageError
-from medkit.training.adopt import adopt, check_belong_together, half_precision, summarise_scores
+from medkit.training.adopt import (
+    adopt,
+    check_belong_together,
+    half_precision,
+    interval_options,
+    summarise_scores,
+)
 from medkit.training.run import create_run
 
 BUNDLE = "hippocampus_segmentation_unet"
@@ -141,6 +147,17 @@ def test_cross_validated_run_is_adopted(project: Path, small):
     assert "mean over labels" in metadata["cross_validation"]
     assert record["calibration"] == metadata["calibration"]
     assert record["calibration"]["temperature"] > 0
+    assert record["volume_intervals"] == metadata["volume_intervals"]
+    whole = record["volume_intervals"]["structures"]["whole hippocampus"]
+    assert whole["groups"] <= 3, "pairs of six cases"
+    assert whole["coverage"] is None, "too few to tell"
+
+
+def test_a_misspelt_wish_for_intervals_is_refused(project: Path):
+    path = project / "configs" / "shared" / "hippocampus" / "metadata.yaml"
+    path.write_text(path.read_text().replace("cases_per_group", "cases_per_scan"))
+    with pytest.raises(UsageError, match=r"expected cases_per_group and sum_of_all .* got cases_per_scan"):
+        interval_options(project / "configs" / BUNDLE)
 
 
 def test_run_without_folds_is_refused(project: Path, small):

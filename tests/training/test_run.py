@@ -26,19 +26,19 @@ def test_fold_is_trained_scored_and_recorded(store: Path, small, dataset_dir: Pa
     run.train()
     folder = store / "runs" / BUNDLE / "trial" / "fold1"
     record = json.loads((folder / "record.json").read_text())
-    assert record["train_cases"] == ["phantom_0", "phantom_1", "phantom_4", "phantom_5"]
-    assert record["test_cases"] == ["phantom_2", "phantom_3"]
+    assert record["train_cases"] == ["phantom_1", "phantom_2", "phantom_5", "phantom_6"]
+    assert record["test_cases"] == ["phantom_3", "phantom_4"]
     assert record["steps"] == 12
     assert record["seconds"] > 0
     assert len(record["data_sha256"]) == 12
     rows = list(csv.DictReader((folder / "scores.csv").open()))
-    assert {row["case"] for row in rows} == {"phantom_2", "phantom_3"}
+    assert {row["case"] for row in rows} == {"phantom_3", "phantom_4"}
     assert {row["name"] for row in rows} == {"anterior hippocampus", "posterior hippocampus"}
     weights = torch.load(folder / "model.pt", weights_only=True)
     assert all(torch.isfinite(value).all() for value in weights.values())
     exported = torch.load(folder / "bundle" / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(exported[name], value) for name, value in weights.items())
-    for case in ("phantom_2", "phantom_3"):
+    for case in ("phantom_3", "phantom_4"):
         predicted = read_volume(folder / "predictions" / f"{case}.nii.gz")
         image = read_volume(dataset_dir / "images" / f"{case}.nii.gz")
         assert predicted.grid.shape == image.grid.shape
@@ -158,8 +158,8 @@ def test_data_that_changed_since_the_run_began_are_refused(store: Path, small, d
     run = create_run(BUNDLE, store / "runs", overrides=overrides, name="changed", held_out=[0])
     run.train()
     (run.folder / "fold0" / "record.json").unlink()
-    shutil.copy2(copy / "images" / "phantom_0.nii.gz", copy / "images" / "phantom_1.nii.gz")
-    with pytest.raises(UsageError, match=r"expected the data that this run began with, .*images/phantom_1"):
+    shutil.copy2(copy / "images" / "phantom_1.nii.gz", copy / "images" / "phantom_2.nii.gz")
+    with pytest.raises(UsageError, match=r"expected the data that this run began with, .*images/phantom_2"):
         open_run(run.folder).train()
 
 
