@@ -30,6 +30,7 @@ from medkit.inference.output import output_grid, output_labels
 from medkit.inference.result import NOTHING_LABELLED, Result
 from medkit.inference.soft_outputs import SoftOutputs, check_probabilities
 from medkit.inference.uncertainty import Agreement
+from medkit.inference.volume_intervals import stated_intervals
 from medkit.transforms.clean_labels import NOTES_KEY, CleanLabelsd
 from medkit.transforms.native_labels import NativeLabelsd
 from medkit.transforms.steps import flat_steps
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from medkit.bundle.store import BundleFolder
     from medkit.inference.ensemble import WeightsFile
+    from medkit.inference.volume_intervals import VolumeIntervals
 
 __all__ = ["LoadedBundle"]
 
@@ -136,16 +138,37 @@ class LoadedBundle:
         calibration = self.calibration
         return calibration["temperature"] if calibration and calibration["applied"] else None
 
-    def _other_than_calibrated(self) -> list[str]:
-        """In what this differs from what the temperature was fitted to."""
+    def _other_network(self) -> list[str]:
+        """In what this differs from the bundle's network with its own weights, alone."""
         differs = {
             "mirror images are averaged": bool(self.members and self.members.mirroring.axes),
             "other weights are loaded": bool(self.weights_files),
-            "the postprocessing has no NativeLabelsd": not any(
-                isinstance(step, NativeLabelsd) for step in self.steps
-            ),
         }
         return [difference for difference, there in differs.items() if there]
+
+    def _other_than_calibrated(self) -> list[str]:
+        """In what this differs from what the temperature was fitted to."""
+        softens = any(isinstance(step, NativeLabelsd) for step in self.steps)
+        return [*self._other_network(), *([] if softens else ["the postprocessing has no NativeLabelsd"])]
+
+    def _other_than_verified(self, volume: Volume) -> list[str]:
+        """In what this differs from what the intervals of volumes were verified for."""
+        changed = ", ".join(self.overrides)
+        return [
+            *self._other_network(),
+            *([f"its config is changed ({changed})"] if changed else []),
+            *(["the image shows more than it was made for"] if self._field_notes(volume) else []),
+        ]
+
+    def _volume_intervals(self, volume: Volume) -> tuple[VolumeIntervals | None, tuple[str, ...]]:
+        """Those that hold for the volumes of an image's labels, and a remark where the bundle's own do not."""
+        stated = stated_intervals(self.folder.metadata)
+        if stated is None or not (differs := self._other_than_verified(volume)):
+            return stated, ()
+        return None, (
+            f"volumes have no interval: those of {self.folder.name} were verified for its own network alone, as it is, "
+            f"and here {' and '.join(differs)}",
+        )
 
     def _calibration_notes(self) -> tuple[str, ...]:
         """A remark on probabilities that the temperature was not fitted to."""
@@ -245,6 +268,7 @@ class LoadedBundle:
         labels = output_labels(item["pred"], volume)
         grid, notes = output_grid(item["pred"], volume)
         names = label_names(self.output_format, labels)
+        intervals, interval_notes = self._volume_intervals(volume)
         return Result(
             volume=volume,
             labels=labels,
@@ -254,11 +278,13 @@ class LoadedBundle:
             seconds=seconds,
             soft=soft.probabilities,
             uncertainty=soft.judge(labels, names, grid, agreement),
+            intervals=intervals,
             notes=(
                 *volume.notes,
                 *self.label_notes,
                 *self._field_notes(volume),
                 *(self._calibration_notes() if probabilities or uncertainty else ()),
+                *interval_notes,
                 *notes,
                 *item.get(NOTES_KEY, ()),
                 *(() if labels.any() else (NOTHING_LABELLED,)),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from medkit.errors import CaseError
     from medkit.inference.result import Result
     from medkit.inference.uncertainty import Uncertainty
+    from medkit.inference.volume_intervals import VolumeInterval
 
 __all__ = [
     "OUTPUT_FOLDERS",
@@ -244,12 +245,17 @@ def save_result(
         "outputs": outputs,
         "label_names": {str(value): text for value, text in result.label_names.items()},
         "volumes_ml": result.volumes_ml,
+        **({"volume_interval_ml": _intervals(found)} if (found := result.volume_interval_ml) else {}),
         **({"uncertainty": _structures(result.uncertainty)} if result.uncertainty else {}),
         "notes": notes,
         "seconds": result.seconds,
         **result.provenance,
     }
     return _save_record(folder, record)
+
+
+def _intervals(found: dict[str, VolumeInterval]) -> dict[str, dict[str, float | str]]:
+    return {name: asdict(interval) for name, interval in found.items()}
 
 
 def _structures(uncertainty: Uncertainty) -> dict[str, dict[str, float | None]]:

@@ -75,8 +75,17 @@ def _cell(number: float | str | None) -> str:
     return number if isinstance(number, str) else f"{number:.4f}"
 
 
+def _volumes(record: dict[str, Any]) -> dict[str, float | str]:
+    """The volumes of a case by column, ends of intervals among them."""
+    columns = dict(record["volumes_ml"])
+    for name, interval in record.get("volume_interval_ml", {}).items():
+        columns.setdefault(name, interval["volume"])  # of the sum of all
+        columns |= {f"{name} {100 * interval['level']:g} % {end}": interval[end] for end in ("low", "high")}
+    return columns
+
+
 def _volumes_csv(done: list[dict[str, Any]]) -> str:
-    tables = [record["volumes_ml"] for record in done]
+    tables = [_volumes(record) for record in done]
     names = list(dict.fromkeys(name for volumes in tables for name in volumes))
     measured = {name for volumes in tables for name, volume in volumes.items() if volume != UNKNOWN}
     text = io.StringIO()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medkit.data.grid import Grid
     from medkit.data.volume import Volume
     from medkit.inference.uncertainty import Uncertainty
+    from medkit.inference.volume_intervals import VolumeInterval, VolumeIntervals
     from medkit.transforms.native_probabilities import NativeProbabilities
 
 __all__ = ["NOTHING_LABELLED", "UNKNOWN", "Result", "count_labels"]
@@ -41,6 +42,7 @@ class Result:
         soft: probabilities ``(I, J, K)`` of each class, where they were asked for; NativeProbabilities makes them of
             what the network gave, one at a time, whenever it is passed over.
         uncertainty: how sure the labels are, where that was asked for.
+        intervals: what the bundle's cross-validation says of its volumes, where that holds for these labels.
         notes: remarks for the report.
         files: where the image came from, one file a channel; none for one from memory.
     """
@@ -53,6 +55,7 @@ class Result:
     seconds: dict[str, float]
     soft: Tensor | NativeProbabilities | None = field(default=None, repr=False)
     uncertainty: Uncertainty | None = field(default=None, repr=False)
+    intervals: VolumeIntervals | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
 
@@ -79,6 +82,11 @@ class Result:
         for value, name in self.label_names.items():
             volumes[name] += counts.get(value, 0) * voxel
         return {**volumes}
+
+    @cached_property
+    def volume_interval_ml(self) -> dict[str, VolumeInterval] | None:
+        """Where a manual volume is to be expected, by name, and for the sum of all where the bundle has that."""
+        return None if self.intervals is None else self.intervals.about(self.volumes_ml)
 
     def save(self, folder: str | Path, *, name: str | None = None, picture: bool = True) -> Path:
         """Write label map, picture, record, ``volumes.csv`` and ``report.json``.
