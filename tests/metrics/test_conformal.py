@@ -78,6 +78,11 @@ def test_a_repeated_value_makes_nothing_surer():
     assert bounds_of([[value] * 3 for value in values], 0.9) == bounds_of([[value] for value in values], 0.9)
 
 
+@pytest.mark.parametrize(("level", "count"), [(0.5, 3), (0.8, 9), (0.9, 19), (0.95, 39), (0.99, 199)])
+def test_the_fewest_groups_are_those_of_two_equal_tails_to_the_last(level, count):
+    assert fewest_groups(level) == count
+
+
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95, 0.99])
 def test_one_group_too_few_gives_no_bounds(level):
     count = fewest_groups(level)
