@@ -152,6 +152,19 @@ def test_memory_error_of_a_step_is_named(tiny_root):
     assert caught.value.code == "out-of-memory"
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_refusal_of_a_step_names_the_image_once(tiny_root, named):
+    bundle = medkit.load(tiny_root)
+
+    def refusing(image, network):
+        raise CaseError("not-recognised", "<array>: no brain" if named else "no brain")
+
+    bundle.inferer = refusing
+    with pytest.raises(CaseError, match=r"^<array>: no brain$") as caught:
+        bundle.predict(IMAGE, PLAIN)
+    assert caught.value.code == "not-recognised"
+
+
 def test_image_that_shows_more_than_the_bundle_was_made_for_is_remarked_on(tiny_root, tmp_path):
     root = shutil.copytree(tiny_root, tmp_path / "tiny_segmentation")
     path = root / "configs" / "metadata.json"
