@@ -55,11 +55,11 @@ def test_prediction_in_a_fresh_process(tmp_path):
     What has nothing to do with training is there for whoever calls the command line from a program of their own.
     """
     write_hippocampus(tmp_path / "scan.nii")
-    nib.save(nifti(np.zeros((9, 9, 9), np.uint8)), tmp_path / "constant.nii")
-    header = bytearray((tmp_path / "constant.nii").read_bytes())
+    nib.save(nifti((np.arange(8000) == 4000).reshape(20, 20, 20).astype(np.uint8)), tmp_path / "speck.nii")
+    header = bytearray((tmp_path / "speck.nii").read_bytes())
     np.ndarray((), nib.nifti1.header_dtype, buffer=header)["pixdim"][1:4] = 0
     (tmp_path / "zero.nii").write_bytes(header)
-    images = [str(tmp_path / f"{name}.nii") for name in ("scan", "constant", "zero")]
+    images = [str(tmp_path / f"{name}.nii") for name in ("scan", "speck", "zero")]
     arguments = ["predict", str(make_tiny_bundle(tmp_path)), *images, "-o", str(tmp_path / "out")]
     script = (
         "import sys\nfrom medkit.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n"
