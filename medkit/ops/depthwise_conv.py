@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn import functional
 
+from medkit.ops.shallow_convolution import missing_room
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -94,8 +96,18 @@ def depthwise_conv(
         raise ValueError(f"expected a weight of odd sizes, which has a middle, got {tuple(weight.shape)}")
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(sizes) - 1]
     taps, start = weight[:, None].to(x.dtype), None if bias is None else bias.to(x.dtype)
-    y = convolve(x, taps, start, padding=[size // 2 for size in sizes], groups=x.shape[1])
+    margins, ones = [size // 2 for size in sizes], [1] * len(sizes)
+    if _in_bfloat16_on_cpu(x) and any(missing_room(sizes, ones, ones, x.shape[2:])):
+        room = [margin for margin in reversed(margins) for _ in range(2)]
+        y = convolve(functional.pad(x, room), taps, start, groups=x.shape[1])
+    else:
+        y = convolve(x, taps, start, padding=margins, groups=x.shape[1])
     return _activated(y, activation).to(x.dtype)
+
+
+def _in_bfloat16_on_cpu(x: Tensor) -> bool:
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return x.device.type == "cpu" and kind == torch.bfloat16
 
 
 def _activated(y: Tensor, activation: Activation) -> Tensor:

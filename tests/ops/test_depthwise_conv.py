@@ -129,3 +129,19 @@ def test_integers_are_refused_and_not_rounded(name, convolve):
         TypeError, match=f"expected {name} of a floating-point type, got torch.int16; convert it first"
     ):
         convolve(**given)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(3, 2), (5, 2), (5, 4)])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_gradients_in_bfloat16_of_filters_longer_than_the_image(width, depth, autocast):
+    x = normal(2, 32, depth, 9, 9).float().to(memory_format=torch.channels_last_3d)
+    weight, seen = (
+        normal(32, width, width, width).float().requires_grad_(),
+        normal(2, 32, depth, 9, 9).float(),
+    )
+    (expected,) = torch.autograd.grad(depthwise_conv(x, weight), [weight], seen)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        y = depthwise_conv(x.bfloat16(), weight if autocast else weight.bfloat16())
+    (found,) = torch.autograd.grad(y, [weight], seen.to(y.dtype))
+    assert y.dtype == torch.bfloat16
+    assert (found - expected).norm() < 0.02 * expected.norm()

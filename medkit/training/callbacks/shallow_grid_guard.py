@@ -1,63 +1,55 @@
-"""Stop a training that would learn from uninitialised memory.
-
-On processors with AVX512-BF16, torch 2.13's weight gradient of a padded 3x3x3 convolution over channels-last
-bfloat16 maps that are two voxels deep reads memory that nobody wrote (found by poisoning the allocator with
-NaN; other depths, float32 and contiguous maps are clean). The gradient is wrong, and only sometimes NaN.
-"""
+"""Keep a training from learning from uninitialised memory."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
-from medkit.errors import UsageError
+from medkit.ops.shallow_convolution import missing_room
 
 __all__ = ["ShallowGridGuard"]
 
-_FAULTY_DEPTH = 2
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 class ShallowGridGuard(Callback):
-    """Watch the first training batch for a convolution that the fault strikes.
+    """Give convolutions whose image is too short for them, where PyTorch's gradients are wrong on a CPU, more zeros.
 
-    Raises:
-        UsageError: from the first batch, with the layer and what to change.
+    The numbers stay the same, and such a layer sees so few voxels that its second computation costs little. To refuse
+    it would rule out small patches and large kernels. What is wrong, and where:
+    :mod:`medkit.ops.shallow_convolution`.
     """
 
     def __init__(self) -> None:
         self._hooks: list[Any] = []
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at what each 3D convolution is given."""
-        if pl_module.device.type != "cpu":
-            return
-        for name, layer in pl_module.network.named_modules():
-            if isinstance(layer, nn.Conv3d) and layer.kernel_size[0] > 1:
-                self._hooks.append(layer.register_forward_hook(_refuse_shallow(name)))
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at what each convolution is given."""
+        if pl_module.device.type == "cpu":
+            for layer in pl_module.modules():
+                if isinstance(layer, _CONVOLUTIONS):
+                    self._hooks.append(layer.register_forward_hook(_with_room))
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """One batch tells: patches all have one size."""
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the network as it was."""
         while self._hooks:
             self._hooks.pop().remove()
 
 
-def _refuse_shallow(name: str) -> Any:
-    def refuse(layer: nn.Conv3d, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        depth = inputs[0].shape[2]
-        if output.dtype == torch.bfloat16 and depth == _FAULTY_DEPTH and _is_channels_last(layer.weight):
-            raise UsageError(
-                f"layer '{name}' sees a feature map {depth} voxels deep in bfloat16, where this processor's "
-                "gradients are wrong; use a patch_size at least three times the network's total stride, "
-                "or --set train::trainer::precision=32-true"
-            )
-
-    return refuse
-
-
-def _is_channels_last(weight: torch.Tensor) -> bool:
-    return weight.is_contiguous(memory_format=torch.channels_last_3d) and not weight.is_contiguous()
+def _with_room(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """The output, of an image with zeros behind it where it would be too short, without what they added."""
+    assert isinstance(layer, _CONVOLUTIONS)
+    kernel, image = layer.kernel_size, output if layer.transposed else inputs[0]
+    missing = missing_room(kernel, layer.dilation, layer.stride, image.shape[-len(kernel) :])
+    if layer.padding_mode != "zeros" or not any(missing):
+        return output
+    if layer.transposed:  # one voxel of the input is a stride of the output
+        missing = [-(-voxels // stride) for voxels, stride in zip(missing, layer.stride, strict=True)]
+    behind = [margin for voxels in reversed(missing) for margin in (0, voxels)]
+    wide: Tensor = layer.forward(functional.pad(inputs[0], behind))
+    for axis, size in enumerate(output.shape):
+        wide = wide.narrow(axis, 0, size)
+    return wide
