@@ -1,4 +1,4 @@
-"""The two kinds of failure that a user can mend.
+"""The kinds of failure that a user can mend.
 
 A message is one line: what was expected, what was got, where, and what to do.
 The command line prints it as it stands and turns it into an exit code; a
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["CaseError", "ExitCode", "MedkitError", "UsageError"]
+__all__ = ["CaseError", "ExitCode", "MedkitError", "TrainingError", "UsageError"]
 
 
 class ExitCode(IntEnum):
@@ -45,3 +45,7 @@ class CaseError(MedkitError):
     def __reduce__(self) -> tuple[type[CaseError], tuple[str, str]]:
         # Exceptions pickle by their arguments, and a data-loader worker hands its errors over pickled.
         return type(self), (self.code, str(self))
+
+
+class TrainingError(MedkitError):
+    """A training came to nothing, and would again (exit code 4)."""

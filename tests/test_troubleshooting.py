@@ -18,7 +18,7 @@ from medkit.networks import create
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "troubleshooting.md"
-SAYS = ("UsageError", "warnings.warn")
+SAYS = ("TrainingError", "UsageError", "warnings.warn")
 # What the command line puts before a message.
 PREFIX = re.compile(r"(failed( \(\w+\))?|medkit:) ")
 # Letters that a message must have of its own to be told from others.

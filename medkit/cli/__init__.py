@@ -12,7 +12,7 @@ import sys
 import click
 
 from medkit import __version__
-from medkit.errors import CaseError, ExitCode, UsageError
+from medkit.errors import CaseError, ExitCode, TrainingError, UsageError
 
 __all__ = ["main"]
 
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UsageError as error:
         click.echo(f"medkit: {error}", err=True)
         code = ExitCode.USAGE
-    except CaseError as error:
+    except (CaseError, TrainingError) as error:
         click.echo(f"medkit: {error}", err=True)
         code = ExitCode.NONE_SUCCEEDED
     except OSError as error:

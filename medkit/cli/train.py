@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from medkit.bundle.overrides import parse_overrides
-from medkit.errors import ExitCode, UsageError
+from medkit.errors import ExitCode, MedkitError, UsageError
 
 if TYPE_CHECKING:
     from medkit.training.run import TrainingRun
@@ -86,7 +86,7 @@ def _train(run: TrainingRun, again: str) -> None:
         # Lightning answers Ctrl-C with exit(1).
         click.echo(f"medkit: interrupted; go on with: {again}", err=True)
         raise click.exceptions.Exit(ExitCode.INTERRUPTED) from stop
-    except UsageError:
+    except MedkitError:
         raise
     except Exception as error:
         log, cause = run.folder / "error.txt", root_cause(error)

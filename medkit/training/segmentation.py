@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 from pytorch_lightning import LightningModule
 
 from medkit.data.monai_io import grid_of_metadata
+from medkit.errors import TrainingError
 from medkit.metrics.segmentation import score_case
 
 if TYPE_CHECKING:
@@ -63,12 +64,37 @@ class SegmentationModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Loss of a batch of patches."""
+        """Loss of a batch of patches.
+
+        Raises:
+            TrainingError: it is not finite.
+        """
         loss = self.loss(self.network(batch["image"]).float(), batch["label"])
+        if not loss.isfinite():
+            raise self._diverged(f"a finite loss, got {loss.item()}")
         self.log(
             "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["image"])
         )
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """See to it that no checkpoint is written that a training cannot go on from, and no network of NaN.
+
+        Lightning's own: ``EarlyStopping(check_finite)`` ends as if all were well, and ``SpikeDetection`` knows the loss
+        alone.
+
+        Raises:
+            TrainingError: weights are not finite.
+        """
+        if not all(value.isfinite().all() for value in self.network.state_dict().values()):
+            raise self._diverged("finite weights, got NaN or infinity")
+
+    def _diverged(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"training stopped in epoch {self.current_epoch + 1}: expected {what}; begin another run with --set "
+            "train::trainer::precision=32-true or a lower learning_rate: --resume would repeat this from the last "
+            "epoch that was whole"
+        )
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Dice of whole cases on the network's grid, to watch a training by; never used to choose weights."""

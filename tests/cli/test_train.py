@@ -30,6 +30,16 @@ def test_training_that_fails_is_one_line_and_its_traceback_a_file(tmp_path, monk
     assert "Traceback" in (tmp_path / "runs" / BUNDLE / "bad" / "error.txt").read_text()
 
 
+def test_training_that_diverges_is_one_line(tmp_path, monkeypatch, capfd, small):  # noqa: F811
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    settings = {**small, "learning_rate": 1e18}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    code, errors = run(capfd, "--runs", str(tmp_path / "runs"), "--name", "bad", *words)
+    assert code == 4
+    assert errors.strip().splitlines()[-1].startswith("medkit: training stopped in epoch 1: expected")
+    assert "Traceback" not in errors
+
+
 def test_without_the_training_packages_the_line_says_how_to_get_them(monkeypatch, capfd):
     monkeypatch.setattr(versions, "find_spec", lambda name: None)
     code, errors = run(capfd)

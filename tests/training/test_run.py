@@ -9,7 +9,7 @@ from medkit.bundle.instance import ConfigInstance
 from medkit.bundle.store import find_bundle
 from medkit.data import read_volume
 from medkit.data.writing import write_text
-from medkit.errors import UsageError
+from medkit.errors import TrainingError, UsageError
 from medkit.training.run import create_run, fold_name, open_run
 
 BUNDLE = "hippocampus_segmentation_unet"
@@ -161,6 +161,50 @@ def test_data_that_changed_since_the_run_began_are_refused(store: Path, small, d
     shutil.copy2(copy / "images" / "phantom_1.nii.gz", copy / "images" / "phantom_2.nii.gz")
     with pytest.raises(UsageError, match=r"expected the data that this run began with, .*images/phantom_2"):
         open_run(run.folder).train()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"learning_rate": 1e18},
+            r"epoch 1: expected a finite loss, got nan; .*precision=32-true or a lower",
+        ),
+        # One step of one epoch: its loss is finite, what it leads to is not.
+        (
+            {"learning_rate": 1e38, "epochs": 1, "samples_per_epoch": 2, "optimizer::weight_decay": 1e10},
+            r"epoch 1: expected finite weights",
+        ),
+    ],
+)
+def test_a_training_that_diverges_stops_and_writes_no_network(store: Path, small, change, message):
+    run = create_run(BUNDLE, store / "runs", overrides={**small, **change}, name="diverged")
+    with pytest.raises(TrainingError, match=message):
+        run.train()
+    written = {path.name for path in (run.folder / "all").rglob("*") if path.is_file()}
+    assert not written & {"model.pt", "record.json", "last.ckpt"}
+
+
+def test_a_diverged_training_goes_on_from_finite_weights_and_stops_again(store: Path, small, monkeypatch):
+    """The loss of the second epoch is not finite, and would not be at a second try."""
+    from medkit.training.segmentation import SegmentationModule
+
+    step = SegmentationModule.training_step
+
+    def diverging(module, batch, batch_idx):
+        if module.current_epoch == 1:
+            batch["image"] = batch["image"] * float("inf")
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(SegmentationModule, "training_step", diverging)
+    run = create_run(BUNDLE, store / "runs", overrides=small, name="late")
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="epoch 2: expected a finite loss, got nan"):
+            open_run(run.folder).train()
+        kept = torch.load(run.folder / "all" / "checkpoints" / "last.ckpt", weights_only=False)
+        assert kept["epoch"] == 0
+        assert all(value.isfinite().all() for value in kept["state_dict"].values())
+        assert not (run.folder / "all" / "model.pt").exists()
 
 
 def test_second_training_of_a_finished_run_does_nothing(store: Path, small):
