@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,11 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["TrainingRun", "create_run", "fold_name", "open_run"]
+__all__ = ["SETTINGS_FILE", "TrainingRun", "create_run", "fold_name", "open_run"]
 
 _RUN_FILE, _SOURCE = "run.json", "source"
+SETTINGS_FILE = "settings.json"  # in the folder of each network, from the start of its training
+_COUNTS = ("epochs", "samples_per_epoch", "batch_size", "val_every")
 _OPTIONS = {"fold": "--fold", "run_name": "--name", "run_dir": "--runs"}
 
 
@@ -42,6 +44,7 @@ class TrainingRun:
         folds: networks to train, by held-out fold; ``None`` trains on every case.
         tracking_uri: MLflow store that the run logs to.
         accepted_licence: terms that the user had to accept, once for the whole run.
+        new: whether it was made just now. What cannot be built then takes the folder, and so the name, with it.
     """
 
     folder: Path
@@ -49,6 +52,7 @@ class TrainingRun:
     folds: tuple[int | None, ...]
     tracking_uri: str
     accepted_licence: str | None = None
+    new: bool = field(default=False, compare=False)
 
     @property
     def bundle(self) -> BundleFolder:
@@ -69,8 +73,13 @@ class TrainingRun:
         for fold in self.unfinished:
             on_start(fold)
             config = self.config(fold)
-            config.run("initialize")
-            config.run("run")
+            try:
+                config.run("initialize")
+                config.run("run")
+            except UsageError:
+                if self.new and not any(self.folder.glob(f"*/{SETTINGS_FILE}")):
+                    shutil.rmtree(self.folder)
+                raise
 
     def config(self, fold: int | None) -> ConfigInstance:
         """The training config of one network of the run, its parts not built yet."""
@@ -102,8 +111,9 @@ def create_run(
         accept_licence: whether the terms of a bundle that forbids commercial use are accepted.
 
     Raises:
-        UsageError: the bundle cannot be trained, its terms are not accepted, there is no such data set or fold, the
-            name is taken, or an override is of a key that the config lacks or the run sets by itself.
+        UsageError: the bundle cannot be trained, its parts cannot be built, its terms are not accepted, there is no
+            such data set or fold, the name is taken, or an override is of a key that the config lacks or the run sets
+            by itself.
     """
     from medkit.data.datalist import number_of_folds, remaining_folds
     from medkit.training.tracking import absolute_uri, default_tracking_uri
@@ -122,9 +132,27 @@ def create_run(
         remaining_folds(dataset, fold, split)
     uri = absolute_uri(config.build("tracking_uri") or default_tracking_uri(runs))
     name = name or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    run = TrainingRun((runs / folder.name / name).absolute(), overrides, folds, uri, licence)
+    _check_lengths(config)
+    config.build("module")
+    run = TrainingRun((runs / folder.name / name).absolute(), overrides, folds, uri, licence, new=True)
     _begin(run, folder)
     return run
+
+
+def _check_lengths(config: ConfigInstance) -> None:
+    """Refuse what would leave no step to train: parts divide by their number."""
+    given = {key: config.build(key) for key in _COUNTS if key in config}
+    for key, count in given.items():
+        if not isinstance(count, int) or count < 1:
+            raise UsageError(
+                f"{key}: expected a whole number of at least 1, got {count!r}; choose one by --set {key}"
+            )
+    batch, samples = given.get("batch_size", 1), given.get("samples_per_epoch", 1)
+    if samples < batch:
+        raise UsageError(
+            f"samples_per_epoch: expected at least one batch of {batch}, got {samples}; --set a larger "
+            "samples_per_epoch, or a smaller batch_size"
+        )
 
 
 def _begin(run: TrainingRun, bundle: BundleFolder) -> None:
@@ -155,7 +183,9 @@ def open_run(folder: Path) -> TrainingRun:
     path = folder / _RUN_FILE
     if not path.is_file():
         known = sorted(entry.parent.name for entry in folder.parent.glob(f"[!.]*/{_RUN_FILE}"))
-        raise UsageError(f"{folder}: no training run here; runs: {', '.join(known) or 'none'}")
+        raise UsageError(
+            f"{folder}: no training run here; runs: {', '.join(known) or 'none'}; --runs names the folder of all runs"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         folds, licence = tuple(content["folds"]), content.get("accepted_licence")

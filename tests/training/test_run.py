@@ -223,7 +223,9 @@ def test_name_that_is_taken_is_refused(store: Path, small):
 
 def test_run_that_is_not_there_names_those_that_are(store: Path, small):
     create_run(BUNDLE, store / "runs", overrides=small, name="first")
-    with pytest.raises(UsageError, match="no training run here; runs: first"):
+    with pytest.raises(
+        UsageError, match="no training run here; runs: first; --runs names the folder of all runs"
+    ):
         open_run(store / "runs" / BUNDLE / "second")
 
 
@@ -233,6 +235,13 @@ def test_run_that_is_not_there_names_those_that_are(store: Path, small):
         ({"learning_rat": 1e-3}, "did you mean 'learning_rate'"),
         ({"fold": 9}, "fold 9: .* has folds 0 to 2"),
         ({"dataset_dir": "/nowhere"}, "/nowhere/dataset.json: no such file"),
+        ({"network_def::_target_": "DynUNett"}, "'module' cannot be built: .*DynUNett"),
+        ({"network_def": {"_target_": "DynUNet"}}, "'module' cannot be built: .*spatial_dims"),
+        ({"epochs": 0}, "^epochs: expected a whole number of at least 1, got 0; choose one by --set epochs"),
+        ({"epochs": 1.5}, "^epochs: expected a whole number of at least 1, got 1.5"),
+        ({"batch_size": 0}, "^batch_size: expected a whole number of at least 1, got 0"),
+        ({"samples_per_epoch": 1}, "^samples_per_epoch: expected at least one batch of 2, got 1; "),
+        ({"val_every": 0}, "^val_every: expected a whole number"),
     ],
 )
 def test_bad_settings_are_one_line(store: Path, small, overrides, message):
@@ -240,6 +249,25 @@ def test_bad_settings_are_one_line(store: Path, small, overrides, message):
     with pytest.raises(UsageError, match=message):
         create_run(BUNDLE, store / "runs", overrides={**small, **overrides}, held_out=held_out)
     assert not (store / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("train::trainer::precision", "33-true"), ("checkpoint::every_n_epochs", -2)]
+)
+def test_a_run_whose_training_cannot_begin_leaves_its_name_free(store: Path, small, key, value):
+    run = create_run(BUNDLE, store / "runs", overrides={**small, key: value}, name="typo")
+    with pytest.raises(UsageError, match="cannot be built"):
+        run.train()
+    assert not run.folder.exists()
+    create_run(BUNDLE, store / "runs", overrides=small, name="typo")
+
+
+def test_a_run_that_was_there_before_stays(store: Path, small):
+    overrides = {**small, "train::trainer::precision": "33-true"}
+    run = create_run(BUNDLE, store / "runs", overrides=overrides, name="stays")
+    with pytest.raises(UsageError, match="cannot be built"):
+        open_run(run.folder).train()
+    assert run.folder.is_dir()
 
 
 def test_fold_names():

@@ -21,6 +21,7 @@ from medkit.bundle.store import BundleFolder
 from medkit.data.datalist import data_hashes
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
+from medkit.training.run import SETTINGS_FILE
 from medkit.training.tracking import TrackingLogger, register_bundle
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class RunRecord(Callback):
         self._start = time.perf_counter()
         self.hashes = data_hashes([*self.train_items, *self.test_items])
         self._keep("data.json", self.hashes, "data")
-        self._keep("settings.json", self.settings, "settings")
+        self._keep(SETTINGS_FILE, self.settings, "settings")
         if isinstance(trainer.logger, TrackingLogger):
             parameters = sum(p.numel() for p in pl_module.parameters())
             trainer.logger.log_hyperparams({**self.settings, "fold": self.fold, "parameters": parameters})
