@@ -8,7 +8,11 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 
+from medkit.bundle.instance import ConfigInstance
+from medkit.bundle.overrides import parse_overrides
+from medkit.bundle.store import find_bundle
 from medkit.cli import cli
 from tests.phantoms import write_hippocampus
 
@@ -58,6 +62,14 @@ def test_the_parts():
     assert made["logits"].shape == (1, 3, 37, 50, 41)
     assert made["y"].shape == made["u"].shape
     assert made["haar_idwt"](made["bands"], size=(31, 33, 27)).shape == (1, 1, 31, 33, 27)
+
+
+def test_another_network_for_a_training():
+    (line,) = [line for line in commands("README.md") if "network_def={" in line]
+    words = shlex.split(line)
+    overrides = parse_overrides(words[words.index("--set") + 1 :])
+    network = ConfigInstance(find_bundle(words[2]), "train", overrides).build("network_def")
+    assert network(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 3, 16, 16, 16)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medkit.bundle.overrides import apply_overrides
+from medkit.bundle.overrides import apply_overrides, hint_at_whole_components
 from medkit.bundle.store import BundleFolder
 from medkit.errors import MedkitError, UsageError
 
@@ -127,6 +127,7 @@ class ConfigInstance:
         self.parser: ConfigParser = ConfigParser(config)
         self.parser.read_meta(str(folder.config_path("metadata")))
         self.checkpoints: list[Path] = []
+        self._hint = hint_at_whole_components(overrides)
 
     def __contains__(self, key: str) -> bool:
         return key in self.parser
@@ -146,7 +147,7 @@ class ConfigInstance:
             if isinstance(cause, UsageError):
                 raise cause from error
             raise UsageError(
-                f"{self.path}: '{key}' cannot be built: {type(cause).__name__}: {one_line(cause)}"
+                f"{self.path}: '{key}' cannot be built: {type(cause).__name__}: {one_line(cause)}{self._hint}"
             ) from error
 
     def _evaluate(self, key: str) -> Any:

@@ -15,9 +15,14 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["apply_overrides", "parse_overrides"]
+__all__ = ["apply_overrides", "hint_at_whole_components", "parse_overrides"]
 
 SEPARATOR = "::"
+_TARGET = "_target_"
+_WHOLE = (
+    "to put another component in its place, give the whole of it, such as --set "
+    "'network_def={_target_: medkit.networks.create, name: unet, ...}'"
+)
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
@@ -69,6 +74,11 @@ def apply_overrides(config: dict[str, Any], overrides: dict[str, Any], where: st
         node[last] = value
 
 
+def hint_at_whole_components(overrides: Iterable[str]) -> str:
+    """What to add to the failure of a part, where a class was changed and the arguments of another left."""
+    return f"; {_WHOLE}" if any(key.endswith(f"{SEPARATOR}{_TARGET}") for key in overrides) else ""
+
+
 def _check_kind(key: str, present: Any, value: Any, where: str) -> None:
     """Refuse a word where the config has a number, and the like.
 
@@ -81,7 +91,10 @@ def _check_kind(key: str, present: Any, value: Any, where: str) -> None:
     if expected is None or is_language or switches_off:
         return
     if kinds.get(list if isinstance(value, tuple) else type(value)) != expected:
-        raise UsageError(f"--set {key}: expected {expected} (now {present!r} in {where}), got {value!r}")
+        hint = f"; {_WHOLE}" if isinstance(present, dict) and _TARGET in present else ""
+        raise UsageError(
+            f"--set {key}: expected {expected} (now {present!r} in {where}), got {value!r}{hint}"
+        )
 
 
 def _child(node: Any, name: str, path: str, key: str, where: str) -> Any:

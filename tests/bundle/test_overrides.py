@@ -110,7 +110,7 @@ def test_a_key_that_would_be_ignored_is_refused(key, words):
 def test_value_of_another_kind_is_refused(key, value, words):
     message = refusal(key, value)
     assert words in message
-    assert message.endswith(f"got {value!r}")
+    assert f"got {value!r}" in message
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,14 @@ def test_run_that_is_not_there_names_those_that_are(store: Path, small):
         ({"learning_rat": 1e-3}, "did you mean 'learning_rate'"),
         ({"fold": 9}, "fold 9: .* has folds 0 to 2"),
         ({"dataset_dir": "/nowhere"}, "/nowhere/dataset.json: no such file"),
+        (
+            {"network_def": "segmamba"},
+            "expected a mapping .* got 'segmamba'; to put another component in its place",
+        ),
+        (
+            {"network_def::_target_": "medkit.networks.scan_unet.ScanUNet"},
+            "'kernel_size'; to put another component in its place, give the whole of it, such as --set 'network_def={",
+        ),
         ({"network_def::_target_": "DynUNett"}, "'module' cannot be built: .*DynUNett"),
         ({"network_def": {"_target_": "DynUNet"}}, "'module' cannot be built: .*spatial_dims"),
         ({"epochs": 0}, "^epochs: expected a whole number of at least 1, got 0; choose one by --set epochs"),
