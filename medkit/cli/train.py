@@ -6,15 +6,18 @@ import logging
 import sys
 import traceback
 import warnings
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from medkit.bundle.overrides import parse_overrides
 from medkit.errors import ExitCode, MedkitError, UsageError
 
 if TYPE_CHECKING:
+    from medkit.training.callbacks.progress import EpochReport
     from medkit.training.run import TrainingRun
 
 
@@ -81,7 +84,9 @@ def _train(run: TrainingRun, again: str) -> None:
     from medkit.training.run import fold_name
 
     try:
-        run.train(lambda held_out: click.echo(f"training  {fold_name(held_out)}"))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as bar:
+            run.train(lambda held_out: click.echo(f"training  {fold_name(held_out)}"), _Shown(bar))
     except (SystemExit, KeyboardInterrupt) as stop:
         # Lightning answers Ctrl-C with exit(1).
         click.echo(f"medkit: interrupted; go on with: {again}", err=True)
@@ -97,6 +102,26 @@ def _train(run: TrainingRun, again: str) -> None:
             err=True,
         )
         raise click.exceptions.Exit(ExitCode.NONE_SUCCEEDED) from error
+
+
+class _Shown:
+    """A line an epoch, which a log file gets at once, and on a terminal a bar over its steps."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar, self._task = bar, bar.add_task("starting", total=None)
+
+    def step(self, epoch: int, epochs: int, done: int, steps: int) -> None:
+        self._bar.update(self._task, description=f"epoch {epoch}/{epochs}", completed=done, total=steps)
+
+    def epoch(self, report: EpochReport) -> None:
+        dice = "" if report.dice is None else f", Dice {report.dice:.3f}"
+        end = datetime.now() + timedelta(seconds=report.remaining_s)
+        when = f", ends about {end:%Y-%m-%d %H:%M}" if report.number < report.epochs else ""
+        numbers = f"loss {report.loss:.4f}{dice}, {report.seconds:.1f} s{when}"
+        click.echo(f"epoch     {report.number}/{report.epochs}: {numbers}")
+
+    def scores(self, dice: dict[str, float]) -> None:
+        click.echo(f"Dice      {', '.join(f'{name} {value:.3f}' for name, value in dice.items())}")
 
 
 def _quieten_libraries() -> None:

@@ -21,6 +21,10 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from pytorch_lightning import Trainer
+
+    from medkit.training.callbacks.progress import ProgressListener
+
 __all__ = ["SETTINGS_FILE", "TrainingRun", "create_run", "fold_name", "open_run"]
 
 _RUN_FILE, _SOURCE = "run.json", "source"
@@ -64,8 +68,16 @@ class TrainingRun:
         """Networks that have no record yet."""
         return [fold for fold in self.folds if not (self.folder / fold_name(fold) / "record.json").is_file()]
 
-    def train(self, on_start: Callable[[int | None], None] = lambda fold: None) -> None:
+    def train(
+        self,
+        on_start: Callable[[int | None], None] = lambda fold: None,
+        listener: ProgressListener | None = None,
+    ) -> None:
         """Train what is unfinished, each from its last epoch.
+
+        Args:
+            on_start: called with the held-out fold of each network before it is trained.
+            listener: told how far it has come, in the place of Lightning's own bars.
 
         Raises:
             UsageError: the config or the data does not serve.
@@ -75,6 +87,8 @@ class TrainingRun:
             config = self.config(fold)
             try:
                 config.run("initialize")
+                if listener is not None:
+                    _tell(config.build("train::trainer"), listener)
                 config.run("run")
             except UsageError:
                 if self.new and not any(self.folder.glob(f"*/{SETTINGS_FILE}")):
@@ -87,6 +101,15 @@ class TrainingRun:
         return ConfigInstance(
             self.bundle, "train", {**self.overrides, **place, "tracking_uri": self.tracking_uri}
         )
+
+
+def _tell(trainer: Trainer, listener: ProgressListener) -> None:
+    from pytorch_lightning.callbacks import ProgressBar
+
+    from medkit.training.callbacks.progress import Progress
+
+    others = [callback for callback in trainer.callbacks if not isinstance(callback, ProgressBar)]
+    trainer.callbacks = [Progress(listener), *others]
 
 
 def create_run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from medkit.bundle import versions
@@ -28,6 +30,27 @@ def test_training_that_fails_is_one_line_and_its_traceback_a_file(tmp_path, monk
     assert f"--resume bad --runs {tmp_path}/runs" in line
     assert "Traceback" not in errors
     assert "Traceback" in (tmp_path / "runs" / BUNDLE / "bad" / "error.txt").read_text()
+
+
+def test_a_log_file_gets_a_line_an_epoch_and_the_scores(tmp_path, monkeypatch, capfd, small):  # noqa: F811
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    words = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
+    with pytest.raises(SystemExit) as stop:
+        main(["train", BUNDLE, "--runs", str(tmp_path / "runs"), "--name", "log", "--fold", "1", *words])
+    assert stop.value.code == 0
+    lines = capfd.readouterr().out.splitlines()
+    begun = next(number for number, line in enumerate(lines) if line == "training  fold1")
+    when = r", ends about \d{4}-\d\d-\d\d \d\d:\d\d"
+    number = r"\d\.\d{3}"
+    expected = [
+        rf"epoch     1/3: loss {number}\d, \d+\.\d s{when}",
+        rf"epoch     2/3: loss {number}\d, Dice {number}, \d+\.\d s{when}",
+        rf"epoch     3/3: loss {number}\d, \d+\.\d s",
+        rf"Dice      mean {number}, anterior hippocampus {number}, posterior hippocampus {number}",
+        "finished  .*",
+    ]
+    for pattern, line in zip(expected, lines[begun + 1 :], strict=True):
+        assert re.fullmatch(pattern, line), line
 
 
 def test_training_that_diverges_is_one_line(tmp_path, monkeypatch, capfd, small):  # noqa: F811
