@@ -4,7 +4,7 @@
 
 Each network is put in the place of that of `hippocampus_segmentation_unet` and trained just as it is: the same folds,
 augmentation, optimiser, steps, schedule and running average of the weights, of which the last counts. The short form
-takes about 20 minutes on four threads and ranks nothing; the full one a GPU or more than a day. A second task, with
+took 21 minutes on four threads and ranks nothing; the full one a GPU or more than a day. A second task, with
 synthetic images in which only a distant cue tells the class, stands beside (`segmenters_long_range.py`).
 
 nnU-Net takes part with `--nnunet PYTHON`, the interpreter of an environment of its own (`pip install nnunetv2`): some

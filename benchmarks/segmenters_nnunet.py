@@ -93,8 +93,8 @@ def legend(runs: Iterable[Mapping[str, Any]]) -> str:
     return (
         "nnU-Net: its own plans, network, augmentation, loss and schedule; the mean over mirrored images at test time, "
         f"which no other network has, unless said; as many steps, the last weights. A step: {'; '.join(made)}. "
-        "Its schedule is made for 250,000 steps, with plain gradient descent: of a few hundred, its row says only that it "
-        "runs"
+        "Its schedule is made for 250,000 steps, with plain gradient descent: of a few hundred, its row says only that "
+        "it runs"
     )
 
 
