@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from medkit.data.grid import Grid
-from medkit.data.volume import Volume
+from medkit.data.volume import as_volume
 from medkit.errors import CaseError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from medkit.data.grid import Grid
+    from medkit.data.volume import Volume
     from medkit.inference.predictor import LoadedBundle
 
 __all__ = ["CascadeInferer"]
@@ -94,8 +96,9 @@ class CascadeInferer(Inferer):
             kwargs: handed to the network.
 
         Raises:
-            UsageError: an image that does not know its place, or several, or a finder that has no such structure.
-            CaseError: a structure is not there, or the image's edge cuts it.
+            UsageError: an image that does not know its place, or several, or one with other axes, or a finder that has
+                no such structure or does not return to the image's grid.
+            CaseError: a structure is not there, or the image's edge cuts it, or its voxel size is not known.
         """
         if len(inputs) != 1 or not isinstance(inputs, MetaTensor):
             raise UsageError(
@@ -103,11 +106,9 @@ class CascadeInferer(Inferer):
                 "cascade one image at a time"
             )
         plain = inputs.as_tensor()
-        affine = (
-            inputs.affine.reshape(4, 4).cpu().numpy().astype(np.float64)
-        )  # a batch has one for each image
-        grid = Grid((plain.shape[2], plain.shape[3], plain.shape[4]), affine)
-        boxes = self._boxes(Volume(_channels_last(plain[0]), grid))
+        image = as_volume(inputs[0])
+        _check(image)
+        boxes = self._boxes(image)
         output: Tensor | None = None
         for place, (name, mirrored) in enumerate(self.structures.items()):
             box = (..., *boxes[name])
@@ -140,11 +141,16 @@ class CascadeInferer(Inferer):
                 f"finder: expected a bundle that segments {missing}, got one that knows {sorted(values)}; correct the "
                 "names, or choose another bundle"
             )
-        return {name: self._box(name, result.labels == values[name], result.grid) for name in self.structures}
+        if result.grid != image.grid:
+            raise UsageError(
+                f"finder: expected labels on the image's grid, {image.grid.shape}, got them on another, "
+                f"{result.grid.shape}; choose a bundle that returns to it"
+            )
+        return {name: self._box(name, result.labels == values[name], image.grid) for name in self.structures}
 
     def _box(self, name: str, mask: NDArray[np.bool_], grid: Grid) -> Box:
         found = float(np.count_nonzero(mask)) * (grid.voxel_volume_ml or 0.0)
-        if found < self.minimum_ml:
+        if not found or found < self.minimum_ml:
             raise CaseError(
                 "structure-not-found",
                 f"expected a {name} of {self.minimum_ml:g} ml at least in the image, got {found:.2f} ml; look whether "
@@ -166,6 +172,15 @@ class CascadeInferer(Inferer):
         return ends[0], ends[1], ends[2]
 
 
-def _channels_last(image: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = np.asarray(image.cpu())
-    return array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
+def _check(image: Volume) -> None:
+    """Refuse what has neither left and right where they are told apart by mirroring, nor lengths for a margin."""
+    if (axes := "".join(nib.aff2axcodes(image.grid.affine))) != "RAS":
+        raise UsageError(
+            f"expected an image with axes to the right, front and up (RAS), got {axes}; preprocess it by Orientationd"
+        )
+    if not image.grid.size_known:
+        raise CaseError(
+            "voxel-size-unknown",
+            "expected an image whose voxel size is known, for margins in millimetres, got one that does not state it; "
+            "write it as NIfTI with its true voxel size",
+        )

@@ -10,6 +10,8 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 
+from medkit.data.grid import Grid
+from medkit.data.monai_io import GRID_KEY
 from medkit.errors import CaseError, UsageError
 from medkit.inference.cascade import CascadeInferer
 
@@ -51,7 +53,7 @@ class Fine(torch.nn.Module):
 
 def image(channels=1):
     values = torch.rand(channels, *SHAPE, generator=torch.Generator().manual_seed(0))
-    return MetaTensor(values, affine=AFFINE)[None]
+    return MetaTensor(values, affine=AFFINE.clone())[None]
 
 
 def cascade(finder, **changes):
@@ -155,6 +157,37 @@ def test_a_finder_of_other_things():
 def test_images_without_place(given):
     with pytest.raises(UsageError, match="expected one image that knows its place"):
         cascade(Finder())(given, Fine())
+
+
+def test_a_structure_of_no_voxel_is_not_found_whatever_the_minimum():
+    with pytest.raises(CaseError, match=r"got 0\.00 ml"):
+        cascade(Finder({1: LEFT}), minimum_ml=0)(image(), Fine())
+
+
+def test_an_image_with_other_axes():
+    given = image()
+    given.affine[0, 0] = -1
+    with pytest.raises(UsageError, match=r"\(RAS\), got LAS; preprocess it"):
+        cascade(Finder())(given, Fine())
+
+
+def test_lengths_that_nobody_knows():
+    given = image()
+    given.meta[GRID_KEY] = Grid(SHAPE, AFFINE.numpy(), size_known=False).to_json()
+    with pytest.raises(CaseError, match="whose voxel size is known, for margins") as raised:
+        cascade(Finder())(given, Fine())
+    assert raised.value.code == "voxel-size-unknown"
+
+
+def test_a_finder_that_does_not_return_to_the_grid():
+    class Coarse(Finder):
+        def predict_volume(self, volume):
+            found = super().predict_volume(volume)
+            grid = Grid((20, 15, 16), np.diag([2.0, 2, 2, 1]))
+            return SimpleNamespace(labels=found.labels[::2, ::2, ::2], grid=grid, label_names=NAMES)
+
+    with pytest.raises(UsageError, match=r"the image's grid, \(40, 30, 32\), got .* \(20, 15, 16\)"):
+        cascade(Coarse())(image(), Fine())
 
 
 @pytest.mark.parametrize("changes", [{"structures": {}}, {"margin_mm": -1}])
