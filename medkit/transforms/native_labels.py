@@ -43,6 +43,7 @@ __all__ = ["NativeGrid", "NativeLabelsd"]
 _RESAMPLING = (Spacingd, SpatialResampled)
 # Voxels move or go, and none is computed: labels return as scores would. What was cropped is background.
 _LOSSLESS = (Cropd, Flipd, Orientationd, Padd, Rotate90d)
+_SIZED = (Cropd, Padd)  # undone by a number of voxels, which are those of the file
 _INSTEAD = "use MONAI's Activationsd, Invertd(nearest_interp=False) and AsDiscreted(argmax=True) instead"
 
 
@@ -60,7 +61,8 @@ class NativeLabelsd(MapTransform):
         orig_keys: of the preprocessed image, one, or one for each of ``keys``.
         softmax: take the softmax of the scores first; otherwise they are interpolated as they are.
         resample_back: to the voxels of the file; otherwise labels keep the spacing that the network saw, and their axes
-            are those of the file all the same: for a network that knows more than thick slices show.
+            are those of the file all the same: for a network that knows more than thick slices show. The preprocessing
+            then neither crops nor pads.
         allow_missing_keys: pass over keys that are not there.
     """
 
@@ -135,7 +137,7 @@ class NativeGrid:
 
     Raises:
         UsageError: the preprocessing did something else than flip, permute, crop or pad and then resample once
-            by linear interpolation.
+            by linear interpolation, or cropped or padded what is not resampled back.
     """
 
     def __init__(
@@ -158,6 +160,8 @@ class NativeGrid:
             operation = self.operations.pop()
             if resample_back:
                 self._undo(operation)
+            else:
+                self._check_keeps_voxels()
 
     def _check(self, image: Any) -> None:
         names = [type(step).__name__ for step in self.steps]
@@ -178,6 +182,13 @@ class NativeGrid:
                     f"{self.key}: expected a preprocessing that flips, permutes, crops or pads and resamples at its "
                     f"end, got {name} in {', '.join(names)}; {_INSTEAD}"
                 )
+
+    def _check_keeps_voxels(self) -> None:
+        if sized := [type(step).__name__ for step in self.steps if isinstance(step, _SIZED)]:
+            raise UsageError(
+                f"{self.key}: expected a preprocessing that neither crops nor pads, for labels that keep its spacing, "
+                f"got {', '.join(sized)}; take it out, or resample back"
+            )
 
     def _undo(self, operation: Mapping[str, Any]) -> None:
         extra = operation["extra_info"]

@@ -175,6 +175,16 @@ def test_labels_that_were_not_resampled_have_no_other_spacing():
     assert torch.equal(kept.affine, back.affine)
 
 
+@pytest.mark.parametrize("step", [CenterSpatialCropd("image", (7, 8, 6)), SpatialPadd("image", (20, 20, 20))])
+def test_voxels_of_the_file_are_no_measure_of_others(step):
+    transform = Compose([step, spacing((2.0, 2.0, 2.0))])
+    item = with_scores(preprocessed(transform))
+    with pytest.raises(
+        UsageError, match=f"neither crops nor pads, .* got {type(step).__name__}; take it out"
+    ):
+        NativeLabelsd("pred", transform, "image", softmax=True, resample_back=False)(item)
+
+
 def test_what_was_cropped_is_background():
     transform = Compose([CenterSpatialCropd("image", (7, 8, 6)), spacing()])
     assert check(transform)[0, :2].max() == 0
