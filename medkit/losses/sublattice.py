@@ -21,7 +21,8 @@ class SublatticeLoss(nn.Module):
 
     Neighbouring voxels tell a loss nearly the same. Of ``step`` voxels along each axis one is taken, the same for the
     whole image; the next call takes its neighbours, until all have had their turn. The turn is kept with the weights, so
-    that a training that was stopped goes on with it.
+    that a training that was stopped goes on with it. To be called once a step: of two levels of deep supervision, each
+    would have every other turn alone.
 
     Args:
         loss: of ``(B, K, *sizes)`` logits and ``(B, 1, *sizes)`` labels.
@@ -46,7 +47,15 @@ class SublatticeLoss(nn.Module):
         Args:
             logits: ``(B, K, *sizes)``, each size at least ``step``.
             labels: ``(B, 1, *sizes)``.
+
+        Raises:
+            ValueError: logits of several levels, or fewer voxels than steps.
         """
+        if logits.ndim != labels.ndim or min(logits.shape[2:]) < self.step:
+            raise ValueError(
+                f"expected logits (B, K, *sizes), each size {self.step} or more, for labels {tuple(labels.shape)}, got "
+                f"{tuple(logits.shape)}; use a network without deep supervision, or a larger patch_size"
+            )
         offsets = list(product(range(self.step), repeat=logits.ndim - 2))
         first = offsets[int(self.turn) % len(offsets)]
         self.turn += 1

@@ -42,6 +42,13 @@ def test_the_turn_is_kept_with_the_weights():
     assert float(other(logits, logits)) == first[0]
 
 
+@pytest.mark.parametrize("sizes", [(3, 4, 4, 4), (4, 1, 4)])
+def test_stacks_of_levels_and_too_few_voxels(sizes):
+    loss = SublatticeLoss(mean)
+    with pytest.raises(ValueError, match=r"expected logits .* each size 2 or more"):
+        loss(torch.zeros(1, 2, *sizes), torch.zeros(1, 1, *sizes[-3:]))
+
+
 def test_no_step():
     with pytest.raises(UsageError, match="step: expected 1 or more, got 0"):
         SublatticeLoss(mean, 0)
