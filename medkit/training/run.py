@@ -170,7 +170,8 @@ def _check_lengths(config: ConfigInstance) -> None:
             raise UsageError(
                 f"{key}: expected a whole number of at least 1, got {count!r}; choose one by --set {key}"
             )
-    batch, samples = given.get("batch_size", 1), given.get("samples_per_epoch", 1)
+    batch = given.get("batch_size", 1)
+    samples = given.get("samples_per_epoch", batch)
     if samples < batch:
         raise UsageError(
             f"samples_per_epoch: expected at least one batch of {batch}, got {samples}; --set a larger "

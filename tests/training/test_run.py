@@ -1,12 +1,13 @@
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from medkit.bundle.instance import ConfigInstance
-from medkit.bundle.store import find_bundle
+from medkit.bundle.store import bundles_root, find_bundle
 from medkit.data import read_volume
 from medkit.data.writing import write_text
 from medkit.errors import TrainingError, UsageError
@@ -151,8 +152,6 @@ def test_settings_that_changed_since_the_run_began_are_refused(store: Path, smal
 
 
 def test_data_that_changed_since_the_run_began_are_refused(store: Path, small, dataset_dir: Path):
-    import shutil
-
     copy = shutil.copytree(dataset_dir, store / "data")
     overrides = {**small, "epochs": 1, "dataset_dir": str(copy)}
     run = create_run(BUNDLE, store / "runs", overrides=overrides, name="changed", held_out=[0])
@@ -257,6 +256,15 @@ def test_bad_settings_are_one_line(store: Path, small, overrides, message):
     with pytest.raises(UsageError, match=message):
         create_run(BUNDLE, store / "runs", overrides={**small, **overrides}, held_out=held_out)
     assert not (store / "runs").exists()
+
+
+def test_a_config_that_counts_otherwise(store: Path, small):
+    """A bundle of one's own may draw its batches from something that has no samples_per_epoch."""
+    own = shutil.copytree(bundles_root() / BUNDLE, store / "own")
+    config = own / "configs" / "train.json"
+    config.write_text(config.read_text().replace("samples_per_epoch", "drawn"))
+    overrides = {key: value for key, value in small.items() if key != "samples_per_epoch"}
+    assert create_run(own, store / "runs", overrides={**overrides, "batch_size": 2}).folder.is_dir()
 
 
 @pytest.mark.parametrize(
