@@ -92,7 +92,8 @@ class ExpectedStructuresd(MapTransform):
                 f"least have a size that they can have, got {len(believed)}; look at the image and its voxel size",
             )
         missing = [value for value in self.volumes if not counts[value]]
-        cut = [value for value in self.volumes if value in _at_the_edge(array)]
+        reaching = _at_the_edge(array)
+        cut = [value for value in self.volumes if value in reaching]
         strange = [value for value in self.volumes if value not in {*believed, *missing, *cut}]
         return [
             *self._told("not in the image", missing),
