@@ -62,7 +62,8 @@ def volume_intervals(
         ``None`` for all where a volume is not known.
 
     Raises:
-        UsageError: cases of one group are in several folds, or a structure has the name of the sum.
+        UsageError: cases of one group are in several folds, a case lacks a structure that others have, or a structure
+            has the name of the sum.
     """
     if any(row[key] is None for row in rows for key in ("volume_ml", "truth_volume_ml")):
         return None
@@ -85,7 +86,8 @@ def volume_intervals(
 
 def _by_structure(rows: Iterable[Mapping[str, Any]], cases_per_group: int) -> dict[str, list[_Measured]]:
     """Cases of each structure, in the same order."""
-    structures, folds = defaultdict(list), dict[str, int]()
+    structures: defaultdict[str, dict[str, _Measured]] = defaultdict(dict)
+    folds = dict[str, int]()
     for row in sorted(rows, key=lambda row: str(row["case"])):
         fold, group = row["fold"], case_group(row["case"], cases_per_group)
         if folds.setdefault(group, fold) != fold:
@@ -93,8 +95,16 @@ def _by_structure(rows: Iterable[Mapping[str, Any]], cases_per_group: int) -> di
                 f"expected all cases of a group in one fold, got those of {group} in folds {folds[group]} and {fold}; "
                 "mend 'cases_per_group' in metadata.yaml, or mend the folds and train again"
             )
-        structures[row["name"]].append(_Measured(fold, group, row["volume_ml"], row["truth_volume_ml"]))
-    return dict(structures)
+        measured = _Measured(fold, group, row["volume_ml"], row["truth_volume_ml"])
+        structures[row["name"]][str(row["case"])] = measured
+    every = {case for cases in structures.values() for case in cases}
+    for name, cases in structures.items():
+        if lacking := sorted(every - cases.keys()):
+            raise UsageError(
+                f"expected a volume of every structure in every held-out case, got none of {name} in {lacking[0]}; "
+                "score the run again"
+            )
+    return {name: list(cases.values()) for name, cases in structures.items()}
 
 
 def _sum(parts: Sequence[_Measured]) -> _Measured:

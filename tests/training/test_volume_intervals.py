@@ -52,6 +52,14 @@ def test_they_hold_in_cases_that_had_no_part_in_them():
     assert held == pytest.approx(found["coverage"]["mean"], abs=0.04)
 
 
+def test_a_case_that_lacks_a_structure():
+    """A sum over structures would be of different cases."""
+    rows = scans(40)
+    assert [rows.pop(2)["name"], rows.pop(10)["name"]] == ["front", "back"]
+    with pytest.raises(UsageError, match="a volume of every structure in every held-out case, got none of"):
+        volume_intervals(rows, cases_per_group=2, sum_of_all="all")
+
+
 def test_a_fold_is_judged_by_the_others():
     """One network that finds half of everything fails on its own fold, and the others are none the worse."""
     rows = [
@@ -95,6 +103,7 @@ def test_two_sides_of_a_scan_are_not_two_scans():
 def test_cases_without_the_structure_are_left_out_and_counted():
     rows = scans(60, sides=1)
     missed = [row(f"case_{number}", 0.0, 1.5, fold=number % 5) for number in (101, 102, 103)]
+    missed += [{**r, "name": "back", "volume_ml": 15.0, "truth_volume_ml": 15.0} for r in missed]
     with_missed = volume_intervals([*rows, *missed])["structures"]["front"]
     without = volume_intervals(rows)["structures"]["front"]
     assert with_missed == {**without, "not_found": 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,8 +19,8 @@ class EpochReport:
     Args:
         number: of the epoch, from 1.
         epochs: of the whole training.
-        loss: mean over the epoch.
-        dice: mean over the held-out cases, or ``None`` where the epoch had no validation.
+        loss: mean over the epoch; NaN from a module that does not log it.
+        dice: mean over the held-out cases, or ``None`` where the epoch had no validation or the module logs none.
         seconds: that it took, with its validation.
         remaining_s: that those to come will take at the rate of this process so far.
     """
@@ -70,14 +71,15 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the Dice; Lightning keeps it for the epochs without a validation, too."""
-        self._dice = float(trainer.callback_metrics["val_dice"])
+        dice = trainer.callback_metrics.get("val_dice")
+        self._dice = None if dice is None else float(dice)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell of an epoch."""
         self._seconds.append(time.perf_counter() - self._start)
         number, epochs = trainer.current_epoch + 1, int(trainer.max_epochs or 0)
         rate = sum(self._seconds) / len(self._seconds)
-        loss = float(trainer.callback_metrics["train_loss"])
+        loss = float(trainer.callback_metrics.get("train_loss", math.nan))
         self._listener.epoch(
             EpochReport(number, epochs, loss, self._dice, self._seconds[-1], rate * (epochs - number))
         )

@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -37,6 +38,18 @@ def test_epochs_count_from_one_and_a_dice_belongs_to_its_own():
     assert (first.number, first.epochs, first.loss, first.dice) == (1, 2, 0.5, 0.7)
     assert (last.number, last.dice, last.remaining_s) == (2, None, 0)
     assert first.remaining_s == pytest.approx(first.seconds)
+
+
+def test_a_module_that_logs_nothing():
+    told = Told()
+    progress = Progress(told)
+    trainer = SimpleNamespace(max_epochs=1, current_epoch=0, callback_metrics={})
+    progress.on_train_epoch_start(trainer, None)
+    progress.on_validation_end(trainer, None)
+    progress.on_train_epoch_end(trainer, None)
+    (report,) = told.epochs
+    assert math.isnan(report.loss)
+    assert report.dice is None
 
 
 def test_scores_go_by_the_names_of_labels():
