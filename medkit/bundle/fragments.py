@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medkit.bundle.overrides import TARGET
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["merge", "read_fragment", "read_yaml"]
 
-EXTENDS, _TARGET = "extends", "_target_"
+EXTENDS = "extends"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def merge(below: Any, above: Any) -> Any:
     """
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    if _TARGET in below and above.get(_TARGET, below[_TARGET]) != below[_TARGET]:
+    if TARGET in below and above.get(TARGET, below[TARGET]) != below[TARGET]:
         return above
     merged = dict(below)
     for key, value in above.items():

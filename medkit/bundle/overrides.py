@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["apply_overrides", "hint_at_whole_components", "parse_overrides"]
 
-SEPARATOR = "::"
-_TARGET = "_target_"
+SEPARATOR, TARGET = "::", "_target_"
 _WHOLE = (
     "to put another component in its place, give the whole of it, such as --set "
     "'network_def={_target_: medkit.networks.create, name: unet, ...}'"
@@ -76,7 +75,7 @@ def apply_overrides(config: dict[str, Any], overrides: dict[str, Any], where: st
 
 def hint_at_whole_components(overrides: Iterable[str]) -> str:
     """What to add to the failure of a part, where a class was changed and the arguments of another left."""
-    return f"; {_WHOLE}" if any(key.endswith(f"{SEPARATOR}{_TARGET}") for key in overrides) else ""
+    return f"; {_WHOLE}" if any(key.endswith(f"{SEPARATOR}{TARGET}") for key in overrides) else ""
 
 
 def _check_kind(key: str, present: Any, value: Any, where: str) -> None:
@@ -91,7 +90,7 @@ def _check_kind(key: str, present: Any, value: Any, where: str) -> None:
     if expected is None or is_language or switches_off:
         return
     if kinds.get(list if isinstance(value, tuple) else type(value)) != expected:
-        hint = f"; {_WHOLE}" if isinstance(present, dict) and _TARGET in present else ""
+        hint = f"; {_WHOLE}" if isinstance(present, dict) and TARGET in present else ""
         raise UsageError(
             f"--set {key}: expected {expected} (now {present!r} in {where}), got {value!r}{hint}"
         )
@@ -119,7 +118,7 @@ def _unknown(key: str, name: str, node: Any, path: str, where: str) -> UsageErro
 
 def _parameters(node: dict[str, Any]) -> list[str]:
     """Names of the parameters that a component's class or function accepts."""
-    target = node.get("_target_")
+    target = node.get(TARGET)
     if not isinstance(target, str) or target.startswith("$"):
         return []
     from monai.bundle import ComponentLocator

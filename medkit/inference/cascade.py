@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
@@ -106,7 +106,7 @@ class CascadeInferer(Inferer):
                 "cascade one image at a time"
             )
         plain = inputs.as_tensor()
-        image = as_volume(inputs[0])
+        image = replace(as_volume(inputs[0]), name="in the search for structures")
         _check(image)
         boxes = self._boxes(image)
         output: Tensor | None = None

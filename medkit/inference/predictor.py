@@ -380,10 +380,7 @@ def _step(name: str, volume: Volume, seconds: dict[str, float]) -> Iterator[None
         yield
     except Exception as error:
         cause = root_cause(error)
-        if isinstance(cause, CaseError):
-            if str(cause).startswith(volume.name):
-                raise cause from error
-            # A step of its own knows not what the image is called.
+        if isinstance(cause, CaseError):  # a step knows not what the image is called
             raise CaseError(cause.code, f"{volume.name}: {cause}") from error
         line = (str(cause).strip().splitlines() or [""])[0]
         if isinstance(cause, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in line:

@@ -41,7 +41,7 @@ class ExpectedStructuresd(MapTransform):
         allow_missing_keys: pass over keys that are not there.
 
     Raises:
-        UsageError: volumes that are not in order, or fewer of them than ``fewest``.
+        UsageError: volumes that are no pairs in order, or fewer of them than ``fewest``.
     """
 
     def __init__(
@@ -54,13 +54,10 @@ class ExpectedStructuresd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.volumes = {
-            int(value): (float(least), float(most)) for value, (least, most) in volumes_ml.items()
-        }
-        if len(self.volumes) < fewest or any(not 0 <= least <= most for least, most in self.volumes.values()):
+        self.volumes = _checked(volumes_ml)
+        if not 1 <= fewest <= len(self.volumes):
             raise UsageError(
-                f"volumes_ml: expected {fewest} pairs at least of a least and a largest volume, got {volumes_ml}; "
-                "correct them"
+                f"fewest: expected from 1 to the {len(self.volumes)} structures of volumes_ml, got {fewest}; correct it"
             )
         self.fewest, self.subject = fewest, subject
         self.names = {int(value): name for value, name in names.items()}
@@ -110,6 +107,18 @@ class ExpectedStructuresd(MapTransform):
             for value in values
         ]
         return [f"{what}: {', '.join(shown)}"]
+
+
+def _checked(volumes_ml: Mapping[Any, Any]) -> dict[int, tuple[float, float]]:
+    try:
+        volumes = {int(value): (float(least), float(most)) for value, (least, most) in volumes_ml.items()}
+    except (TypeError, ValueError):
+        volumes = {}
+    if not volumes or any(not 0 <= least <= most for least, most in volumes.values()):
+        raise UsageError(
+            f"volumes_ml: expected a least and a largest volume by label value, got {volumes_ml}; correct them"
+        )
+    return volumes
 
 
 def _at_the_edge(labels: NDArray[np.int32]) -> set[int]:

@@ -64,7 +64,13 @@ def test_labels_without_affine():
         notes(labels().as_tensor())
 
 
-@pytest.mark.parametrize(("volumes", "fewest"), [(VOLUMES, 5), ({"1": [2, 1]}, 1), ({"1": [-1, 1]}, 1)])
-def test_volumes_that_cannot_be(volumes, fewest):
-    with pytest.raises(UsageError, match="volumes_ml: expected"):
-        ExpectedStructuresd("pred", volumes, fewest, "a test", NAMES)
+@pytest.mark.parametrize("volumes", [{"1": [2, 1]}, {"1": [-1, 1]}, {"1": 3}, {"1": ["a", 1]}, {}])
+def test_volumes_that_cannot_be(volumes):
+    with pytest.raises(UsageError, match="volumes_ml: expected a least and a largest volume by label value"):
+        ExpectedStructuresd("pred", volumes, 1, "a test", NAMES)
+
+
+@pytest.mark.parametrize("fewest", [0, 5])
+def test_more_or_fewer_than_there_are(fewest):
+    with pytest.raises(UsageError, match="fewest: expected from 1 to the 4 structures of volumes_ml, got"):
+        ExpectedStructuresd("pred", VOLUMES, fewest, "a test", NAMES)

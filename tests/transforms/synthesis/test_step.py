@@ -27,10 +27,10 @@ class Anything(Step):
     parameters_type = Numbers
 
     def draw(self, rng):
-        raise NotImplementedError
+        return Numbers(0.0, (), yes=False, seed=0)
 
     def apply(self, sample, parameters):
-        raise NotImplementedError
+        return sample
 
 
 @given(
