@@ -12,10 +12,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor, nn
+from torch.nn import functional
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["missing_room"]
+    from torch.utils.hooks import RemovableHandle
+
+__all__ = ["give_room", "missing_room"]
+
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def missing_room(
@@ -34,3 +41,36 @@ def missing_room(
     """
     each = zip(kernel, dilation, stride, sizes, strict=True)
     return [max(apart * (length - 1) + step - size, 0) for length, apart, step, size in each]
+
+
+def give_room(network: nn.Module) -> list[RemovableHandle]:
+    """Let the convolutions of a network compute with more zeros around images that are too short for them.
+
+    For training on a CPU, before its first step. The outputs stay the same, and the gradients become right. Such a
+    layer sees so few voxels that its second computation costs little; to refuse it would rule out small patches and
+    large kernels.
+
+    Args:
+        network: any module; layers that border images by something other than zeros stay as they are.
+
+    Returns:
+        Handles whose ``remove()`` leaves the network as it was.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, _CONVOLUTIONS)]
+    return [layer.register_forward_hook(_with_room) for layer in layers]
+
+
+def _with_room(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """The output, of an image with zeros behind it where it would be too short, without what they added."""
+    assert isinstance(layer, _CONVOLUTIONS)
+    kernel, image = layer.kernel_size, output if layer.transposed else inputs[0]
+    missing = missing_room(kernel, layer.dilation, layer.stride, image.shape[-len(kernel) :])
+    if layer.padding_mode != "zeros" or not any(missing):
+        return output
+    if layer.transposed:  # one voxel of the input is a stride of the output
+        missing = [-(-voxels // stride) for voxels, stride in zip(missing, layer.stride, strict=True)]
+    behind = [margin for voxels in reversed(missing) for margin in (0, voxels)]
+    wide: Tensor = layer.forward(functional.pad(inputs[0], behind))
+    for axis, size in enumerate(output.shape):
+        wide = wide.narrow(axis, 0, size)
+    return wide
