@@ -1,0 +1,77 @@
+"""Logits of structures on either side from evidence for the structure and evidence for the side.
+
+What a putamen looks like is the same on both sides; which side it is on shows elsewhere. A network with a channel for
+the left one and another for the right one has to learn the first twice, and cannot tell structures before it can tell
+sides. Here ``logit(left X) = evidence(X) + side`` and ``logit(right X) = evidence(X) - side``, with one ``side`` for all
+pairs: under a softmax, P(X on the left) = P(X) P(left) among the paired structures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["LateralLogits"]
+
+
+class LateralLogits(nn.Module):
+    """A network whose pairs of classes share their evidence.
+
+    Args:
+        network: from images to evidence ``(B, K - P + 1, *sizes)`` for K classes of which P are the left and P the
+            right ones of pairs: of all classes but the right ones, in their order, and at the end the side, positive to
+            the left.
+        classes: K, background included.
+        pairs: left and right class of each pair.
+
+    Raises:
+        UsageError: a class that is not there, or is in two places.
+    """
+
+    index: Tensor
+    sides: Tensor
+
+    def __init__(self, network: nn.Module, classes: int, pairs: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        paired = [value for pair in pairs for value in pair]
+        if (
+            not pairs
+            or any(len(pair) != 2 for pair in pairs)
+            or len(set(paired)) != len(paired)
+            or not set(paired) <= set(range(classes))
+        ):
+            raise UsageError(
+                f"pairs: expected left and right class of each pair, from 0 to {classes - 1} and each at most once, got "
+                f"{[list(pair) for pair in pairs]}; correct them"
+            )
+        left_of = {right: left for left, right in pairs}
+        own = [value for value in range(classes) if value not in left_of]
+        lefts = set(left_of.values())
+        self.network, self.evidence = network, len(own) + 1
+        index = [own.index(left_of.get(value, value)) for value in range(classes)]
+        sides = [(value in lefts) - (value in left_of) for value in range(classes)]
+        self.register_buffer("index", torch.tensor(index), persistent=False)
+        self.register_buffer("sides", torch.tensor(sides, dtype=torch.float32), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits.
+
+        Raises:
+            ValueError: the network has another number of channels.
+        """
+        evidence = self.network(image)
+        if evidence.shape[1] != self.evidence:
+            raise ValueError(
+                f"expected {self.evidence} channels of evidence, of {self.evidence - 1} structures whichever their side "
+                f"and of the side, got {evidence.shape[1]}; set out_channels of the network below"
+            )
+        sides = self.sides.to(evidence.dtype).view(1, -1, *[1] * (evidence.ndim - 2))
+        return torch.addcmul(evidence.index_select(1, self.index), evidence[:, -1:], sides)
