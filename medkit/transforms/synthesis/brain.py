@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.transforms.synthesis.acquisition import Acquisition
 from medkit.transforms.synthesis.bias_field import BiasField
+from medkit.transforms.synthesis.brain_contrasts import brain_contrasts
 from medkit.transforms.synthesis.brain_labels import brain_scheme
 from medkit.transforms.synthesis.deformation import Deformation
 from medkit.transforms.synthesis.field_of_view import FieldOfView
@@ -74,9 +75,13 @@ def _anatomy(size: Sequence[int], reach: float) -> list[Step[Any]]:
     return [where, Mirroring(scheme), Lesions(scheme)]
 
 
+def _intensities(**changed: Any) -> Step[Any]:
+    return Intensities(brain_scheme(), contrasts=list(brain_contrasts().values()), **changed)
+
+
 def _mild() -> list[Step[Any]]:
     return [
-        Intensities(brain_scheme(), std=(0.0, 0.06)),
+        _intensities(std=(0.0, 0.06)),
         RealImage(),
         BiasField(std=(0.0, 0.2)),
         Gamma(0.1),
@@ -89,7 +94,7 @@ def _mild() -> list[Step[Any]]:
 
 def _severe() -> list[Step[Any]]:
     return [
-        Intensities(brain_scheme()),
+        _intensities(),
         RealImage(),
         BiasField(),
         Gamma(),

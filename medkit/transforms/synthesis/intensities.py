@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from medkit.errors import UsageError
 from medkit.transforms.synthesis.draws import Range, chance, choice, seed, uniform, within
 from medkit.transforms.synthesis.draws import probability as checked_probability
 from medkit.transforms.synthesis.label_scheme import looked_up
@@ -53,6 +54,9 @@ class Intensities(Step[IntensitiesParameters]):
     things bring tissues together: some have a mean between those of two others, as deep grey matter has, and at
     boundaries means and deviations are blurred, as voxels that hold two tissues are.
 
+    Of wholly free contrasts alone a network learns slowly: for a long time it heeds where things lie and hardly the
+    image. With ``contrasts`` the means lie between those of a scanner's contrast and free ones.
+
     Args:
         scheme: tells the tissues.
         mean: of a tissue.
@@ -61,6 +65,11 @@ class Intensities(Step[IntensitiesParameters]):
         dark_background: how often the background is 0 without noise, as in most scans.
         blend_probability: of boundaries to be blended.
         blend: standard deviation in mm, where they are.
+        contrasts: means of all tissues by name, one of which is drawn for each sample; none for free means.
+        freedom: where between them means lie: 0 for those of the contrast, 1 for free ones.
+
+    Raises:
+        UsageError: a value out of its range, or a contrast of other tissues than the scheme's.
     """
 
     parameters_type = IntensitiesParameters
@@ -74,6 +83,8 @@ class Intensities(Step[IntensitiesParameters]):
         dark_background: float = 0.8,
         blend_probability: float = 0.7,
         blend: Range = (0.3, 0.8),
+        contrasts: Sequence[Mapping[str, float]] = (),
+        freedom: Range = (0.0, 1.0),
     ) -> None:
         self.scheme = scheme
         self.mean, self.std = within("mean", mean, 0), within("std", std, 0)
@@ -81,12 +92,18 @@ class Intensities(Step[IntensitiesParameters]):
         self.dark_background = checked_probability("dark_background", dark_background)
         self.blend_probability = checked_probability("blend_probability", blend_probability)
         self.blend = within("blend", blend, 0)
+        self.contrasts = [self._in_order(contrast) for contrast in contrasts]
+        self.freedom = within("freedom", freedom, 0, 1)
 
     def draw(self, rng: Generator) -> IntensitiesParameters:
         """Two numbers for each tissue and for lesions."""
         number = len(self.scheme.tissues)
         pure = [uniform(rng, self.mean) for _ in range(number)]
         means = [self._mixed(rng, pure, own) for own in range(number)]
+        if self.contrasts:
+            usual = self.contrasts[choice(rng, len(self.contrasts))]
+            free = uniform(rng, self.freedom)
+            means = [free * own + (1 - free) * other for own, other in zip(means, usual, strict=True)]
         stds = [uniform(rng, self.std) for _ in range(number)]
         if chance(rng, self.dark_background):
             means[self.scheme.background_tissue] = stds[self.scheme.background_tissue] = 0.0
@@ -109,6 +126,16 @@ class Intensities(Step[IntensitiesParameters]):
         std = self._map(sample, parameters.stds, parameters.lesion_std, parameters.blend)
         image = torch.randn(mean.shape, generator=rng, device=device)
         return sample.with_image(image.mul_(std).add_(mean).clamp_(min=0))
+
+    def _in_order(self, contrast: Mapping[str, float]) -> tuple[float, ...]:
+        if set(contrast) != set(self.scheme.tissues):
+            raise UsageError(
+                f"contrasts: expected a mean for each tissue, {list(self.scheme.tissues)}, got them for "
+                f"{list(contrast)}; correct their names"
+            )
+        means = tuple(contrast[tissue] for tissue in self.scheme.tissues)
+        within("contrasts", (min(means), max(means)), 0)
+        return means
 
     def _mixed(self, rng: Generator, pure: Sequence[float], own: int) -> float:
         mixed = chance(rng, self.mix_probability)

@@ -102,6 +102,44 @@ def test_mixed_tissues_lie_between_others():
     assert (spread[1] / spread[0]) ** 2 == pytest.approx(2 / 3, abs=0.06)
 
 
+def test_means_lie_between_a_contrast_and_free_ones():
+    """Of two contrasts, each in its turn; in which free ones are what they are without contrasts."""
+    contrasts = [dict.fromkeys(SCHEME.tissues, mean) for mean in (0.2, 0.7)]
+    free = many(Intensities(SCHEME, mix_probability=0.0, dark_background=0.0), 400)
+    bound = Intensities(
+        SCHEME, mix_probability=0.0, dark_background=0.0, contrasts=contrasts, freedom=(0.0, 0.0)
+    )
+    found = many(bound, 400)
+    assert {mean for one in found for mean in one.means} == {0.2, 0.7}
+    assert_proportion((one.means[5] == 0.2 for one in found), 0.5)
+    wholly = dataclasses.asdict(Intensities(SCHEME, contrasts=contrasts, freedom=(1.0, 1.0)).draw(rng(4)))
+    assert wholly["means"] == Intensities(SCHEME).draw(rng(4)).means
+    between = many(
+        Intensities(
+            SCHEME, mix_probability=0.0, dark_background=0.0, contrasts=contrasts[:1], freedom=(0.5, 0.5)
+        ),
+        400,
+    )
+    assert_even((one.means[5] for one in between), 0.1, 0.6)
+    assert_even((one.means[5] for one in free), 0.0, 1.0)
+    assert_recorded(bound, found[0])
+
+
+def test_the_background_is_as_dark_with_a_contrast():
+    contrast = dict.fromkeys(SCHEME.tissues, 0.5)
+    found = many(Intensities(SCHEME, contrasts=[contrast], dark_background=0.4), 500)
+    assert_proportion((one.means[SCHEME.background_tissue] == 0 for one in found), 0.4)
+
+
+def test_a_contrast_of_other_tissues_is_refused():
+    with pytest.raises(
+        UsageError, match=r"contrasts: expected a mean for each tissue, .*got them for \['bone'\]"
+    ):
+        Intensities(SCHEME, contrasts=[{"bone": 0.1}])
+    with pytest.raises(UsageError, match="contrasts: expected two numbers in order of at least 0"):
+        Intensities(SCHEME, contrasts=[dict.fromkeys(SCHEME.tissues, -0.1)])
+
+
 def test_a_range_below_zero_is_refused():
     with pytest.raises(UsageError, match="mean: expected two numbers in order of at least 0"):
         Intensities(SCHEME, mean=(-1, 1))
