@@ -51,18 +51,20 @@ def test_a_row_says_what_the_class_can_do(name):
     assert row["deep supervision"] == (LEVELS[name] if "deep_supervision" in parameters else "-")
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_what_is_shown_works(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shown = blocks(PAGE, "python")
-    assert len(shown) == 3
+    assert len(shown) == 4
     made = {}
     exec(compile(shown[number], PAGE, "exec"), made)
     if number == 0:
         assert made["labels"].shape == (1, 37, 50, 41)
     if number == 1:
-        assert made["levels"].shape == (2, 2, 3, 32, 40)
+        assert made["network"](made["torch"].zeros(1, 1, 8, 8, 8)).shape == (1, 4, 8, 8, 8)
     if number == 2:
+        assert made["levels"].shape == (2, 2, 3, 32, 40)
+    if number == 3:
         session = onnxruntime.InferenceSession("network.onnx", providers=["CPUExecutionProvider"])
         (found,) = session.run(None, {session.get_inputs()[0].name: made["image"].numpy()})
         assert found.shape == (1, 3, 32, 40)
