@@ -1,8 +1,8 @@
 """Compile `configs/` into self-contained bundles.
 
-``configs/<name>/`` holds ``inference.yaml``, ``train.yaml``, ``metadata.yaml`` and, once weights were
-adopted, ``record.json``. The text of ``bundles/<name>/`` follows from these alone, byte for byte; weights are
-put there by :mod:`medkit.training.adopt`.
+``configs/<name>/`` holds ``inference.yaml``, ``train.yaml``, ``metadata.yaml`` and, once weights were adopted,
+``record.json``; and ``evaluation.json`` where a benchmark scores them. The text of ``bundles/<name>/`` follows from
+these alone, byte for byte; weights are put there by :mod:`medkit.training.adopt`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medkit.bundle.card import render_card
+from medkit.bundle.evaluation import read_evaluation
 from medkit.bundle.fragments import read_fragment
 from medkit.bundle.metadata import render_metadata
 from medkit.bundle.store import bundles_root
@@ -47,14 +48,19 @@ def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str,
 
     Args:
         source: folder of its configs.
-        record: of its training; ``record.json`` by default.
+        record: of another training, not scored by a benchmark yet; ``record.json``, with what a benchmark measured, by
+            default.
 
     Raises:
-        UsageError: a fragment is missing or malformed, or metadata or record lack what others are made from.
+        UsageError: a fragment is missing or malformed, metadata or record lack what others are made from, or a benchmark
+            measured other weights.
     """
-    record = record or _record(source)
+    evaluation = None
+    if record is None:
+        record = _record(source)
+        evaluation = read_evaluation(source, bundles_root() / source.name / "models" / "model.pt")
     try:
-        metadata = render_metadata(read_fragment(source / "metadata.yaml"), record)
+        metadata = render_metadata(read_fragment(source / "metadata.yaml"), record, evaluation)
         licence_file = metadata["licence_file"]
     except KeyError as error:
         raise UsageError(f"{source}: metadata.yaml or record.json lacks the key {error}; add it") from error
@@ -64,7 +70,7 @@ def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str,
         "configs/train.json": _json(read_fragment(source / "train.yaml")),
         "configs/metadata.json": _json(metadata),
         "configs/logging.conf": _text(shared / "logging.conf"),
-        "docs/README.md": render_card(shared / "card.md.j2", source.name, metadata, record),
+        "docs/README.md": render_card(shared / "card.md.j2", source.name, metadata, record, evaluation),
         "LICENSE": _text(shared / "licences" / f"{licence_file}.txt"),
     }
 

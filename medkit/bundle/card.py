@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 __all__ = ["decimals", "render_card"]
 
 
-def render_card(template: Path, name: str, metadata: dict[str, Any], record: dict[str, Any] | None) -> str:
+def render_card(
+    template: Path,
+    name: str,
+    metadata: dict[str, Any],
+    record: dict[str, Any] | None,
+    evaluation: dict[str, Any] | None = None,
+) -> str:
     """The model card as Markdown.
 
     Raises:
@@ -31,7 +37,9 @@ def render_card(template: Path, name: str, metadata: dict[str, Any], record: dic
     )
     environment.filters["decimals"] = decimals
     try:
-        return environment.get_template(template.name).render(name=name, metadata=metadata, record=record)
+        return environment.get_template(template.name).render(
+            name=name, metadata=metadata, record=record, evaluation=evaluation
+        )
     except TemplateError as error:
         raise UsageError(f"{template}: the card of {name} cannot be written: {error}") from error
 

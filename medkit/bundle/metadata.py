@@ -9,13 +9,16 @@ __all__ = ["SCHEMA", "render_metadata"]
 SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
 
 
-def render_metadata(written: dict[str, Any], record: dict[str, Any] | None) -> dict[str, Any]:
+def render_metadata(
+    written: dict[str, Any], record: dict[str, Any] | None, evaluation: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Metadata of the bundle.
 
     Args:
         written: content of ``metadata.yaml``; its ``versions`` are the minima that a bundle needs.
         record: content of ``record.json``; with one, the versions that trained the weights and the
             cross-validated figures come in.
+        evaluation: content of ``evaluation.json``; its figures come in, and the hash of the weights they hold for.
     """
     metadata = dict(written)
     versions = dict(metadata.pop("versions"))
@@ -31,8 +34,11 @@ def render_metadata(written: dict[str, Any], record: dict[str, Any] | None) -> d
     }
     if record is not None:
         rendered["training"] = record["training"]
-        rendered["cross_validation"] = record["cross_validation"]["summary"]
-        rendered["calibration"] = record["calibration"]
+        if "cross_validation" in record:  # not where a benchmark scores the one network
+            rendered["cross_validation"] = record["cross_validation"]["summary"]
+            rendered["calibration"] = record["calibration"]
         if "volume_intervals" in record:  # not where the voxel size is unknown
             rendered["volume_intervals"] = record["volume_intervals"]
+    if evaluation is not None:
+        rendered["evaluation"] = {key: evaluation[key] for key in ("weights_sha256", "metrics")}
     return rendered

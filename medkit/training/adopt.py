@@ -14,6 +14,7 @@ import torch
 
 from medkit.bundle.build import bundle_text, sources_root, write_bundle
 from medkit.bundle.card import decimals
+from medkit.bundle.evaluation import EVALUATION_FILE
 from medkit.bundle.fragments import read_fragment
 from medkit.bundle.store import bundles_root
 from medkit.data.writing import replacing, write_text
@@ -37,10 +38,11 @@ _SHOWN = 300  # characters of a setting in a message
 
 
 def adopt(folder: Path) -> list[str]:
-    """Adopt a cross-validated run: the network of all cases, the figures of its folds.
+    """Adopt a run: cross-validated, the network of all cases with the figures of its folds; or a network alone.
 
     Args:
-        folder: ``runs/<bundle>/<name>``, finished.
+        folder: ``runs/<bundle>/<name>``, finished. Of one network alone where the bundle's metadata name, as
+            ``scored_by``, the script that measures it.
 
     Returns:
         Lines that say what was taken.
@@ -49,33 +51,59 @@ def adopt(folder: Path) -> list[str]:
         UsageError: the run is unfinished, lacks folds or the final network, or its parts do not belong together.
     """
     run = open_run(folder)
-    records = _records(run)
-    final, folds = records.pop(None), [records[fold] for fold in sorted(f for f in records if f is not None)]
-    check_belong_together([final, *folds])
-    name = run.bundle.name
-    source, target = sources_root() / name, bundles_root() / name / "models" / "model.pt"
-    weights = torch.load(run.folder / fold_name(None) / "model.pt", weights_only=True)
-    stored, before = half_precision(weights), _adopted(source)
-    intervals = volume_intervals(_rows(folds), **interval_options(source))
-    record = {
-        "training": _training(run, final),
-        "cross_validation": _cross_validation(folds),
-        **({"volume_intervals": intervals} if intervals else {}),
-        "calibration": calibrate(run),
-    }
+    source = sources_root() / run.bundle.name
+    target = bundles_root() / run.bundle.name / "models" / "model.pt"
+    before = _adopted(source)
+    scored_by = read_fragment(source / "metadata.yaml").get("scored_by")
+    fold, record = _alone(run, scored_by) if scored_by else (None, _cross_validated(run, source))
+    weights = torch.load(run.folder / fold_name(fold) / "model.pt", weights_only=True)
+    stored = half_precision(weights)
     bundle_text(source, record)  # what cannot be rendered is found before anything is replaced
     # Into an open file: given a name, PyTorch writes it into the archive, and equal weights would make unequal files.
     with replacing(target) as temporary, temporary.open("wb") as file:
         torch.save(stored, file)
     write_text(source / "record.json", json.dumps(record, indent=1) + "\n")
+    (source / EVALUATION_FILE).unlink(missing_ok=True)
     changed = write_bundle(source)
+    return [
+        *([f"figures none yet; measure them with {scored_by}"] if scored_by else _figures(record, before)),
+        f"weights {target}",
+        f"record  {source / 'record.json'}",
+        *(f"text    {path}" for path in changed),
+    ]
+
+
+def _alone(run: TrainingRun, scored_by: str) -> tuple[int | None, dict[str, Any]]:
+    """The held-out fold and the record of the one network of a run."""
+    if len(run.folds) != 1:
+        raise UsageError(
+            f"{run.folder}: {scored_by} measures the network that is shipped, so that this bundle takes a run of one "
+            "network; train without --cross-validate"
+        )
+    ((fold, record),) = _records(run).items()
+    return fold, {"training": {**_training(run, record), "held_out": record["test_cases"]}}
+
+
+def _cross_validated(run: TrainingRun, source: Path) -> dict[str, Any]:
+    if None not in run.folds or len(run.folds) < 2:
+        raise UsageError(f"{run.folder}: a bundle takes a cross-validated run; train with --cross-validate")
+    records = _records(run)
+    final, folds = records.pop(None), [records[fold] for fold in sorted(f for f in records if f is not None)]
+    check_belong_together([final, *folds])
+    intervals = volume_intervals(_rows(folds), **interval_options(source))
+    return {
+        "training": _training(run, final),
+        "cross_validation": _cross_validation(folds),
+        **({"volume_intervals": intervals} if intervals else {}),
+        "calibration": calibrate(run),
+    }
+
+
+def _figures(record: dict[str, Any], before: dict[str, Any] | None) -> list[str]:
     return [
         f"Dice    {_dice(record)}; before: {_dice(before) if before else 'none'}",
         f"temperature {decimals(record['calibration']['temperature'], 2)}",
         *_coverage(record),
-        f"weights {target}",
-        f"record  {source / 'record.json'}",
-        *(f"text    {path}" for path in changed),
     ]
 
 
@@ -137,8 +165,6 @@ def half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _records(run: TrainingRun) -> dict[int | None, dict[str, Any]]:
-    if None not in run.folds or len(run.folds) < 2:
-        raise UsageError(f"{run.folder}: a bundle takes a cross-validated run; train with --cross-validate")
     if run.unfinished:
         left = ", ".join(fold_name(fold) for fold in run.unfinished)
         raise UsageError(f"{run.folder}: not finished ({left}); go on with --resume {run.folder.name}")

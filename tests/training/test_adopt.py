@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from medkit.bundle import build
+from medkit.bundle.evaluation import EVALUATION_FILE, write_evaluation
 from medkit.errors import UsageError
 from medkit.training.adopt import (
     adopt,
@@ -158,6 +159,45 @@ def test_a_misspelt_wish_for_intervals_is_refused(project: Path):
     path.write_text(path.read_text().replace("cases_per_group", "cases_per_scan"))
     with pytest.raises(UsageError, match=r"expected cases_per_group and sum_of_all .* got cases_per_scan"):
         interval_options(project / "configs" / BUNDLE)
+
+
+@pytest.fixture
+def scored_elsewhere(project: Path) -> Path:
+    """The project with a bundle that a benchmark measures."""
+    path = project / "configs" / BUNDLE / "metadata.yaml"
+    path.write_text(path.read_text() + "scored_by: benchmarks/heads.py\n")
+    return project
+
+
+def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere: Path, small):
+    source, bundle = scored_elsewhere / "configs" / BUNDLE, scored_elsewhere / "bundles" / BUNDLE
+    run = create_run(BUNDLE, scored_elsewhere / "runs", overrides={**small, "epochs": 1}, held_out=[1])
+    run.train()
+    (source / EVALUATION_FILE).write_text("of weights that go now")
+    assert adopt(run.folder)[0] == "figures none yet; measure them with benchmarks/heads.py"
+    assert not (source / EVALUATION_FILE).exists()
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    trained = torch.load(run.folder / "fold1" / "model.pt", weights_only=True)
+    assert all(torch.equal(weights[name], trained[name].half()) for name in trained)
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["training"]["cases"] == 4
+    assert len(metadata["training"]["held_out"]) == 2
+    assert "cross_validation" not in metadata
+    assert "`benchmarks/heads.py` does that" in (bundle / "docs" / "README.md").read_text()
+    write_evaluation(source, bundle / "models" / "model.pt", {"Dice": 0.5}, "### On heads\n\nDice 0.5.")
+    build.write_bundle(source)
+    assert "### On heads\n\nDice 0.5." in (bundle / "docs" / "README.md").read_text()
+    assert json.loads((bundle / "configs" / "metadata.json").read_text())["evaluation"]["metrics"] == {
+        "Dice": 0.5
+    }
+
+
+def test_folds_of_what_a_benchmark_measures_are_refused(scored_elsewhere: Path, small):
+    run = create_run(BUNDLE, scored_elsewhere / "runs", overrides=small, cross_validate=True)
+    with pytest.raises(
+        UsageError, match=r"heads\.py measures the network that is shipped.*without --cross-validate"
+    ):
+        adopt(run.folder)
 
 
 def test_run_without_folds_is_refused(project: Path, small):
