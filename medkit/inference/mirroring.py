@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["AXES", "Mirror", "Mirroring", "lateral_pairs", "parse_axes"]
+__all__ = ["AXES", "Mirror", "Mirroring", "lateral_pairs", "parse_axes", "tells_sides"]
 
 AXES = ("LR", "AP", "SI")  # by the RAS axis that each turns round
 _OPPOSITE = {"left": "right", "l": "r", "lh": "rh", "lt": "rt", "lhs": "rhs"}
@@ -90,6 +90,22 @@ def lateral_pairs(names: Mapping[int, str], stated: Any, where: str) -> tuple[tu
         pairs.add((min(channel, found[0]), max(channel, found[0])))
     _check_no_hidden_side(names, words, {channel for pair in pairs for channel in pair}, where)
     return tuple(sorted(pairs))
+
+
+def tells_sides(names: Iterable[str], stated: Any) -> bool:
+    """Whether some labels lie left or right, by a word of their names.
+
+    Args:
+        names: of the labels.
+        stated: ``lateral_pairs`` of the bundle's metadata, which a person wrote down; ``None`` to go by the names.
+
+    >>> tells_sides(["background", "left kidney"], None), tells_sides(["background", "liver"], None)
+    (True, False)
+    """
+    if stated is not None:
+        return bool(stated)
+    words = (re.findall(r"[^\W_]+", name.lower()) for name in names)
+    return any(word in _OPPOSITE for found in words if len(found) > 1 for word in found)
 
 
 def _check_no_hidden_side(

@@ -25,6 +25,7 @@ from medkit.errors import CaseError
 from medkit.inference.channel_names import channel_names, label_names
 from medkit.inference.ensemble import training_notes
 from medkit.inference.members import Activation, Members, find_activation, watched_windows
+from medkit.inference.mirroring import tells_sides
 from medkit.inference.native_labels import check_gives_scores
 from medkit.inference.output import output_grid, output_labels
 from medkit.inference.result import NOTHING_LABELLED, Result
@@ -253,6 +254,7 @@ class LoadedBundle:
         agreement = Agreement(self.members.activation) if uncertainty and self.members else None
         seconds: dict[str, float] = {}
         self._check_size(volume)
+        self._check_side(volume)
         check_not_constant(volume)
         with own_code(self.folder.root), torch.no_grad():
             with _step("preprocessing", volume, seconds):
@@ -316,6 +318,15 @@ class LoadedBundle:
         for step in self.steps:
             if isinstance(step, CleanLabelsd):
                 step.check_size(volume.name, known=volume.grid.size_known)
+
+    def _check_side(self, volume: Volume) -> None:
+        names, stated = channel_names(self.output_format), self.folder.metadata.get("lateral_pairs")
+        if not volume.grid.side_known and tells_sides(names.values(), stated):
+            raise CaseError(
+                "side-unknown",
+                f"{volume.name}: expected an image that states its left and right, for {self.folder.name} tells them "
+                "apart, got one that does not; write it as NIfTI with its true orientation",
+            )
 
     def _check_channels(self, image: torch.Tensor, volume: Volume) -> None:
         expected = self.input_format.get("num_channels")

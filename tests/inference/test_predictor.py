@@ -16,6 +16,7 @@ import medkit
 from medkit.data import Grid, Volume
 from medkit.errors import CaseError, UsageError
 from medkit.inference.result import NOTHING_LABELLED
+from tests.inference.lateral import with_names
 from tests.phantoms import OBLIQUE, PLAIN, SHAPE, hippocampus, nifti
 
 IMAGE, _ = hippocampus(affine=PLAIN)
@@ -174,3 +175,22 @@ def test_image_that_shows_more_than_the_bundle_was_made_for_is_remarked_on(tiny_
     (note,) = bundle.predict(image, np.eye(4)).notes
     assert "covers 19 x 21 x 9 mm" in note
     assert "up to 20 mm" in note
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (0, 1), (1, 0)], ids=str)
+def test_left_and_right_are_never_guessed(tiny_root, tmp_path, codes):
+    """A NIfTI whose codes are both 0 does not say where the patient's left is."""
+    sided = medkit.load(with_names(tiny_root, tmp_path))
+    image = nifti(IMAGE, PLAIN)
+    image.set_qform(PLAIN, codes[0])
+    image.set_sform(PLAIN, codes[1])
+    path = tmp_path / "a.nii.gz"
+    nib.save(image, path)
+    if any(codes):
+        assert sided.predict(path).labels.any()
+        return
+    with pytest.raises(
+        CaseError, match=r"expected an image that states its left and right, for .* tells them"
+    ) as raised:
+        sided.predict(path)
+    assert raised.value.code == "side-unknown"
