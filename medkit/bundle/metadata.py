@@ -34,7 +34,7 @@ def render_metadata(
     }
     if record is not None:
         rendered["training"] = record["training"]
-        if "cross_validation" in record:  # not where a benchmark scores the one network
+        if "scored_by" not in written:  # a benchmark, of the one network that there is
             rendered["cross_validation"] = record["cross_validation"]["summary"]
             rendered["calibration"] = record["calibration"]
         if "volume_intervals" in record:  # not where the voxel size is unknown

@@ -39,19 +39,19 @@ class VolumeIntervals:
     Args:
         level: of all intervals.
         multiples: of the predicted volume, by structure; ``None`` where held-out cases were too few.
-        sum_of_all: which of them is the sum of all others.
+        sums: which of them are sums, and of which structures.
     """
 
     level: float
     multiples: dict[str, Bounds | None]
-    sum_of_all: str | None
+    sums: dict[str, list[str]]
 
     def about(self, volumes_ml: Mapping[str, float | Literal["unknown"]]) -> dict[str, VolumeInterval]:
-        """The intervals of predicted volumes, and of their sum where there is one."""
+        """The intervals of predicted volumes, and of sums of them."""
         volumes = dict(volumes_ml)
-        if self.sum_of_all is not None:
-            known = [volume for volume in volumes.values() if volume != UNKNOWN]
-            volumes[self.sum_of_all] = math.fsum(known) if len(known) == len(volumes) else UNKNOWN
+        for name, parts in self.sums.items():
+            known = [volume for part in parts if (volume := volumes_ml.get(part, UNKNOWN)) != UNKNOWN]
+            volumes[name] = math.fsum(known) if len(known) == len(parts) else UNKNOWN
         return {
             name: self._one(volumes[name], bounds)
             for name, bounds in self.multiples.items()
@@ -73,4 +73,4 @@ def stated_intervals(metadata: Mapping[str, Any]) -> VolumeIntervals | None:
         name: None if found["low"] is None else Bounds(found["low"], found["high"])
         for name, found in stated["structures"].items()
     }
-    return VolumeIntervals(stated["level"], multiples, stated["sum_of_all"])
+    return VolumeIntervals(stated["level"], multiples, stated["sums"])

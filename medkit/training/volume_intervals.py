@@ -59,7 +59,7 @@ def volume_intervals(
         Of each structure the number of ``groups`` and of cases where it was ``not_found``; ``low`` and ``high``, as
         multiples of the predicted volume; and of the intervals that cases of other folds set, ``width_ml`` (mean over
         groups) and ``coverage`` (likewise, and by fold). These four are ``None`` where they would take more groups.
-        ``None`` for all where a volume is not known.
+        ``sums`` tells what a sum is made of. ``None`` for all where a volume is not known.
 
     Raises:
         UsageError: cases of one group are in several folds, a case lacks a structure that others have, or a structure
@@ -73,13 +73,14 @@ def volume_intervals(
             f"expected a name for the sum of all structures that none of them has, got '{sum_of_all}'; change "
             "'sum_of_all' in metadata.yaml"
         )
+    sums = {} if sum_of_all is None else {sum_of_all: list(structures)}
     if sum_of_all is not None:
         structures[sum_of_all] = [_sum(parts) for parts in zip(*structures.values(), strict=True)]
     return {
         "level": LEVEL,
         "cases_per_group": cases_per_group,
         "fewest_groups": fewest_groups(LEVEL),
-        "sum_of_all": sum_of_all,
+        "sums": sums,
         "structures": {name: _verified(cases) for name, cases in structures.items()},
     }
 

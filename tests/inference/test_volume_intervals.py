@@ -26,7 +26,7 @@ IMAGE, _ = hippocampus(affine=PLAIN)
 FRONT, BACK, WHOLE = "anterior hippocampus", "posterior hippocampus", "whole hippocampus"
 STATED = {
     "level": 0.9,
-    "sum_of_all": WHOLE,
+    "sums": {WHOLE: [FRONT, BACK]},
     "structures": {
         FRONT: {"low": 0.8, "high": 1.25},
         BACK: {"low": None, "high": None},
@@ -105,8 +105,18 @@ def test_what_is_not_found_has_no_interval():
     assert found[WHOLE] == VolumeInterval(0.9, 2.0, 1.0, 3.0)
 
 
+def test_a_sum_is_of_its_own_parts_alone():
+    bounds = Bounds(0.5, 2)
+    sums = {"left": ["left front", "left back"], "right": ["right front", "right back"]}
+    found = VolumeIntervals(0.9, {"left": bounds, "right": bounds}, sums).about(
+        {"left front": 1.0, "left back": 2.0, "right front": 4.0, "right back": "unknown"}
+    )
+    assert found["left"] == VolumeInterval(0.9, 3.0, 1.5, 6.0)
+    assert found["right"] == VolumeInterval(0.9, "unknown", "unknown", "unknown")
+
+
 def test_structures_that_the_result_lacks_are_left_out():
-    intervals = VolumeIntervals(0.9, {"left": Bounds(0.5, 2), "right": Bounds(0.5, 2)}, None)
+    intervals = VolumeIntervals(0.9, {"left": Bounds(0.5, 2), "right": Bounds(0.5, 2)}, {})
     assert intervals.about({"left": 1.0, "middle": 1.0}) == {"left": VolumeInterval(0.9, 1.0, 0.5, 2.0)}
 
 

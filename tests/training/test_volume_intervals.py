@@ -75,6 +75,7 @@ def test_the_sum_of_all_has_an_interval_of_its_own():
     rows = scans(60)
     found = volume_intervals(rows, cases_per_group=2, sum_of_all="whole")
     assert list(found["structures"]) == ["front", "back", "whole"]
+    assert found["sums"] == {"whole": ["front", "back"]}
     whole = {}
     for r in rows:
         predicted, manual = whole.get(r["case"], (0, 0))
