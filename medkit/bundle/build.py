@@ -2,7 +2,8 @@
 
 ``configs/<name>/`` holds ``inference.yaml``, ``train.yaml``, ``metadata.yaml`` and, once weights were adopted,
 ``record.json``; and ``evaluation.json`` where a benchmark scores them. The text of ``bundles/<name>/`` follows from
-these alone, byte for byte; weights are put there by :mod:`medkit.training.adopt`.
+these alone, byte for byte; weights are put there by :mod:`medkit.training.adopt`. A bundle that runs the network of
+another has ``weights_of`` in its metadata and no ``train.yaml``; see :mod:`medkit.bundle.borrowed`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from medkit.bundle.borrowed import borrow_weights, borrowed_intervals
 from medkit.bundle.card import render_card
 from medkit.bundle.evaluation import read_evaluation
 from medkit.bundle.fragments import read_fragment
@@ -59,15 +61,19 @@ def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str,
     if record is None:
         record = _record(source)
         evaluation = read_evaluation(source, bundles_root() / source.name / "models" / "model.pt")
+    written = read_fragment(source / "metadata.yaml")
+    borrows = "weights_of" in written
     try:
-        metadata = render_metadata(read_fragment(source / "metadata.yaml"), record, evaluation)
+        metadata = render_metadata(written, record, evaluation)
         licence_file = metadata["licence_file"]
+        if borrows and (intervals := borrowed_intervals(written, source.parent)):
+            metadata["volume_intervals"] = intervals
     except KeyError as error:
         raise UsageError(f"{source}: metadata.yaml or record.json lacks the key {error}; add it") from error
     shared = source.parent / _SHARED
     return {
         "configs/inference.json": _json(read_fragment(source / "inference.yaml")),
-        "configs/train.json": _json(read_fragment(source / "train.yaml")),
+        **({} if borrows else {"configs/train.json": _json(read_fragment(source / "train.yaml"))}),
         "configs/metadata.json": _json(metadata),
         "configs/logging.conf": _text(shared / "logging.conf"),
         "docs/README.md": render_card(shared / "card.md.j2", source.name, metadata, record, evaluation),
@@ -76,8 +82,16 @@ def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str,
 
 
 def write_bundle(source: Path, root: Path | None = None) -> list[Path]:
-    """Write the text of a bundle under ``root`` (medkit's own bundles by default); return what changed."""
+    """Write the text of a bundle under ``root`` (medkit's own bundles by default); return what changed.
+
+    Weights of another bundle are copied from where that is under ``root``.
+    """
     changed = []
+    if lender := read_fragment(source / "metadata.yaml").get("weights_of"):
+        own, lent = (
+            (root or bundles_root()) / name / "models" / "model.pt" for name in (source.name, lender)
+        )
+        changed += [own] if borrow_weights(own, lent) else []
     for name, text in bundle_text(source).items():
         path = (root or bundles_root()) / source.name / name
         if not path.is_file() or path.read_bytes() != text.encode():

@@ -146,6 +146,10 @@ def create_run(
     folder = find_bundle(bundle)
     licence = accepted_licence(folder, accept=accept_licence)
     check_versions(folder.metadata, folder.name)
+    if lender := folder.metadata.get("weights_of"):
+        raise UsageError(
+            f"{folder.name} runs the network of {lender} and has no training of its own; train that one"
+        )
     config = ConfigInstance(folder, "train", overrides)
     folds, dataset = tuple(held_out), config.build("dataset_dir")
     split = config.build("split") if "split" in config else None

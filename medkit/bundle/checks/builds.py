@@ -62,9 +62,8 @@ def inference_config(subject: Subject) -> Iterator[str | Note]:
 def train_config(subject: Subject) -> Iterator[str | Note]:
     """Every part of the train config can be built, the optimizer too; the network is that of inference."""
     if not subject.has_train:
-        yield (
-            "configs/train.json: missing; build it with: medkit bundle build" if subject.own else Note("none")
-        )
+        needed = subject.own and "weights_of" not in subject.folder.metadata
+        yield "configs/train.json: missing; build it with: medkit bundle build" if needed else Note("none")
         return
     yield from _built(subject.train, subject.where("train"))
     if not subject.train.failures:
