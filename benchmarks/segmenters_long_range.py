@@ -44,7 +44,8 @@ class Task:
     images: int
 
 
-TASKS = {"short": Task(100, (0,), 24), "full": Task(400, (0, 1, 2), 100)}
+_LONG = Task(400, (0, 1, 2), 100)
+TASKS = {"short": Task(100, (0,), 24), "middle": _LONG, "full": _LONG}
 TEST_SEED = 0
 STRIPS = {"along": False, "across": True}
 
