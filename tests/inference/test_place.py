@@ -31,7 +31,7 @@ def test_every_orientation_gives_the_same_labels_in_the_same_place(tiny):
     image, _ = hippocampus(shape, affine)
     expected = tiny.predict(image, affine).labels
     assert 0 < np.count_nonzero(expected) < expected.size
-    for order, signs in ORIENTATIONS[::3]:
+    for order, signs in ORIENTATIONS:
         turned, its_affine = stored(image, affine, order, signs)
         found = tiny.predict(turned, its_affine)
         np.testing.assert_array_equal(found.grid.affine, its_affine)
