@@ -98,7 +98,12 @@ def _check_fold(fold: int, count: int, dataset_dir: str | Path) -> None:
 
 
 def fold_items(
-    dataset_dir: str | Path, folds: Iterable[int], label_key: str = "label", split: Split | None = None
+    dataset_dir: str | Path,
+    folds: Iterable[int],
+    label_key: str = "label",
+    split: Split | None = None,
+    images: str = "images/{case}",
+    labels: str = "labels/{case}",
 ) -> list[dict[str, str]]:
     """Items ``{"case", "image", label_key}`` of some folds, in the order of the list.
 
@@ -109,13 +114,15 @@ def fold_items(
         folds: numbers of the folds.
         label_key: what the label map is called in an item.
         split: names of the cases of each fold; those of ``dataset.json`` by default.
+        images: where the image of a case lies in the folder, without what its format adds to a name.
+        labels: where its label map lies.
 
     Raises:
         UsageError: no such fold, or an image or a label of a listed case is missing.
     """
     root = Path(dataset_dir)
     return [
-        {"case": name, "image": str(_file(root, "images", name)), label_key: str(_file(root, "labels", name))}
+        {"case": name, "image": str(_file(root, images, name)), label_key: str(_file(root, labels, name))}
         for name in _cases(dataset_dir, folds, split)
     ]
 
@@ -144,10 +151,11 @@ def _cases(dataset_dir: str | Path, folds: Iterable[int], split: Split | None) -
     return [name for fold in folds for name in listed[fold]]
 
 
-def _file(root: Path, kind: str, name: str) -> Path:
-    if (packed := root / f"{name}{ARCHIVE_SUFFIX}").is_file():
+def _file(root: Path, place: str, case: str) -> Path:
+    if (packed := root / f"{case}{ARCHIVE_SUFFIX}").is_file():
         return packed
-    return _image(root / kind, name)
+    path = root / place.format(case=case)
+    return _image(path.parent, path.name)
 
 
 def _image(folder: Path, name: str) -> Path:

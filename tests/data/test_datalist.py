@@ -33,6 +33,19 @@ def test_items_of_folds_in_listed_order(dataset: Path):
     assert set(fold_items(dataset, [0], "truth")[0]) == {"case", "image", "truth"}
 
 
+def test_images_and_labels_of_other_names(tmp_path: Path):
+    for place in ("t1/one_T1", "tool/one-labels"):
+        path = tmp_path / f"{place}.nii.gz"
+        path.parent.mkdir()
+        path.write_bytes(b"")
+    places = {"images": "t1/{case}_T1", "labels": "tool/{case}-labels"}
+    (item,) = fold_items(tmp_path, [0], split=[["one"]], **places)
+    assert item["image"] == str(tmp_path / "t1" / "one_T1.nii.gz")
+    assert item["label"] == str(tmp_path / "tool" / "one-labels.nii.gz")
+    with pytest.raises(UsageError, match=r"t1: no image called 'two_T1', which the folds list"):
+        fold_items(tmp_path, [0], split=[["two"]], **places)
+
+
 def test_label_maps_without_images(tmp_path: Path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.nii.gz").write_bytes(b"")
