@@ -93,6 +93,13 @@ def test_writing_touches_only_what_changed(sources, tmp_path):
     assert "grün" in (root / source.name / "configs" / "logging.conf").read_text(encoding="utf-8")
 
 
+@every_source
+def test_a_bundle_that_no_run_was_adopted_for_says_so(source, sources):
+    for name in ("record.json", "evaluation.json"):
+        (sources / source.name / name).unlink(missing_ok=True)
+    assert "not measured yet" in bundle_text(sources / source.name)["docs/README.md"].lower()
+
+
 def test_weights_stay_when_the_text_is_written(sources, tmp_path):
     source, root = next(iter(bundle_sources(sources))), tmp_path / "bundles"
     weights = root / source.name / "models" / "model.pt"
