@@ -164,6 +164,8 @@ class ToeplitzEncoding(nn.Module):
         spread = torch.linspace(0, 1, channels) * (high - low) + low
         self.log_rates = nn.Parameter(spread.repeat(spatial_dims, 1))
         self.weights = nn.Parameter(torch.ones(spatial_dims, channels))
+        for table in (self.log_rates, self.weights):  # of numbers by channel, no weights of a layer
+            table._no_weight_decay = True  # type: ignore[attr-defined]
         self.norm = ChannelNorm(channels)
         self.leave = Conv["conv", spatial_dims](channels, channels, 1, bias=False)
 

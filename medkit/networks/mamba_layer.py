@@ -76,6 +76,7 @@ class MambaLayer(nn.Module):
             nn.init.uniform_(self.step.weight, -(self.rank**-0.5), self.rank**-0.5)
             self.step_bias = nn.Parameter(_first_step_bias(inner))
             self.log_rates = nn.Parameter(torch.arange(1.0, states + 1).log().repeat(inner, 1))
+            self.log_rates._no_weight_decay = True  # type: ignore[attr-defined]
             self.skip = nn.Parameter(torch.ones(inner))
         self.leave = pointwise(inner, channels, 1, bias=False)
 

@@ -24,6 +24,9 @@ def muon(
 ) -> Optimizer:
     """An optimizer with two groups of parameters: with more than one axis, and the rest.
 
+    Tables of a number for each channel, such as the rates of a state-space layer, have two axes and mix nothing: what
+    has the attribute ``_no_weight_decay``, which Mamba's authors gave them, belongs to the rest.
+
     Schedules must scale what each group begins with, as ``monai.optimizers.WarmupCosineSchedule`` does, rather than set
     one rate for both.
 
@@ -34,11 +37,15 @@ def muon(
         weight_decay: of weights, a step: times the rate.
     """
     given = list(parameters)
-    weights = [parameter for parameter in given if parameter.ndim > 1]
-    rest = [parameter for parameter in given if parameter.ndim <= 1]
+    weights = [parameter for parameter in given if _mixes_channels(parameter)]
+    rest = [parameter for parameter in given if not _mixes_channels(parameter)]
     groups = [
         {"params": weights, "lr": lr, "weight_decay": weight_decay, "use_muon": True},
         {"params": rest, "lr": rest_lr, "weight_decay": 0.0, "use_muon": False},
     ]
     optimizer: Optimizer = Muon([group for group in groups if group["params"]])
     return optimizer
+
+
+def _mixes_channels(parameter: nn.Parameter) -> bool:
+    return parameter.ndim > 1 and not getattr(parameter, "_no_weight_decay", False)

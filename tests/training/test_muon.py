@@ -9,7 +9,9 @@ import torch
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
 
+from medkit.networks import create
 from medkit.training.muon import muon
+from tests.networks.small_arguments import SMALL
 
 
 def trained(network: nn.Module, *optimizers: torch.optim.Optimizer, steps: int = 4) -> None:
@@ -85,3 +87,14 @@ def test_a_schedule_scales_both_rates_and_a_training_goes_on_where_it_was():
 def test_a_network_without_vectors():
     layer = nn.Conv3d(6, 8, 3, bias=False)
     assert [len(group["params"]) for group in muon(layer.parameters()).param_groups] == [1]
+
+
+@pytest.mark.parametrize("name", ["scan_unet", "lightnet", "segmamba"])
+def test_tables_of_rates_are_no_weights(name):
+    network = create(name, spatial_dims=3, in_channels=1, out_channels=2, **SMALL[name])
+    weights, rest = ({id(p) for p in group["params"]} for group in muon(network.parameters()).param_groups)
+    tables = [p for key, p in network.named_parameters() if key.endswith(("log_rates", ".weights"))]
+    assert tables
+    assert all(id(table) in rest for table in tables)
+    convolutions = [m.weight for m in network.modules() if isinstance(m, (nn.Conv3d, nn.ConvTranspose3d))]
+    assert all(id(weight) in weights for weight in convolutions)
