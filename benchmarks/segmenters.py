@@ -5,7 +5,7 @@
 Each network is put in the place of that of `hippocampus_segmentation_unet` and trained just as it is: the same folds,
 augmentation, optimiser, steps, schedule and running average of the weights, of which the last counts. The short form
 took 21 minutes on four threads and ranks nothing. The full one, as long as a bundle's training, takes a GPU or more than
-a day; the middle one has its folds and seeds at 400 steps of small patches. A second task, with synthetic images in
+a day; the middle one has its folds and seeds at 200 steps of small patches. A second task, with synthetic images in
 which only a distant cue tells the class, stands beside (`segmenters_long_range.py`).
 
 nnU-Net takes part with `--nnunet PYTHON`, the interpreter of an environment of its own (`pip install nnunetv2`): some
@@ -132,7 +132,7 @@ def document(
     cases = "all cases" if settings.cases is None else f"the first {settings.cases} cases"
     budget = (
         f"Every network: {steps} steps of {batch} patches of {' x '.join(map(str, patch))} voxels from all other "
-        "folds, AdamW in one cycle of the learning rate, the running average of the weights at the last step; scored "
+        f"folds, {settings.optimiser}, the running average of the weights at the last step; scored "
         f"on {cases} of the fold held out. Folds {', '.join(map(str, settings.folds))}; seeds "
         f"{', '.join(map(str, settings.seeds))}. Trained on {'; '.join(', '.join(each) for each in made)}."
     )
@@ -144,8 +144,8 @@ def document(
         )
     if form == "middle":
         text.append(
-            f"**Made by the middle form**: it tells how much the networks learn in {steps} steps, a fifth of those that "
-            "the bundles have, of an eighteenth of their voxels. After a longer training the order may be another."
+            f"**Made by the middle form**: it tells how much the networks learn in {steps} steps, a tenth of those that "
+            "the bundles have, of a thirty-sixth of their voxels. After a longer training the order may be another."
         )
     rows = {
         label: {run: values["scores"] for run, values in runs.items()}

