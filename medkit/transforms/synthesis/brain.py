@@ -10,6 +10,7 @@ from medkit.transforms.synthesis.bias_field import BiasField
 from medkit.transforms.synthesis.brain_contrasts import brain_contrasts
 from medkit.transforms.synthesis.brain_labels import brain_scheme
 from medkit.transforms.synthesis.deformation import Deformation
+from medkit.transforms.synthesis.draws import Range
 from medkit.transforms.synthesis.field_of_view import FieldOfView
 from medkit.transforms.synthesis.gamma import Gamma
 from medkit.transforms.synthesis.generator import Generator
@@ -33,7 +34,7 @@ _SIZE = (160, 160, 160)
 _REACH = 10.0
 
 
-def brain_generator(size: Sequence[int] = _SIZE, reach: float = _REACH) -> Generator:
+def brain_generator(size: Sequence[int] = _SIZE, reach: float | Sequence[Range] = _REACH) -> Generator:
     """One image of each head, of any contrast and resolution, its skull stripped or not.
 
     Call it with label maps of :func:`brain_scheme` and a generator of random numbers, as
@@ -41,7 +42,8 @@ def brain_generator(size: Sequence[int] = _SIZE, reach: float = _REACH) -> Gener
 
     Args:
         size: of the image, in voxels of 1 mm.
-        reach: how far, in mm along each axis, the image's middle lies from the brain's at most.
+        reach: where the image's middle lies from the brain's, in mm to the right, to the front and up: three ranges, or
+            how far at most along each axis.
     """
     scheme = brain_scheme()
     return Generator(
@@ -69,9 +71,11 @@ def intra_subject_brain_generator(
     )
 
 
-def _anatomy(size: Sequence[int], reach: float) -> list[Step[Any]]:
+def _anatomy(size: Sequence[int], reach: float | Sequence[Range]) -> list[Step[Any]]:
     scheme = brain_scheme()
-    where = Deformation(size, translation=(-reach, reach), centred_by=scheme)
+    ranges = [(-reach, reach)] * 3 if isinstance(reach, (int, float)) else reach
+    # The head moves the other way.
+    where = Deformation(size, translation=[(-high, -low) for low, high in ranges], centred_by=scheme)
     return [where, Mirroring(scheme), Lesions(scheme)]
 
 

@@ -65,7 +65,7 @@ class Deformation(Step[DeformationParameters]):
         rotation: degrees about each axis.
         scaling: factor along each axis.
         shearing: each of three.
-        translation: mm along each axis.
+        translation: mm along each axis; one range for all, or three.
         displacement: standard deviation in mm, of which the axes have a part each.
         points: control points along each axis, at least 4: few bend widely, many bend locally.
         labels: ``nearest``, or ``vote`` for the label with most of the linear weights, smoother and slower.
@@ -83,7 +83,7 @@ class Deformation(Step[DeformationParameters]):
         rotation: Range = (-15.0, 15.0),
         scaling: Range = (0.85, 1.15),
         shearing: Range = (-0.02, 0.02),
-        translation: Range = (-10.0, 10.0),
+        translation: Range | Sequence[Range] = (-10.0, 10.0),
         displacement: Range = (0.0, 4.0),
         points: Range = (6, 12),
         labels: Literal["nearest", "vote"] = "nearest",
@@ -93,7 +93,7 @@ class Deformation(Step[DeformationParameters]):
         self.rotation = within("rotation", rotation, -180, 180)
         self.scaling = within("scaling", scaling, 0.1, 10)
         self.shearing = within("shearing", shearing, -1, 1)
-        self.translation = within("translation", translation)
+        self.translation = _by_axis("translation", translation)
         self.displacement = within("displacement", displacement, 0)
         self.points = whole_within("points", points, 4)
         if labels not in _INTERPOLATIONS:
@@ -107,7 +107,11 @@ class Deformation(Step[DeformationParameters]):
             rotation=_triple(rng, self.rotation),
             scaling=_triple(rng, self.scaling),
             shearing=_triple(rng, self.shearing),
-            translation=_triple(rng, self.translation),
+            translation=(
+                uniform(rng, self.translation[0]),
+                uniform(rng, self.translation[1]),
+                uniform(rng, self.translation[2]),
+            ),
             displacement=uniform(rng, self.displacement),
             points=integer(rng, self.points),
             seed=seed(rng),
@@ -143,6 +147,14 @@ class Deformation(Step[DeformationParameters]):
         half = (torch.tensor(size) - 1) / 2
         a, b, c = (((first + last) / 2 - half).round() + half).tolist()
         return a, b, c
+
+
+def _by_axis(name: str, given: Range | Sequence[Range]) -> tuple[Range, Range, Range]:
+    if len(given) != 3:
+        same = within(name, given)  # type: ignore[arg-type]
+        return same, same, same
+    a, b, c = (within(f"{name}[{axis}]", bounds) for axis, bounds in enumerate(given))  # type: ignore[arg-type]
+    return a, b, c
 
 
 def source_places(

@@ -41,6 +41,25 @@ def test_every_fault_comes_about():
     assert (found.image.flatten(1).std(1) > 0).all()
 
 
+def test_the_image_reaches_as_far_as_told_and_where_to():
+    """Below the brain, and a little to the right of it: there its middle lies."""
+    still = {"rotation": (0.0, 0.0, 0.0), "scaling": (1.0, 1.0, 1.0), "shearing": (0.0, 0.0, 0.0)}
+    generator = brain_generator((40, 48, 44), reach=[(4, 4), (0, 0), (-10, -10)])
+    where = generator.steps.steps[0]
+    parameters = replace(where.draw(rng()), **still, displacement=0.0)
+    start = head()[0, 0]
+    moved = where.apply(Sample(start), parameters).labels
+    stem = (
+        brain_scheme().tissue_mask(start, ["brain-stem"]),
+        brain_scheme().tissue_mask(moved, ["brain-stem"]),
+    )
+    assert (middle(stem[1]) - middle(stem[0])).round().tolist() == [-4, 0, 10]
+    drawn = [brain_generator(SIZE, 30.0).steps.steps[0].draw(rng(seed)) for seed in range(100)]
+    found = torch.tensor([one.translation for one in drawn])
+    assert -30 <= found.min() < -25
+    assert 25 < found.max() <= 30
+
+
 def middle(weights):
     """Centre of mass in voxels."""
     places = torch.stack(torch.meshgrid(*map(torch.arange, weights.shape), indexing="ij"), -1)

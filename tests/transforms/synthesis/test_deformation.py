@@ -124,9 +124,18 @@ def test_ranges_are_filled_evenly():
     assert_recorded(step, drawn[0])
 
 
+def test_each_axis_may_have_a_translation_of_its_own():
+    drawn = many(Deformation(translation=[(-10, 20), (0, 0), (5, 6)]))
+    assert_even((one.translation[0] for one in drawn), -10, 20)
+    assert {one.translation[1] for one in drawn} == {0}
+    assert_even((one.translation[2] for one in drawn), 5, 6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"translation": [(-1, 1), (1, -1), (0, 0)]}, r"translation\[1\]: expected two numbers in order"),
+        ({"translation": (-1, 0, 1)}, r"translation\[0\]: expected two numbers in order"),
         ({"size": (4, 4)}, "size: expected three whole numbers of at least 2"),
         ({"size": (4, 4, 1)}, "size: expected three whole numbers of at least 2"),
         ({"points": (3, 5)}, "points: expected two numbers in order of at least 4"),
