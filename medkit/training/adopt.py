@@ -205,7 +205,8 @@ def _training(run: TrainingRun, final: dict[str, Any]) -> dict[str, Any]:
     kept = ("settings", "parameters", "steps", "seconds", "precision", "device", "versions", "mlflow_run_id")
     return {
         "run": run.folder.name,
-        "overrides": run.overrides,
+        # Where the first weights lay says nothing elsewhere; the settings have their hash.
+        "overrides": {key: value for key, value in run.overrides.items() if key != "initial_weights"},
         **({"accepted_licence": run.accepted_licence} if run.accepted_licence else {}),
         **{key: final[key] for key in kept if key in final},
         "cases": len(final["train_cases"]),

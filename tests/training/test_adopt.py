@@ -6,6 +6,9 @@ import torch
 
 from medkit.bundle import build
 from medkit.bundle.evaluation import EVALUATION_FILE, write_evaluation
+from medkit.bundle.instance import ConfigInstance
+from medkit.bundle.store import find_bundle
+from medkit.data.hashing import hash_files
 from medkit.errors import UsageError
 from medkit.training.adopt import (
     adopt,
@@ -171,7 +174,10 @@ def scored_elsewhere(project: Path) -> Path:
 
 def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere: Path, small):
     source, bundle = scored_elsewhere / "configs" / BUNDLE, scored_elsewhere / "bundles" / BUNDLE
-    run = create_run(BUNDLE, scored_elsewhere / "runs", overrides={**small, "epochs": 1}, held_out=[1])
+    first = scored_elsewhere / "first.pt"
+    torch.save(ConfigInstance(find_bundle(BUNDLE), "train", small).build("network").state_dict(), first)
+    begun = {**small, "epochs": 1, "initial_weights": str(first)}
+    run = create_run(BUNDLE, scored_elsewhere / "runs", overrides=begun, held_out=[1])
     run.train()
     (source / EVALUATION_FILE).write_text("of weights that go now")
     assert adopt(run.folder)[0] == "figures none yet; measure them with benchmarks/heads.py"
@@ -181,6 +187,8 @@ def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere:
     assert all(torch.equal(weights[name], trained[name].half()) for name in trained)
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     assert metadata["training"]["cases"] == 4
+    assert metadata["training"]["settings"]["initial_weights"] == hash_files([first])
+    assert str(first) not in json.dumps(metadata)
     assert len(metadata["training"]["held_out"]) == 2
     assert "cross_validation" not in metadata
     assert "`benchmarks/heads.py` does that" in (bundle / "docs" / "README.md").read_text()
