@@ -143,9 +143,10 @@ def document(
             "seed. It shows that they all learn, and what they cost."
         )
     if form == "middle":
+        of_bundles = config(MEASURE, 0, FORMS["full"]).build("steps")
         text.append(
-            f"**Made by the middle form**: it tells how much the networks learn in {steps} steps, a tenth of those that "
-            "the bundles have, of a thirty-sixth of their voxels. After a longer training the order may be another."
+            f"**Made by the middle form**: it tells how much the networks learn in {steps} steps of small patches, "
+            f"where the bundles have {of_bundles} of larger ones. After a longer training the order may be another."
         )
     rows = {
         label: {run: values["scores"] for run, values in runs.items()}

@@ -6,7 +6,6 @@ of the other with each of these words before them. It has no training of its own
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from medkit.data.writing import replacing
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["borrow_weights", "borrowed_intervals"]
+__all__ = ["borrow_weights", "intervals_by_side"]
 
 
 def borrow_weights(target: Path, lender: Path) -> bool:
@@ -41,20 +40,13 @@ def borrow_weights(target: Path, lender: Path) -> bool:
     return True
 
 
-def borrowed_intervals(written: Mapping[str, Any], sources: Path) -> dict[str, Any] | None:
-    """Intervals of volumes that the other bundle's record has, for each side; ``None`` if it has none.
+def intervals_by_side(found: Mapping[str, Any], sides: Sequence[str]) -> dict[str, Any]:
+    """The intervals of volumes of another bundle, once for each side.
 
     Args:
-        written: content of ``metadata.yaml``, with ``weights_of`` and ``sides``.
-        sources: folder of all bundles' sources.
+        found: ``volume_intervals`` of its record.
+        sides: words before the names of its structures.
     """
-    path = sources / written["weights_of"] / "record.json"
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found: dict[str, Any] | None = record.get("volume_intervals")
-    return None if found is None else _by_side(found, written["sides"])
-
-
-def _by_side(found: Mapping[str, Any], sides: Sequence[str]) -> dict[str, Any]:
     return {
         **found,
         "sums": {

@@ -12,12 +12,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medkit.bundle.borrowed import borrow_weights, borrowed_intervals
+from medkit.bundle.borrowed import borrow_weights, intervals_by_side
 from medkit.bundle.card import render_card
 from medkit.bundle.evaluation import read_evaluation
 from medkit.bundle.fragments import read_fragment
 from medkit.bundle.metadata import render_metadata
-from medkit.bundle.store import bundles_root
+from medkit.bundle.store import BundleFolder, bundles_root
 from medkit.data.writing import write_text
 from medkit.errors import UsageError
 
@@ -60,20 +60,20 @@ def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str,
     evaluation = None
     if record is None:
         record = _record(source)
-        evaluation = read_evaluation(source, bundles_root() / source.name / "models" / "model.pt")
+        evaluation = read_evaluation(source, _weights(bundles_root(), source.name))
     written = read_fragment(source / "metadata.yaml")
-    borrows = "weights_of" in written
+    lender = written.get("weights_of")
     try:
         metadata = render_metadata(written, record, evaluation)
         licence_file = metadata["licence_file"]
-        if borrows and (intervals := borrowed_intervals(written, source.parent)):
-            metadata["volume_intervals"] = intervals
+        if lender and "volume_intervals" in (lent := _record(source.parent / lender) or {}):
+            metadata["volume_intervals"] = intervals_by_side(lent["volume_intervals"], written["sides"])
     except KeyError as error:
         raise UsageError(f"{source}: metadata.yaml or record.json lacks the key {error}; add it") from error
     shared = source.parent / _SHARED
     return {
         "configs/inference.json": _json(read_fragment(source / "inference.yaml")),
-        **({} if borrows else {"configs/train.json": _json(read_fragment(source / "train.yaml"))}),
+        **({} if lender else {"configs/train.json": _json(read_fragment(source / "train.yaml"))}),
         "configs/metadata.json": _json(metadata),
         "configs/logging.conf": _text(shared / "logging.conf"),
         "docs/README.md": render_card(shared / "card.md.j2", source.name, metadata, record, evaluation),
@@ -88,16 +88,18 @@ def write_bundle(source: Path, root: Path | None = None) -> list[Path]:
     """
     changed = []
     if lender := read_fragment(source / "metadata.yaml").get("weights_of"):
-        own, lent = (
-            (root or bundles_root()) / name / "models" / "model.pt" for name in (source.name, lender)
-        )
-        changed += [own] if borrow_weights(own, lent) else []
+        own = _weights(root or bundles_root(), source.name)
+        changed += [own] if borrow_weights(own, _weights(root or bundles_root(), lender)) else []
     for name, text in bundle_text(source).items():
         path = (root or bundles_root()) / source.name / name
         if not path.is_file() or path.read_bytes() != text.encode():
             write_text(path, text)
             changed.append(path)
     return changed
+
+
+def _weights(root: Path, name: str) -> Path:
+    return BundleFolder(root / name).weights
 
 
 def _record(source: Path) -> dict[str, Any] | None:

@@ -37,8 +37,10 @@ def render_metadata(
         if "scored_by" not in written:  # a benchmark, of the one network that there is
             rendered["cross_validation"] = record["cross_validation"]["summary"]
             rendered["calibration"] = record["calibration"]
-        if "volume_intervals" in record:  # not where the voxel size is unknown
-            rendered["volume_intervals"] = record["volume_intervals"]
+    if record is not None and "volume_intervals" in record:  # not where the voxel size is unknown
+        rendered["volume_intervals"] = record["volume_intervals"]
+    else:
+        rendered.pop("volume_intervals", None)  # how they are to be made, and none were
     if evaluation is not None:
         rendered["evaluation"] = {key: evaluation[key] for key in ("weights_sha256", "metrics")}
     return rendered

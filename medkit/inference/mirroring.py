@@ -75,7 +75,7 @@ def lateral_pairs(names: Mapping[int, str], stated: Any, where: str) -> tuple[tu
             f"{where}: expected names of its channels ('channel_def' of the output in its metadata), to know "
             f"which lie left and right, got none; name them, or {_WRITE_DOWN}"
         )
-    words = {channel: tuple(re.findall(r"[^\W_]+", name.lower())) for channel, name in names.items()}
+    words = {channel: _words(name) for channel, name in names.items()}
     pairs = set()
     for channel, name in names.items():
         if (other := _counterpart(words[channel], name, where)) is None:
@@ -104,8 +104,11 @@ def tells_sides(names: Iterable[str], stated: Any) -> bool:
     """
     if stated is not None:
         return bool(stated)
-    words = (re.findall(r"[^\W_]+", name.lower()) for name in names)
-    return any(word in _OPPOSITE for found in words if len(found) > 1 for word in found)
+    return any(word in _OPPOSITE for name in names if len(words := _words(name)) > 1 for word in words)
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[^\W_]+", name.lower()))
 
 
 def _check_no_hidden_side(

@@ -16,7 +16,7 @@ from medkit.bundle.build import bundle_text, sources_root, write_bundle
 from medkit.bundle.card import decimals
 from medkit.bundle.evaluation import EVALUATION_FILE
 from medkit.bundle.fragments import read_fragment
-from medkit.bundle.store import bundles_root
+from medkit.bundle.store import BundleFolder, bundles_root
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
 from medkit.metrics.segmentation import AGREEMENT
@@ -52,7 +52,7 @@ def adopt(folder: Path) -> list[str]:
     """
     run = open_run(folder)
     source = sources_root() / run.bundle.name
-    target = bundles_root() / run.bundle.name / "models" / "model.pt"
+    target = BundleFolder(bundles_root() / run.bundle.name).weights
     before = _adopted(source)
     scored_by = read_fragment(source / "metadata.yaml").get("scored_by")
     fold, record = _alone(run, scored_by) if scored_by else (None, _cross_validated(run, source))

@@ -17,7 +17,7 @@ __all__ = ["initial_weights_sha256", "load_initial_weights"]
 
 
 def load_initial_weights(network: nn.Module, path: str | Path | None) -> None:
-    """Put weights into a network before its first step; a training that is resumed has its own.
+    """Put weights into a network before its first step; those of a checkpoint then take their place.
 
     Args:
         network: of the same make.
@@ -32,9 +32,7 @@ def load_initial_weights(network: nn.Module, path: str | Path | None) -> None:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict(weights)
     except OSError as error:
-        raise UsageError(
-            f"initial_weights: expected a file of weights, got none at {path}; correct the path"
-        ) from error
+        raise _no_file(path) from error
     except Exception as error:  # whatever unpickling raises, and weights that do not fit
         line = " ".join(str(error).split())[:300]
         raise UsageError(
@@ -44,5 +42,17 @@ def load_initial_weights(network: nn.Module, path: str | Path | None) -> None:
 
 
 def initial_weights_sha256(path: str | Path | None) -> str | None:
-    """SHA-256 of the file, for the record; ``None`` without one."""
-    return None if path is None else hash_files([Path(path)])
+    """SHA-256 of the file, for the record; ``None`` without one.
+
+    Raises:
+        UsageError: it cannot be read. A training is resumed with it in its place: the record would not tell the truth.
+    """
+    if path is None:
+        return None
+    if (digest := hash_files([Path(path)])) is None:
+        raise _no_file(path)
+    return digest
+
+
+def _no_file(path: str | Path) -> UsageError:
+    return UsageError(f"initial_weights: expected a file of weights, got none at {path}; correct the path")

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from medkit.bundle import build
-from medkit.bundle.borrowed import borrow_weights, borrowed_intervals
+from medkit.bundle.borrowed import borrow_weights, intervals_by_side
 from medkit.errors import UsageError
 from medkit.training.run import create_run
 
 LENDER, NAME = "hippocampus_segmentation_unet", "hippocampi_of_heads"
-WRITTEN = {"weights_of": LENDER, "sides": ["left", "right"]}
 
 
 @pytest.fixture
@@ -68,9 +67,9 @@ def test_it_is_not_trained(project):
 
 
 def test_intervals_are_those_of_the_other_for_each_side():
-    sources = build.sources_root()
-    theirs = json.loads((sources / LENDER / "record.json").read_text())["volume_intervals"]
-    found = borrowed_intervals(WRITTEN, sources)
+    record = json.loads((build.sources_root() / LENDER / "record.json").read_text())
+    theirs = record["volume_intervals"]
+    found = intervals_by_side(theirs, ["left", "right"])
     assert found["sums"] == {
         "left whole hippocampus": ["left anterior hippocampus", "left posterior hippocampus"],
         "right whole hippocampus": ["right anterior hippocampus", "right posterior hippocampus"],
@@ -81,8 +80,16 @@ def test_intervals_are_those_of_the_other_for_each_side():
     assert found["level"] == theirs["level"]
 
 
-def test_there_are_none_where_the_other_has_no_record(tmp_path):
-    assert borrowed_intervals(WRITTEN, tmp_path) is None
+def test_there_are_none_where_the_other_has_no_record(project):
+    (project / "configs" / LENDER / "record.json").unlink()
+    metadata = json.loads(build.bundle_text(project / "configs" / NAME)["configs/metadata.json"])
+    assert "volume_intervals" not in metadata
+
+
+def test_a_damaged_record_of_the_other_is_told(project):
+    (project / "configs" / LENDER / "record.json").write_text("{")
+    with pytest.raises(UsageError, match=r"record\.json: not valid JSON"):
+        build.bundle_text(project / "configs" / NAME)
 
 
 def test_weights_that_are_not_there(tmp_path):

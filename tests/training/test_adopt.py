@@ -172,6 +172,10 @@ def scored_elsewhere(project: Path) -> Path:
     return project
 
 
+def card(bundle: Path) -> str:
+    return (bundle / "docs" / "README.md").read_text()
+
+
 def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere: Path, small):
     source, bundle = scored_elsewhere / "configs" / BUNDLE, scored_elsewhere / "bundles" / BUNDLE
     first = scored_elsewhere / "first.pt"
@@ -189,12 +193,13 @@ def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere:
     assert metadata["training"]["cases"] == 4
     assert metadata["training"]["settings"]["initial_weights"] == hash_files([first])
     assert str(first) not in json.dumps(metadata)
+    assert f"an earlier training; their file's SHA-256 is {hash_files([first])}" in card(bundle)
     assert len(metadata["training"]["held_out"]) == 2
     assert "cross_validation" not in metadata
-    assert "`benchmarks/heads.py` does that" in (bundle / "docs" / "README.md").read_text()
+    assert "`benchmarks/heads.py` does that" in card(bundle)
     write_evaluation(source, bundle / "models" / "model.pt", {"Dice": 0.5}, "### On heads\n\nDice 0.5.")
     build.write_bundle(source)
-    assert "### On heads\n\nDice 0.5." in (bundle / "docs" / "README.md").read_text()
+    assert "### On heads\n\nDice 0.5." in card(bundle)
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["evaluation"]["metrics"] == {
         "Dice": 0.5
     }

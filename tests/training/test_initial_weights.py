@@ -51,6 +51,10 @@ def test_a_file_that_is_not_there(tmp_path):
         UsageError, match=r"initial_weights: expected a file of weights, got none at .*model\.pt"
     ):
         load_initial_weights(nn.Conv3d(1, 2, 3), tmp_path / "model.pt")
+    with pytest.raises(
+        UsageError, match=r"initial_weights: expected a file of weights, got none at .*model\.pt"
+    ):
+        initial_weights_sha256(tmp_path / "model.pt")
 
 
 def test_a_training_begins_with_them_and_says_so(tmp_path, small, monkeypatch):

@@ -2,9 +2,9 @@
 
 For the brain, fluid, muscle and fat by the spin-echo equation ``PD (1 - exp(-TR / T1)) exp(-TE / T2)``, with an
 inversion pulse ``PD |1 - 2 exp(-TI / T1) + exp(-TR / T1)| exp(-TE / T2)`` (Bernstein et al., Handbook of MRI Pulse
-Sequences, 2004, sections 14.2 and 14.3), with times of relaxation at 3 T (Wansapura et al. 1999,
-https://doi.org/10.1002/(SICI)1522-2586(199904)9:4%3C531::AID-JMRI4%3E3.0.CO;2-L; Bojorquez et al. 2017,
-https://doi.org/10.1016/j.mri.2016.08.021). They are rough on purpose: a generator draws around them.
+Sequences, 2004, chapter 14). White and grey matter have the times of relaxation at 3 T that Wansapura et al. measured
+(1999, https://doi.org/10.1002/(SICI)1522-2586(199904)9:4%3C531::AID-JMRI4%3E3.0.CO;2-L), nearly; all else was chosen by
+hand, by how bright it looks beside them in scans of each contrast. Rough numbers serve: a generator draws around them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ class _Sequence(NamedTuple):
 
 
 _FLUID = _Tissue(1.0, 4000, 1500)
-_CORTEX = _Tissue(0.82, 1330, 100)
 _TISSUES = {
     "white matter": _Tissue(0.70, 830, 78),
-    "cortex": _CORTEX,
+    "cortex": _Tissue(0.82, 1330, 100),
     "ventricle": _FLUID,
     "cerebellum white matter": _Tissue(0.71, 850, 78),
     "cerebellum cortex": _Tissue(0.82, 1300, 98),

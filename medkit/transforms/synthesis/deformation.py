@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -104,14 +104,10 @@ class Deformation(Step[DeformationParameters]):
     def draw(self, rng: Generator) -> DeformationParameters:
         """Each number apart from the others, all evenly within their ranges."""
         return DeformationParameters(
-            rotation=_triple(rng, self.rotation),
-            scaling=_triple(rng, self.scaling),
-            shearing=_triple(rng, self.shearing),
-            translation=(
-                uniform(rng, self.translation[0]),
-                uniform(rng, self.translation[1]),
-                uniform(rng, self.translation[2]),
-            ),
+            rotation=_each(rng, [self.rotation] * 3),
+            scaling=_each(rng, [self.scaling] * 3),
+            shearing=_each(rng, [self.shearing] * 3),
+            translation=_each(rng, self.translation),
             displacement=uniform(rng, self.displacement),
             points=integer(rng, self.points),
             seed=seed(rng),
@@ -150,10 +146,12 @@ class Deformation(Step[DeformationParameters]):
 
 
 def _by_axis(name: str, given: Range | Sequence[Range]) -> tuple[Range, Range, Range]:
-    if len(given) != 3:
-        same = within(name, given)  # type: ignore[arg-type]
-        return same, same, same
-    a, b, c = (within(f"{name}[{axis}]", bounds) for axis, bounds in enumerate(given))  # type: ignore[arg-type]
+    ranges: Sequence[Any] = given if isinstance(given[0], Sequence) else [given] * 3
+    if len(ranges) != 3:
+        raise UsageError(
+            f"{name}: expected one range, or one for each of three axes, got {given!r}; correct it"
+        )
+    a, b, c = (within(name, bounds) for bounds in ranges)
     return a, b, c
 
 
@@ -194,8 +192,9 @@ def _linear(parameters: DeformationParameters) -> Tensor:
     return turn @ shear @ torch.diag(torch.tensor(parameters.scaling, dtype=torch.float64))
 
 
-def _triple(rng: Generator, bounds: Range) -> Triple:
-    return uniform(rng, bounds), uniform(rng, bounds), uniform(rng, bounds)
+def _each(rng: Generator, ranges: Sequence[Range]) -> Triple:
+    a, b, c = (uniform(rng, bounds) for bounds in ranges)
+    return a, b, c
 
 
 def _checked_size(size: Sequence[int]) -> Size:

@@ -134,8 +134,12 @@ def test_each_axis_may_have_a_translation_of_its_own():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"translation": [(-1, 1), (1, -1), (0, 0)]}, r"translation\[1\]: expected two numbers in order"),
-        ({"translation": (-1, 0, 1)}, r"translation\[0\]: expected two numbers in order"),
+        ({"translation": [(-1, 1), (1, -1), (0, 0)]}, "translation: expected two numbers in order"),
+        ({"translation": (-1, 0, 1)}, "translation: expected two numbers in order"),
+        (
+            {"translation": [(-1, 1), (0, 1)]},
+            "translation: expected one range, or one for each of three axes",
+        ),
         ({"size": (4, 4)}, "size: expected three whole numbers of at least 2"),
         ({"size": (4, 4, 1)}, "size: expected three whole numbers of at least 2"),
         ({"points": (3, 5)}, "points: expected two numbers in order of at least 4"),
