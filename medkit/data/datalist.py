@@ -30,7 +30,7 @@ __all__ = [
 
 Split = Sequence[Sequence[str]]
 """Names of the cases of each fold."""
-DATA_VARIABLE = "MEDKIT_DATA"
+DATA_VARIABLE, _CASE = "MEDKIT_DATA", "{case}"
 
 
 def find_dataset(name: str) -> str:
@@ -118,7 +118,7 @@ def fold_items(
         labels: where its label map lies.
 
     Raises:
-        UsageError: no such fold, or an image or a label of a listed case is missing.
+        UsageError: no such fold, an image or a label of a listed case is missing, or a place that is the same for all.
     """
     root = Path(dataset_dir)
     return [
@@ -154,7 +154,11 @@ def _cases(dataset_dir: str | Path, folds: Iterable[int], split: Split | None) -
 def _file(root: Path, place: str, case: str) -> Path:
     if (packed := root / f"{case}{ARCHIVE_SUFFIX}").is_file():
         return packed
-    path = root / place.format(case=case)
+    if _CASE not in place:
+        raise UsageError(
+            f"expected a place with {_CASE} in it, where the name of the case goes, got '{place}'"
+        )
+    path = root / place.replace(_CASE, case)
     return _image(path.parent, path.name)
 
 

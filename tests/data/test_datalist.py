@@ -44,6 +44,8 @@ def test_images_and_labels_of_other_names(tmp_path: Path):
     assert item["label"] == str(tmp_path / "tool" / "one-labels.nii.gz")
     with pytest.raises(UsageError, match=r"t1: no image called 'two_T1', which the folds list"):
         fold_items(tmp_path, [0], split=[["two"]], **places)
+    with pytest.raises(UsageError, match=r"expected a place with \{case\} in it, .*, got 'tool/one-labels'"):
+        fold_items(tmp_path, [0], split=[["one"]], images=places["images"], labels="tool/one-labels")
 
 
 def test_label_maps_without_images(tmp_path: Path):
