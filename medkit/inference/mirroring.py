@@ -104,7 +104,12 @@ def tells_sides(names: Iterable[str], stated: Any) -> bool:
     """
     if stated is not None:
         return bool(stated)
-    return any(word in _OPPOSITE for name in names if len(words := _words(name)) > 1 for word in words)
+    return any(_on_a_side(_words(name)) for name in names)
+
+
+def _on_a_side(words: tuple[str, ...]) -> bool:
+    written_out = any(word.startswith(("left", "right")) for word in words)
+    return written_out or (len(words) > 1 and any(word in _OPPOSITE for word in words))
 
 
 def _words(name: str) -> tuple[str, ...]:
