@@ -233,10 +233,9 @@ def _draw_doubt(axes: Axes, panel: _Panel, doubt: NDArray[Any]) -> None:
 def _draw_contours(
     axes: Axes, panel: _Panel, labels: NDArray[Any], wanted: Sequence[int], *, dashed: bool
 ) -> None:
-    present = np.unique(labels)
-    for value in wanted:
-        if value not in present:
-            continue
+    """The largest first: where two labels touch, the smaller one's line lies on top, on either side of the body."""
+    sizes = dict(zip(*np.unique(labels, return_counts=True), strict=True))
+    for value in sorted(sizes.keys() & set(wanted), key=lambda value: (-sizes[value], value)):
         colour = label_colour(value)
         outline = _outline(labels == value, panel)
         if dashed:

@@ -111,6 +111,21 @@ def test_only_named_labels_are_drawn(tmp_path):
     assert len(coloured(drawn(path), 2)) > 100
 
 
+@pytest.mark.parametrize(("small", "large"), [(1, 2), (2, 1)])
+def test_the_smaller_label_s_line_lies_on_top(tmp_path, small, large):
+    inner, outer = (np.zeros(SHAPE, np.uint8) for _ in range(2))
+    inner[16:24, 18:26, 11:19] = small
+    outer[8:32, 10:34, 5:25] = large
+    lines = []
+    for name, labels in (("alone", inner), ("inside", np.where(inner > 0, inner, outer))):
+        stored, affine = stored_as(labels, "RAS")
+        draw_overlay(constant_volume(stored, affine), stored, NAMES, tmp_path / name, title="case")
+        lines.append({tuple(place) for place in coloured(drawn(tmp_path / name), small)})
+    alone, inside = lines
+    assert len(alone) > 100
+    assert len(alone & inside) > 0.75 * len(alone)  # what shines through tints some
+
+
 def test_truth_changes_the_picture_and_may_stand_alone(tmp_path):
     stored, affine = stored_as(corner_label(), "RAS")
     volume, empty = constant_volume(stored, affine), np.zeros_like(stored)
