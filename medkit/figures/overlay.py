@@ -235,7 +235,7 @@ def _draw_contours(
 ) -> None:
     """The largest first: where two labels touch, the smaller one's line lies on top, on either side of the body."""
     sizes = dict(zip(*np.unique(labels, return_counts=True), strict=True))
-    for value in sorted(sizes.keys() & set(wanted), key=lambda value: (-sizes[value], value)):
+    for value in sorted((value for value in wanted if value in sizes), key=sizes.__getitem__, reverse=True):
         colour = label_colour(value)
         outline = _outline(labels == value, panel)
         if dashed:
