@@ -31,6 +31,9 @@ class LateralLogits(nn.Module):
             the left.
         classes: K, background included.
         pairs: left and right class of each pair.
+        mirror_axis: of space, from side to side. In evaluation the evidence is then the mean over an image and its
+            mirror image, so that no side is preferred: the mirror image of an image has the mirror image of its logits,
+            left and right swapped. It takes twice the time.
 
     Raises:
         UsageError: a class that is not there, or is in two places.
@@ -39,7 +42,13 @@ class LateralLogits(nn.Module):
     index: Tensor
     sides: Tensor
 
-    def __init__(self, network: nn.Module, classes: int, pairs: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: int,
+        pairs: Sequence[Sequence[int]],
+        mirror_axis: int | None = None,
+    ) -> None:
         super().__init__()
         paired = [value for pair in pairs for value in pair]
         if (
@@ -55,7 +64,7 @@ class LateralLogits(nn.Module):
         left_of = {right: left for left, right in pairs}
         own = [value for value in range(classes) if value not in left_of]
         lefts = set(left_of.values())
-        self.network, self.evidence = network, len(own) + 1
+        self.network, self.evidence, self.mirror_axis = network, len(own) + 1, mirror_axis
         index = [own.index(left_of.get(value, value)) for value in range(classes)]
         sides = [(value in lefts) - (value in left_of) for value in range(classes)]
         self.register_buffer("index", torch.tensor(index), persistent=False)
@@ -68,6 +77,10 @@ class LateralLogits(nn.Module):
             ValueError: the network has another number of channels.
         """
         evidence = self.network(image)
+        if self.mirror_axis is not None and not self.training:
+            mirrored = self.network(image.flip(2 + self.mirror_axis)).flip(2 + self.mirror_axis)
+            # In the mirror image, what lies to the left lies to the right.
+            evidence = (evidence + torch.cat([mirrored[:, :-1], -mirrored[:, -1:]], 1)) / 2
         if evidence.shape[1] != self.evidence:
             raise ValueError(
                 f"expected {self.evidence} channels of evidence, of {self.evidence - 1} structures whichever their side "

@@ -18,12 +18,12 @@ from medkit.networks.lateral_logits import LateralLogits
 PAIRS = [[1, 3], [5, 4]]
 
 
-def network(spatial_dims: int = 3) -> LateralLogits:
+def network(spatial_dims: int = 3, mirror_axis: int | None = None) -> LateralLogits:
     torch.manual_seed(0)
     below = create(
         "unet", spatial_dims=spatial_dims, in_channels=1, out_channels=5, channels=[4, 8], strides=[2]
     )
-    return LateralLogits(below, 6, PAIRS)
+    return LateralLogits(below, 6, PAIRS, mirror_axis)
 
 
 def test_logits_are_evidence_plus_or_minus_the_side():
@@ -82,3 +82,20 @@ def test_evidence_of_another_number_of_channels():
         ValueError, match="expected 5 channels of evidence, of 4 structures whichever their side"
     ):
         LateralLogits(nn.Identity(), 6, PAIRS)(torch.randn(1, 6, 4, 4, 4))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_mirror_image_has_mirrored_logits_of_the_other_side(axis):
+    model = network(mirror_axis=axis).eval()
+    image, swapped = torch.randn(2, 1, 9, 8, 6), [0, 3, 2, 1, 5, 4]
+    with torch.no_grad():
+        torch.testing.assert_close(model(image.flip(2 + axis)), model(image).flip(2 + axis)[:, swapped])
+        plain = network().eval()
+        assert not torch.allclose(
+            plain(image.flip(2 + axis)), plain(image).flip(2 + axis)[:, swapped], atol=1e-3
+        )
+
+
+def test_a_training_sees_the_image_alone():
+    image = torch.randn(2, 1, 8, 8, 8)
+    assert torch.equal(network(mirror_axis=0).train()(image), network().train()(image))
