@@ -125,6 +125,25 @@ class Grid:
             return None
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
+    def of_blocks(self, block: int) -> Grid:
+        """The grid of blocks of voxels, each of which lies in the middle of its voxels.
+
+        Blocks begin with the first voxel; the last one along an axis may reach over the edge of this grid.
+
+        Args:
+            block: voxels along each axis of one.
+
+        >>> Grid((5, 4, 2), np.eye(4)).of_blocks(2).affine[:3, 3]
+        array([0.5, 0.5, 0.5])
+        """
+        if block == 1:
+            return self
+        to_voxels = np.diag([block, block, block, 1.0])
+        to_voxels[:3, 3] = (block - 1) / 2
+        i, j, k = (-(-size // block) for size in self.shape)
+        affine = self.affine @ to_voxels
+        return Grid((i, j, k), affine, size_known=self.size_known, side_known=self.side_known)
+
     def nifti_header(self) -> nib.Nifti1Header:
         """A NIfTI header with this geometry: the source's own fields where it was NIfTI."""
         if self.nifti is not None:

@@ -10,6 +10,7 @@ from monai.networks.blocks.convolutions import Convolution
 from monai.networks.blocks.dynunet_block import UnetOutBlock, UnetResBlock, UnetUpBlock
 from torch import nn
 
+from medkit.networks.features import FeatureNetwork
 from medkit.networks.instance_norm import NORM
 from medkit.networks.padded import through_padded
 from medkit.networks.strides import between_stages, total
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["EncoderDecoder", "halve", "stage_beginnings"]
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(FeatureNetwork):
     """Logits for images of any size.
 
     Args:
@@ -44,8 +45,8 @@ class EncoderDecoder(nn.Module):
         strides: Sequence[int | Sequence[int]],
         out_channels: int,
     ) -> None:
-        super().__init__()
         steps = between_stages(filters, strides, spatial_dims)
+        super().__init__(spatial_dims, filters[0])
         self.multiple = total(steps)
         self.stages = nn.ModuleList(stages)
         self.ups = nn.ModuleList(
@@ -58,15 +59,22 @@ class EncoderDecoder(nn.Module):
         """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits."""
         return through_padded(self._decoded, image, self.multiple)
 
+    def features(self, image: Tensor) -> Tensor:
+        """``(B, C, *sizes)`` images to ``(B, filters[0], *sizes)``, of which the head makes logits."""
+        return through_padded(self._features, image, self.multiple)
+
     def _decoded(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self._features(x))
+        return logits
+
+    def _features(self, x: Tensor) -> Tensor:
         skips: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
             skips.append(x)
         for up, skip in zip(self.ups, reversed(skips[:-1]), strict=True):
             x = up(x, skip)
-        logits: Tensor = self.head(x)
-        return logits
+        return x
 
 
 def stage_beginnings(

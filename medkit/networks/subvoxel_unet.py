@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from monai.networks.utils import pixelshuffle, pixelunshuffle
-from torch import nn
 
+from medkit.networks.features import FeatureNetwork
 from medkit.networks.padded import through_padded
 from medkit.networks.residual_unet import ResidualUNet
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SubvoxelUNet"]
 
 
-class SubvoxelUNet(nn.Module):
+class SubvoxelUNet(FeatureNetwork):
     """Logits for images of any size.
 
     Args:
@@ -47,12 +47,10 @@ class SubvoxelUNet(nn.Module):
         strides: Sequence[int | Sequence[int]] = (2, 2, 2),
         block: int = 2,
     ) -> None:
-        super().__init__()
         if block < 1:
             raise ValueError(f"expected a block of 1 voxel or more along each axis, got {block}")
-        self.spatial_dims, self.block = spatial_dims, block
         voxels = block**spatial_dims
-        self.network = ResidualUNet(
+        network = ResidualUNet(
             spatial_dims,
             in_channels * voxels,
             out_channels * voxels,
@@ -60,11 +58,21 @@ class SubvoxelUNet(nn.Module):
             strides,
             [None] * len(filters),
         )
+        super().__init__(spatial_dims, network.feature_channels, block)
+        self.network = network
         self.multiple = tuple(block * step for step in self.network.multiple)
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits."""
         return through_padded(self._of_blocks, image, self.multiple)
+
+    def features(self, image: Tensor) -> Tensor:
+        """``(B, C, *sizes)`` images to ``(B, filters[0], *ceil(sizes / block))``: a place for each block of voxels."""
+        (found,) = through_padded(lambda padded: (self._features(padded),), image, self.multiple)
+        return found
+
+    def _features(self, image: Tensor) -> Tensor:
+        return self.network.features(pixelunshuffle(image, self.spatial_dims, self.block))
 
     def _of_blocks(self, image: Tensor) -> Tensor:
         logits = self.network(pixelunshuffle(image, self.spatial_dims, self.block))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -94,3 +96,16 @@ def test_a_digit_makes_another_grid():
     assert Grid(SHAPE, nudged) != Grid(SHAPE, OBLIQUE)
     assert Grid(SHAPE, OBLIQUE) != Grid(SHAPE[::-1], OBLIQUE)
     assert Grid(SHAPE, OBLIQUE) != "grid"
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_a_block_lies_in_the_middle_of_its_voxels(block):
+    grid = Grid((7, 6, 4), OBLIQUE, size_known=False, side_known=False)
+    blocks = grid.of_blocks(block)
+    assert blocks.shape == tuple(-(-size // block) for size in grid.shape)
+    assert not blocks.size_known
+    assert not blocks.side_known
+    for place in itertools.product(*(range(size // block) for size in grid.shape)):
+        voxels = np.array(list(itertools.product(*(range(block * at, block * (at + 1)) for at in place))))
+        middle = nib.affines.apply_affine(OBLIQUE, voxels).mean(axis=0)
+        np.testing.assert_allclose(nib.affines.apply_affine(blocks.affine, place), middle, atol=1e-9)
