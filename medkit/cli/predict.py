@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--no-pictures", is_flag=True, help="Draw no picture of each case.")
 @click.option("--probabilities", is_flag=True, help="Write the class probabilities too.")
 @click.option("--uncertainty", is_flag=True, help="Write entropy maps, and how sure each structure is.")
+@click.option("--features", is_flag=True, help="Write the network's last feature maps too.")
 def command(
     bundle: str,
     inputs: tuple[Path, ...],
@@ -62,6 +63,7 @@ def command(
     no_pictures: bool,
     probabilities: bool,
     uncertainty: bool,
+    features: bool,
 ) -> None:
     """Segment INPUTS (image files, folders, or .txt/.json lists) with BUNDLE.
 
@@ -94,7 +96,11 @@ def command(
             accept_licence=accept_licence,
         )
     options = RunOptions(
-        force=force, pictures=not no_pictures, probabilities=probabilities, uncertainty=uncertainty
+        force=force,
+        pictures=not no_pictures,
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+        features=features,
     )
     with _term_interrupts():
         outcomes = _predict_with_progress(loaded, cases, output, options, console)
@@ -188,6 +194,8 @@ def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:
     click.echo(f"volumes     {output / 'volumes.csv'}")
     if "uncertainty" in kinds:
         click.echo(f"uncertainty {output / 'uncertainty.csv'}")
+    if "features" in kinds:
+        click.echo(f"features    {output / 'features'}")
     click.echo(f"report      {output / 'report.json'}")
     if number["failed"] == len(outcomes):
         raise click.exceptions.Exit(ExitCode.NONE_SUCCEEDED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from monai.utils import get_equivalent_dtype
 from medkit.data.peek import peek_channels
 from medkit.errors import CaseError
 from medkit.inference.native_labels import NativeLabelInferer
+from medkit.networks.features import feature_network
 from medkit.transforms.native_labels import NativeLabelsd
 from medkit.transforms.steps import flat_steps
 
@@ -32,7 +34,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 # Bytes a voxel, read off measured runs (benchmarks/memory.py), and by how much more is announced. An image is
 # taken to have four bytes a voxel; its neighbours in a run are one being read and one being written.
 _MARGIN = 1.1
-_FILE, _FLOAT = 4, 4
+_FILE, _FLOAT, _HALF = 4, 4, 2
 # MONAI resamples along a grid of coordinates; torch holds seven numbers a voxel while it computes the three.
 _GRID_NUMBERS, _COORDINATES = 7, 3
 _ENTROPY_NUMBERS = 3  # a voxel, while one class is added
@@ -54,6 +56,7 @@ def estimate_bytes(
     *,
     probabilities: bool = False,
     uncertainty: bool = False,
+    features: bool = False,
 ) -> int:
     """Host memory that predicting an image takes at its peak, beyond the loaded bundle.
 
@@ -64,6 +67,7 @@ def estimate_bytes(
         cases: in the run; beside one, the next is read and the last one written.
         probabilities: whether they are kept.
         uncertainty: whether it is judged.
+        features: whether they are made.
     """
     classes = int(bundle.output_format.get("num_channels", 1))
     native, resampling = math.prod(grid.shape), _resampling(bundle, grid)
@@ -93,8 +97,14 @@ def estimate_bytes(
         maps = classes if bundle.activation == "sigmoid" else 1
         during, after = during + masks, after + masks + native * _FLOAT * (maps + _ENTROPY_NUMBERS)
         kept, beside = kept + native * _FLOAT * maps, beside + native * _FLOAT * maps
+    mapped = 0.0
+    if features:
+        # Labels are there, and what is kept with them; the image padded, and its blocks as channels.
+        places = _feature_numbers(bundle, network)
+        mapped = native * _LABELS + kept + 2 * channels * network * _FLOAT + places * (_HALF + _FLOAT)
+        kept += places * _HALF
     neighbours = min(cases - 1, 2) * (channels * native * _FILE + native * _WRITTEN + kept)
-    peak = max(before, image + max(during, after + beside))
+    peak = max(before, image + max(during, after + beside, mapped))
     return int(_MARGIN * (peak + neighbours)) + _window_bytes(bundle)
 
 
@@ -106,6 +116,7 @@ def check_memory(
     *,
     probabilities: bool,
     uncertainty: bool = False,
+    features: bool = False,
 ) -> None:
     """Refuse, by its header, an image that would not fit.
 
@@ -116,18 +127,22 @@ def check_memory(
         cases: see :func:`estimate_bytes`.
         probabilities: whether they are kept.
         uncertainty: whether it is judged.
+        features: whether they are made.
 
     Raises:
         CaseError: ``too-large``, with the estimate.
     """
     if (peeked := peek_channels(case.paths, bundle.arrays)) is None:
         return
-    needed = estimate_bytes(bundle, *peeked, cases, probabilities=probabilities, uncertainty=uncertainty)
+    grid, channels = peeked
+    needed = estimate_bytes(
+        bundle, grid, channels, cases, probabilities=probabilities, uncertainty=uncertainty, features=features
+    )
     if needed > free_bytes:
         raise CaseError(
             "too-large",
             f"{case.paths[0]}: expected an image that fits into the {_gib(free_bytes)} of free memory, got "
-            f"{_shown(peeked[0])}, which takes about {_gib(needed)}; crop it, or use a machine with more",
+            f"{_shown(grid)}, which takes about {_gib(needed)}; crop it, or use a machine with more",
         )
 
 
@@ -138,15 +153,16 @@ def describe_memory(
     *,
     probabilities: bool,
     uncertainty: bool = False,
+    features: bool = False,
 ) -> str:
     """One line on the memory that the largest of the cases will take; unreadable ones are left to the run."""
     peeked = [found for case in cases if (found := peek_channels(case.paths, bundle.arrays))]
     if not peeked:
         return "memory: no image can be read; see the report"
-    sizes = [
-        estimate_bytes(bundle, *found, len(cases), probabilities=probabilities, uncertainty=uncertainty)
-        for found in peeked
-    ]
+    estimate = partial(
+        estimate_bytes, bundle, probabilities=probabilities, uncertainty=uncertainty, features=features
+    )
+    sizes = [estimate(*found, len(cases)) for found in peeked]
     needed, (grid, _) = max(zip(sizes, peeked, strict=True), key=lambda pair: pair[0])
     largest = f"{_gib(needed)} at the peak for the largest image ({_shown(grid)})"
     return f"memory: {largest}, {_gib(free_bytes)} free"
@@ -192,6 +208,12 @@ def _resampling(bundle: LoadedBundle, grid: Grid) -> tuple[float, int] | None:
 def _makes_labels_by_planes(bundle: LoadedBundle) -> bool:
     joined = isinstance(bundle.inferer, NativeLabelInferer)  # holds less than is announced here
     return joined or any(isinstance(step, NativeLabelsd) for step in bundle.steps)
+
+
+def _feature_numbers(bundle: LoadedBundle, network: float) -> float:
+    """Of the feature map of an image that has so many voxels for the network."""
+    source = feature_network(bundle.network)
+    return network * source.feature_channels / math.prod([source.block] * source.spatial_dims)
 
 
 def _window_bytes(bundle: LoadedBundle) -> int:

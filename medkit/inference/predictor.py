@@ -24,6 +24,7 @@ from medkit.data.volume import Volume, as_volume
 from medkit.errors import CaseError
 from medkit.inference.channel_names import channel_names, label_names
 from medkit.inference.ensemble import training_notes
+from medkit.inference.features import FeatureMap, check_features, windowed_features
 from medkit.inference.members import Activation, Members, find_activation, watched_windows
 from medkit.inference.mirroring import tells_sides
 from medkit.inference.native_labels import check_gives_scores
@@ -32,6 +33,7 @@ from medkit.inference.result import NOTHING_LABELLED, Result
 from medkit.inference.soft_outputs import SoftOutputs, check_probabilities
 from medkit.inference.uncertainty import Agreement
 from medkit.inference.volume_intervals import stated_intervals
+from medkit.networks.features import feature_network
 from medkit.transforms.clean_labels import NOTES_KEY, CleanLabelsd
 from medkit.transforms.native_labels import NativeLabelsd
 from medkit.transforms.steps import flat_steps
@@ -195,12 +197,13 @@ class LoadedBundle:
         """Remarks on an image by its files (``path`` and ``sha256``): that a network was trained on it."""
         return training_notes(self.weights_files, {str(file["sha256"]) for file in inputs})
 
-    def check_soft_outputs(self, *, probabilities: bool, uncertainty: bool) -> None:
+    def check_asked(self, *, probabilities: bool, uncertainty: bool, features: bool) -> None:
         """Check that the bundle can give what is wanted beside its labels; see :meth:`predict`.
 
         Raises:
             UsageError: see :func:`medkit.inference.native_labels.check_gives_scores`,
-                :func:`medkit.inference.soft_outputs.check_probabilities` and :attr:`activation`.
+                :func:`medkit.inference.soft_outputs.check_probabilities`, :attr:`activation` and
+                :func:`medkit.inference.features.check_features`.
         """
         if probabilities or uncertainty:
             asked = "probabilities" if probabilities else "uncertainty"
@@ -208,9 +211,17 @@ class LoadedBundle:
             check_probabilities(self.steps, str(self.folder.root))
         if uncertainty:
             _ = self.activation
+        if features:
+            check_features(self.network, self.inferer, self.members, str(self.folder.root))
 
     def predict(
-        self, image: Any, affine: Any = None, *, probabilities: bool = False, uncertainty: bool = False
+        self,
+        image: Any,
+        affine: Any = None,
+        *,
+        probabilities: bool = False,
+        uncertainty: bool = False,
+        features: bool = False,
     ) -> Result:
         """Segment one image.
 
@@ -219,15 +230,19 @@ class LoadedBundle:
             affine: 4x4 to RAS millimetres, with a bare array.
             probabilities: keep the class probabilities as well; see :class:`medkit.inference.result.Result`.
             uncertainty: say how sure the labels are; see :class:`medkit.inference.uncertainty.Uncertainty`.
+            features: give the network's last feature map too, in a run of its own; see
+                :class:`medkit.inference.features.FeatureMap`.
 
         Raises:
-            UsageError: the bundle has no probabilities to give, or ``image`` is of no known kind.
+            UsageError: the bundle has no probabilities or features to give, or ``image`` is of no known kind.
             CaseError: the image is unfit for this bundle, or a step of the bundle failed on it.
         """
         begin = time.perf_counter()
         volume = as_volume(image, affine, self.arrays)
         seconds = {"read": round(time.perf_counter() - begin, 4)}
-        result = self.predict_volume(volume, probabilities=probabilities, uncertainty=uncertainty)
+        result = self.predict_volume(
+            volume, probabilities=probabilities, uncertainty=uncertainty, features=features
+        )
         named = image if isinstance(image, (list, tuple)) else [image]
         files = tuple(Path(item).absolute() for item in named if isinstance(item, (str, Path)))
         notes = (
@@ -243,13 +258,14 @@ class LoadedBundle:
         *,
         probabilities: bool = False,
         uncertainty: bool = False,
+        features: bool = False,
         on_windows: Callable[[int, int], None] | None = None,
     ) -> Result:
         """Segment a volume that was read and checked already; see :meth:`predict`.
 
-        ``on_windows`` is as :func:`medkit.inference.members.watched_windows` has it.
+        ``on_windows`` is as :func:`medkit.inference.members.watched_windows` has it; those of features are counted anew.
         """
-        self.check_soft_outputs(probabilities=probabilities, uncertainty=uncertainty)
+        self.check_asked(probabilities=probabilities, uncertainty=uncertainty, features=features)
         soft = SoftOutputs(self.activation if uncertainty else None, self.temperature, keep=probabilities)
         agreement = Agreement(self.members.activation) if uncertainty and self.members else None
         seconds: dict[str, float] = {}
@@ -264,9 +280,11 @@ class LoadedBundle:
             watched = watched_windows(self.inferer, self.members, on_windows)
             with _step("inference", volume, seconds), watched:
                 item = self._infer(item, agreement)
+            image = item["image"]
             _check_finite(item["pred"], "network's output", volume)
             with _step("postprocessing", volume, seconds):
                 item = self._postprocess(item, soft)
+            found = self._features(image, volume, seconds, on_windows) if features else None
         labels = output_labels(item["pred"], volume)
         grid, notes = output_grid(item["pred"], volume)
         names = label_names(self.output_format, labels)
@@ -280,6 +298,7 @@ class LoadedBundle:
             seconds=seconds,
             soft=soft.probabilities,
             uncertainty=soft.judge(labels, names, grid, agreement),
+            features=found,
             intervals=intervals,
             notes=(
                 *volume.notes,
@@ -354,6 +373,22 @@ class LoadedBundle:
                 affine = _affine_of(item["image"]) if self.members.mirroring.axes else None
                 batch["pred"] = self.members.mean(image, affine, self.network, self.inferer, agreement)
         return dict(decollate_batch(batch)[0])
+
+    def _features(
+        self,
+        image: torch.Tensor,
+        volume: Volume,
+        seconds: dict[str, float],
+        on_windows: Callable[[int, int], None] | None,
+    ) -> FeatureMap:
+        with (
+            _step("features", volume, seconds),
+            torch.autocast("cuda", enabled=self.amp and self.device.type == "cuda"),
+        ):
+            found = windowed_features(image.to(self.device), self.network, self.inferer, on_windows)
+            grid, _ = output_grid(image, volume)
+        _check_finite(found, "features before the network's output", volume)
+        return FeatureMap(found.numpy(), grid.of_blocks(feature_network(self.network).block))
 
     def _postprocess(self, item: dict[str, Any], soft: SoftOutputs) -> dict[str, Any]:
         """Run the bundle's steps, and keep what is wanted of the probabilities that become labels."""

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 DONE, FAILED = "done", "failed"
-OUTPUT_FOLDERS = ("labels", "probabilities", "uncertainty", "pictures", "cases")
+OUTPUT_FOLDERS = ("labels", "probabilities", "uncertainty", "features", "pictures", "cases")
 _IDENTITY = ("bundle", "bundle_digest", "overrides")
 _OPTIONAL_IDENTITY = ("flips",)  # in a record only where it was asked for
 _FIELDS = {
@@ -230,6 +230,8 @@ def save_result(
         outputs["probabilities"] = f"probabilities/{name}.nii.gz"
     if result.uncertainty is not None:
         outputs["uncertainty"] = f"uncertainty/{name}.nii.gz"
+    if result.features is not None:
+        outputs["features"] = f"features/{name}.nii.gz"
     if picture:
         outputs["picture"] = f"pictures/{name}.png"
     _remove_outputs(folder, name, keep=outputs.values())
@@ -312,7 +314,8 @@ def _remove_outputs(folder: Path, name: str, keep: Iterable[str | None]) -> None
 def _output_files(name: str) -> set[str]:
     """All that the results of a case may be."""
     labels = {f"labels/{name}{suffix}" for suffix in _LABEL_SUFFIXES}
-    return labels | {f"probabilities/{name}.nii.gz", f"uncertainty/{name}.nii.gz", f"pictures/{name}.png"}
+    others = {f"{kind}/{name}.nii.gz" for kind in ("probabilities", "uncertainty", "features")}
+    return labels | others | {f"pictures/{name}.png"}
 
 
 def _write_arrays(result: Result, folder: Path, outputs: dict[str, str | None]) -> None:
@@ -326,6 +329,10 @@ def _write_arrays(result: Result, folder: Path, outputs: dict[str, str | None]) 
         write_channels(folder / str(outputs["probabilities"]), classes, len(result.soft), result.grid)
     if result.uncertainty is not None:
         write_volume(folder / str(outputs["uncertainty"]), result.uncertainty.entropy, result.grid)
+    if result.features is not None:
+        maps = (channel.astype(np.float32) for channel in result.features.array)
+        count, grid = len(result.features.array), result.features.grid
+        write_channels(folder / str(outputs["features"]), maps, count, grid)
 
 
 def _try_to_draw(result: Result, path: Path, title: str) -> str | None:

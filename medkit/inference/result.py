@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from medkit.data.grid import Grid
     from medkit.data.volume import Volume
+    from medkit.inference.features import FeatureMap
     from medkit.inference.uncertainty import Uncertainty
     from medkit.inference.volume_intervals import VolumeInterval, VolumeIntervals
     from medkit.transforms.native_probabilities import NativeProbabilities
@@ -42,6 +43,7 @@ class Result:
         soft: probabilities ``(I, J, K)`` of each class, where they were asked for; NativeProbabilities makes them of
             what the network gave, one at a time, whenever it is passed over.
         uncertainty: how sure the labels are, where that was asked for.
+        features: the network's last feature map, where that was asked for.
         intervals: what the bundle's cross-validation says of its volumes, where that holds for these labels.
         notes: remarks for the report.
         files: where the image came from, one file a channel; none for one from memory.
@@ -55,6 +57,7 @@ class Result:
     seconds: dict[str, float]
     soft: Tensor | NativeProbabilities | None = field(default=None, repr=False)
     uncertainty: Uncertainty | None = field(default=None, repr=False)
+    features: FeatureMap | None = field(default=None, repr=False)
     intervals: VolumeIntervals | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()

@@ -51,17 +51,23 @@ class RunOptions:
         pictures: draw one for each case.
         probabilities: write the class probabilities as well.
         uncertainty: write entropy maps, and how sure each structure is.
+        features: write the network's last feature maps as well.
     """
 
     force: bool = False
     pictures: bool = True
     probabilities: bool = False
     uncertainty: bool = False
+    features: bool = False
 
     @property
     def kept(self) -> dict[str, bool]:
         """What a prediction keeps beside its labels."""
-        return {"probabilities": self.probabilities, "uncertainty": self.uncertainty}
+        return {
+            "probabilities": self.probabilities,
+            "uncertainty": self.uncertainty,
+            "features": self.features,
+        }
 
     @property
     def wanted(self) -> list[str]:
@@ -135,7 +141,7 @@ def predict_cases(
 
     Raises:
         UsageError: the folder cannot be made or holds results of other images or of another bundle under the same
-            names, a name leads out of it, or the bundle has no probabilities to give.
+            names, a name leads out of it, or the bundle has no probabilities or features to give.
         OSError: no record or report can be written.
     """
     run = _Run(bundle, folder, options or RunOptions(), len(cases), on_windows)
@@ -170,7 +176,7 @@ class _Run:
 
     def prepare(self, cases: Sequence[Case]) -> None:
         """Check, before any case is run, that all can be."""
-        self.bundle.check_soft_outputs(**self.options.kept)
+        self.bundle.check_asked(**self.options.kept)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -12,6 +12,7 @@ import torch
 
 from tests.cli.predict.answers import files, records, refused
 from tests.phantoms import nifti, write_hippocampus
+from tests.tiny_bundle import edit_json, save_weights
 
 
 def test_files_folders_and_lists_in_one_call(call, tiny, tmp_path):
@@ -47,6 +48,29 @@ def test_overrides_and_options_arrive(call, tiny, image, tmp_path):
     labels = nib.load(tmp_path / "out" / record["outputs"]["labels"])
     np.testing.assert_array_equal(np.argmax(soft.get_fdata(), axis=-1), labels.get_fdata())
     np.testing.assert_array_equal(soft.affine, labels.affine)
+
+
+def test_features_of_a_network_that_has_none(call, tiny, image, tmp_path):
+    assert "expected a network that gives its features" in refused(
+        call, tiny, image, "-o", tmp_path / "out", "--features"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_arrive(call, tiny, image, tmp_path):
+    network = {
+        "_target_": "medkit.networks.subvoxel_unet.SubvoxelUNet",
+        **{"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "filters": [6, 8], "strides": [2]},
+    }
+    root = shutil.copytree(tiny, tmp_path / "blocks")
+    edit_json(root / "configs" / "inference.json", lambda config: config.update(network_def=network))
+    save_weights(root)
+    code, out, _ = call("predict", root, image, "-o", tmp_path / "out", "--features", "--no-pictures")
+    assert code == 0
+    assert f"features    {tmp_path / 'out' / 'features'}" in out
+    found = nib.load(tmp_path / "out" / records(tmp_path / "out")["scan"]["outputs"]["features"])
+    assert found.shape[3] == 6
+    np.testing.assert_allclose(found.header.get_zooms()[:3], [2, 2, 2], rtol=1e-5)
 
 
 def test_empty_results_are_counted_and_noted(call, tiny, tmp_path):
