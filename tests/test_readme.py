@@ -17,7 +17,7 @@ from medkit.cli import cli
 from tests.phantoms import write_hippocampus
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/troubleshooting.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/troubleshooting.md", "docs/brain_features.md")
 
 
 def blocks(page: str, language: str) -> list[str]:

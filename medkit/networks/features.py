@@ -41,6 +41,8 @@ class FeatureNetwork(nn.Module, ABC):
 def feature_network(network: nn.Module) -> FeatureNetwork:
     """What of a network gives its features: itself, or the network whose evidence ``LateralLogits`` makes logits of.
 
+    They are those of an image itself, also where its logits are a mean with those of its mirror image.
+
     Args:
         network: of medkit's, that makes its logits from a decoder's last map.
 
