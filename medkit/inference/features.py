@@ -66,10 +66,7 @@ def check_features(network: nn.Module, inferer: Any, members: Members | None, wh
             f"{where}: expected SlabInferer or NativeLabelInferer as the inferer, for features of the whole image, got "
             f"{type(inferer).__name__}; predict without features, or load a bundle with one of these"
         )
-    try:
-        feature_network(network)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error
+    feature_network(network, where)
 
 
 def _windows(inferer: Any) -> SlabInferer | None:

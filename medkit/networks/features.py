@@ -38,13 +38,14 @@ class FeatureNetwork(nn.Module, ABC):
         """
 
 
-def feature_network(network: nn.Module) -> FeatureNetwork:
+def feature_network(network: nn.Module, where: str = "network") -> FeatureNetwork:
     """What of a network gives its features: itself, or the network whose evidence ``LateralLogits`` makes logits of.
 
     They are those of an image itself, also where its logits are a mean with those of its mirror image.
 
     Args:
         network: of medkit's, that makes its logits from a decoder's last map.
+        where: whose it is, for messages.
 
     Raises:
         UsageError: it gives none.
@@ -52,7 +53,7 @@ def feature_network(network: nn.Module) -> FeatureNetwork:
     source = network.network if isinstance(network, LateralLogits) else network
     if not isinstance(source, FeatureNetwork):
         raise UsageError(
-            f"expected a network that gives its features (medkit's SubvoxelUNet, EncoderDecoder or one made of it, such "
-            f"as ScanUNet, or LateralLogits around one), got {type(source).__name__}; choose another network"
+            f"{where}: expected a network that gives its features (medkit's SubvoxelUNet, EncoderDecoder or one made of "
+            f"it, such as ScanUNet, or LateralLogits around one), got {type(source).__name__}; choose another network"
         )
     return source
