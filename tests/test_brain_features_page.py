@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,34 +10,16 @@ import torch
 import medkit
 from tests.phantoms import write_hippocampus
 from tests.test_readme import blocks
-from tests.tiny_bundle import SOURCE, edit_json, save_weights
+from tests.tiny_brains import NAME, make_tiny_brains
 
 PAGE = "docs/brain_features.md"
-NAME = "brain_anatomy_segmentation"
 
 
-def make_tiny(config: dict) -> None:
-    config["network_def"]["network"].update(filters=[8, 12], strides=[2])
-    config.update(patch_size=[32, 32, 32])
-    # Random weights find no brain.
-    config["postprocessing"]["transforms"].remove("@expected")
-
-
-@pytest.fixture
-def tiny_brains(tmp_path, monkeypatch):
-    """The bundle under its own name, of few filters and random weights, where a scan lies."""
-    root = shutil.copytree(
-        SOURCE.parent / NAME, tmp_path / NAME, ignore=shutil.ignore_patterns("models", "__pycache__")
-    )
-    edit_json(root / "configs" / "inference.json", make_tiny)
-    save_weights(root)
+def test_what_is_shown_works(tmp_path, monkeypatch):
+    root, load = make_tiny_brains(tmp_path), medkit.load
     monkeypatch.chdir(tmp_path)
-    write_hippocampus(tmp_path / "scan.nii.gz")
-    load = medkit.load
     monkeypatch.setattr(medkit, "load", lambda name, **options: load({NAME: root}[name], **options))
-
-
-def test_what_is_shown_works(tiny_brains):
+    write_hippocampus(tmp_path / "scan.nii.gz")
     torch.manual_seed(0)
     made: dict = {}
     shown = blocks(PAGE, "python")
