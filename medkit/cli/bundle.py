@@ -78,8 +78,8 @@ def adopt_command(run: Path) -> None:
 
 
 def _trains_with_lightning(bundle: BundleFolder) -> bool:
-    config = bundle.config_path("train")
-    return config.is_file() and "pytorch_lightning" in config.read_text(encoding="utf-8", errors="replace")
+    configs = bundle.configs.glob("train.*")  # none in a bundle that runs the network of another
+    return any("pytorch_lightning" in path.read_text(encoding="utf-8", errors="replace") for path in configs)
 
 
 def _bundles_in(folder: Path | None) -> list[BundleFolder]:

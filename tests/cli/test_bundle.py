@@ -43,6 +43,14 @@ def test_medkit_without_bundles_of_its_own_says_so(tmp_path, monkeypatch, what):
     assert "medkit bundle build" in str(error)
 
 
+def test_a_bundle_without_a_training_of_its_own_is_checked(tmp_path):
+    root = make_tiny_bundle(tmp_path)
+    (root / "configs" / "train.json").unlink()
+    result = run("check", root)
+    assert result.exception is None, result.exception
+    assert f"ok  {root.name}  train config: none" in result.output
+
+
 def test_a_broken_bundle_is_told_line_by_line(tmp_path):
     root = make_tiny_bundle(tmp_path)
     (root / "LICENSE").unlink()

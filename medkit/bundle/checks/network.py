@@ -94,7 +94,7 @@ def network_runs(subject: Subject) -> Iterator[str | Note]:
     }
     for sizes in dict.fromkeys(declared_sizes(image, scale) for scale in _SCALES):
         _, output = run_network(subject.network, subject, sizes)
-        got = {"num_channels": output.shape[1], "dtype": output.dtype}
+        got = {"num_channels": _predicted_channels(subject, output.shape[1]), "dtype": output.dtype}
         if declared["spatial_shape"] == image["spatial_shape"]:
             got["spatial_shape"], expected["spatial_shape"] = tuple(output.shape[2:]), sizes
         for key, value in expected.items():
@@ -106,7 +106,7 @@ def labels(subject: Subject) -> Iterator[str | Note]:
     """``channel_def`` names each channel of the network's output, and as the configs' ``label_names`` do."""
     where, declared = f"{_FORMATS}::outputs::pred::channel_def", subject.tensor_format("outputs", "pred")
     names = _by_number(declared.get("channel_def"), where)
-    channels = run_network(subject.network, subject)[1].shape[1]
+    channels = _predicted_channels(subject, run_network(subject.network, subject)[1].shape[1])
     # One channel may hold the label itself; then the names are those of its values.
     if channels > 1 and sorted(names) != list(range(channels)):
         yield f"{where}: the network gives channels 0 to {channels - 1}, names are given to {sorted(names)}"
@@ -119,6 +119,15 @@ def labels(subject: Subject) -> Iterator[str | Note]:
             if (other := _by_number(config["label_names"], place)) != names:
                 yield f"{place}: {other}, but channel_def in configs/metadata.json is {names}; mend one"
     yield from _input_channels(subject)
+
+
+def _predicted_channels(subject: Subject, given: int) -> int:
+    """Channels of the prediction, from those that the network gives.
+
+    A bundle that runs the network of another once for each side has the background, then its other classes for each.
+    """
+    sides = subject.folder.metadata.get("sides")
+    return 1 + len(sides) * (given - 1) if sides else given
 
 
 def _input_channels(subject: Subject) -> Iterator[str]:

@@ -30,6 +30,17 @@ def test_a_wrong_number_of_output_channels(tiny):
     expect(tiny, "network", METADATA, "outputs::pred::num_channels", "declared 4", "gives 3")
 
 
+def test_a_network_that_runs_once_for_each_side(tiny):
+    names = {"0": "background", "1": "left a", "2": "left b", "3": "right a", "4": "right b"}
+    put(tiny, METADATA, "sides", ["left", "right"])
+    expect(tiny, "network", METADATA, "outputs::pred::num_channels", "declared 3", "gives 5", only=False)
+    put(tiny, METADATA, "network_data_format::outputs::pred::num_channels", 5)
+    put(tiny, METADATA, "network_data_format::outputs::pred::channel_def", names)
+    for config in (INFERENCE, TRAIN):
+        put(tiny, config, "label_names", names)
+    assert not problems(tiny).keys() & {"network", "labels"}
+
+
 def test_an_output_of_another_size(tiny):
     put(tiny, INFERENCE, "network_def", {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 3,
                                          "kernel_size": 3})  # fmt: skip
