@@ -4,20 +4,18 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from machine import versions
 from segmenters_networks import definition
+from sources import sources_sha256
 
-import medkit
 from medkit.bundle.instance import ConfigInstance
 from medkit.bundle.store import find_bundle
 from medkit.training.run import TrainingRun, create_run, fold_name, open_run
 
-_SOURCES = {".c", ".h", ".py"}
 BUNDLE = "hippocampus_segmentation_unet"
 SHAPE = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3}
 # The same for all, and none of it changes a number: no curve on the held-out cases, no pictures, no tracking.
@@ -107,17 +105,7 @@ def config(label: str, seed: int, form: Form) -> ConfigInstance:
 
 def code() -> dict[str, str]:
     """What networks are made of: a hash of medkit's networks, operations and losses, and the versions of packages."""
-    root = Path(medkit.__file__).parent
-    digest = hashlib.sha256()
-    for path in _sources(root):
-        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
-    return {"sources": digest.hexdigest(), **versions()}
-
-
-def _sources(root: Path) -> Iterator[Path]:
-    for folder in ("losses", "networks", "ops"):
-        files = (path for path in (root / folder).rglob("*") if path.is_file())
-        yield from sorted(path for path in files if path.suffix in _SOURCES)
+    return {"sources": sources_sha256(("losses", "networks", "ops")), **versions()}
 
 
 def key(label: str, fold: int, seed: int, form: Form, data: str) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import segmenters_training
 from machine import PACKAGES
 from segmenters import plan
 from segmenters_networks import DEFAULT, MEASURE, NETWORKS, TWINS
 from segmenters_training import FORMS, code, config, key
 
+import medkit
 from medkit.bundle.store import find_bundle
 
 
@@ -51,7 +51,7 @@ def test_a_key_tells_settings_apart():
 
 
 def test_a_key_tells_what_networks_are_made_of(tmp_path, monkeypatch):
-    monkeypatch.setattr(segmenters_training.medkit, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(medkit, "__file__", str(tmp_path / "__init__.py"))
     seen = [code()]
     for folder, content in (("networks", "a"), ("networks", "b"), ("ops", "a")):
         (tmp_path / folder).mkdir(exist_ok=True)
