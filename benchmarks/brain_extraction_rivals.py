@@ -1,0 +1,58 @@
+"""Brain masks by other tools, in an environment that has `brainextractor` and `dipy`; run by `brain_extraction.py`.
+
+    python brain_extraction_rivals.py METHOD < JOBS
+
+JOBS is a JSON list of pairs, an image and the mask to write. Prints a JSON line for each: seconds from file to file, or
+what went wrong. The first image is done twice, since what is compiled on the way is not of the method.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+
+def bet(image: nib.Nifti1Image) -> np.ndarray:
+    """Smith 2002, as `brainextractor` has it, with its defaults."""
+    from brainextractor import BrainExtractor
+
+    extractor = BrainExtractor(img=image)
+    extractor.run()
+    return extractor.compute_mask() > 0
+
+
+def otsu(image: nib.Nifti1Image) -> np.ndarray:
+    """A median filter and Otsu's threshold, with dipy's defaults."""
+    from dipy.segment.mask import median_otsu
+
+    return median_otsu(np.asarray(image.dataobj, dtype=np.float64))[1]
+
+
+METHODS = {"bet": bet, "otsu": otsu}
+
+
+def one(method: str, image: str, mask: str) -> dict:
+    begin = time.perf_counter()
+    try:
+        loaded = nib.load(image)
+        found = METHODS[method](loaded)
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
+    Path(mask).parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(found.astype(np.uint8), loaded.affine), mask)
+    return {"failed": None, "seconds": time.perf_counter() - begin}
+
+
+def main() -> None:
+    method, jobs = sys.argv[1], json.load(sys.stdin)
+    for number, (image, mask) in enumerate(jobs):
+        if number == 0:
+            one(method, image, mask)
+        print("RESULT " + json.dumps(one(method, image, mask)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
