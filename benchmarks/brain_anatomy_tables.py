@@ -92,9 +92,14 @@ def same_patient(found: Found) -> dict[str, float]:
 
 
 def symmetry(found: Found) -> float | None:
-    """Of the hippocampi of the symmetric template: the difference of their volumes, in parts of their mean."""
-    volumes = found["real"].get(TEMPLATE, {}).get("volumes")
-    return relative_difference(*(volumes[name] for name in HIPPOCAMPI)) if volumes else None
+    """Of the hippocampi of the symmetric template: the difference of their volumes, in parts of their mean.
+
+    2, the most that there is, where none was found; ``None`` where the template was not measured.
+    """
+    if (values := found["real"].get(TEMPLATE)) is None:
+        return None
+    volumes = [(values["volumes"] or {}).get(name, 0.0) for name in HIPPOCAMPI]
+    return relative_difference(*volumes) if any(volumes) else 2.0
 
 
 def swaps(found: Found) -> tuple[int, int, int]:
@@ -237,11 +242,10 @@ def sides_text(found: Found) -> str:
 
 
 def template_text(found: Found) -> str:
-    volumes = found["real"].get(TEMPLATE, {}).get("volumes")
-    if not volumes:
+    volumes, apart = found["real"].get(TEMPLATE, {}).get("volumes"), symmetry(found)
+    if not volumes or apart is None:
         return f"{TEMPLATE} was refused or not measured."
     left, right = (volumes[name] for name in HIPPOCAMPI)
-    apart = relative_difference(left, right)
     return f"{TEMPLATE}: left hippocampus {left:.2f} ml, right {right:.2f} ml, {apart:.1%} apart."
 
 

@@ -149,7 +149,7 @@ def template_text(values: Values) -> str:
         between = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
         told.append(f"{side} {values['ml'][side]:.2f} ml{between}")
     apart = relative_difference(*(values["ml"][side] for side in SIDES))
-    verdict = "met" if apart <= AIM else "not met"
+    verdict = "met" if apart <= AIM and all(values["ml"].values()) else "not met"
     return f"{TEMPLATE}: {', '.join(told)}; {apart:.1%} apart. Aim: {AIM:.0%} at most, {verdict}."
 
 

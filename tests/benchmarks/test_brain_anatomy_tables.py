@@ -68,6 +68,13 @@ def test_slower_than_the_aim():
     assert verdicts(whole(seconds=26.0))[name] is False
 
 
+@pytest.mark.parametrize("volumes", [None, dict.fromkeys(NAMES, 0.0), {NAMES[0]: 3.0, NAMES[1]: 0.0}])
+def test_a_template_without_hippocampi_is_not_symmetric(volumes):
+    found = whole()
+    found["real"]["MNI152"]["volumes"] = volumes
+    assert verdicts(found)["difference of the hippocampi of the symmetric MNI152 template"] is False
+
+
 @pytest.mark.parametrize("swapped", [True, None])
 def test_one_swapped_or_missing_hippocampus_is_one_too_many(swapped):
     found = whole()

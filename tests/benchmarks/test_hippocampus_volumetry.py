@@ -86,6 +86,7 @@ def test_the_template(labels):
     assert template_text(even).endswith("0.0% apart. Aim: 3% at most, met.")
     labels[16] = 0
     assert template_text(measured(Bundle(labels), IMAGE, None)).endswith("not met.")
+    assert template_text(measured(Bundle(0 * labels), IMAGE, None)).endswith("not met.")
 
 
 def test_a_failed_head_is_told(labels, reference):
