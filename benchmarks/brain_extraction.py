@@ -7,9 +7,9 @@
 - T1, T2 and FLAIR of one patient, native: how far the masks of a method agree.
 
 BET takes in some of the fluid about the brain; so masks are held against the brain alone and against brain and fluid,
-and the bundle's against both as well. PYTHON is the interpreter of an environment with `brainextractor` and `dipy`.
-Seconds are from file to file, in a process that has loaded what it needs. Images, masks and results are in
-RUNS/brain_extraction, by the code.
+and the bundle's against both as well; `median_otsu` is made for diffusion images. PYTHON is the interpreter of an
+environment with `brainextractor` and `dipy`. Seconds are from file to file, in a process that has loaded what it needs.
+Images, masks and results are in RUNS/brain_extraction, by the code.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -49,7 +49,7 @@ from medkit.data.hashing import hash_files
 from medkit.errors import CaseError
 
 BUNDLE = "brain_extraction"
-RIVALS = {"bet": "BET (brainextractor)", "otsu": "median_otsu (dipy)"}
+RIVALS = {"bet": "BET (brainextractor)", "otsu": "median_otsu (dipy, radius 2, one pass)"}
 OURS = "ours"
 BRAIN, FLUID = 1, 2  # labels of the bundle
 REFERENCES = ("brain", "brain and fluid")
@@ -201,7 +201,25 @@ def rivals(
     return {case: results.get({**key, "case": case}) for case in heads}
 
 
-def _rival_lines(python: str, method: str, jobs: list[list[str]]):
+def _rival_lines(python: str, method: str, jobs: list[list[str]]) -> Iterator[Values]:
+    """What comes of each job. A head on which the process dies is tried once more, in a process of its own."""
+    left = list(jobs)
+    while left:
+        done = 0
+        lines = _process(python, method, left)
+        for values in lines:
+            done += 1
+            if "status" not in values:
+                yield values
+            elif done == 1:  # the first of a new process
+                yield {"failed": f"ended with status {values['status']}"}
+            else:
+                done -= 1
+        left = left[done:]
+
+
+def _process(python: str, method: str, jobs: list[list[str]]) -> Iterator[Values]:
+    """Its lines; and its status, if it does not end well."""
     script = Path(__file__).with_name("brain_extraction_rivals.py")
     threads = str(torch.get_num_threads())
     settings = os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
@@ -218,8 +236,8 @@ def _rival_lines(python: str, method: str, jobs: list[list[str]]):
     for line in process.stdout:
         if line.startswith("RESULT "):
             yield json.loads(line.removeprefix("RESULT "))
-    if process.wait():
-        sys.exit(f"{python} {script.name} {method} failed; it needs brainextractor and dipy")
+    if status := process.wait():
+        yield {"status": status}
 
 
 def packages(python: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
     python brain_extraction_rivals.py METHOD < JOBS
 
 JOBS is a JSON list of pairs, an image and the mask to write. Prints a JSON line for each: seconds from file to file, or
-what went wrong. The first image is done twice, since what is compiled on the way is not of the method.
+what went wrong. A small part of the first image goes before, for what is compiled on the way is not of the method.
 """
 
 import json
@@ -25,10 +25,13 @@ def bet(image: nib.Nifti1Image) -> np.ndarray:
 
 
 def otsu(image: nib.Nifti1Image) -> np.ndarray:
-    """A median filter and Otsu's threshold, with dipy's defaults."""
+    """A median filter and Otsu's threshold (dipy), the filter as narrow as in dipy's tutorial.
+
+    Its defaults, a radius of 4 voxels and four passes, take minutes for a head at 1 mm.
+    """
     from dipy.segment.mask import median_otsu
 
-    return median_otsu(np.asarray(image.dataobj, dtype=np.float64))[1]
+    return median_otsu(np.asarray(image.dataobj, dtype=np.float64), median_radius=2, numpass=1)[1]
 
 
 METHODS = {"bet": bet, "otsu": otsu}
@@ -48,9 +51,9 @@ def one(method: str, image: str, mask: str) -> dict:
 
 def main() -> None:
     method, jobs = sys.argv[1], json.load(sys.stdin)
-    for number, (image, mask) in enumerate(jobs):
-        if number == 0:
-            one(method, image, mask)
+    if jobs:
+        METHODS[method](nib.load(jobs[0][0]).slicer[::4, ::4, ::4])
+    for image, mask in jobs:
         print("RESULT " + json.dumps(one(method, image, mask)), flush=True)
 
 

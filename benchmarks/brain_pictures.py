@@ -10,17 +10,18 @@ from brain_scores import on_grid
 from timing import note
 
 from medkit.data import Volume, read_volume
-from medkit.data.palette import label_colour
 from medkit.errors import CaseError
 from medkit.figures.overlay import draw_overlay
 from medkit.figures.planes import VIEWS, Pose, plane
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.colors import hsv_to_rgb
 
 _STEP_MM = 6.0
 _COLUMNS = 6
 _OPACITY = 0.35
+_HUE = 0.618  # from one label to the next: of 32, and of the two sides, no two neighbours look alike
 
 
 def pictured_heads() -> dict[str, Volume]:
@@ -100,13 +101,14 @@ def draw_sheet(image: Volume, labels: np.ndarray, view: Any, title: str, path: P
         axes[2 * row][column].imshow(grey, cmap="gray", vmin=0, vmax=1, aspect=aspect)
         axes[2 * row + 1][column].imshow(coloured(grey, plane(values, view, place)), aspect=aspect)
     figure.suptitle(title)
-    figure.tight_layout(pad=0.2)
+    figure.tight_layout(pad=0.2, rect=(0, 0, 1, 0.97))
     figure.savefig(path, dpi=80)
     plt.close(figure)
 
 
 def coloured(grey: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """``(H, W, 3)``, the labels' colours over the picture."""
-    colours = np.array([(0.0, 0.0, 0.0), *(label_colour(value) for value in range(1, int(labels.max()) + 1))])
+    hues = np.arange(int(labels.max()) + 1) * _HUE % 1
+    colours = hsv_to_rgb(np.stack([hues, np.full_like(hues, 0.8), np.ones_like(hues)], -1))
     picture = np.repeat(grey[..., None], 3, axis=-1)
     return np.where((labels > 0)[..., None], (1 - _OPACITY) * picture + _OPACITY * colours[labels], picture)

@@ -156,3 +156,21 @@ def test_others_are_asked_once_and_their_failures_kept(tmp_path, heads, monkeypa
     assert first["a"]["failed"] == "ValueError: no"
     assert rivals("python", "bet", heads, results, {}, tmp_path) == first
     assert len(asked) == 3
+
+
+def test_a_head_on_which_the_others_die_is_tried_twice_and_the_rest_done(monkeypatch):
+    begun = []
+
+    def process(python, method, jobs):
+        begun.append([image for image, _ in jobs])
+        for image, _ in jobs:
+            if image == "deadly":
+                yield {"status": -11}
+                return
+            yield {"failed": None, "seconds": 1.0}
+
+    monkeypatch.setattr(brain_extraction, "_process", process)
+    names = ["a", "deadly", "b"]
+    made = list(brain_extraction._rival_lines("python", "bet", [[name, ""] for name in names]))
+    assert [values["failed"] for values in made] == [None, "ended with status -11", None]
+    assert begun == [names, names[1:], names[2:]]
