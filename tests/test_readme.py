@@ -92,7 +92,11 @@ def test_links_lead_somewhere(page):
 
 def test_every_bundle_that_is_scored_has_its_tables():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    scored = re.findall(r"^\| \[`(\w+)`\]\(bundles/", text, re.MULTILINE)
+    rows = dict(re.findall(r"^\| \[`(\w+)`\]\(bundles/(.*)$", text, re.MULTILINE))
+    scripts = {name: find_bundle(name).metadata.get("scored_by") for name in rows}
+    scored = [name for name, script in scripts.items() if script is None]
+    for name, script in scripts.items():
+        assert script is None or (f"`{script}`" in rows[name] and (ROOT / script).is_file())
     tables = (ROOT / "benchmarks" / "cross_validation.md").read_text(encoding="utf-8")
     assert scored == re.findall(r"^## (\w+)$", tables, re.MULTILINE)
     robustness = (ROOT / "benchmarks" / "hippocampus_robustness.md").read_text(encoding="utf-8")

@@ -68,7 +68,8 @@ def test_a_bundle_that_was_copied_away_is_parsed_there(source, tmp_path, monkeyp
 
     root = Path(shutil.copytree(bundles_root() / source.name, tmp_path / "elsewhere"))
     monkeypatch.chdir(tmp_path)
-    for kind in ("inference", "train"):
+    kinds = ["inference", "train"] if (source / "train.yaml").is_file() else ["inference"]
+    for kind in kinds:
         parser = ConfigParser()
         parser.read_config(str(root / "configs" / f"{kind}.json"))
         parser.read_meta(str(root / "configs" / "metadata.json"))
@@ -140,7 +141,7 @@ def test_metadata_that_lack_a_key_are_told(sources, key):
     ("content", "words"), [("{", "not valid JSON"), ('{"training": {}}', "'cross_validation'")]
 )
 def test_a_record_that_does_not_serve_is_told(sources, content, words):
-    source = next(iter(bundle_sources(sources)))
+    source = sources / "hippocampus_segmentation_unet"  # which a cross-validation scores
     (source / "record.json").write_text(content)
     with pytest.raises(UsageError, match=words):
         bundle_text(source)

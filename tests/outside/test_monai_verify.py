@@ -30,6 +30,7 @@ def write_cases(folder, names=("one", "two")):
         image, label = hippocampus(seed=seed)
         nib.save(nifti(image), folder / "images" / f"{name}.nii.gz")
         nib.save(nifti(label), folder / "labels" / f"{name}.nii.gz")
+        nib.save(nifti(label), folder / f"{name}.nii.gz")  # where images are made of label maps
     (folder / "dataset.json").write_text(json.dumps({"folds": [[name] for name in names]}))
     return folder
 
