@@ -16,7 +16,7 @@ from tests.dicom_series.truth import Truth
 Build = Callable[[Path, Generator], Truth]
 
 # Modules of kinds, by subject, in the order of the table.
-SUBJECTS = ("geometry",)
+SUBJECTS = ("geometry", "spacing", "mixtures", "diffusion", "pixels", "files")
 KINDS: dict[str, Kind] = {}
 
 
