@@ -1,0 +1,76 @@
+"""The register of kinds, and the one way to make a series of a kind."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+
+from tests.dicom_series.truth import Truth
+
+Build = Callable[[Path, Generator], Truth]
+
+# Modules of kinds, by subject, in the order of the table.
+SUBJECTS = ("geometry", "spacing", "mixtures", "diffusion", "pixels", "files")
+KINDS: dict[str, Kind] = {}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of series.
+
+    Attributes:
+        name: unique, kebab case.
+        group: the subject.
+        about: one line for the table.
+        build: writes the files into a folder and says what is right.
+        repairs: what a user must ask for where the series cannot be given as it comes, or may ask for.
+        picks: what a user must choose.
+    """
+
+    name: str
+    group: str
+    about: str
+    build: Build
+    repairs: tuple[str, ...] = ()
+    picks: Mapping[str, str] = field(default_factory=dict)
+
+
+def add(name: str, about: str, build: Build, repairs: tuple[str, ...] = ()) -> None:
+    """Registers a kind; its group is the module of ``build``'s caller's subject, by ``build``'s own module."""
+    if name in KINDS:
+        raise ValueError(f"two kinds are called {name}")
+    inner = getattr(build, "func", build)
+    KINDS[name] = Kind(name, inner.__module__.rpartition(".")[2], about, build, repairs)
+
+
+def kind(about: str, repairs: tuple[str, ...] = ()) -> Callable[[Build], Build]:
+    """Registers a function under its own name, with hyphens."""
+
+    def register(build: Build) -> Build:
+        add(build.__name__.replace("_", "-"), about, build, repairs)
+        return build
+
+    return register
+
+
+def load_kinds() -> None:
+    for subject in SUBJECTS:
+        import_module(f"tests.dicom_series.{subject}")
+
+
+def make(kind: str, folder: Path, seed: int = 0) -> Truth:
+    """Writes a series of a kind into a folder, and says what a right reader gives.
+
+    Args:
+        kind: a name in ``KINDS``.
+        folder: made where it is missing; the same seed writes the same bytes.
+        seed: changes numbers (origin, spacing, values, order of files), never the kind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return KINDS[kind].build(folder, np.random.default_rng([seed, zlib.crc32(kind.encode())]))
