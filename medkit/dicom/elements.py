@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,11 @@ class Elements:
         element = self._element(name)
         value = None if element is None else element.value
         return value if isinstance(value, bytes) else str(value or "").encode()
+
+    def person_name(self, name: str) -> str:
+        """A name in Unicode, whatever its character set, without empty components at its end."""
+        text = unicodedata.normalize("NFKC", str(self.dataset.get(tag_of(name)).value or ""))
+        return "=".join(group.rstrip("^ ") for group in text.split("=")).rstrip("=")
 
     def _number(self, name: str, value: str | float) -> float:
         try:

@@ -9,6 +9,7 @@ import numpy as np
 from medkit.dicom.findings import Finding, Refused
 from medkit.dicom.planes import (
     Plane,
+    cosines_note,
     normalised,
     pixel_spacing,
     soft_keys,
@@ -125,6 +126,7 @@ def _plane(
     position = None if place is None else vector(place, "ImagePositionPatient", 3)
     cosines = None if turn is None else vector(turn, "ImageOrientationPatient", 6)
     where = f"{instance.source.shown}, frame {number}"
+    instance.elements.notes.update(dict.fromkeys(cosines_note(cosines)))
     transformation = groups["PixelValueTransformationSequence"]
     values = tuple(group for group in (transformation, instance.elements) if group is not None)
     return Plane(

@@ -40,6 +40,7 @@ class Repair(StrEnum):
         DROP_DUPLICATES: of slices at one place with different content, the first by InstanceNumber is kept.
         DROP_STRAY: slices that differ from most of their series are left out.
         DROP_BROKEN: files that cannot be read are left out though they may belong to the series.
+        PASSES_BY_TIME: slices at one place that only their acquisition time tells apart are dealt out by its order.
         ACCEPT_COUNT: fewer images than were announced are taken for the whole.
     """
 
@@ -50,4 +51,5 @@ class Repair(StrEnum):
     DROP_DUPLICATES = "drop-duplicates"
     DROP_STRAY = "drop-stray"
     DROP_BROKEN = "drop-broken"
+    PASSES_BY_TIME = "passes-by-time"
     ACCEPT_COUNT = "accept-count"

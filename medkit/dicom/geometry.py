@@ -17,8 +17,21 @@ if TYPE_CHECKING:
 
     from medkit.dicom.planes import Plane
 
-__all__ = ["Runs", "Stack", "check_placed", "coordinates", "even_runs", "same_place", "stack_of"]
+__all__ = [
+    "Runs",
+    "Stack",
+    "check_placed",
+    "coordinates",
+    "even_runs",
+    "same_direction",
+    "same_place",
+    "same_spacing",
+    "stack_of",
+]
 
+# Directions and sizes that differ by less are one, but for rounding: 0.04 mm at the end of a field of 400 mm.
+_SAME_DIRECTION = 1e-4
+_SAME_SIZE = 1e-4
 # Slices that are nearer than this lie at one place.
 SAME_PLACE_MM = 0.01
 # How far a slice may be from the even place: rounding of positions and no more. 2 % of a slice's edge is a tenth of what
@@ -91,6 +104,20 @@ def coordinates(planes: Sequence[Plane]) -> NDArray[np.float64]:
 def same_place(one: Plane, other: Plane) -> bool:
     """Whether two parallel slices lie at one place."""
     return float(np.linalg.norm(_position(one) - _position(other))) < SAME_PLACE_MM
+
+
+def same_direction(one: Plane, other: Plane) -> bool:
+    """Whether rows and columns of two slices run the same way, but for rounding."""
+    assert one.orientation is not None
+    assert other.orientation is not None
+    return float(np.abs(one.orientation - other.orientation).max()) < _SAME_DIRECTION
+
+
+def same_spacing(one: Plane, other: Plane) -> bool:
+    """Whether the pixels of two slices are of one size, but for rounding."""
+    assert one.spacing is not None
+    assert other.spacing is not None
+    return bool(np.allclose(one.spacing, other.spacing, rtol=_SAME_SIZE, atol=0))
 
 
 def even_runs(planes: Sequence[Plane]) -> Runs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -50,6 +50,7 @@ _LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
 # How a data set without a preamble begins: group 0002 or 0008, in either byte order.
 _BEGINNINGS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
+_MARK, _PREAMBLE = b"DICM", 128
 _SEEN = 4096  # bytes in which the transfer syntax stands
 
 
@@ -121,15 +122,17 @@ def read_instance(source: Source, limits: Limits) -> Instance:
         Refused: ``empty-file``, ``not-dicom``, ``truncated`` (it ends in its header) or ``too-large``.
         OSError: the file cannot be read.
     """
-    if source.size == 0:
-        raise Refused("empty-file", f"{source.shown}: expected a DICOM file, got one of 0 bytes; copy it again")
     with source.open() as file:
         start = file.read(_SEEN)
-        marked = start[128:132] == b"DICM"
+        if not start.strip(b"\0"):
+            got = "0 bytes" if not start else "zeros"
+            raise Refused("empty-file", f"{source.shown}: expected a DICOM file, got one of {got}; copy it again")
+        bare = start[:4] == _MARK  # without the 128 bytes before it
+        marked = start[128:132] == _MARK or bare
         if not marked and start[:2] not in _BEGINNINGS:
             raise Refused("not-dicom", f"{source.shown}: expected a DICOM file, got another kind")
         try:
-            instance = _deflated(source, file, limits) if _DEFLATED in start else _plain(source, file)
+            instance = _read(source, file, start, limits)
         except Refused:
             raise
         except Exception as error:  # pydicom raises what it meets in broken files
@@ -152,8 +155,19 @@ def inflated(instance: Instance, file: BinaryIO, length: int) -> bytes:
     return zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), length)
 
 
-def _plain(source: Source, file: BinaryIO) -> Instance:
+def _read(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
+    if _DEFLATED in start:
+        return _deflated(source, file, limits)
     file.seek(0)
+    if start[:4] != _MARK:
+        return _plain(source, file)
+    instance = _plain(source, io.BytesIO(bytes(_PREAMBLE) + file.read()))
+    if instance.pixels is not None:
+        instance.pixels = replace(instance.pixels, offset=instance.pixels.offset - _PREAMBLE)
+    return instance
+
+
+def _plain(source: Source, file: BinaryIO) -> Instance:
     dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
     implicit, little = dataset.original_encoding
     return Instance(source, dataset, _pixel_element(file, bool(implicit), bool(little), source))
@@ -204,8 +218,9 @@ def _pixel_element(file: BinaryIO, implicit: bool, little: bool, source: Source 
 
 def _vr_and_length(header: bytes, implicit: bool, order: str) -> tuple[str, int, int]:
     """VR, bytes before the value, and its length (PS3.5 section 7.1)."""
+    # A file may say that it has implicit VRs and have explicit ones. As lengths these letters would be odd, which none is.
+    if header[4:6] in _LONG_VRS and header[6:8] == b"\0\0" and len(header) == 12:
+        return header[4:6].decode(), 12, struct.unpack(f"{order}I", header[8:12])[0]
     if implicit:
         return "OW", 8, struct.unpack(f"{order}I", header[4:8])[0]
-    if header[4:6] in _LONG_VRS:
-        return header[4:6].decode(), 12, struct.unpack(f"{order}I", header[8:12])[0]
     return header[4:6].decode("latin-1"), 8, struct.unpack(f"{order}H", header[6:8])[0]

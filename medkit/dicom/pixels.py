@@ -68,7 +68,7 @@ def stored_frames(instance: Instance, found: PixelFormat, numbers: Iterable[int]
 def _check_length(instance: Instance, found: PixelFormat, element: PixelElement) -> None:
     where, expected = instance.source.shown, found.frame_bytes * found.frames
     assert element.length is not None
-    if instance.transfer_syntax.is_compressed and instance.deflated is None and instance.transfer_syntax:
+    if instance.transfer_syntax in _PLUGINS:
         raise Refused(
             "undecodable", f"{where}: expected compressed pixels in items, got {element.length} bytes without; export it again"
         )

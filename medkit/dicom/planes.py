@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medkit.dicom.diffusion import b_value, direction
-from medkit.dicom.findings import Refused
+from medkit.dicom.findings import Finding, Refused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from medkit.dicom.format import PixelFormat
     from medkit.dicom.instance import Instance
 
-__all__ = ["Plane", "classic_planes", "normalised", "vector"]
+__all__ = [
+    "Plane",
+    "classic_planes",
+    "cosines_note",
+    "normalised",
+    "pixel_spacing",
+    "soft_keys",
+    "strict_keys",
+    "thickness",
+    "unit_orientation",
+    "vector",
+]
 
 # What differs between volumes and never within one. The names are those of picks and of volumes.
 _STRICT = {
@@ -41,6 +52,8 @@ _SOFT = {
     "echo": "EchoNumbers",
     "trigger-time": "TriggerTime",
     "sequence-name": "SequenceName",
+    "scan-options": "ScanOptions",
+    "filter": "FilterType",
     "frame-reference-time": "FrameReferenceTime",
     "contrast": "ContrastBolusAgent",
     "repetition-time": "RepetitionTime",
@@ -65,6 +78,7 @@ class Plane:
         strict: what differs between volumes and never within one.
         soft: what may tell volumes apart.
         values: element sets that say how stored numbers become values, the nearest first.
+        flipped: whether columns and rows are turned round, so that they run as those of the other slices.
     """
 
     instance: Instance
@@ -77,6 +91,7 @@ class Plane:
     strict: dict[str, str]
     soft: dict[str, str]
     values: tuple[Elements, ...] = field(default=())
+    flipped: tuple[bool, bool] = (False, False)
 
     @property
     def where(self) -> str:
@@ -110,6 +125,7 @@ def classic_planes(instance: Instance, found: PixelFormat) -> list[Plane]:
             "cine and secondary captures are no volumes",
         )
     position, orientation = vector(elements, "ImagePositionPatient", 3), _orientation(elements)
+    _check_no_mosaic(elements)
     return [
         Plane(
             instance,
@@ -193,25 +209,34 @@ def thickness(elements: Elements) -> float | None:
 
 
 def _orientation(elements: Elements) -> NDArray[np.float64] | None:
-    return unit_orientation(vector(elements, "ImageOrientationPatient", 6), elements.where)
+    cosines = vector(elements, "ImageOrientationPatient", 6)
+    elements.notes.update(dict.fromkeys(cosines_note(cosines)))
+    return unit_orientation(cosines, elements.where)
+
+
+def _check_no_mosaic(elements: Elements) -> None:
+    if "MOSAIC" in elements.text("ImageType").upper().split("\\"):
+        raise Refused(
+            "mosaic",
+            f"{elements.where}: expected a slice, got a mosaic of many, whose order and places stand in private elements; "
+            "export enhanced objects, or one slice a file",
+        )
 
 
 def unit_orientation(cosines: NDArray[np.float64] | None, where: str) -> NDArray[np.float64] | None:
     """Two unit vectors at a right angle.
 
-    Rounding to three digits is mended; more than that is no direction any more.
+    A direction has no length, so that another length than 1 is brought to it, with a note by the caller's elements.
 
     Raises:
-        Refused: ``bad-orientation``.
+        Refused: ``bad-orientation``, where an axis has next to no length or the two are not at a right angle.
     """
     if cosines is None:
         return None
     axes = cosines.reshape(2, 3)
     lengths = np.linalg.norm(axes, axis=1)
-    if (lengths < 0.5).any():
-        raise Refused("bad-orientation", f"{where}: expected direction cosines, got {_shown(cosines)}; export it again")
-    axes = axes / lengths[:, None]
-    if np.abs(lengths - 1).max() > _UNIT or abs(float(axes[0] @ axes[1])) > _UNIT:
+    axes = axes / np.maximum(lengths, 1e-12)[:, None]
+    if (lengths < 0.5).any() or (lengths > 2).any() or abs(float(axes[0] @ axes[1])) > _RIGHT_ANGLE:
         raise Refused(
             "bad-orientation",
             f"{where}: expected direction cosines of length 1 at a right angle, got {_shown(cosines)}; export it again",
@@ -219,7 +244,14 @@ def unit_orientation(cosines: NDArray[np.float64] | None, where: str) -> NDArray
     return axes
 
 
-_UNIT = 2e-3
+def cosines_note(cosines: NDArray[np.float64] | None) -> list[Finding]:
+    """Say where direction cosines are not of length 1, by more than rounding to three digits."""
+    if cosines is None or np.abs(np.linalg.norm(cosines.reshape(2, 3), axis=1) - 1).max() <= _RIGHT_ANGLE:
+        return []
+    return [Finding("cosines", f"direction cosines {_shown(cosines)} are not of length 1; taken as directions alone")]
+
+
+_RIGHT_ANGLE = 2e-3  # what rounding to three digits may leave
 
 
 def _shown(numbers: NDArray[np.float64]) -> str:

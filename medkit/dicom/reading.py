@@ -31,7 +31,8 @@ __all__ = ["read"]
 
 _THREADS = 4
 # Refusals of one object that leave the other objects of its series what they are.
-_APART = {"colour", "not-an-image"}
+_APART = {"colour", "not-an-image", "secondary-capture"}
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 # What a picture of nothing is called: presentation states, reports, structure sets, segmentations.
 _NO_IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(11\.|88\.|66\.|104\.|481\.[34589]|67|68|9\.)")
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima", ".img"}
@@ -83,6 +84,15 @@ def read(
     ]
     picked.check_used()
     return Reading(tuple(found for found in readings if found is not None), tuple(refusals))
+
+
+_IDENTITY = {
+    "PatientID": "mixed-patient",
+    "PatientName": "mixed-patient",
+    "PatientBirthDate": "mixed-patient",
+    "PatientSex": "mixed-patient",
+    "StudyInstanceUID": "mixed-study",
+}
 
 
 class _Broken:
@@ -179,14 +189,10 @@ def _read_series(
 
 
 def _check_one_patient(instances: list[Instance]) -> None:
-    for name, code in (
-        ("PatientID", "mixed-patient"),
-        ("PatientName", "mixed-patient"),
-        ("PatientBirthDate", "mixed-patient"),
-        ("PatientSex", "mixed-patient"),
-        ("StudyInstanceUID", "mixed-study"),
-    ):
-        found = {instance.elements.raw(name).strip(b" \0"): instance for instance in instances}
+    for name, code in _IDENTITY.items():
+        found: dict[object, Instance] = {instance.elements.raw(name).strip(b" \0"): instance for instance in instances}
+        if len(found) > 1 and name == "PatientName":
+            found = {instance.elements.person_name(name): instance for instance in found.values()}
         if len(found) > 1:
             one, other = list(found.values())[:2]
             raise Refused(
@@ -229,6 +235,10 @@ def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
     if _NO_IMAGES.match(kind) or (instance.pixels is None and "Rows" not in instance.elements):
         raise Refused("not-an-image", f"{instance.source.shown}: {instance.modality or 'an object'} without an image; left out")
     found = pixel_format(instance, limits)
+    if kind.startswith(_SECONDARY_CAPTURE) and not is_enhanced(instance) and "ImagePositionPatient" not in instance.elements:
+        raise Refused(
+            "secondary-capture", f"{instance.source.shown}: expected an image with a place, got a secondary capture; left out"
+        )
     if is_enhanced(instance):
         return enhanced_planes(instance, found)
     return dose_planes(instance, found) if is_dose(instance) else classic_planes(instance, found)

@@ -15,7 +15,7 @@ from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import Stack, coordinates, even_runs, stack_of
 from medkit.dicom.intensities import REMARKS, Mapping, mapping_of, output_type, values_of
 from medkit.dicom.pixels import stored_frames
-from medkit.dicom.repairs import deshear, resample
+from medkit.dicom.repairs import regrid
 from medkit.dicom.result import Frame, SeriesVolume
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from medkit.dicom.grouping import Group
+    from medkit.dicom.group import Group
     from medkit.dicom.limits import Limits
     from medkit.dicom.planes import Plane
 
@@ -31,6 +31,7 @@ __all__ = ["content_digest", "make_volumes"]
 
 # A resampled stack bridges no more than so many usual distances.
 _BRIDGE = 8.0
+_SQUEEZE = 0.2
 
 
 def content_digest(plane: Plane) -> bytes:
@@ -95,20 +96,16 @@ def _runs(ordered: Sequence[Plane]) -> list[_Part]:
 
 
 def _to_resample(ordered: Sequence[Plane], refused: Refused) -> _Part:
-    """The first slice places the stack; the others must lie on its line."""
-    positions = np.array([plane.position for plane in ordered])
-    way = positions[-1] - positions[0]
-    along = (positions - positions[0]) @ way / float(way @ way)
-    aside = float(np.linalg.norm(positions - positions[0] - along[:, None] * way, axis=1).max())
+    """The first slice places the stack; the others are brought into its line."""
     runs = even_runs(ordered)
-    steps = np.diff(along) * float(np.linalg.norm(way))
-    if aside > 0.02 * runs.step or (steps <= 0.2 * runs.step).any() or steps.max() > _BRIDGE * runs.step:
+    steps = np.diff(coordinates(ordered))
+    if (steps <= _SQUEEZE * runs.step).any() or steps.max() > _BRIDGE * runs.step:
         raise Refused(
             refused.finding.code,
-            f"{refused}; resample cannot: slices lie {aside:.3g} mm beside their line, and {steps.min():.4g} to "
-            f"{steps.max():.4g} mm from each other",
+            f"{refused}; resample cannot: slices lie {steps.min():.4g} to {steps.max():.4g} mm from each other",
         )
-    stack = stack_of([ordered[0], replace(ordered[0], position=positions[0] + way / (len(ordered) - 1))])
+    # Two slices make the affine of an even stack, whatever lies between.
+    stack = stack_of([ordered[0], ordered[-1]])
     return _Part(Stack(tuple(ordered), stack.affine, stack.tilt_degrees, stack.notes), float(steps.min()), ())
 
 
@@ -162,7 +159,8 @@ def _array(
         instance, met = planes[numbers[0]].instance, set()
         frames = stored_frames(instance, planes[numbers[0]].format, [planes[number].number for number in numbers])
         for number, raw in zip(numbers, frames, strict=True):
-            mask, remarks = values_of(raw, planes[number], mappings[number], slices[number])
+            columns, rows = (slice(None, None, -1 if turned else 1) for turned in planes[number].flipped)
+            mask, remarks = values_of(raw[rows, columns], planes[number], mappings[number], slices[number])
             met |= remarks
             if padding is not None and mask is not None:
                 padding[number] = mask
@@ -173,26 +171,31 @@ def _array(
 
 
 def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) -> SeriesVolume:
+    tilted = Repair.DESHEAR in repairs and any(note.code == "tilt" for note in volume.notes)
+    if part.step is None and not tilted:
+        return volume
+    origins = np.array([plane.position for plane in part.stack.planes]) * [-1.0, -1.0, 1.0]  # LPS to RAS
+    made = regrid(volume.array, volume.affine, origins, upright=tilted, step=part.step)
+    said = list(volume.repairs)
     if part.step is not None:
-        positions = [plane.position for plane in part.stack.planes]
-        array, affine, bridged = resample(volume.array, positions, volume.affine, part.step)  # type: ignore[arg-type]
-        said = Finding(
-            Repair.RESAMPLE,
-            f"{volume.array.shape[2]} uneven slices interpolated onto {array.shape[2]} even ones, over up to {bridged:.4g} mm",
-        )
-        volume = _interpolated(volume, array, affine, said)
-    if Repair.DESHEAR in repairs and any(note.code == "tilt" for note in volume.notes):
-        array, affine = deshear(volume.array, volume.affine)
-        said = Finding(Repair.DESHEAR, f"a tilt of {part.stack.tilt_degrees:.3g} degrees was interpolated away within slices")
-        volume = _interpolated(volume, array, affine, said)
-    return volume
-
-
-def _interpolated(
-    volume: SeriesVolume, array: NDArray[Any], affine: NDArray[np.float64], said: Finding
-) -> SeriesVolume:
+        counts = f"{volume.array.shape[2]} uneven slices interpolated onto {made.array.shape[2]} even ones"
+        said.append(Finding(Repair.RESAMPLE, f"{counts}, over up to {made.bridged_mm:.4g} mm"))
+    if tilted:
+        tilt = f"a tilt of {part.stack.tilt_degrees:.3g} degrees"
+        said.append(Finding(Repair.DESHEAR, f"{tilt} was taken away by interpolation within slices"))
+    notes = tuple(note for note in volume.notes if note.code not in ("padding", *(["tilt"] if tilted else [])))
+    count = int(np.count_nonzero(made.outside))
+    if count:
+        notes += (Finding("padding", f"{count} voxels lie outside of all slices and have the lowest value; see the mask"),)
     return replace(
-        volume, array=array, affine=affine, frames=(), padding=None, repairs=(*volume.repairs, said)
+        volume,
+        array=made.array,
+        affine=made.affine,
+        frames=(),
+        notes=notes,
+        repairs=tuple(said),
+        padding=made.outside if count else None,
+        facts=volume.facts | {"padding_voxels": count, "slices": made.array.shape[2]},
     )
 
 
