@@ -81,7 +81,7 @@ class Coding:
 
     @property
     def tolerance(self) -> float:
-        return (self.slope if self.rescaled else 1.0) * (0.5 + ROUNDING)
+        return (abs(self.slope) if self.rescaled else 1.0) * (0.5 + ROUNDING)
 
 
 CODINGS = {
