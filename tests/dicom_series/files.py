@@ -87,7 +87,7 @@ def broken(folder: Path, rng: Generator, *, number: int, change: Callable[[bytes
     path = write(folder, stack.datasets, rng)[number]
     path.write_bytes(change(path.read_bytes()))
     if number == 8:
-        return Truth((), others=((stack.volume(0, 8),),))
+        return Truth((), told=((stack.volume(0, 8),),))
     return Truth((), others=((stack.volume(0, number), stack.volume(number + 1)),))
 
 

@@ -51,7 +51,7 @@ def judge(truth: Truth, got: Sequence[Got] | None, *, refusals: int = 0, repaire
     """
     if not got:
         return Verdict(Outcome.REFUSED, "no volume")
-    answers = truth.answers(repaired)
+    answers = truth.answers(repaired, told=refusals > 0)
     if not answers:
         return Verdict(Outcome.WRONG, f"{len(got)} volume(s) of what cannot be read rightly")
     verdicts = [_against(answer, got, refusals) for answer in answers]

@@ -16,7 +16,17 @@ from tests.dicom_series.truth import Truth
 Build = Callable[[Path, Generator], Truth]
 
 # Modules of kinds, by subject, in the order of the table.
-SUBJECTS = ("geometry", "spacing", "mixtures", "diffusion", "pixels", "files")
+SUBJECTS = (
+    "geometry",
+    "spacing",
+    "mixtures",
+    "diffusion",
+    "pixels",
+    "files",
+    "syntaxes",
+    "enhanced",
+    "objects",
+)
 KINDS: dict[str, Kind] = {}
 
 

@@ -194,7 +194,7 @@ def trigger_time_counts(folder: Path, rng: Generator) -> Truth:
 def echo_time_jitters(folder: Path, rng: Generator) -> Truth:
     stack = Stack(rng, modality="MR")
     for number, dataset in enumerate(stack.datasets):
-        dataset.EchoTime = f"{4.92 + 0.001 * (number % 2)}"
+        dataset.EchoTime = f"{4.92 + 0.001 * (number % 2):.3f}"
     stack.write(folder)
     return stack.truth()
 

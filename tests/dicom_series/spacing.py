@@ -267,7 +267,7 @@ def position_absent_on_last(folder: Path, rng: Generator) -> Truth:
     del stack.datasets[8].ImagePositionPatient
     stack.write(folder)
     # What is left looks whole: it may be given, with a word about the slice.
-    return Truth((), others=((stack.volume(0, 8),),))
+    return Truth((), told=((stack.volume(0, 8),),))
 
 
 def lacking(folder: Path, rng: Generator, *, names: tuple[str, ...], empty: bool = False) -> Truth:

@@ -44,16 +44,23 @@ class Truth:
     Attributes:
         volumes: the answer; none where a careful person would refuse.
         others: further answers that are right as they come.
-        repaired: answers that are right only where a repair was asked for or is told to the user.
+        repaired: answers that are right only where a repair was asked for, or the reader says that it made one.
+        told: answers that are right only where the reader says that it left something out.
     """
 
     volumes: Answer
     others: tuple[Answer, ...] = ()
     repaired: tuple[Answer, ...] = ()
+    told: tuple[Answer, ...] = ()
 
-    def answers(self, repaired: bool = False) -> list[Answer]:
+    def answers(self, repaired: bool = False, told: bool = False) -> list[Answer]:
         """All right answers, none of them empty."""
-        found = [self.volumes, *self.others, *(self.repaired if repaired else ())]
+        found = [
+            self.volumes,
+            *self.others,
+            *(self.repaired if repaired else ()),
+            *(self.told if told else ()),
+        ]
         return [answer for answer in found if answer]
 
     @property
