@@ -32,8 +32,12 @@ def check_counts(
     objects = {instance.sop_instance_uid or instance.source.shown for instance in instances}
     problems = []
     if expected is not None and expected != len(objects):
-        problems.append(f"{instances[0].source.shown}: expected {expected} images as the archive says, got {len(objects)}")
-    problems += [text for text in (_acquisitions(planes), _positron(planes), _concatenation(instances)) if text]
+        problems.append(
+            f"{instances[0].source.shown}: expected {expected} images as the archive says, got {len(objects)}"
+        )
+    problems += [
+        text for text in (_acquisitions(planes), _positron(planes), _concatenation(instances)) if text
+    ]
     if not problems:
         return []
     message = f"{problems[0]}; fetch the series again, or ask for the repair accept-count"
@@ -51,12 +55,17 @@ def _acquisitions(planes: Sequence[Plane]) -> str | None:
         if said is None or said <= 0:
             continue
         key = plane.instance.elements.text("AcquisitionNumber")
-        counts.setdefault(key, set()).add((plane.instance.sop_instance_uid or plane.instance.source.shown, plane.number))
+        counts.setdefault(key, set()).add(
+            (plane.instance.sop_instance_uid or plane.instance.source.shown, plane.number)
+        )
         announced[key] = max(said, announced.get(key, 0))
     for key, said in announced.items():
         if len(counts[key]) < said:
             where = planes[0].instance.source.shown
-            return f"{where}: expected {said} images of acquisition {key or '?'} as ImagesInAcquisition says, got {len(counts[key])}"
+            return (
+                f"{where}: expected {said} images of acquisition {key or '?'} as ImagesInAcquisition says, got "
+                f"{len(counts[key])}"
+            )
     return None
 
 
@@ -66,7 +75,9 @@ def _positron(planes: Sequence[Plane]) -> str | None:
         return None
     elements = planes[0].instance.elements
     said, times = elements.integer("NumberOfSlices"), elements.integer("NumberOfTimeSlices") or 1
-    objects = {(plane.instance.sop_instance_uid or plane.instance.source.shown, plane.number) for plane in planes}
+    objects = {
+        (plane.instance.sop_instance_uid or plane.instance.source.shown, plane.number) for plane in planes
+    }
     if said and len(objects) < said * times:
         return f"{planes[0].where}: expected {said * times} images as NumberOfSlices says, got {len(objects)}"
     return None
@@ -76,10 +87,15 @@ def _concatenation(instances: Sequence[Instance]) -> str | None:
     parts: dict[str, set[int]] = {}
     totals: dict[str, int] = {}
     for instance in instances:
-        uid, part = instance.elements.text("ConcatenationUID"), instance.elements.integer("InConcatenationNumber")
+        uid, part = (
+            instance.elements.text("ConcatenationUID"),
+            instance.elements.integer("InConcatenationNumber"),
+        )
         if uid and part is not None:
             parts.setdefault(uid, set()).add(part)
-            totals[uid] = max(instance.elements.integer("InConcatenationTotalNumber") or part, totals.get(uid, 0))
+            totals[uid] = max(
+                instance.elements.integer("InConcatenationTotalNumber") or part, totals.get(uid, 0)
+            )
     for uid, total in totals.items():
         if len(parts[uid]) < total:
             return f"{instances[0].source.shown}: expected {total} parts of a concatenation, got {len(parts[uid])}"

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PRIVATE", "Elements", "tag_of"]
 
-_TEXT_VRS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
+_TEXT_VRS = frozenset(
+    ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
+)
 _STRUCTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 # Vendors' own elements: tag, VR, and the creator that must own the block.
@@ -102,14 +104,19 @@ class Elements:
         """
         found = self.numbers(name)
         if len(found) > 1:
-            raise Refused("bad-value", f"{self.where}: expected one number as {name}, got {len(found)}; export it again")
+            raise Refused(
+                "bad-value", f"{self.where}: expected one number as {name}, got {len(found)}; export it again"
+            )
         return found[0] if found else None
 
     def integer(self, name: str) -> int | None:
         """The one value as a whole number; see :meth:`number`."""
         value = self.number(name)
         if value is not None and value != int(value):
-            raise Refused("bad-value", f"{self.where}: expected a whole number as {name}, got {value:g}; export it again")
+            raise Refused(
+                "bad-value",
+                f"{self.where}: expected a whole number as {name}, got {value:g}; export it again",
+            )
         return None if value is None else int(value)
 
     def items(self, name: str) -> list[Elements]:
@@ -125,7 +132,8 @@ class Elements:
             return [Elements(item, self.where, self.notes) for item in value or ()]
         except Exception as error:  # pydicom raises what it meets in broken sequences
             raise Refused(
-                "bad-value", f"{self.where}: expected a sequence as {name}, got one that cannot be read ({error})"
+                "bad-value",
+                f"{self.where}: expected a sequence as {name}, got one that cannot be read ({error})",
             ) from error
 
     def raw(self, name: str) -> bytes:
@@ -145,11 +153,17 @@ class Elements:
         except ValueError:
             text = str(value).strip()
             if not _COMMA.fullmatch(text):
-                raise Refused("bad-value", f"{self.where}: expected a number as {name}, got {text!r}; export it again") from None
-            self.notes[Finding("decimal-comma", f"{name}: read {text!r} with its comma as the decimal point")] = None
+                raise Refused(
+                    "bad-value", f"{self.where}: expected a number as {name}, got {text!r}; export it again"
+                ) from None
+            self.notes[
+                Finding("decimal-comma", f"{name}: read {text!r} with its comma as the decimal point")
+            ] = None
             number = float(text.replace(",", "."))
         if not math.isfinite(number):
-            raise Refused("bad-value", f"{self.where}: expected a finite number as {name}, got {value}; export it again")
+            raise Refused(
+                "bad-value", f"{self.where}: expected a finite number as {name}, got {value}; export it again"
+            )
         return number
 
     def _values(self, name: str) -> list[Any]:
@@ -165,12 +179,18 @@ class Elements:
             text = _as_text(element.value)
             return [part.strip(" \0") for part in text.split("\\")] if text else []
         if vr not in _STRUCTS:
-            raise Refused("bad-value", f"{self.where}: expected {_vr_of(name)} as {name}, got {vr}; export it again")
+            raise Refused(
+                "bad-value", f"{self.where}: expected {_vr_of(name)} as {name}, got {vr}; export it again"
+            )
         letter = _STRUCTS[vr]
         count, rest = divmod(len(element.value), struct.calcsize(letter))
         if rest:
-            raise Refused("bad-value", f"{self.where}: expected whole values as {name}, got {len(element.value)} bytes")
-        return list(struct.unpack(f"{'<' if element.is_little_endian else '>'}{count}{letter}", element.value))
+            raise Refused(
+                "bad-value", f"{self.where}: expected whole values as {name}, got {len(element.value)} bytes"
+            )
+        return list(
+            struct.unpack(f"{'<' if element.is_little_endian else '>'}{count}{letter}", element.value)
+        )
 
 
 def _as_text(value: Any) -> str:

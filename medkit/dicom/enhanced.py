@@ -54,7 +54,12 @@ _SOFT = (
     ("MRDiffusionSequence", "DiffusionDirectionality", "directionality"),
 )
 # Dimensions along which the slices of one volume follow each other.
-_WITHIN_VOLUME = {"InStackPositionNumber", "ImagePositionPatient", "FrameAcquisitionDateTime", "FrameReferenceDateTime"}
+_WITHIN_VOLUME = {
+    "InStackPositionNumber",
+    "ImagePositionPatient",
+    "FrameAcquisitionDateTime",
+    "FrameReferenceDateTime",
+}
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 _RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 
@@ -76,7 +81,7 @@ def enhanced_planes(instance: Instance, found: PixelFormat) -> list[Plane]:
         Refused: ``count-mismatch`` (groups for another number of frames), or what values raise.
     """
     elements = instance.elements
-    shared = (elements.items("SharedFunctionalGroupsSequence") or [None])[0]
+    shared = next(iter(elements.items("SharedFunctionalGroupsSequence")), None)
     per_frame = elements.items(_FRAMES)
     if len(per_frame) != found.frames:
         raise Refused(
@@ -85,11 +90,13 @@ def enhanced_planes(instance: Instance, found: PixelFormat) -> list[Plane]:
             f"got {len(per_frame)}; export it again",
         )
     dimensions = _dimensions(elements)
-    common = strict_keys(elements)
+    common, soft = strict_keys(elements), soft_keys(elements)
+    if "ConcatenationUID" not in elements:
+        soft["object"] = elements.text("InstanceNumber") or instance.sop_instance_uid
     if not elements.text("ImageType").upper().count("MIXED"):
         common.pop("image-type", None) if _has_frame_type(shared, per_frame) else None
     return [
-        _plane(instance, found, number, _Groups(group, shared), common, dimensions)
+        _plane(instance, found, number, _Groups(group, shared), common, soft, dimensions)
         for number, group in enumerate(per_frame, 1)
     ]
 
@@ -110,7 +117,9 @@ class _Groups:
 
 def _has_frame_type(shared: Elements | None, per_frame: list[Elements]) -> bool:
     sets = [group for group in (shared, *per_frame[:1]) if group is not None]
-    return any(name in group for group in sets for name in {row[0] for row in _STRICT if row[1] == "FrameType"})
+    return any(
+        name in group for group in sets for name in {row[0] for row in _STRICT if row[1] == "FrameType"}
+    )
 
 
 def _plane(
@@ -119,6 +128,7 @@ def _plane(
     number: int,
     groups: _Groups,
     common: dict[str, str],
+    soft: dict[str, str],
     dimensions: list[str],
 ) -> Plane:
     place, turn = groups["PlanePositionSequence"], groups["PlaneOrientationSequence"]
@@ -138,7 +148,7 @@ def _plane(
         None if measures is None else pixel_spacing(measures),
         None if measures is None else thickness(measures),
         common | _keys(groups, _STRICT),
-        soft_keys(instance.elements) | _keys(groups, _SOFT) | _direction(groups) | _indices(content, dimensions),
+        soft | _keys(groups, _SOFT) | _direction(groups) | _indices(content, dimensions),
         values,
     )
 

@@ -30,26 +30,22 @@ class Refused(Exception):
 
 
 class Repair(StrEnum):
-    """What is done to a series on request only, and recorded with the volume.
+    """What is done to a series on request only, and recorded with the volume; ``meaning`` says what it is."""
 
-    Members:
-        DESHEAR: a tilted stack is interpolated onto a grid with right angles.
-        RESAMPLE: slices at uneven distances are interpolated onto even ones.
-        SPLIT_GAPS: a stack with missing slices becomes one volume for each unbroken run.
-        DROP_LOCALIZER: localizer images are left out.
-        DROP_DUPLICATES: of slices at one place with different content, the first by InstanceNumber is kept.
-        DROP_STRAY: slices that differ from most of their series are left out.
-        DROP_BROKEN: files that cannot be read are left out though they may belong to the series.
-        PASSES_BY_TIME: slices at one place that only their acquisition time tells apart are dealt out by its order.
-        ACCEPT_COUNT: fewer images than were announced are taken for the whole.
-    """
+    meaning: str
 
-    DESHEAR = "deshear"
-    RESAMPLE = "resample"
-    SPLIT_GAPS = "split-gaps"
-    DROP_LOCALIZER = "drop-localizer"
-    DROP_DUPLICATES = "drop-duplicates"
-    DROP_STRAY = "drop-stray"
-    DROP_BROKEN = "drop-broken"
-    PASSES_BY_TIME = "passes-by-time"
-    ACCEPT_COUNT = "accept-count"
+    def __new__(cls, name: str, meaning: str) -> Repair:  # noqa: D102  # of an Enum
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.meaning = meaning
+        return member
+
+    DESHEAR = "deshear", "interpolate a tilted stack onto a grid with right angles"
+    RESAMPLE = "resample", "interpolate slices at uneven distances, or over missing ones, onto even ones"
+    SPLIT_GAPS = "split-gaps", "make a volume of each unbroken run of a stack with missing slices"
+    DROP_LOCALIZER = "drop-localizer", "leave out localizer images"
+    DROP_DUPLICATES = "drop-duplicates", "of different slices at one place keep the first by InstanceNumber"
+    DROP_STRAY = "drop-stray", "leave out one or two slices that differ from the row in which they lie"
+    DROP_BROKEN = "drop-broken", "leave out broken files that may belong to the series"
+    PASSES_BY_TIME = "passes-by-time", "deal slices at one place out to volumes by acquisition time"
+    ACCEPT_COUNT = "accept-count", "take fewer images than were announced for the whole"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PixelFormat", "pixel_format"]
 
-_FLOATS = {"FloatPixelData": np.dtype(np.float32), "DoubleFloatPixelData": np.dtype(np.float64)}
+_FLOATS: dict[str, np.dtype[np.floating[Any]]] = {
+    "FloatPixelData": np.dtype(np.float32),
+    "DoubleFloatPixelData": np.dtype(np.float64),
+}
 _ALLOCATED = (8, 16, 32)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 # A run-length packet of two bytes stands for 128 at most (PS3.5 annex G.3.1).
@@ -46,7 +49,7 @@ class PixelFormat:
     shift: int
     signed: bool
     photometric: str
-    floating: np.dtype[np.floating] | None = None
+    floating: np.dtype[np.floating[Any]] | None = None
 
     @property
     def frame_bytes(self) -> int:
@@ -102,11 +105,12 @@ def _whole(instance: Instance, rows: int, columns: int, photometric: str) -> Pix
     high = stored - 1 if high is None else high
     signed = elements.integer("PixelRepresentation")
     shift = high - (stored - 1)
-    sound = allocated in _ALLOCATED and 1 <= stored <= allocated and 0 <= shift and high < allocated
+    sound = allocated in _ALLOCATED and 1 <= stored <= allocated and shift >= 0 and high < allocated
     if not sound or signed not in (0, 1):
         raise Refused(
             "bad-pixels",
-            f"{instance.source.shown}: expected {', '.join(map(str, _ALLOCATED))} bits with HighBit above BitsStored - 1 "
+            f"{instance.source.shown}: expected {', '.join(map(str, _ALLOCATED))} bits with HighBit above "
+            "BitsStored - 1 "
             f"and PixelRepresentation 0 or 1, got BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}, "
             f"PixelRepresentation {signed}; export it again",
         )

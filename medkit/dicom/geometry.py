@@ -151,13 +151,17 @@ def stack_of(planes: Sequence[Plane]) -> Stack:
     notes: list[Finding] = []
     if len(ordered) == 1:
         step, origin = _thickness(ordered[0]) * normal, positions[0]
-        notes.append(Finding("single-slice", "one slice: the third edge is its thickness as the header says it"))
+        notes.append(
+            Finding("single-slice", "one slice: the third edge is its thickness as the header says it")
+        )
     else:
         origin, step, apart = _line(positions)
         if apart > _tolerance(float(np.linalg.norm(step))):
             raise _uneven(ordered)
         if apart > _ROUNDING_MM:
-            notes.append(Finding("jitter", f"slices lie up to {apart:.3g} mm from even places, which are taken"))
+            notes.append(
+                Finding("jitter", f"slices lie up to {apart:.3g} mm from even places, which are taken")
+            )
     tilt = _degrees(step, normal)
     if tilt > 60:
         raise Refused(
@@ -231,7 +235,11 @@ def _thickness(plane: Plane) -> float:
 
 def _degrees(step: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
     length = float(np.linalg.norm(step))
-    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), abs(step @ normal)))) if length else 90.0
+    return (
+        float(np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), abs(step @ normal))))
+        if length
+        else 90.0
+    )
 
 
 def _affine(plane: Plane, origin: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np.float64]:

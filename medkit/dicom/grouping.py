@@ -95,7 +95,11 @@ def _without_resent(
                 f"{plane.where}: expected one object of each SOP Instance UID, got another content than in "
                 f"{first.where}; find out which is right and remove the other",
             )
-    notes = [Finding("duplicate", f"{again} frames came more than once, alike; one of each is used")] if again else []
+    notes = (
+        [Finding("duplicate", f"{again} frames came more than once, alike; one of each is used")]
+        if again
+        else []
+    )
     return kept, notes
 
 
@@ -179,8 +183,13 @@ def _check_directions(groups: list[Group]) -> None:
 
 def _name_by_difference(groups: list[Group]) -> None:
     """Give each group the strict keys that differ between the groups, and its matrix, spacing or direction."""
-    shapes = [{"matrix": f"{group.planes[0].format.columns}x{group.planes[0].format.rows}"} for group in groups]
-    keys = [{**group.planes[0].strict, **shape, **_direction_keys(group)} for group, shape in zip(groups, shapes, strict=True)]
+    shapes = [
+        {"matrix": f"{group.planes[0].format.columns}x{group.planes[0].format.rows}"} for group in groups
+    ]
+    keys = [
+        {**group.planes[0].strict, **shape, **_direction_keys(group)}
+        for group, shape in zip(groups, shapes, strict=True)
+    ]
     differing = {name for found in keys for name in found if len({other.get(name) for other in keys}) > 1}
     for group, found in zip(groups, keys, strict=True):
         strict = {name: value for name, value in found.items() if name in differing}

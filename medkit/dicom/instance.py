@@ -24,21 +24,92 @@ if TYPE_CHECKING:
 
 __all__ = ["Instance", "PixelElement", "inflated", "read_instance"]
 
-_KEYWORDS = """
-SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID Modality
-PatientID PatientName PatientBirthDate PatientSex SeriesNumber AcquisitionNumber InstanceNumber ImagesInAcquisition
-AcquisitionDate AcquisitionTime AcquisitionDateTime ContentTime TemporalPositionIdentifier TemporalPositionIndex
-NumberOfTemporalPositions NumberOfSlices NumberOfTimeSlices EchoTime EchoNumbers InversionTime RepetitionTime FlipAngle
-TriggerTime NominalPercentageOfCardiacPhase SequenceName ScanOptions ConvolutionKernel KVP FilterType DiffusionBValue
-DiffusionGradientOrientation ContrastBolusAgent FrameReferenceTime ComplexImageComponent StackID SeriesType
-ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing SliceThickness SpacingBetweenSlices
-GridFrameOffsetVector FrameIncrementPointer NumberOfFrames Rows Columns SamplesPerPixel PhotometricInterpretation
-PlanarConfiguration BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit
-RescaleSlope RescaleIntercept RescaleType ModalityLUTSequence Units DoseGridScaling DoseUnits DoseType
-LossyImageCompression RealWorldValueMappingSequence SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
-DimensionIndexSequence ConcatenationUID InConcatenationNumber InConcatenationTotalNumber ConcatenationFrameOffsetNumber
-ImageOrientationSlide TotalPixelMatrixColumns DetectorInformationSequence
-""".split()
+_KEYWORDS = [
+    "SpecificCharacterSet",
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "InstanceNumber",
+    "ImagesInAcquisition",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "ContentTime",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "NumberOfTemporalPositions",
+    "NumberOfSlices",
+    "NumberOfTimeSlices",
+    "EchoTime",
+    "EchoNumbers",
+    "InversionTime",
+    "RepetitionTime",
+    "FlipAngle",
+    "TriggerTime",
+    "NominalPercentageOfCardiacPhase",
+    "SequenceName",
+    "ScanOptions",
+    "ConvolutionKernel",
+    "KVP",
+    "FilterType",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "ContrastBolusAgent",
+    "FrameReferenceTime",
+    "ComplexImageComponent",
+    "StackID",
+    "SeriesType",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "GridFrameOffsetVector",
+    "FrameIncrementPointer",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "Units",
+    "DoseGridScaling",
+    "DoseUnits",
+    "DoseType",
+    "LossyImageCompression",
+    "RealWorldValueMappingSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "DimensionIndexSequence",
+    "ConcatenationUID",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "ConcatenationFrameOffsetNumber",
+    "ImageOrientationSlide",
+    "TotalPixelMatrixColumns",
+    "DetectorInformationSequence",
+]
 _TAGS = [
     *(tag_of(name) for name in _KEYWORDS),
     *(tag for tag, _, _ in PRIVATE.values()),
@@ -126,7 +197,9 @@ def read_instance(source: Source, limits: Limits) -> Instance:
         start = file.read(_SEEN)
         if not start.strip(b"\0"):
             got = "0 bytes" if not start else "zeros"
-            raise Refused("empty-file", f"{source.shown}: expected a DICOM file, got one of {got}; copy it again")
+            raise Refused(
+                "empty-file", f"{source.shown}: expected a DICOM file, got one of {got}; copy it again"
+            )
         bare = start[:4] == _MARK  # without the 128 bytes before it
         marked = start[128:132] == _MARK or bare
         if not marked and start[:2] not in _BEGINNINGS:
@@ -137,12 +210,15 @@ def read_instance(source: Source, limits: Limits) -> Instance:
             raise
         except Exception as error:  # pydicom raises what it meets in broken files
             code, got = ("truncated", "a broken header") if marked else ("not-dicom", "another kind")
-            raise Refused(code, f"{source.shown}: expected a DICOM file, got {got} ({error}); copy it again") from error
+            raise Refused(
+                code, f"{source.shown}: expected a DICOM file, got {got} ({error}); copy it again"
+            ) from error
     if not marked and not instance.elements.text("SOPClassUID"):
         raise Refused("not-dicom", f"{source.shown}: expected a DICOM file, got another kind")
     if not instance.elements.text("SeriesInstanceUID") and instance.pixels is None:
         raise Refused(
-            "truncated", f"{source.shown}: expected a header with SeriesInstanceUID, got one without; copy it again"
+            "truncated",
+            f"{source.shown}: expected a header with SeriesInstanceUID, got one without; copy it again",
         )
     instance.executable = start[:2] == b"MZ"
     return instance
@@ -157,7 +233,7 @@ def inflated(instance: Instance, file: BinaryIO, length: int) -> bytes:
 
 def _read(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
     if _DEFLATED in start:
-        return _deflated(source, file, limits)
+        return _deflated(source, file, start, limits)
     file.seek(0)
     if start[:4] != _MARK:
         return _plain(source, file)
@@ -173,15 +249,16 @@ def _plain(source: Source, file: BinaryIO) -> Instance:
     return Instance(source, dataset, _pixel_element(file, bool(implicit), bool(little), source))
 
 
-def _deflated(source: Source, file: BinaryIO, limits: Limits) -> Instance:
+def _deflated(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
     """pydicom inflates without a bound: 400 KiB became 850 MB."""
-    file.seek(132)
+    base = _PREAMBLE + len(_MARK) if start[128:132] == _MARK else len(_MARK) if start[:4] == _MARK else 0
+    file.seek(base)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >= 0x00030000)
-    start = file.tell()
+    first = file.tell()
     if "FileMetaInformationGroupLength" in meta:
         # 12 bytes of the group length's own element come before those that it counts.
-        start = 144 + int(meta.FileMetaInformationGroupLength)
-    file.seek(start)
+        first = base + 12 + int(meta.FileMetaInformationGroupLength)
+    file.seek(first)
     beginning = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), limits.header_bytes)
     stream = io.BytesIO(beginning)
     dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
@@ -192,19 +269,22 @@ def _deflated(source: Source, file: BinaryIO, limits: Limits) -> Instance:
             f"{source.shown}: expected a header of at most {limits.header_bytes} bytes, got more when inflated; "
             "raise the limit if you trust the file",
         )
-    instance = Instance(source, dataset, pixels, deflated=start)
+    instance = Instance(source, dataset, pixels, deflated=first)
     instance.transfer_syntax = DeflatedExplicitVRLittleEndian
     return instance
 
 
-def _pixel_element(file: BinaryIO, implicit: bool, little: bool, source: Source | None) -> PixelElement | None:
+def _pixel_element(
+    file: BinaryIO, implicit: bool, little: bool, source: Source | None
+) -> PixelElement | None:
     """The element that pydicom stopped before."""
     offset = file.tell()
     header = file.read(12)
     if len(header) < 8:
         if source is not None and offset > source.size:
             raise Refused(
-                "truncated", f"{source.shown}: expected a whole header, got a file that ends in it; copy it again"
+                "truncated",
+                f"{source.shown}: expected a whole header, got a file that ends in it; copy it again",
             )
         return None
     order = "<" if little else ">"
@@ -218,7 +298,7 @@ def _pixel_element(file: BinaryIO, implicit: bool, little: bool, source: Source 
 
 def _vr_and_length(header: bytes, implicit: bool, order: str) -> tuple[str, int, int]:
     """VR, bytes before the value, and its length (PS3.5 section 7.1)."""
-    # A file may say that it has implicit VRs and have explicit ones. As lengths these letters would be odd, which none is.
+    # A file may say that it has implicit VRs and have explicit ones. As lengths these letters would be odd: none is.
     if header[4:6] in _LONG_VRS and header[6:8] == b"\0\0" and len(header) == 12:
         return header[4:6].decode(), 12, struct.unpack(f"{order}I", header[8:12])[0]
     if implicit:

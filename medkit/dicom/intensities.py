@@ -1,4 +1,5 @@
-"""From stored numbers to values: bits, sign, padding, rescaling and lookup tables (PS3.3 C.7.6.3, C.7.5.1.1.2, C.11.1)."""
+"""From stored numbers to values: bits, sign, padding, rescaling and lookup tables (PS3.3 C.7.6.3, "
+"C.7.5.1.1.2, C.11.1)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medkit.dicom.enhanced import is_dose
 from medkit.dicom.findings import Finding, Refused
 
 if TYPE_CHECKING:
@@ -69,16 +71,25 @@ def mapping_of(plane: Plane) -> Mapping:
     elements = plane.instance.elements
     padding = _padding(elements, plane.format)
     tables = [item for group in plane.values for item in group.items("ModalityLUTSequence")]
-    scale = next((group for group in plane.values if "RescaleSlope" in group or "RescaleIntercept" in group), None)
+    scale = next(
+        (group for group in plane.values if "RescaleSlope" in group or "RescaleIntercept" in group), None
+    )
     unit = elements.text("Units") or (scale.text("RescaleType") if scale else "")
     if tables:
         if scale is not None or len(tables) > 1:
-            raise Refused("lut", f"{plane.where}: expected a modality table or a slope, got both; export it again")
-        return Mapping(table=_table(tables[0], plane), padding=padding, unit=tables[0].text("ModalityLUTType"))
-    if "DoseGridScaling" in elements:
+            raise Refused(
+                "lut", f"{plane.where}: expected a modality table or a slope, got both; export it again"
+            )
+        return Mapping(
+            table=_table(tables[0], plane), padding=padding, unit=tables[0].text("ModalityLUTType")
+        )
+    if "DoseGridScaling" in elements or is_dose(plane.instance):
         factor = elements.number("DoseGridScaling")
         if not factor or factor < 0 or scale is not None:
-            raise Refused("bad-rescale", f"{plane.where}: expected a DoseGridScaling above 0 alone, got {factor}; export it again")
+            raise Refused(
+                "bad-rescale",
+                f"{plane.where}: expected a DoseGridScaling above 0 alone, got {factor}; export it again",
+            )
         return Mapping(slope=factor, padding=padding, unit=elements.text("DoseUnits"))
     if scale is None:
         return Mapping(padding=padding, unit=unit)
@@ -88,7 +99,8 @@ def mapping_of(plane: Plane) -> Mapping:
     if slope is None or intercept is None or slope == 0:
         raise Refused(
             "bad-rescale",
-            f"{plane.where}: expected RescaleSlope (not 0) and RescaleIntercept, got {slope} and {intercept}; export it again",
+            f"{plane.where}: expected RescaleSlope (not 0) and RescaleIntercept, got {slope} and {intercept}; "
+            "export it again",
         )
     return Mapping(slope, intercept, padding=padding, unit=unit)
 
@@ -100,7 +112,9 @@ def _padding(elements: Elements, found: PixelFormat) -> tuple[int, int] | None:
     values = [elements.integer(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if values[0] is None:
         return None
-    low, high = sorted(_in_range(value, found) for value in (values[0], values[0] if values[1] is None else values[1]))
+    low, high = sorted(
+        _in_range(value, found) for value in (values[0], values[0] if values[1] is None else values[1])
+    )
     return low, high
 
 
@@ -116,7 +130,9 @@ def _in_range(value: int, found: PixelFormat) -> int:
 def _table(item: Elements, plane: Plane) -> Table:
     descriptor = item.numbers("LUTDescriptor")
     if len(descriptor) != 3 or int(descriptor[2]) not in (8, 10, 12, 16):
-        raise Refused("lut", f"{plane.where}: expected a LUTDescriptor of 3 numbers, got {descriptor}; export it again")
+        raise Refused(
+            "lut", f"{plane.where}: expected a LUTDescriptor of 3 numbers, got {descriptor}; export it again"
+        )
     count = int(descriptor[0]) % 65536 or 65536
     data = item.raw("LUTData")
     order = "<" if plane.instance.little_endian else ">"
@@ -125,7 +141,10 @@ def _table(item: Elements, plane: Plane) -> Table:
     elif int(descriptor[2]) == 8 and len(data) == count + count % 2:
         entries = np.frombuffer(data, "u1")[:count]
     else:
-        raise Refused("lut", f"{plane.where}: expected a table of {count} entries, got {len(data)} bytes; export it again")
+        raise Refused(
+            "lut",
+            f"{plane.where}: expected a table of {count} entries, got {len(data)} bytes; export it again",
+        )
     first = int(descriptor[1])
     if plane.format.signed:
         first = (first + 32768) % 65536 - 32768
@@ -135,7 +154,8 @@ def _table(item: Elements, plane: Plane) -> Table:
     if first > high or first + count <= low:
         raise Refused(
             "lut",
-            f"{plane.where}: expected a table for stored numbers of {low} to {high}, got one that begins at {first}; export it again",
+            f"{plane.where}: expected a table for stored numbers of {low} to {high}, got one that begins at "
+            f"{first}; export it again",
         )
     return Table(first, entries.astype(np.uint16))
 
@@ -170,13 +190,14 @@ def values_of(
         out: ``(rows, columns)`` of the type of :func:`output_type`.
 
     Returns:
-        Where padding is, if the file has a padding value; and codes of remarks: ``high-bits`` (something beside the value
-        in its bits), ``sign-bits`` (negative numbers whose sign fills no more than their own bits).
+        Where padding is, if the file has a padding value; and codes of remarks: ``high-bits`` (something beside the
+        value in its bits), ``sign-bits`` (negative numbers whose sign fills no more than their own bits).
 
     Raises:
         Refused: ``not-finite``.
     """
-    found, remarks = plane.format, set()
+    found = plane.format
+    remarks: set[str] = set()
     stored, padding = raw, None
     if found.floating is None:
         stored, remarks = _stored_numbers(raw, found)
@@ -185,7 +206,9 @@ def values_of(
             whole = raw.view(f"i{raw.dtype.itemsize}") if found.signed else raw
             padding = ((stored >= low) & (stored <= high)) | ((whole >= low) & (whole <= high))
     elif not np.isfinite(raw).all():
-        raise Refused("not-finite", f"{plane.where}: expected finite numbers, got some that are not; export it again")
+        raise Refused(
+            "not-finite", f"{plane.where}: expected finite numbers, got some that are not; export it again"
+        )
     if mapping.table is not None:
         index = np.clip(stored.astype(np.int64) - mapping.table.first, 0, len(mapping.table.entries) - 1)
         out[...] = mapping.table.entries[index]
@@ -218,10 +241,14 @@ def _stored_numbers(raw: NDArray[Any], found: PixelFormat) -> tuple[NDArray[Any]
 
 
 REMARKS = {
-    "high-bits": Finding("high-bits", "bits beside the stored values are not empty (an old overlay, or garbage); they are not read"),
+    "high-bits": Finding(
+        "high-bits",
+        "bits beside the stored values are not empty (an old overlay, or garbage); they are not read",
+    ),
     "sign-bits": Finding(
         "sign-bits",
-        "negative numbers are stored without their sign in the unused bits; they are read as negative, as the standard has it: "
+        "negative numbers are stored without their sign in the unused bits; they are read as negative, as the "
+        "standard has it: "
         "if they were meant as large ones, PixelRepresentation is wrong",
     ),
 }

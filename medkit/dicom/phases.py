@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +23,7 @@ __all__ = ["told_apart"]
 _FEW = 3
 
 
-def told_apart(
-    group: Group, content: Callable[[Plane], bytes], repairs: Collection[Repair]
-) -> list[Group]:
+def told_apart(group: Group, content: Callable[[Plane], bytes], repairs: Collection[Repair]) -> list[Group]:
     """Split a group whose slices share their places.
 
     Args:
@@ -113,8 +110,14 @@ def _passes(group: Group, places: list[list[Plane]], repairs: Collection[Repair]
     count = len(places[0])
     if any(len(place) != count for place in places):
         return []
-    timed = [sorted(((_time(plane), plane) for plane in place), key=lambda pair: pair[0] or 0) for place in places]
-    if any(time is None or time == after for place in timed for (time, _), (after, _) in itertools.pairwise(place)):
+    timed = [
+        sorted(((_time(plane), plane) for plane in place), key=lambda pair: pair[0] or 0) for place in places
+    ]
+    if any(
+        time is None or time == after
+        for place in timed
+        for (time, _), (after, _) in itertools.pairwise(place)
+    ):
         return []
     if any(place[-1][0] is None for place in timed):
         return []
@@ -124,10 +127,22 @@ def _passes(group: Group, places: list[list[Plane]], repairs: Collection[Repair]
     if not apart and Repair.PASSES_BY_TIME not in repairs:
         return []
     said = "each pass ended before the next began" if apart else "taken in turn at every place"
-    note = Finding("passes-by-time", f"{count} slices at each place are told apart by their acquisition time alone: {said}")
-    repaired = [] if apart else [Finding(Repair.PASSES_BY_TIME, f"{count} passes by acquisition time, as was asked for")]
+    note = Finding(
+        "passes-by-time",
+        f"{count} slices at each place are told apart by their acquisition time alone: {said}",
+    )
+    repaired = (
+        []
+        if apart
+        else [Finding(Repair.PASSES_BY_TIME, f"{count} passes by acquisition time, as was asked for")]
+    )
     return [
-        Group([plane for _, plane in found], {"pass": str(number)}, [*group.notes, note], [*group.repairs, *repaired])
+        Group(
+            [plane for _, plane in found],
+            {"pass": str(number)},
+            [*group.notes, note],
+            [*group.repairs, *repaired],
+        )
         for number, found in enumerate(passes, 1)
     ]
 
@@ -155,23 +170,37 @@ def _without_copies(
     for place in places:
         place = sorted(place, key=_instance_number)
         kept.append(place[0])
-        same = [content(plane) == content(place[0]) and _as_values(plane) == _as_values(place[0]) for plane in place[1:]]
+        same = [
+            content(plane) == content(place[0]) and _as_values(plane) == _as_values(place[0])
+            for plane in place[1:]
+        ]
         copies += sum(same)
         others += len(same) - sum(same)
-    if others and Repair.DROP_DUPLICATES not in repairs:
-        counts = Counter(len(place) for place in places)
-        code = "multi-phase" if set(counts) == {len(places[0])} else "duplicate"
+    phases = {len(place) for place in places} == {len(places[0])}
+    if others and (phases or Repair.DROP_DUPLICATES not in repairs):
         first = max(places, key=len)
+        mend = (
+            "split the series where its scanner's order is known"
+            if phases
+            else "ask for the repair drop-duplicates, which keeps the first by InstanceNumber"
+        )
         raise Refused(
-            code,
+            "multi-phase" if phases else "duplicate",
             f"{first[1].where}: expected one slice at each place, got others of another content than {first[0].where} "
             f"at {sum(len(place) > 1 for place in places)} of {len(places)} places, and nothing that tells them apart; "
-            "ask for the repair drop-duplicates, which keeps the first by InstanceNumber",
+            f"{mend}",
         )
     notes = [*group.notes]
     if copies:
-        notes.append(Finding("duplicate", f"{copies} slices are copies of others at their place; one of each is used"))
-    repaired = [Finding(Repair.DROP_DUPLICATES, f"left out {others} slices, keeping the first by InstanceNumber at their place")]
+        notes.append(
+            Finding("duplicate", f"{copies} slices are copies of others at their place; one of each is used")
+        )
+    repaired = [
+        Finding(
+            Repair.DROP_DUPLICATES,
+            f"left out {others} slices, keeping the first by InstanceNumber at their place",
+        )
+    ]
     return Group(kept, group.keys, notes, [*group.repairs, *(repaired if others else [])])
 
 

@@ -57,8 +57,14 @@ class Picks:
         for key, used in self.used.items():
             if not used:
                 there = ", ".join(sorted(self.seen[key] - {""})[:20])
-                got = f"there are {there}" if there else f"nothing here has it; keys are {', '.join(sorted(self.keys))}"
-                raise UsageError(f"--pick {key}={self.picks[key]}: expected a value that is there, got none; {got}")
+                got = (
+                    f"there are {there}"
+                    if there
+                    else f"nothing here has it; keys are {', '.join(sorted(self.keys))}"
+                )
+                raise UsageError(
+                    f"--pick {key}={self.picks[key]}: expected a value that is there, got none; {got}"
+                )
 
     def _takes(self, key: str, *values: str) -> bool:
         if key not in self.picks:

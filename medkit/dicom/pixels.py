@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from pydicom.encaps import generate_frames
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    UID,
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
     RLETransferSyntaxes,
-    UID,
 )
 
 from medkit.dicom.findings import Refused
@@ -33,7 +33,7 @@ _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _HTJ2K = {"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"}
 # One decoder each, the one that gave the right numbers for every file tried, so that results do not depend on luck.
-_PLUGINS = {
+_PLUGINS: dict[str, str] = {
     **dict.fromkeys((*JPEG2000TransferSyntaxes, *_HTJ2K), "pylibjpeg"),
     **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
     **dict.fromkeys(JPEGTransferSyntaxes, "gdcm"),
@@ -70,7 +70,8 @@ def _check_length(instance: Instance, found: PixelFormat, element: PixelElement)
     assert element.length is not None
     if instance.transfer_syntax in _PLUGINS:
         raise Refused(
-            "undecodable", f"{where}: expected compressed pixels in items, got {element.length} bytes without; export it again"
+            "undecodable",
+            f"{where}: expected compressed pixels in items, got {element.length} bytes without; export it again",
         )
     there = element.length
     if instance.deflated is None:
@@ -106,7 +107,8 @@ def _native(
         if len(data) < found.frame_bytes:
             raise Refused(
                 "truncated",
-                f"{instance.source.shown}: expected {found.frame_bytes} bytes of pixels in frame {number}, got {len(data)}; "
+                f"{instance.source.shown}: expected {found.frame_bytes} bytes of pixels in frame {number}, got "
+                f"{len(data)}; "
                 "copy or export it again",
             )
         if found.allocated == 8 and not instance.little_endian and element.vr == "OW":
@@ -129,7 +131,8 @@ def _encapsulated(
     if syntax not in _PLUGINS:
         raise Refused(
             "unknown-syntax",
-            f"{where}: expected a transfer syntax that can be decoded, got {syntax or 'none'}; convert it (dcmdjpeg, gdcmconv)",
+            f"{where}: expected a transfer syntax that can be decoded, got {syntax or 'none'}; convert it "
+            "(dcmdjpeg, gdcmconv)",
         )
     file.seek(element.offset)
     data = file.read()
@@ -138,18 +141,28 @@ def _encapsulated(
     try:
         for number, encoded in enumerate(generate_frames(data, number_of_frames=found.frames), 1):
             if number > found.frames:
-                raise Refused("excess-pixels", f"{where}: expected {found.frames} frames, got more; export it again")
+                raise Refused(
+                    "excess-pixels", f"{where}: expected {found.frames} frames, got more; export it again"
+                )
             if number in wanted:
                 wanted.remove(number)
                 yield _decoded(instance, found, encoded, number)
     except (ValueError, RuntimeError, struct.error, EOFError) as error:
         raise Refused(
-            "undecodable", f"{where}: expected {syntax.name} pixels, got some that cannot be decoded ({error}); copy it again"
+            "undecodable",
+            f"{where}: expected {syntax.name} pixels, got some that cannot be decoded ({_line(error)}); copy "
+            "or convert it",
         ) from error
     if wanted:
         raise Refused(
-            "truncated", f"{where}: expected {found.frames} frames, got none for {min(wanted)}; copy or export it again"
+            "truncated",
+            f"{where}: expected {found.frames} frames, got none for {min(wanted)}; copy or export it again",
         )
+
+
+def _line(error: Exception) -> str:
+    """A decoder's words on one line."""
+    return " ".join(str(error).split())
 
 
 def _check_items(data: bytes, where: str) -> None:
@@ -158,42 +171,52 @@ def _check_items(data: bytes, where: str) -> None:
     while True:
         if place + 8 > len(data):
             raise Refused(
-                "truncated", f"{where}: expected compressed pixels up to their end, got a file that ends before it; copy it again"
+                "truncated",
+                f"{where}: expected compressed pixels up to their end, got a file that ends before it; copy it again",
             )
         group, element, length = struct.unpack_from("<HHI", data, place)
         if (group, element) == _DELIMITER:
             return
         if (group, element) != _ITEM:
-            raise Refused("undecodable", f"{where}: expected items of compressed pixels, got ({group:04x},{element:04x})")
+            raise Refused(
+                "undecodable",
+                f"{where}: expected items of compressed pixels, got ({group:04x},{element:04x})",
+            )
         place += 8 + length
 
 
 def _decoded(instance: Instance, found: PixelFormat, encoded: bytes, number: int) -> NDArray[Any]:
     syntax: UID = instance.transfer_syntax
     ending = encoded.rstrip(b"\0")
-    if syntax not in RLETransferSyntaxes and not (ending.endswith(_END_OF_IMAGE) or _END_OF_IMAGE in ending[-16:]):
+    if syntax not in RLETransferSyntaxes and not (
+        ending.endswith(_END_OF_IMAGE) or _END_OF_IMAGE in ending[-16:]
+    ):
         raise Refused(
             "truncated",
-            f"{instance.source.shown}: expected frame {number} up to the end of its image, got one that is cut short; copy it again",
+            f"{instance.source.shown}: expected frame {number} up to the end of its image, got one that is cut "
+            "short; copy it again",
         )
     _check_codestream_size(instance, found, encoded, number)
     # Fragmented and alone, so that the decoder sees one frame and no more of the file.
     item = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0" + struct.pack("<I", len(encoded)) + encoded
+    options: Any = {
+        "rows": found.rows,
+        "columns": found.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "bits_allocated": found.allocated,
+        "bits_stored": found.stored,
+        "photometric_interpretation": found.photometric,
+        "pixel_representation": int(found.signed),
+        "pixel_keyword": "PixelData",
+        "correct_unused_bits": False,
+    }
     array, _ = get_decoder(syntax).as_array(
         item + b"\xfe\xff\xdd\xe0\x00\x00\x00\x00",
         raw=True,
         index=0,
         decoding_plugin=_PLUGINS[syntax],
-        rows=found.rows,
-        columns=found.columns,
-        number_of_frames=1,
-        samples_per_pixel=1,
-        bits_allocated=found.allocated,
-        bits_stored=found.stored,
-        photometric_interpretation=found.photometric,
-        pixel_representation=int(found.signed),
-        pixel_keyword="PixelData",
-        correct_unused_bits=False,
+        **options,
     )
     return array.view(f"u{array.dtype.itemsize}")
 
@@ -203,7 +226,8 @@ def _check_codestream_size(instance: Instance, found: PixelFormat, encoded: byte
     if size is not None and size != (found.rows, found.columns):
         raise Refused(
             "bad-pixels",
-            f"{instance.source.shown}: expected {found.rows} x {found.columns} pixels in frame {number}, got an image of "
+            f"{instance.source.shown}: expected {found.rows} x {found.columns} pixels in frame {number}, got "
+            "an image of "
             f"{size[0]} x {size[1]}; export it again",
         )
 
@@ -224,7 +248,7 @@ def codestream_size(encoded: bytes) -> tuple[int, int] | None:
             place += 1
             continue
         (length,) = struct.unpack_from(">H", encoded, place + 2)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) or marker == 0xF7:
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
             rows, columns = struct.unpack_from(">HH", encoded, place + 5)
             return rows, columns
         place += 2 + length

@@ -103,7 +103,7 @@ class Plane:
     def normal(self) -> NDArray[np.float64]:
         """Unit vector across the slice."""
         assert self.orientation is not None
-        return np.cross(self.orientation[0], self.orientation[1])
+        return np.asarray(np.cross(self.orientation[0], self.orientation[1]), dtype=np.float64)
 
     @property
     def localizer(self) -> bool:
@@ -178,7 +178,8 @@ def vector(elements: Elements, name: str, count: int) -> NDArray[np.float64] | N
         return None
     if len(numbers) != count:
         raise Refused(
-            "bad-value", f"{elements.where}: expected {count} numbers as {name}, got {len(numbers)}; export it again"
+            "bad-value",
+            f"{elements.where}: expected {count} numbers as {name}, got {len(numbers)}; export it again",
         )
     return np.array(numbers)
 
@@ -218,7 +219,8 @@ def _check_no_mosaic(elements: Elements) -> None:
     if "MOSAIC" in elements.text("ImageType").upper().split("\\"):
         raise Refused(
             "mosaic",
-            f"{elements.where}: expected a slice, got a mosaic of many, whose order and places stand in private elements; "
+            f"{elements.where}: expected a slice, got a mosaic of many, whose order and places stand in "
+            "private elements; "
             "export enhanced objects, or one slice a file",
         )
 
@@ -233,7 +235,7 @@ def unit_orientation(cosines: NDArray[np.float64] | None, where: str) -> NDArray
     """
     if cosines is None:
         return None
-    axes = cosines.reshape(2, 3)
+    axes: NDArray[np.float64] = cosines.reshape(2, 3)
     lengths = np.linalg.norm(axes, axis=1)
     axes = axes / np.maximum(lengths, 1e-12)[:, None]
     if (lengths < 0.5).any() or (lengths > 2).any() or abs(float(axes[0] @ axes[1])) > _RIGHT_ANGLE:
@@ -241,14 +243,18 @@ def unit_orientation(cosines: NDArray[np.float64] | None, where: str) -> NDArray
             "bad-orientation",
             f"{where}: expected direction cosines of length 1 at a right angle, got {_shown(cosines)}; export it again",
         )
-    return axes
+    return np.asarray(axes, dtype=np.float64)
 
 
 def cosines_note(cosines: NDArray[np.float64] | None) -> list[Finding]:
     """Say where direction cosines are not of length 1, by more than rounding to three digits."""
     if cosines is None or np.abs(np.linalg.norm(cosines.reshape(2, 3), axis=1) - 1).max() <= _RIGHT_ANGLE:
         return []
-    return [Finding("cosines", f"direction cosines {_shown(cosines)} are not of length 1; taken as directions alone")]
+    return [
+        Finding(
+            "cosines", f"direction cosines {_shown(cosines)} are not of length 1; taken as directions alone"
+        )
+    ]
 
 
 _RIGHT_ANGLE = 2e-3  # what rounding to three digits may leave

@@ -7,6 +7,7 @@ import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medkit.dicom.counts import check_counts
@@ -25,11 +26,11 @@ from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from pathlib import Path
 
 __all__ = ["read"]
 
 _THREADS = 4
+_REPAIRS = {repair.value: repair for repair in Repair}
 # Refusals of one object that leave the other objects of its series what they are.
 _APART = {"colour", "not-an-image", "secondary-capture"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -80,7 +81,10 @@ def read(
         ]
         missing = sorted(set(expected or {}) - {uid for uid, _ in series})
     refusals += [
-        Finding("count-mismatch", f"series {uid}: expected {(expected or {})[uid]} images, got none; fetch it") for uid in missing
+        Finding(
+            "count-mismatch", f"series {uid}: expected {(expected or {})[uid]} images, got none; fetch it"
+        )
+        for uid in missing
     ]
     picked.check_used()
     return Reading(tuple(found for found in readings if found is not None), tuple(refusals))
@@ -100,7 +104,7 @@ class _Broken:
 
     def __init__(self, source: Source, finding: Finding) -> None:
         self.source, self.finding = source, finding
-        named = os.path.splitext(source.member or source.path.name)[1].lower() in _DICOM_SUFFIXES
+        named = Path(source.member or source.path.name).suffix.lower() in _DICOM_SUFFIXES
         self.suspicious = finding.code not in ("not-dicom",) and (named or finding.code != "empty-file")
 
     @property
@@ -111,15 +115,14 @@ class _Broken:
 def _folder(source: Source) -> tuple[str, str]:
     if source.member is None:
         return str(source.path.parent), ""
-    return str(source.path), os.path.dirname(source.member)
+    return str(source.path), str(Path(source.member).parent)
 
 
 def _known_repairs(repairs: Collection[Repair | str]) -> frozenset[Repair]:
     try:
-        return frozenset(Repair(repair) for repair in repairs)
-    except ValueError as error:
-        known = ", ".join(repair.value for repair in Repair)
-        raise UsageError(f"{error}; expected one of {known}") from error
+        return frozenset(_REPAIRS[str(repair)] for repair in repairs)
+    except KeyError as error:
+        raise UsageError(f"expected a repair of {', '.join(_REPAIRS)}, got {error}") from error
 
 
 def _opened(file: Source, limits: Limits) -> Instance | _Broken:
@@ -128,7 +131,12 @@ def _opened(file: Source, limits: Limits) -> Instance | _Broken:
     except Refused as refused:
         return _Broken(file, refused.finding)
     except Exception as error:  # a zip's checksum, a disk, a password
-        return _Broken(file, Finding("truncated", f"{file.shown}: expected a file that can be read, got {error}; copy it again"))
+        return _Broken(
+            file,
+            Finding(
+                "truncated", f"{file.shown}: expected a file that can be read, got {error}; copy it again"
+            ),
+        )
 
 
 def _by_series(instances: Iterable[Instance]) -> list[tuple[str, list[Instance]]]:
@@ -168,7 +176,11 @@ def _read_series(
     try:
         _check_one_patient(instances)
         if not uid:
-            notes.append(Finding("no-series-uid", "no SeriesInstanceUID: the files of this folder are taken for a series"))
+            notes.append(
+                Finding(
+                    "no-series-uid", "no SeriesInstanceUID: the files of this folder are taken for a series"
+                )
+            )
         notes += _check_neighbours(instances, broken, repairs)
         planes = _planes(instances, limits, refusals, notes)
         notes += check_counts(instances, planes, expected, repairs)
@@ -182,15 +194,23 @@ def _read_series(
         refusals.append(refused.finding)
         volumes = []
     except Exception as error:  # a fault of ours or of a decoder must not end the others, nor pass as read
-        refusals.append(Finding("unreadable", f"{first.source.shown}: {type(error).__name__}: {error}; please report this"))
+        refusals.append(
+            Finding(
+                "unreadable", f"{first.source.shown}: {type(error).__name__}: {error}; please report this"
+            )
+        )
         volumes = []
     kept = tuple(volume for volume in volumes if picks.takes_volume(volume.name))
-    return SeriesReading(uid, first.modality, _number(first), kept, tuple(refusals), tuple(notes), len(instances))
+    return SeriesReading(
+        uid, first.modality, _number(first), kept, tuple(refusals), tuple(notes), len(instances)
+    )
 
 
 def _check_one_patient(instances: list[Instance]) -> None:
     for name, code in _IDENTITY.items():
-        found: dict[object, Instance] = {instance.elements.raw(name).strip(b" \0"): instance for instance in instances}
+        found: dict[object, Instance] = {
+            instance.elements.raw(name).strip(b" \0"): instance for instance in instances
+        }
         if len(found) > 1 and name == "PatientName":
             found = {instance.elements.person_name(name): instance for instance in found.values()}
         if len(found) > 1:
@@ -210,10 +230,15 @@ def _check_neighbours(
     beside = [found for found in broken if found.suspicious and found.folder in folders]
     if not beside:
         return []
-    message = f"{beside[0].source.shown}: expected whole files beside those of a series, got {len(beside)} broken"
+    message = (
+        f"{beside[0].source.shown}: expected whole files beside those of a series, got {len(beside)} broken"
+    )
     if Repair.DROP_BROKEN in repairs:
         return [Finding(Repair.DROP_BROKEN, f"{message}, left out as was asked for")]
-    raise Refused("broken-file", f"{message}, which may be slices of it; copy them again or ask for the repair drop-broken")
+    raise Refused(
+        "broken-file",
+        f"{message}, which may be slices of it; copy them again or ask for the repair drop-broken",
+    )
 
 
 def _planes(
@@ -233,11 +258,19 @@ def _planes(
 def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
     kind = instance.elements.text("SOPClassUID")
     if _NO_IMAGES.match(kind) or (instance.pixels is None and "Rows" not in instance.elements):
-        raise Refused("not-an-image", f"{instance.source.shown}: {instance.modality or 'an object'} without an image; left out")
-    found = pixel_format(instance, limits)
-    if kind.startswith(_SECONDARY_CAPTURE) and not is_enhanced(instance) and "ImagePositionPatient" not in instance.elements:
         raise Refused(
-            "secondary-capture", f"{instance.source.shown}: expected an image with a place, got a secondary capture; left out"
+            "not-an-image",
+            f"{instance.source.shown}: {instance.modality or 'an object'} without an image; left out",
+        )
+    found = pixel_format(instance, limits)
+    if (
+        kind.startswith(_SECONDARY_CAPTURE)
+        and not is_enhanced(instance)
+        and "ImagePositionPatient" not in instance.elements
+    ):
+        raise Refused(
+            "secondary-capture",
+            f"{instance.source.shown}: expected an image with a place, got a secondary capture; left out",
         )
     if is_enhanced(instance):
         return enhanced_planes(instance, found)
@@ -249,7 +282,9 @@ def _unequal(groups: Sequence[object]) -> list[Finding]:
     if len(counts) < 2:
         return []
     shown = ", ".join(map(str, counts))
-    return [Finding("unequal-slices", f"the volumes of this series have different numbers of slices: {shown}")]
+    return [
+        Finding("unequal-slices", f"the volumes of this series have different numbers of slices: {shown}")
+    ]
 
 
 def _name(instance: Instance, keys: Mapping[str, str], names: set[str]) -> str:

@@ -33,7 +33,11 @@ class Regridded:
 
 
 def regrid(
-    array: NDArray[Any], affine: NDArray[np.float64], origins: NDArray[np.float64], upright: bool, step: float | None
+    array: NDArray[Any],
+    affine: NDArray[np.float64],
+    origins: NDArray[np.float64],
+    upright: bool,
+    step: float | None,
 ) -> Regridded:
     """Shift slices within themselves, then interpolate between them, both linearly.
 
@@ -94,7 +98,9 @@ def _shift(
             moved = here + (there - here) * part[axis]
     cut = tuple(slice(max(0, -first), None) for first in start)
     moved = moved[cut]
-    place = tuple(slice(max(0, first), max(0, first) + count) for first, count in zip(start, moved.shape, strict=True))
+    place = tuple(
+        slice(max(0, first), max(0, first) + count) for first, count in zip(start, moved.shape, strict=True)
+    )
     kept = moved[: onto.shape[0] - place[0].start, : onto.shape[1] - place[1].start]
     onto[place], outside[place] = kept, False
 

@@ -37,18 +37,18 @@ class SeriesVolume:
     """A volume in the scanner's space.
 
     Args:
-        array: ``(I, J, K)``: columns, rows, slices. An integer type where the series asks for no rescaling but a shift by
-            whole numbers, float32 elsewhere.
+        array: ``(I, J, K)``: columns, rows, slices. Of an integer type where the series asks for no rescaling but a
+            shift by whole numbers, of float32 elsewhere.
         affine: 4x4 float64, voxel index to RAS millimetres, shear included.
         frames: ``K`` of them, in the order of the third axis; none where a repair interpolated.
         notes: what a careful reader would want to know.
         repairs: what was done on request.
-        name: unique within a reading and safe as a file name: the number of the series and what tells the volume from its
-            others (``003_b-value-1000``). No patient's data.
+        name: unique within a reading and safe as a file name: the number of the series and what tells the volume from
+            its others (``003_b-value-1000``). No patient's data.
         series_instance_uid: of the series.
         study_instance_uid: of the study.
         modality: such as ``CT``.
-        facts: machine-readable remarks (keys that tell volumes apart, units, number of padding voxels). No patient's data.
+        facts: machine-readable remarks (keys that tell volumes apart, units, padding voxels). No patient's data.
         padding: ``(I, J, K)``, true where the file says that a voxel is padding and no measurement; ``None`` where it
             says so nowhere.
     """
@@ -100,6 +100,12 @@ class Reading:
 
     series: tuple[SeriesReading, ...]
     refusals: tuple[Finding, ...]
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """All refusals, of series and of files that might be of use; not those of files of other kinds."""
+        files = tuple(finding for finding in self.refusals if finding.code != "not-dicom")
+        return tuple(finding for series in self.series for finding in series.refusals) + files
 
     @property
     def volumes(self) -> tuple[SeriesVolume, ...]:

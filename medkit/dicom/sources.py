@@ -67,7 +67,9 @@ def find_sources(
     for path in [asked] if isinstance(asked, (str, Path)) else asked:
         path = Path(path)
         if not path.exists():
-            raise UsageError(f"{path}: expected a folder, a zip or a DICOM file, got nothing there; check the path")
+            raise UsageError(
+                f"{path}: expected a folder, a zip or a DICOM file, got nothing there; check the path"
+            )
         for file in _files_below(path):
             shown = str(file.relative_to(path)) if path.is_dir() else file.name
             if zipfile.is_zipfile(file):
@@ -91,9 +93,7 @@ def _files_below(path: Path) -> Iterator[Path]:
                 yield file
 
 
-def _members(
-    path: Path, shown: str, limits: Limits, stack: ExitStack
-) -> tuple[list[Source], Finding | None]:
+def _members(path: Path, shown: str, limits: Limits, stack: ExitStack) -> tuple[list[Source], Finding | None]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except (zipfile.BadZipFile, OSError, ValueError) as error:

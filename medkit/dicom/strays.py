@@ -39,7 +39,9 @@ def turned_alike(planes: Sequence[Plane]) -> tuple[list[Plane], list[Finding]]:
         flipped = _as_model(plane, model)
         turned += flipped is not plane
         made.append(flipped)
-    note = Finding("flipped-slice", f"{turned} slices are stored from another end than the others; they are turned round")
+    note = Finding(
+        "flipped-slice", f"{turned} slices are stored from another end than the others; they are turned round"
+    )
     return made, [note] if turned else []
 
 
@@ -47,6 +49,7 @@ def _as_model(plane: Plane, model: Plane) -> Plane:
     assert plane.orientation is not None
     assert model.orientation is not None
     assert plane.spacing is not None
+    assert plane.position is not None
     same_matrix = (plane.format.rows, plane.format.columns) == (model.format.rows, model.format.columns)
     if same_direction(plane, model) or not same_matrix or not same_spacing(plane, model):
         return plane
@@ -63,9 +66,7 @@ def _as_model(plane: Plane, model: Plane) -> Plane:
     return made if same_direction(made, model) else plane
 
 
-def without_strays(
-    groups: list[Group], repairs: Collection[Repair]
-) -> tuple[list[Group], list[Finding]]:
+def without_strays(groups: list[Group], repairs: Collection[Repair]) -> tuple[list[Group], list[Finding]]:
     """Refuse slices that fill a place in another group's row, and so belong to it but for a difference."""
     kept, dropped = list(groups), []
     for group in groups:
@@ -78,7 +79,9 @@ def without_strays(
             if group in kept:
                 kept.remove(group)
                 names = ", ".join(plane.where for plane in group.planes)
-                dropped.append(Finding(Repair.DROP_STRAY, f"left out {names}, as was asked for: {finding.code}"))
+                dropped.append(
+                    Finding(Repair.DROP_STRAY, f"left out {names}, as was asked for: {finding.code}")
+                )
     return kept, dropped
 
 
@@ -101,7 +104,8 @@ def _stray(one: Plane, other: Plane) -> Finding:
     what, code = _difference(one, other)
     return Finding(
         code,
-        f"{one.where}: expected {what[2]} as in {other.where}, got {what[1]}: {what[0]} differs within one row of slices; "
+        f"{one.where}: expected {what[2]} as in {other.where}, got {what[1]}: {what[0]} differs within one row "
+        "of slices; "
         "find out why, or ask for the repair drop-stray",
     )
 

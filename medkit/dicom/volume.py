@@ -88,7 +88,9 @@ def _parts(group: Group, repairs: Collection[Repair]) -> list[_Part]:
 
 def _runs(ordered: Sequence[Plane]) -> list[_Part]:
     bounds = even_runs(ordered).bounds
-    said = Finding(Repair.SPLIT_GAPS, f"split into {len(bounds)} volumes at missing or uneven slices, as was asked for")
+    said = Finding(
+        Repair.SPLIT_GAPS, f"split into {len(bounds)} volumes at missing or uneven slices, as was asked for"
+    )
     return [
         _Part(stack_of(ordered[first:last]), None, (said,), f"_part{number}")
         for number, (first, last) in enumerate(bounds, 1)
@@ -114,18 +116,31 @@ def _volume(part: _Part, group: Group, name: str, limits: Limits, pool: ThreadPo
     mappings = [mapping_of(plane) for plane in planes]
     array, padding, remarks = _array(planes, mappings, limits, pool)
     first = planes[0].instance
-    notes = [*group.notes, *part.stack.notes, *(REMARKS[code] for code in sorted(remarks)), *_notes(planes, mappings)]
+    notes = [
+        *group.notes,
+        *part.stack.notes,
+        *(REMARKS[code] for code in sorted(remarks)),
+        *_notes(planes, mappings),
+    ]
     count = 0 if padding is None else int(np.count_nonzero(padding))
     if count:
         values = sorted({str(mapping.padding) for mapping in mappings if mapping.padding})
         notes.append(
-            Finding("padding", f"{count} voxels are padding (stored numbers {', '.join(values)}) and no measurement; see the mask")
+            Finding(
+                "padding",
+                f"{count} voxels are padding (stored numbers {', '.join(values)}) and no measurement; see the mask",
+            )
         )
     return SeriesVolume(
         array=array,
         affine=part.stack.affine,
         frames=tuple(
-            Frame(plane.instance.source.path, plane.instance.source.member, plane.instance.sop_instance_uid, plane.number)
+            Frame(
+                plane.instance.source.path,
+                plane.instance.source.member,
+                plane.instance.sop_instance_uid,
+                plane.number,
+            )
             for plane in planes
         ),
         notes=tuple(dict.fromkeys(notes)),
@@ -146,7 +161,8 @@ def _array(
     shape = (len(planes), found.rows, found.columns)
     if (size := int(np.prod(shape, dtype=np.int64)) * dtype.itemsize) > limits.series_bytes:
         raise Refused(
-            "too-large", f"{planes[0].where}: expected a volume of at most {limits.series_bytes} bytes, got {size}; raise the limit"
+            "too-large",
+            f"{planes[0].where}: expected a volume of at most {limits.series_bytes} bytes, got {size}; raise the limit",
         )
     slices = np.empty(shape, dtype)
     padding = np.zeros(shape, bool) if any(mapping.padding for mapping in mappings) else None
@@ -157,7 +173,9 @@ def _array(
     def read(numbers: list[int]) -> set[str]:
         numbers = sorted(numbers, key=lambda number: planes[number].number)
         instance, met = planes[numbers[0]].instance, set()
-        frames = stored_frames(instance, planes[numbers[0]].format, [planes[number].number for number in numbers])
+        frames = stored_frames(
+            instance, planes[numbers[0]].format, [planes[number].number for number in numbers]
+        )
         for number, raw in zip(numbers, frames, strict=True):
             columns, rows = (slice(None, None, -1 if turned else 1) for turned in planes[number].flipped)
             mask, remarks = values_of(raw[rows, columns], planes[number], mappings[number], slices[number])
@@ -174,28 +192,39 @@ def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) ->
     tilted = Repair.DESHEAR in repairs and any(note.code == "tilt" for note in volume.notes)
     if part.step is None and not tilted:
         return volume
-    origins = np.array([plane.position for plane in part.stack.planes]) * [-1.0, -1.0, 1.0]  # LPS to RAS
-    made = regrid(volume.array, volume.affine, origins, upright=tilted, step=part.step)
-    said = list(volume.repairs)
+    array, affine, said = volume.array, volume.affine, list(volume.repairs)
+    outside = np.zeros(array.shape, bool)
     if part.step is not None:
-        counts = f"{volume.array.shape[2]} uneven slices interpolated onto {made.array.shape[2]} even ones"
+        origins = np.array([plane.position for plane in part.stack.planes]) * [-1.0, -1.0, 1.0]  # LPS to RAS
+        made = regrid(array, affine, origins, upright=False, step=part.step)
+        counts = f"{array.shape[2]} uneven slices interpolated onto {made.array.shape[2]} even ones"
         said.append(Finding(Repair.RESAMPLE, f"{counts}, over up to {made.bridged_mm:.4g} mm"))
-    if tilted:
+        array, affine, outside = made.array, made.affine, made.outside
+    if tilted:  # after the other: between slices is interpolated along the tilt, where both have pixels
+        origins = affine[:3, 3] + np.arange(array.shape[2])[:, None] * affine[:3, 2]
+        made = regrid(array, affine, origins, upright=True, step=None)
         tilt = f"a tilt of {part.stack.tilt_degrees:.3g} degrees"
         said.append(Finding(Repair.DESHEAR, f"{tilt} was taken away by interpolation within slices"))
-    notes = tuple(note for note in volume.notes if note.code not in ("padding", *(["tilt"] if tilted else [])))
-    count = int(np.count_nonzero(made.outside))
+        array, affine, outside = made.array, made.affine, made.outside
+    notes = tuple(
+        note for note in volume.notes if note.code not in ("padding", *(["tilt"] if tilted else []))
+    )
+    count = int(np.count_nonzero(outside))
     if count:
-        notes += (Finding("padding", f"{count} voxels lie outside of all slices and have the lowest value; see the mask"),)
+        notes += (
+            Finding(
+                "padding", f"{count} voxels lie outside of all slices and have the lowest value; see the mask"
+            ),
+        )
     return replace(
         volume,
-        array=made.array,
-        affine=made.affine,
+        array=array,
+        affine=affine,
         frames=(),
         notes=notes,
         repairs=tuple(said),
-        padding=made.outside if count else None,
-        facts=volume.facts | {"padding_voxels": count, "slices": made.array.shape[2]},
+        padding=outside if count else None,
+        facts=volume.facts | {"padding_voxels": count, "slices": array.shape[2]},
     )
 
 
@@ -205,17 +234,27 @@ def _notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[Finding
     if is_dose(first):
         notes.append(dose_note(first))
     if any(plane.format.photometric == "MONOCHROME1" for plane in planes):
-        notes.append(Finding("monochrome1", "shown with dark for high values; values are as measured, not inverted"))
+        notes.append(
+            Finding("monochrome1", "shown with dark for high values; values are as measured, not inverted")
+        )
     if any(plane.format.shift for plane in planes):
-        notes.append(Finding("high-bit", "values lie above the lowest bits, as HighBit says, and are shifted down"))
+        notes.append(
+            Finding("high-bit", "values lie above the lowest bits, as HighBit says, and are shifted down")
+        )
     if len({plane.format.signed for plane in planes}) > 1:
         notes.append(Finding("mixed-sign", "signed and unsigned slices; each is read by its own header"))
     if any(mapping.table is not None for mapping in mappings):
         notes.append(Finding("lut", "values come from a modality lookup table"))
     if any(_lossy(plane) for plane in planes):
-        notes.append(Finding("lossy", "pixels were compressed with loss: values are near those measured, no more"))
+        notes.append(
+            Finding("lossy", "pixels were compressed with loss: values are near those measured, no more")
+        )
     if any(plane.instance.executable for plane in planes):
-        notes.append(Finding("executable-preamble", "a file begins as a Windows program does; do not pass it on as it is"))
+        notes.append(
+            Finding(
+                "executable-preamble", "a file begins as a Windows program does; do not pass it on as it is"
+            )
+        )
     return [*notes, *_scale_notes(planes), *_number_notes(planes)]
 
 
@@ -225,10 +264,18 @@ def _scale_notes(planes: Sequence[Plane]) -> list[Finding]:
     if scales:
         shown = ", ".join(sorted(scales)[:3])
         notes.append(
-            Finding("philips-scale", f"values are rescaled as the standard has it; Philips' own scale slope ({shown}) is not applied")
+            Finding(
+                "philips-scale",
+                f"values are rescaled as the standard has it; Philips' own scale slope ({shown}) is not applied",
+            )
         )
     if any("RealWorldValueMappingSequence" in plane.instance.elements for plane in planes):
-        notes.append(Finding("real-world-values", "a real-world value mapping is there and not applied; values are the rescaled ones"))
+        notes.append(
+            Finding(
+                "real-world-values",
+                "a real-world value mapping is there and not applied; values are the rescaled ones",
+            )
+        )
     return notes
 
 
@@ -239,12 +286,17 @@ def _number_notes(planes: Sequence[Plane]) -> list[Finding]:
         return []
     steps = set(np.diff(np.array(numbers, dtype=np.int64)).tolist())
     if len(steps) == 1 and abs(step := steps.pop()) > 1:
-        return [Finding("instance-numbers", f"InstanceNumber goes in steps of {abs(step)}: others may be missing")]
+        return [
+            Finding("instance-numbers", f"InstanceNumber goes in steps of {abs(step)}: others may be missing")
+        ]
     return []
 
 
 def _lossy(plane: Plane) -> bool:
-    return plane.instance.elements.text("LossyImageCompression") == "01" or plane.instance.transfer_syntax in _LOSSY
+    return (
+        plane.instance.elements.text("LossyImageCompression") == "01"
+        or plane.instance.transfer_syntax in _LOSSY
+    )
 
 
 _LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "53", "55", "81")}
