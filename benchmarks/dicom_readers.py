@@ -41,14 +41,6 @@ WITH_REPAIRS = "medkit, repairs on request"
 SEED = 0
 TIMED_SLICES, TIMED_SIZE, TIMED_REPEATS = 200, 512, 5
 
-EXPLAINED = """\
-Right: just the volumes that a right reader gives, every voxel at its place with its value. Refused: an error, or no
-volume. Silently wrong: anything else. Kinds with ° may be refused: something is missing, contradicts itself or cannot
-be told apart, and a careful person would ask; volumes that are right all the same count as right. dcm2niix writes a
-volume with the tilt undone or the distances made even beside the raw one: the better one is judged, as a repair.
-Pictures in colour that a reader writes as such are not counted against it.
-"""
-
 
 def digest(*folders: Path) -> str:
     """Of the sources below folders, without their tests."""
@@ -56,6 +48,18 @@ def digest(*folders: Path) -> str:
     for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         found.update(b"" if path.name.startswith("test_") else path.read_bytes())
     return found.hexdigest()[:16]
+
+
+# As they are when the run begins.
+GENERATOR, MEDKIT = digest(ROOT / "tests" / "dicom_series"), digest(ROOT / "medkit" / "dicom")
+
+EXPLAINED = """\
+Right: just the volumes that a right reader gives, every voxel at its place with its value. Refused: an error, or no
+volume. Silently wrong: anything else. Kinds with ° may be refused: something is missing, contradicts itself or cannot
+be told apart, and a careful person would ask; volumes that are right all the same count as right. dcm2niix writes a
+volume with the tilt undone or the distances made even beside the raw one: the better one is judged, as a repair.
+Pictures in colour that a reader writes as such are not counted against it.
+"""
 
 
 def columns(readers: Iterable[str]) -> list[str]:
@@ -88,9 +92,7 @@ def verdict(worker: Worker, kind: Kind, repairs: bool) -> dict[str, Any]:
 def judged(results: Results, column: str, worker: Worker, kinds: Iterable[Kind]) -> dict[str, dict[str, Any]]:
     """Verdicts of one column by kind, from the record where it has them."""
     found = {}
-    sources = {"generator": digest(ROOT / "tests" / "dicom_series")}
-    if worker.reader == "medkit":
-        sources["medkit"] = digest(ROOT / "medkit" / "dicom")
+    sources = {"generator": GENERATOR} | ({"medkit": MEDKIT} if worker.reader == "medkit" else {})
     repairs = column == WITH_REPAIRS
     for kind in kinds:
         key = {"reader": column, "versions": worker.hello["versions"], "kind": kind.name, "seed": SEED}

@@ -7,7 +7,6 @@ each with one: ``{"refusals", "repaired", "error", "seconds"}``. Volumes go to `
 ...`` with affines to RAS millimetres ``m0, m1, ...``. Needs nothing but numpy and the reader itself.
 """
 
-import contextlib
 import importlib
 import json
 import os
@@ -58,10 +57,10 @@ def by_simpleitk(folder: Path, repairs: list[str], picks: dict[str, str]) -> Giv
     itk.ProcessObject.SetGlobalWarningDisplay(False)
     given = Given()
     for series in itk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-        reader = itk.ImageSeriesReader()
-        reader.SetFileNames(itk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series))
+        names = itk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series)
         try:
-            image = reader.Execute()
+            # One file may hold all slices; as a series it would get a fourth axis.
+            image = itk.ReadImage(names if len(names) > 1 else names[0])
         except RuntimeError:
             given.refusals += 1
             continue
@@ -142,17 +141,20 @@ def by_highdicom(folder: Path, repairs: list[str], picks: dict[str, str]) -> Giv
     import highdicom
     import pydicom
 
+    given = Given()
     series: dict[str, list[Any]] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with contextlib.suppress(Exception):  # what pydicom does not read is no DICOM for this reader
+        try:
             dataset = pydicom.dcmread(path)
+        except Exception:
+            given.refusals += 1
+        else:
             if "Rows" in dataset:
                 series.setdefault(dataset.SeriesInstanceUID, []).append(dataset)
-    given = Given()
     for datasets in series.values():
+        many = [dataset for dataset in datasets if dataset.get("NumberOfFrames", 1) > 1]
+        # A window or a MONOCHROME1 is for show.
         try:
-            many = [dataset for dataset in datasets if dataset.get("NumberOfFrames")]
-            # A window or a MONOCHROME1 is for show.
             found = (
                 [highdicom.Image.from_dataset(one).get_volume(apply_presentation_lut=False) for one in many]
                 if many
@@ -161,7 +163,7 @@ def by_highdicom(folder: Path, repairs: list[str], picks: dict[str, str]) -> Giv
         except Exception:
             given.refusals += 1
         else:
-            given.volumes += [(one.array, RAS_FROM_LPS @ one.affine) for one in found]
+            given.volumes += [(one.array, RAS_FROM_LPS @ one.affine) for one in found if one.array.ndim == 3]
     return given
 
 

@@ -23,7 +23,7 @@ from pydicom.uid import (
 from tests.dicom_series.grids import grid
 from tests.dicom_series.kinds import add, kind
 from tests.dicom_series.multiframe import Frame, coding_of, enhanced, frames_of, grouped, item, write_enhanced
-from tests.dicom_series.stacks import Coding, Identity, Stack, numbers, uid, write
+from tests.dicom_series.stacks import Coding, Identity, Stack, numbers, save, uid, write
 from tests.dicom_series.syntaxes import compress
 from tests.dicom_series.truth import REFUSAL, Truth
 
@@ -323,7 +323,7 @@ def compressed(folder: Path, rng: Generator, *, syntax: str) -> Truth:
     (path,) = write(folder, [dataset], rng)
     if syntax == DeflatedExplicitVRLittleEndian:
         dataset.file_meta.TransferSyntaxUID = syntax
-        dataset.save_as(path)
+        save(path, dataset)
     else:
         compress(path, syntax)
     return stack.truth()
@@ -351,7 +351,8 @@ def enhanced_concatenation(folder: Path, rng: Generator) -> Truth:
         dataset.ConcatenationFrameOffsetNumber = 3 * number
         datasets.append(dataset)
     write(folder, datasets, rng)
-    return stack.truth()
+    parts = tuple(stack.volume(first, 3) for first in (0, 3, 6))
+    return Truth((stack.volume(),), others=(parts,))
 
 
 @kind("one part of a concatenation is missing")
@@ -361,7 +362,8 @@ def enhanced_concatenation_missing(folder: Path, rng: Generator) -> Truth:
         if dcmread(path).InConcatenationNumber == 3:
             path.unlink()
     whole = truth.volumes[0]
-    return Truth((), told=((replace(whole, shape=(*whole.shape[:2], 6)),),))
+    six = replace(whole, shape=(*whole.shape[:2], 6))
+    return Truth((), told=((six,), truth.others[0][:2]))
 
 
 @kind("two enhanced objects in one series, a volume each")
@@ -406,9 +408,17 @@ def enhanced_top_level_lies(folder: Path, rng: Generator) -> Truth:
     dataset.ImagePositionPatient = ["0", "0", "0"]
     dataset.ImageOrientationPatient = ["0", "1", "0", "0", "0", "-1"]
     dataset.PixelSpacing, dataset.SliceThickness = ["1", "1"], "1"
-    dataset.RescaleSlope, dataset.RescaleIntercept = "3", "17"
     write(folder, [dataset], rng)
     return stack.truth()
+
+
+@kind("a slope at the top of the file that contradicts the groups")
+def enhanced_top_level_slope(folder: Path, rng: Generator) -> Truth:
+    stack = made(rng)
+    dataset = enhanced(rng, stack.identity, frames_of(stack))
+    dataset.RescaleSlope, dataset.RescaleIntercept = "3", "17"
+    write(folder, [dataset], rng)
+    return Truth((), others=((stack.volume(),),))
 
 
 @kind("one frame has another PixelSpacing")

@@ -298,7 +298,7 @@ def place_as_unknown(folder: Path, rng: Generator) -> Truth:
     for dataset in stack.datasets:
         for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
             element = dataset[name]
-            text = "\\".join(str(value) for value in element.value).encode()
+            text = "\\".join(f"{float(value):.6f}" for value in element.value).encode()
             dataset[element.tag] = DataElement(element.tag, "UN", text + b" " * (len(text) % 2))
     stack.write(folder)
     return stack.truth()

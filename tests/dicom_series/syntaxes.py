@@ -36,6 +36,7 @@ BY_GDCM = {
     JPEGExtended12Bit: gdcm.TransferSyntax.JPEGExtendedProcess2_4,
 }
 OPTIONS = {JPEGLSNearLossless: {"jls_error": 2}}
+LOSSY_SYNTAXES = (JPEGLSNearLossless, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit)
 SIGNED = Coding(intercept=0, bits_stored=16, signed=True)
 EIGHT = Coding(0.25, -20, 8, 8)
 # Lossy numbers may be off by so much; a neighbour along the slices is 61 away, one along a column 14.
@@ -49,7 +50,7 @@ def compress(path: Path, syntax: str) -> None:
         return
     dataset = dcmread(path)
     dataset.compress(syntax, generate_instance_uid=False, **OPTIONS.get(syntax, {}))
-    if syntax in OPTIONS:
+    if syntax in LOSSY_SYNTAXES:
         dataset.LossyImageCompression = "01"
     save(path, dataset)
 
@@ -67,9 +68,18 @@ def _compress_by_gdcm(path: Path, syntax: str) -> None:
     writer = gdcm.ImageWriter()
     writer.SetFile(reader.GetFile())
     writer.SetImage(change.GetOutput())
+    dataset = dcmread(path)
     writer.SetFileName(str(path))
     if not writer.Write():
         raise RuntimeError(f"gdcm does not write {path}")
+    # Its pixels alone: gdcm writes attributes of its own, other places among them.
+    dataset.PixelData = dcmread(path).PixelData
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax in LOSSY_SYNTAXES:
+        dataset.LossyImageCompression = "01"
+    save(path, dataset)
 
 
 def compressed(
@@ -149,7 +159,8 @@ def spoiled(folder: Path, rng: Generator, *, syntax: str, number: int) -> Truth:
         if index == number:
             dataset = dcmread(path)
             frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-            dataset.PixelData = encapsulate([frame[: len(frame) * 2 // 3]])
+            cut = frame[: len(frame) // 3 * 2]
+            dataset.PixelData = encapsulate([cut])
             save(path, dataset)
     if number == 8:
         return Truth((), told=((stack.volume(0, 8),),))
