@@ -34,7 +34,6 @@ PRIVATE = {
     "SiemensDirection": (0x0019100E, "FD", "SIEMENS MR HEADER"),
     "GEBValue": (0x00431039, "IS", "GEMS_PARM_01"),
     "PhilipsBValue": (0x20011003, "FL", "Philips Imaging DD 001"),
-    "PhilipsScaleSlope": (0x2005100E, "FL", "Philips MR Imaging DD 001"),
     "UIHBValue": (0x00651009, "FD", "Image Private Header"),
 }
 

@@ -210,8 +210,8 @@ def _uneven(planes: Sequence[Plane]) -> Refused:
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     worst = int(np.argmax(np.abs(steps - runs.step)))
     between = f"between {planes[worst].where} and {planes[worst + 1].where}"
-    if runs.whole:
-        missing = int(np.rint(steps / runs.step - 1).sum())
+    missing = int(np.rint(steps / runs.step - 1).sum())
+    if runs.whole and missing:
         return Refused(
             "gap",
             f"{between}: expected slices every {runs.step:.6g} mm, got {steps[worst]:.6g} mm; {missing} slices are "

@@ -33,6 +33,7 @@ _KEYWORDS = [
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "Modality",
+    "Manufacturer",
     "PatientID",
     "PatientName",
     "PatientBirthDate",

@@ -28,13 +28,19 @@ def turned_alike(planes: Sequence[Plane]) -> tuple[list[Plane], list[Finding]]:
 
     Their pixels lie on the grid of the others, so that nothing is interpolated.
     """
-    if not planes:
-        return [], []
-    counts = [sum(same_direction(one, other) for other in planes) for one in planes]
-    model = planes[int(np.argmax(counts))]
-    made, turned = [], 0
-    if max(counts) <= len(planes) / 2 or max(counts) == len(planes):
+    counts: list[tuple[Plane, int]] = []
+    for plane in planes:
+        known = [number for number, (one, _) in enumerate(counts) if same_direction(one, plane)]
+        if known:
+            counts[known[0]] = (counts[known[0]][0], counts[known[0]][1] + 1)
+        else:
+            counts.append((plane, 1))
+    if len(counts) < 2:
         return list(planes), []
+    model, most = max(counts, key=lambda pair: pair[1])
+    if most <= len(planes) / 2:
+        return list(planes), []
+    made, turned = [], 0
     for plane in planes:
         flipped = _as_model(plane, model)
         turned += flipped is not plane

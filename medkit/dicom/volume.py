@@ -255,19 +255,16 @@ def _notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[Finding
                 "executable-preamble", "a file begins as a Windows program does; do not pass it on as it is"
             )
         )
-    return [*notes, *_scale_notes(planes), *_number_notes(planes)]
+    return [*notes, *_scale_notes(planes, mappings), *_number_notes(planes)]
 
 
-def _scale_notes(planes: Sequence[Plane]) -> list[Finding]:
+def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[Finding]:
     notes = []
-    scales = {plane.instance.elements.text("PhilipsScaleSlope") for plane in planes} - {""}
-    if scales:
-        shown = ", ".join(sorted(scales)[:3])
+    first = planes[0].instance
+    scaled = any(mapping.slope != 1 for mapping in mappings)
+    if first.modality == "MR" and "philips" in first.elements.text("Manufacturer").lower() and scaled:
         notes.append(
-            Finding(
-                "philips-scale",
-                f"values are rescaled as the standard has it; Philips' own scale slope ({shown}) is not applied",
-            )
+            Finding("philips-scale", "rescaled as the standard has it; Philips' own scale slope is not applied")
         )
     if any("RealWorldValueMappingSequence" in plane.instance.elements for plane in planes):
         notes.append(
