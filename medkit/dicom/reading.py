@@ -30,12 +30,17 @@ if TYPE_CHECKING:
 __all__ = ["read"]
 
 _THREADS = 4
+_NAME_LENGTH, _PART_LENGTH = 120, 40
+# That tell volumes apart, and are UIDs.
+_LONG_KEYS = {"class", "frame-of-reference"}
 _REPAIRS = {repair.value: repair for repair in Repair}
 # Refusals of one object that leave the other objects of its series what they are.
 _APART = {"colour", "not-an-image", "secondary-capture"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 # What a picture of nothing is called: presentation states, reports, structure sets, segmentations.
-_NO_IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(11\.|88\.|66\.|104\.|481\.[34589]|67|68|9\.)")
+_NO_IMAGES = re.compile(
+    r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(4\.2$|11\.|88\.|66\.|104\.|481\.[34589]|67|68|9\.)"
+)
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima", ".img"}
 
 
@@ -257,7 +262,7 @@ def _planes(
 
 def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
     kind = instance.elements.text("SOPClassUID")
-    if _NO_IMAGES.match(kind) or (instance.pixels is None and "Rows" not in instance.elements):
+    if _NO_IMAGES.match(kind):
         raise Refused(
             "not-an-image",
             f"{instance.source.shown}: {instance.modality or 'an object'} without an image; left out",
@@ -291,13 +296,16 @@ def _name(instance: Instance, keys: Mapping[str, str], names: set[str]) -> str:
     """A name that no other volume of the reading has."""
     number = _number(instance)
     parts = ["series" if number is None else f"{number:03d}"]
-    parts += [f"{key}-{value}" for key, value in keys.items() if key not in ("class", "frame-of-reference")]
-    name = re.sub(r"[^A-Za-z0-9.+-]+", "-", "_".join(part.replace("_", "-") for part in parts[:1])).strip(".")
-    tail = [re.sub(r"[^A-Za-z0-9.+-]+", "-", part).strip("-.")[:40] for part in parts[1:]]
-    name = "_".join([name, *tail])[:120]
+    parts += [f"{key}-{value}" for key, value in keys.items() if key not in _LONG_KEYS]
+    name = "_".join(_safe(part) for part in parts)[:_NAME_LENGTH]
     unique, count = name, 1
     while unique.lower() in names:
         count += 1
         unique = f"{name}_{count}"
     names.add(unique.lower())
     return unique
+
+
+def _safe(part: str) -> str:
+    """Letters, digits and a few signs, which every file system takes; underscores part the parts."""
+    return re.sub(r"[^A-Za-z0-9.+-]+|\.{2,}", "-", part).strip("-.")[:_PART_LENGTH]

@@ -264,7 +264,9 @@ def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[F
     scaled = any(mapping.slope != 1 for mapping in mappings)
     if first.modality == "MR" and "philips" in first.elements.text("Manufacturer").lower() and scaled:
         notes.append(
-            Finding("philips-scale", "rescaled as the standard has it; Philips' own scale slope is not applied")
+            Finding(
+                "philips-scale", "rescaled as the standard has it; Philips' own scale slope is not applied"
+            )
         )
     if any("RealWorldValueMappingSequence" in plane.instance.elements for plane in planes):
         notes.append(

@@ -1,6 +1,7 @@
 """The kinds of generated series that the reader refuses as they come, each with the code that says why.
 
-Every other kind is read rightly. A kind that is new or newly refused needs a line here, with a look at whether it should.
+Every other kind is read rightly. A kind that is new or newly refused needs a line here, after a
+look at whether it should.
 """
 
 from __future__ import annotations

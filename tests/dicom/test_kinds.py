@@ -25,7 +25,9 @@ def test_a_kind_is_read_rightly_or_refused(name, tmp_path):
     assert verdict.outcome is (Outcome.REFUSED if name in CODES else Outcome.RIGHT), verdict.reason
     if name in CODES:
         assert reading.refused[0].code == CODES[name]
-        assert bool(truth.volumes) == (name in READABLE), "the tables are of what may, and what need not, be refused"
+        assert bool(truth.volumes) == (name in READABLE), (
+            "the tables are of what may, and what need not, be refused"
+        )
     repairs = kind.repairs or REPAIRS.get(name, ())
     if repairs or kind.picks:
         verdict = judged(truth, read(tmp_path, repairs=repairs, picks=dict(kind.picks)), repaired=True)
