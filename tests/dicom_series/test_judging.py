@@ -23,7 +23,7 @@ SAMPLES = ("axial", "sagittal-oblique", "tilt", "pet-slope-per-slice", "padding"
 def right(true: TrueVolume) -> Got:
     """The array that a perfect reader gives, with what stands in the padding."""
     index = np.moveaxis(np.indices(true.shape), 0, -1)
-    step = true.tolerance / (0.5 + ROUNDING)
+    step = (true.tolerance - true.regridded) / (0.5 + ROUNDING)
     values = true.values(index @ true.affine[:3, :3].T + true.affine[:3, 3])
     array = np.rint(values / step) * step if true.hidden is None else np.where(true.hidden, -3000, values)
     return array, true.affine.copy()
@@ -217,10 +217,21 @@ def test_a_repair_may_take_another_grid(tmp_path):
     assert outcome(truth, (array[..., ::-1], affine), repaired=True) == Outcome.WRONG
     assert outcome(truth, (array + 3, affine), repaired=True) == Outcome.WRONG
     assert outcome(truth, (array, moved(affine, 2, 0.5)), repaired=True) == Outcome.WRONG
+    spoiled = array.copy()
+    spoiled[np.unravel_index(np.argmax(array), array.shape)] = -1000  # as outside, but well within
+    assert outcome(truth, (spoiled, affine), repaired=True) == Outcome.WRONG
     half = array.shape[2] // 2
     assert outcome(truth, (array[..., :half], affine), repaired=True) == Outcome.WRONG
     assert outcome(truth, resampled(true, 5.5, 0.0, pad=0), repaired=True) == Outcome.WRONG
     assert outcome(truth, resampled(true, 0.7, 0.0, pad=4), repaired=True) == Outcome.WRONG
+
+
+def test_faces_of_a_repaired_grid_count(tmp_path):
+    true = truth_of("gap-one", tmp_path).repaired[0][0]
+    array, affine = right(true)
+    assert fault(true, array, affine) is None
+    array[0, 5, 5] += 100
+    assert "value: 1 of" in str(fault(true, array, affine))
 
 
 def test_a_fault_says_what_and_where(tmp_path):
