@@ -9,12 +9,9 @@ import SimpleITK as sitk
 
 from tests.dicom_series import KINDS, Outcome, judge, make
 from tests.dicom_series.grids import RAS_FROM_LPS
+from tests.dicom_series.kinds import SUBJECTS
 
 REPAIRS = {"deshear", "resample", "drop-localizer", "drop-duplicates"}
-GROUPS = (
-    *("geometry", "spacing", "mixtures", "diffusion", "pixels", "files", "syntaxes"),
-    *("enhanced", "objects"),
-)
 # SimpleITK is right about these, so the generator is.
 PLAIN = (
     *("axial", "axial-down", "axial-oblique", "coronal", "coronal-oblique", "sagittal", "sagittal-oblique"),
@@ -73,7 +70,7 @@ def test_a_kind_is_made_and_its_truth_can_be_told_from_a_constant(kind, tmp_path
             assert np.ptp(values(volume)) > 10 * volume.tolerance
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", SUBJECTS)
 def test_a_kind_is_made_the_same_twice(group, tmp_path):
     kind = next(kind for kind in KINDS.values() if kind.group == group)
     for name in ("one", "two"):
@@ -104,9 +101,10 @@ def test_every_kind_says_what_it_is():
     assert len(set(abouts)) == len(abouts)
     for name, kind in KINDS.items():
         assert kind.name == name
-        assert kind.group in GROUPS
+        assert kind.group in SUBJECTS
         assert set(kind.repairs) <= REPAIRS
-    assert {kind.group for kind in KINDS.values()} == set(GROUPS)
+    assert {kind.group for kind in KINDS.values()} == set(SUBJECTS)
+    assert KINDS["b-values"].group == "diffusion"  # though it is built as mixtures are
 
 
 def test_what_a_repair_is_for_has_an_answer(tmp_path):
