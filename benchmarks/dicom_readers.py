@@ -151,7 +151,8 @@ def main() -> None:
             print(column, {name: counts.count(name) for name in ("right", "refused", "wrong")}, flush=True)
         worker.stop()
     times = json.loads(times_file.read_text()) if times_file.is_file() else {}
-    named = ", ".join(worker.hello["versions"] for worker in workers.values())
+    versions = (worker.hello["versions"].split(", ") for worker in workers.values())
+    named = ", ".join(dict.fromkeys(name for names in versions for name in names))
     arguments.output.write_text(page(kinds, verdicts, times, named, missing))
 
 

@@ -16,15 +16,16 @@ def summary_table(verdicts: Mapping[str, Sequence[Values]]) -> str:
         verdicts: by reader, ``{"outcome", "readable"}`` of every kind.
     """
     lines = [
-        "| reader | right | of these from what one may refuse | refused, as one may | refused, though readable "
-        "| silently wrong |",
-        "|---|---|---|---|---|---|",
+        "| reader | right | refused, as one may | right where one may refuse | right, or refused as one may "
+        "| refused, though readable | silently wrong |",
+        "|---|---|---|---|---|---|---|",
     ]
     for reader, rows in verdicts.items():
         counts = Counter((row["outcome"], row["readable"]) for row in rows)
         right = counts["right", True] + counts["right", False]
         wrong = counts["wrong", True] + counts["wrong", False]
-        cells = [right, counts["right", False], counts["refused", False], counts["refused", True], wrong]
+        allowed = counts["refused", False]
+        cells = [right, allowed, counts["right", False], right + allowed, counts["refused", True], wrong]
         lines.append(f"| {reader} | " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

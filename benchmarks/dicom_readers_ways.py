@@ -94,7 +94,8 @@ def by_dcm2niix(folder: Path, repairs: list[str], picks: dict[str, str]) -> Give
         command = ["dcm2niix", "-z", "n", "-b", "n", "-f", "%s", "-o", output, str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         # It writes what it made even (tilt undone, distances made equal) beside the raw volume.
-        names = {path.name for path in Path(output).glob("*.nii")}
+        # An overlay becomes a mask of its own, called so.
+        names = {path.name for path in Path(output).glob("*.nii") if "_ROI" not in path.name}
         better = {name for name in names if "_Tilt" in name or "_Eq" in name}
         raw = {name.split("_Tilt")[0].split("_Eq")[0] + ".nii" for name in better}
         # The raw ones are for experts; where a repair was made twice, the longer name has both.

@@ -1,5 +1,6 @@
 """A process that reads with one reader, started again when it crashed or took too long."""
 
+import contextlib
 import json
 import os
 import select
@@ -48,8 +49,9 @@ class Worker:
             self.start()
         assert self.process is not None
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(task) + "\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: there will be no answer
+            self.process.stdin.write(json.dumps(task) + "\n")
+            self.process.stdin.flush()
         answer = self._line(limit)
         if answer is None:
             status = self.process.poll()
@@ -71,7 +73,8 @@ class Worker:
         """Ends the process; the next task starts another."""
         if self.process is not None:
             self.process.kill()
-            self.process.communicate()
+            with contextlib.suppress(BrokenPipeError):
+                self.process.communicate()
             self.process = None
 
 

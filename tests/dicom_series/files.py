@@ -162,13 +162,14 @@ def trailing_padding(folder: Path, rng: Generator) -> Truth:
     return stack.truth()
 
 
-def beside(folder: Path, rng: Generator, *, name: str, data: bytes) -> Truth:
+def beside(folder: Path, rng: Generator, *, name: str, data: bytes, doubtful: bool = False) -> Truth:
+    """A file that is no slice; ``doubtful`` where it may have been one, and nobody can tell."""
     stack = Stack(rng)
     stack.write(folder)
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
-    return stack.truth()
+    return Truth((), others=((stack.volume(),),)) if doubtful else stack.truth()
 
 
 for _name, _about, _file, _data in (
@@ -184,7 +185,8 @@ for _name, _about, _file, _data in (
     ("junk-fork", "a resource fork of a slice beside the slices", "._IM0000.dcm", b"\0\5\26\7" + bytes(200)),
     ("junk-magic", "DICM and nothing behind it beside the slices", "BB.dcm", bytes(128) + b"DICM"),
 ):
-    add(_name, _about, partial(beside, name=_file, data=_data))
+    _doubtful = _name in ("junk-zero", "junk-magic")
+    add(_name, _about, partial(beside, name=_file, data=_data, doubtful=_doubtful))
 
 
 def objects_beside(folder: Path, rng: Generator, *, storage: str, modality: str, same: bool) -> Truth:

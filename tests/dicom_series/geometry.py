@@ -46,26 +46,27 @@ add("tall", "more slices than pixels", partial(plain, shape=(7, 5, 23)))
 
 
 def leaning(
-    folder: Path, rng: Generator, *, modality: str = "CT", said: bool = True, **options: Any
+    folder: Path, rng: Generator, *, modality: str = "CT", tilt: float | None = None, **options: Any
 ) -> Truth:
+    """Sheared slices; ``tilt`` in degrees is what GantryDetectorTilt says."""
     stack = Stack(rng, grid(rng, **options), modality=modality)
-    for dataset in stack.datasets if said else []:
-        dataset.GantryDetectorTilt = "14"
+    for dataset in stack.datasets if tilt is not None else []:
+        dataset.GantryDetectorTilt = f"{tilt:.1f}"
     stack.write(folder)
     return Truth((stack.volume(),), repaired=((stack.regridded(),),))
 
 
+def tilted(angle: float, said: bool = True) -> partial[Truth]:
+    """A gantry that leans by so many radians, while the table moves along z."""
+    tilt = np.rad2deg(angle) if said else None
+    return partial(leaning, angles=(angle, 0, 0), shear=(0, float(np.tan(angle))), tilt=tilt)
+
+
 _DESHEAR = ("deshear",)
-_TILT = {"angles": (0.25, 0, 0), "shear": (0, float(np.tan(0.25)))}
-add("tilt", "gantry tilt: slices lean, the table moves along z", partial(leaning, **_TILT), _DESHEAR)
-add("tilt-unsaid", "gantry tilt without GantryDetectorTilt", partial(leaning, **_TILT, said=False), _DESHEAR)
-add(
-    "tilt-negative",
-    "gantry tilt to the other side",
-    partial(leaning, angles=(-0.3, 0, 0), shear=(0, float(np.tan(-0.3)))),
-    _DESHEAR,
-)
-add("tilt-small", "gantry tilt of one degree", partial(leaning, shear=(0, 0.0175)), _DESHEAR)
+add("tilt", "gantry tilt: slices lean, the table moves along z", tilted(0.25), _DESHEAR)
+add("tilt-unsaid", "gantry tilt without GantryDetectorTilt", tilted(0.25, said=False), _DESHEAR)
+add("tilt-negative", "gantry tilt to the other side", tilted(-0.3), _DESHEAR)
+add("tilt-small", "gantry tilt of one degree", tilted(0.0175), _DESHEAR)
 add("shear-along-rows", "slices shifted along the rows", partial(leaning, shear=(0.2, 0)), _DESHEAR)
 add(
     "shear-both",

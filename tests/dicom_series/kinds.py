@@ -28,6 +28,7 @@ SUBJECTS = (
     "objects",
 )
 KINDS: dict[str, Kind] = {}
+_loading: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,10 @@ class Kind:
 
 
 def add(name: str, about: str, build: Build, repairs: tuple[str, ...] = ()) -> None:
-    """Registers a kind; its group is the module of ``build``'s caller's subject, by ``build``'s own module."""
+    """Registers a kind; its group is the subject that is being loaded."""
     if name in KINDS:
         raise ValueError(f"two kinds are called {name}")
-    inner = getattr(build, "func", build)
-    KINDS[name] = Kind(name, inner.__module__.rpartition(".")[2], about, build, repairs)
+    KINDS[name] = Kind(name, _loading[-1], about, build, repairs)
 
 
 def kind(about: str, repairs: tuple[str, ...] = ()) -> Callable[[Build], Build]:
@@ -71,6 +71,7 @@ def kind(about: str, repairs: tuple[str, ...] = ()) -> Callable[[Build], Build]:
 
 def load_kinds() -> None:
     for subject in SUBJECTS:
+        _loading.append(subject)
         import_module(f"tests.dicom_series.{subject}")
 
 

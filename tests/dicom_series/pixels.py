@@ -57,7 +57,7 @@ for _name, _about, _coding, _options in (
         Coding(0.0005, 0, bits_stored=16),
         {"modality": "PT", "scale": 0.01, "offset": -693.0},
     ),
-    ("pet", "PET with one slope", Coding(0.37, 0, bits_stored=15, signed=False), {"modality": "PT"}),
+    ("pet", "PET with one slope", Coding(0.37, 0, bits_stored=16), {"modality": "PT"}),
     ("mr-rescaled", "MR with a slope and an intercept", Coding(1.7, -13), {"modality": "MR"}),
     ("rescale-absent", "CT without RescaleSlope and RescaleIntercept", _RAW, {"offset": 800.0}),
 ):
@@ -76,7 +76,7 @@ for _name, _about, _codings, _modality in (
     (
         "pet-slope-per-slice",
         "PET with another slope in each slice",
-        [Coding(0.1 + 0.07 * n, 0, bits_stored=15) for n in range(9)],
+        [Coding(0.1 + 0.07 * n, 0, bits_stored=16) for n in range(9)],
         "PT",
     ),
     (

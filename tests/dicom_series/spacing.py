@@ -142,7 +142,7 @@ def jittered(folder: Path, rng: Generator, *, jitter: float, through: bool = Tru
     stack.write(folder)
     slack = jitter * 35
     true = replace(
-        stack.volume(), place=0.02 + jitter, tolerance=stack.codings[0].tolerance + min(slack, 4.0)
+        stack.volume(), place=0.02 + 5 * jitter, tolerance=stack.codings[0].tolerance + min(slack, 4.0)
     )
     if jitter <= 0.02:
         return Truth((true,))

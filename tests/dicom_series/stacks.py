@@ -140,6 +140,8 @@ class Stack:
         dataset = header(self.rng, self.identity, self.modality)
         dataset.InstanceNumber = instance
         dataset.AcquisitionNumber = 1
+        if self.modality == "PT":
+            dataset.ImageIndex = number + 1
         place(dataset, self.grid, self.positions[number])
         describe(dataset, coding, stored)
         return dataset
@@ -193,7 +195,7 @@ def header(rng: Generator, identity: Identity, modality: str) -> Dataset:
     dataset.StudyID = "1"
     dataset.SeriesNumber = identity.number
     dataset.FrameOfReferenceUID = identity.frame_of_reference
-    dataset.PositionReferenceIndicator = ""
+    dataset.PositionReferenceIndicator = dataset.Laterality = ""
     if modality == "CT":
         dataset.KVP = "120"
     if modality == "MR":
@@ -203,7 +205,9 @@ def header(rng: Generator, identity: Identity, modality: str) -> Dataset:
     if modality == "PT":
         dataset.Units, dataset.CountsSource = "BQML", "EMISSION"
         dataset.SeriesType = ["WHOLE BODY", "IMAGE"]
-        dataset.DecayCorrection = "START"
+        dataset.DecayCorrection, dataset.DecayFactor = "START", "1"
+        dataset.NumberOfSlices, dataset.FrameReferenceTime, dataset.ActualFrameDuration = 9, "0", "60000"
+        dataset.CorrectedImage, dataset.CollimatorType = ["DECY", "ATTN"], "NONE"
     return dataset
 
 
