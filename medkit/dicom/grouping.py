@@ -22,6 +22,8 @@ __all__ = ["split"]
 
 # A localizer has three directions; more, of one slice each, are a radial scan.
 _DIRECTIONS = 3
+# So many parallel slices with a volume each are one volume whose headers differ where they should not.
+_ROW = 3
 # Scanners write what is one setting with digits that change from slice to slice.
 _MEASURED = ("echo-time", "inversion-time", "flip-angle", "kvp")
 _SAME_SETTING = 2e-3
@@ -167,18 +169,34 @@ def _check_frames_of_reference(groups: list[Group]) -> None:
 
 
 def _check_directions(groups: list[Group]) -> None:
-    """Refuse a fan of single slices."""
+    """Refuse a fan of single slices, and a row of slices of which each has settings of its own."""
     single = [group.planes[0] for group in groups if len(group.planes) == 1]
-    directions: list[Plane] = []
-    for plane in single:
-        if not any(same_direction(plane, other) for other in directions):
-            directions.append(plane)
+    directions = _first_of_each(single, same_direction)
     if len(directions) > _DIRECTIONS:
         raise Refused(
             "mixed-orientation",
             f"{directions[1].where}: expected parallel slices, got {len(directions)} directions of one slice each; "
             "a radial scan is no volume",
         )
+    for direction in directions:
+        places = _first_of_each([plane for plane in single if same_direction(plane, direction)], same_place)
+        if len(places) >= _ROW:
+            keys = sorted(
+                key for key, value in places[0].strict.items() if places[1].strict.get(key) != value
+            )
+            raise Refused(
+                "mixed-parameters",
+                f"{places[1].where}: expected slices that share their settings, got {len(places)} parallel ones, "
+                f"each with its own {', '.join(keys) or 'matrix or spacing'}; find out what is wrong in the headers",
+            )
+
+
+def _first_of_each(planes: Sequence[Plane], alike: Callable[[Plane, Plane], bool]) -> list[Plane]:
+    found: list[Plane] = []
+    for plane in planes:
+        if not any(alike(plane, other) for other in found):
+            found.append(plane)
+    return found
 
 
 def _name_by_difference(groups: list[Group]) -> None:

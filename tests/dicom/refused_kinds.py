@@ -44,6 +44,8 @@ REFUSED = {
     "jitter-0.4": "nonuniform",
     "jitter-0.4-in-plane": "nonuniform",
     "jpeg-2000-cut": "truncated",
+    "junk-magic": "broken-file",
+    "junk-zero": "broken-file",
     "jpeg-2000-cut-last": "truncated",
     "jpeg-lossless-cut": "truncated",
     "jpeg-ls-cut": "truncated",
@@ -100,9 +102,8 @@ REFUSED = {
     "zeroed-last": "broken-file",
 }
 
-# Refused though a careful person could read them: a broken file beside a series might be a slice of it, and no decoder
-# with a free licence takes 12-bit JPEG with loss.
-READABLE = {"junk-zero": "broken-file", "junk-magic": "broken-file", "jpeg-extended": "undecodable"}
+# Refused though a careful person could read them: no decoder with a free licence takes 12-bit JPEG with loss.
+READABLE = {"jpeg-extended": "undecodable"}
 
 # What makes a kind readable that names no repair of its own.
 REPAIRS = {

@@ -52,3 +52,18 @@ def test_an_object_that_came_twice_is_used_once(stack, written):
     (volume,) = read(written([*stack.datasets, *stack.datasets])).volumes
     assert volume.array.shape[2] == 9
     assert "duplicate" in [note.code for note in volume.notes]
+
+
+def test_a_row_of_slices_with_settings_of_their_own_is_refused(mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.TemporalPositionIdentifier = number + 1
+    reading = read(written(mr.datasets))
+    assert [refusal.code for refusal in reading.refused] == ["mixed-parameters"]
+    assert "temporal-position" in reading.refused[0].message
+
+
+def test_frames_at_one_place_are_volumes_of_one_slice(mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.TemporalPositionIdentifier = number + 1
+        dataset.ImagePositionPatient = mr.datasets[0].ImagePositionPatient
+    assert len(read(written(mr.datasets)).volumes) == 9
