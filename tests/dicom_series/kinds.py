@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 
+from tests.dicom_series.repairs import ON_REQUEST
 from tests.dicom_series.truth import Truth
 
 Build = Callable[[Path, Generator], Truth]
@@ -73,6 +74,10 @@ def load_kinds() -> None:
     for subject in SUBJECTS:
         _loading.append(subject)
         import_module(f"tests.dicom_series.{subject}")
+    for name, repairs in ON_REQUEST.items():
+        if KINDS[name].repairs:
+            raise ValueError(f"{name} says itself what may be asked for")
+        KINDS[name] = replace(KINDS[name], repairs=repairs)
 
 
 def make(kind: str, folder: Path, seed: int = 0) -> Truth:

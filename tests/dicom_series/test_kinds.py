@@ -11,7 +11,10 @@ from tests.dicom_series import KINDS, Outcome, judge, make
 from tests.dicom_series.grids import RAS_FROM_LPS
 from tests.dicom_series.kinds import SUBJECTS
 
-REPAIRS = {"deshear", "resample", "drop-localizer", "drop-duplicates"}
+REPAIRS = {
+    *("accept-count", "deshear", "drop-broken", "drop-duplicates", "drop-localizer", "drop-stray"),
+    *("resample", "split-frames", "split-gaps"),
+}
 # SimpleITK is right about these, so the generator is.
 PLAIN = (
     *("axial", "axial-down", "axial-oblique", "coronal", "coronal-oblique", "sagittal", "sagittal-oblique"),
@@ -110,7 +113,7 @@ def test_every_kind_says_what_it_is():
 def test_what_a_repair_is_for_has_an_answer(tmp_path):
     for name, kind in KINDS.items():
         truth = make(name, tmp_path / name) if kind.repairs else None
-        assert truth is None or truth.repaired or truth.readable, (
+        assert truth is None or truth.answers(repaired=True, told=True), (
             f"{name} asks for a repair and has no answer"
         )
 
