@@ -28,6 +28,9 @@ def check_counts(
 
     Raises:
         Refused: ``count-mismatch``, where images are missing, or the archive has less.
+
+    Returns:
+        What was accepted on request.
     """
     objects = {instance.sop_instance_uid or instance.source.shown for instance in instances}
     problems = []

@@ -46,6 +46,7 @@ class Repair(StrEnum):
     DROP_LOCALIZER = "drop-localizer", "leave out localizer images"
     DROP_DUPLICATES = "drop-duplicates", "of different slices at one place keep the first by InstanceNumber"
     DROP_STRAY = "drop-stray", "leave out one or two slices that differ from the row in which they lie"
-    DROP_BROKEN = "drop-broken", "leave out broken files that may belong to the series"
+    DROP_BROKEN = "drop-broken", "leave out files and slices that cannot be read for themselves"
+    SPLIT_FRAMES = "split-frames", "make a volume of the slices of each frame of reference"
     PASSES_BY_TIME = "passes-by-time", "deal slices at one place out to volumes by acquisition time"
     ACCEPT_COUNT = "accept-count", "take fewer images than were announced for the whole"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medkit.dicom.findings import Finding, Refused, Repair
-from medkit.dicom.geometry import check_placed, same_direction, same_place, same_spacing
+from medkit.dicom.geometry import same_direction, same_place, same_spacing
 from medkit.dicom.group import Group
 from medkit.dicom.phases import told_apart
 from medkit.dicom.strays import turned_alike, without_strays
@@ -44,19 +44,18 @@ def split(
         repairs: asked for.
 
     Raises:
-        Refused: ``no-geometry``, ``mixed-frame-of-reference``, ``mixed-orientation``, ``mixed-spacing``,
+        Refused: ``mixed-frame-of-reference``, ``mixed-orientation``, ``mixed-spacing``,
             ``mixed-matrix``, ``mixed-parameters``, ``multi-phase`` or ``duplicate``.
     """
-    for plane in planes:
-        check_placed(plane)
     kept, repaired = _without_localizers(planes, repairs)
     kept, notes = _without_resent(kept, content)
+    if Repair.SPLIT_FRAMES not in repairs:
+        _check_one_frame_of_reference(kept)
     groups = []
     for found in _strict_groups(_settings_alike(kept)):
         turned, said = turned_alike(found)
         groups += [Group(part, notes=[*said]) for part in _alike(turned)]
     groups, dropped = without_strays(groups, repairs)
-    _check_frames_of_reference(groups)
     _check_directions(groups)
     groups = [part for group in groups for part in told_apart(group, content, repairs)]
     _name_by_difference(groups)
@@ -157,14 +156,14 @@ def _alike(planes: list[Plane]) -> list[list[Plane]]:
     return parts
 
 
-def _check_frames_of_reference(groups: list[Group]) -> None:
-    found = {group.planes[0].strict.get("frame-of-reference", ""): group.planes[0] for group in groups}
+def _check_one_frame_of_reference(planes: Sequence[Plane]) -> None:
+    found = {plane.strict.get("frame-of-reference", ""): plane for plane in planes}
     if len(found) > 1:
         one, other = list(found.values())[:2]
         raise Refused(
             "mixed-frame-of-reference",
             f"{other.where}: expected the frame of reference of {one.where} in one series, got another; "
-            "their places cannot be compared: read them one by one with the pick frame-of-reference=UID",
+            "their places cannot be compared: ask for the repair split-frames, or pick one by frame-of-reference=UID",
         )
 
 

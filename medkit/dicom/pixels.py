@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medkit.dicom.format import PixelFormat
     from medkit.dicom.instance import Instance, PixelElement
 
-__all__ = ["codestream_size", "stored_frames"]
+__all__ = ["check_length", "codestream_size", "stored_frames"]
 
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
@@ -61,13 +61,20 @@ def stored_frames(instance: Instance, found: PixelFormat, numbers: Iterable[int]
         if element.length is None:
             yield from _encapsulated(instance, found, element, file, numbers)
         else:
-            _check_length(instance, found, element)
+            check_length(instance, found)
             yield from _native(instance, found, element, file, numbers)
 
 
-def _check_length(instance: Instance, found: PixelFormat, element: PixelElement) -> None:
+def check_length(instance: Instance, found: PixelFormat) -> None:
+    """Check that native pixels are all there, and nothing behind them.
+
+    Raises:
+        Refused: ``truncated``, ``excess-pixels`` or ``undecodable``.
+    """
+    element = instance.pixels
+    if element is None or element.length is None:
+        return
     where, expected = instance.source.shown, found.frame_bytes * found.frames
-    assert element.length is not None
     if instance.transfer_syntax in _PLUGINS:
         raise Refused(
             "undecodable",

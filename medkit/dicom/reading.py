@@ -14,10 +14,12 @@ from medkit.dicom.counts import check_counts
 from medkit.dicom.enhanced import dose_planes, enhanced_planes, is_dose, is_enhanced
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.format import pixel_format
+from medkit.dicom.geometry import check_placed
 from medkit.dicom.grouping import split
 from medkit.dicom.instance import Instance, read_instance
 from medkit.dicom.limits import Limits
 from medkit.dicom.picks import Picks
+from medkit.dicom.pixels import stored_frames
 from medkit.dicom.planes import Plane, classic_planes
 from medkit.dicom.result import Reading, SeriesReading, SeriesVolume
 from medkit.dicom.sources import Source, find_sources
@@ -35,7 +37,8 @@ _NAME_LENGTH, _PART_LENGTH = 120, 40
 _LONG_KEYS = {"class", "frame-of-reference"}
 _REPAIRS = {repair.value: repair for repair in Repair}
 # Refusals of one object that leave the other objects of its series what they are.
-_APART = {"colour", "not-an-image", "secondary-capture"}
+_REFUSED_APART = {"colour", "secondary-capture"}
+_APART = {*_REFUSED_APART, "not-an-image"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 # What a picture of nothing is called: presentation states, reports, structure sets, segmentations.
 _NO_IMAGES = re.compile(
@@ -186,14 +189,18 @@ def _read_series(
                     "no-series-uid", "no SeriesInstanceUID: the files of this folder are taken for a series"
                 )
             )
-        notes += _check_neighbours(instances, broken, repairs)
-        planes = _planes(instances, limits, refusals, notes)
-        notes += check_counts(instances, planes, expected, repairs)
+        asked = _check_neighbours(instances, broken, repairs)
+        planes, left_out = _planes(instances, repairs, limits, pool)
+        refusals += [finding for finding in left_out if finding.code in _REFUSED_APART]
+        notes += [finding for finding in left_out if finding.code == "not-an-image"]
+        asked += [finding for finding in left_out if finding.code == Repair.DROP_BROKEN]
+        asked += check_counts(instances, planes, expected, repairs)
         planes = picks.take_planes(planes)
         if planes:
             groups = split(planes, content_digest, repairs)
             notes += _unequal(groups)
             for group in groups:
+                group.repairs[:0] = asked
                 volumes += make_volumes(group, _name(first, group.keys, names), repairs, limits, pool)
     except Refused as refused:
         refusals.append(refused.finding)
@@ -247,17 +254,36 @@ def _check_neighbours(
 
 
 def _planes(
-    instances: list[Instance], limits: Limits, refusals: list[Finding], notes: list[Finding]
-) -> list[Plane]:
+    instances: list[Instance], repairs: frozenset[Repair], limits: Limits, pool: ThreadPoolExecutor
+) -> tuple[list[Plane], list[Finding]]:
+    """The frames of all images of a series, and what was left out: other objects, and broken ones on request."""
+    drop = Repair.DROP_BROKEN in repairs
     planes: list[Plane] = []
-    for instance in instances:
+    left_out: list[Finding] = []
+
+    def opened(instance: Instance) -> list[Plane] | Refused:
         try:
-            planes += _planes_of(instance, limits)
+            found = _planes_of(instance, limits)
+            if drop:  # by decoding it, since only that tells whether it can be
+                all(True for _ in stored_frames(instance, found[0].format, [plane.number for plane in found]))
         except Refused as refused:
-            if refused.finding.code not in _APART:
-                raise
-            (notes if refused.finding.code == "not-an-image" else refusals).append(refused.finding)
-    return planes
+            return refused
+        return found
+
+    for found in pool.map(opened, instances):
+        if not isinstance(found, Refused):
+            planes += found
+        elif found.finding.code in _APART:
+            left_out.append(found.finding)
+        elif drop:
+            left_out.append(Finding(Repair.DROP_BROKEN, f"{found}; left out as was asked for"))
+        else:
+            raise found
+    if not planes and drop and left_out and not any(finding.code in _APART for finding in left_out):
+        raise Refused(
+            "broken-file", f"expected some images that can be read, got none: {left_out[0].message}"
+        )
+    return planes, left_out
 
 
 def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
@@ -278,8 +304,12 @@ def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
             f"{instance.source.shown}: expected an image with a place, got a secondary capture; left out",
         )
     if is_enhanced(instance):
-        return enhanced_planes(instance, found)
-    return dose_planes(instance, found) if is_dose(instance) else classic_planes(instance, found)
+        planes = enhanced_planes(instance, found)
+    else:
+        planes = dose_planes(instance, found) if is_dose(instance) else classic_planes(instance, found)
+    for plane in planes:
+        check_placed(plane)
+    return planes
 
 
 def _unequal(groups: Sequence[object]) -> list[Finding]:

@@ -97,6 +97,8 @@ def _fills(few: Sequence[Plane], many: Sequence[Plane]) -> bool:
         return False
     if abs(float(few[0].normal @ many[0].normal)) < _PARALLEL:
         return False
+    if few[0].strict.get("frame-of-reference") != many[0].strict.get("frame-of-reference"):
+        return False  # their places cannot be compared; only on request do they come so far
     row = np.sort(coordinates(many))
     step = float(np.median(np.diff(row))) if len(row) > 1 else 0.0
     normal = many[0].normal
@@ -124,8 +126,7 @@ def _difference(one: Plane, other: Plane) -> tuple[tuple[str, str, str], str]:
     for key in sorted(one.strict.keys() | other.strict.keys()):
         here, there = one.strict.get(key, "none"), other.strict.get(key, "none")
         if here != there:
-            code = "mixed-frame-of-reference" if key == "frame-of-reference" else "mixed-parameters"
-            return (key, here, there), code
+            return (key, here, there), "mixed-parameters"
     if not same_direction(one, other):
         axes = [" ".join(f"{n:.4g}" for n in plane.orientation.ravel()) for plane in (one, other)]  # type: ignore[union-attr]
         return ("the direction", *axes), "mixed-orientation"  # type: ignore[return-value]

@@ -32,6 +32,7 @@ __all__ = ["content_digest", "make_volumes"]
 # A resampled stack bridges no more than so many usual distances.
 _BRIDGE = 8.0
 _SQUEEZE = 0.2
+_FEW = 3
 
 
 def content_digest(plane: Plane) -> bytes:
@@ -79,7 +80,10 @@ def _parts(group: Group, repairs: Collection[Repair]) -> list[_Part]:
         if refused.finding.code not in ("gap", "nonuniform") or len(planes) < 2:
             raise
         ordered = [planes[number] for number in np.argsort(coordinates(planes), kind="stable")]
-        if Repair.SPLIT_GAPS in repairs:
+        bounds = even_runs(ordered).bounds
+        # Of uneven slices whole stacks must be left; a heap of single ones is no help.
+        few = min(last - first for first, last in bounds) < _FEW and refused.finding.code == "nonuniform"
+        if Repair.SPLIT_GAPS in repairs and not few:
             return _runs(ordered)
         if Repair.RESAMPLE in repairs:
             return [_to_resample(ordered, refused)]

@@ -104,20 +104,3 @@ REFUSED = {
 
 # Refused though a careful person could read them: no decoder with a free licence takes 12-bit JPEG with loss.
 READABLE = {"jpeg-extended": "undecodable"}
-
-# What makes a kind readable that names no repair of its own.
-REPAIRS = {
-    "end-missing-counted": ("accept-count",),
-    "junk-magic": ("drop-broken",),
-    "junk-zero": ("drop-broken",),
-    "one-slice-fewer-rows": ("drop-stray", "split-gaps"),
-    "one-slice-other-spacing": ("drop-stray", "split-gaps"),
-    "one-slice-turned": ("drop-stray", "split-gaps"),
-    "truncated-header": ("drop-broken", "split-gaps"),
-    "truncated-header-last": ("drop-broken",),
-    "two-slabs": ("split-gaps",),
-    "zero-bytes": ("drop-broken", "split-gaps"),
-    "zero-bytes-last": ("drop-broken",),
-    "zeroed": ("drop-broken", "split-gaps"),
-    "zeroed-last": ("drop-broken",),
-}

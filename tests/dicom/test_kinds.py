@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medkit.dicom import read
-from tests.dicom.refused_kinds import READABLE, REFUSED, REPAIRS
+from tests.dicom.refused_kinds import READABLE, REFUSED
 from tests.dicom_series import KINDS, Outcome, judge, make
 
 CODES = REFUSED | READABLE
@@ -28,15 +28,14 @@ def test_a_kind_is_read_rightly_or_refused(name, tmp_path):
         assert bool(truth.volumes) == (name in READABLE), (
             "the tables are of what may, and what need not, be refused"
         )
-    repairs = kind.repairs or REPAIRS.get(name, ())
-    if repairs or kind.picks:
-        verdict = judged(truth, read(tmp_path, repairs=repairs, picks=dict(kind.picks)), repaired=True)
+    if kind.repairs or kind.picks:
+        verdict = judged(truth, read(tmp_path, repairs=kind.repairs, picks=dict(kind.picks)), repaired=True)
         assert verdict.outcome is Outcome.RIGHT, verdict.reason
 
 
 def test_the_tables_name_kinds_that_there_are():
     assert len(KINDS) >= 140
-    assert set(CODES) | set(REPAIRS) <= set(KINDS)
+    assert set(CODES) <= set(KINDS)
     assert len(CODES) < len(KINDS) / 3
 
 

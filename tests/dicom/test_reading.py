@@ -94,7 +94,29 @@ def test_a_broken_file_beside_a_series_refuses_it_and_no_other(stack, written):
     reading = read(folder)
     assert [len(series.volumes) for series in reading.series] in ([0, 1], [1, 0])
     assert sorted(refusal.code for refusal in reading.refused) == ["broken-file", "empty-file", "empty-file"]
-    assert len(read(folder, repairs=[Repair.DROP_BROKEN]).volumes) == 2
+    volumes = read(folder, repairs=[Repair.DROP_BROKEN]).volumes
+    assert sorted(len(volume.repairs) for volume in volumes) == [0, 1]
+
+
+def test_slices_that_cannot_be_read_are_left_out_on_request_and_named(stack, written):
+    stack.datasets[8].PixelData = stack.datasets[8].PixelData[:100]
+    del stack.datasets[0].ImagePositionPatient
+    folder = written(stack.datasets)
+    assert not read(folder).volumes
+    (volume,) = read(folder, repairs=["drop-broken"]).volumes
+    assert volume.array.shape[2] == 7
+    assert [repair.code for repair in volume.repairs] == ["drop-broken"] * 2
+    assert [name in volume.repairs[n].message for n, name in enumerate(("000.dcm", "008.dcm"))] == [
+        True,
+        True,
+    ]
+
+
+def test_a_series_of_broken_slices_alone_is_refused(stack, written):
+    for dataset in stack.datasets:
+        dataset.PixelData = dataset.PixelData[:100]
+    (refusal,) = read(written(stack.datasets), repairs=["drop-broken"]).refused
+    assert refusal.code == "broken-file"
 
 
 def test_a_fault_of_ours_is_a_refusal(stack, written, monkeypatch):
