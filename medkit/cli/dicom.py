@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 _WIDTH = 120  # that of a table, so that names are whole in a file
 _PATH = click.Path(path_type=Path)
+# Spelled out, as in `ResultKind` and `SegmentationType`: the help needs no DICOM library.
+_KINDS = ("seg", "sr", "sc")
+_TYPES = ("BINARY", "LABELMAP", "FRACTIONAL")
 _REPAIRS = "\b\nRepairs, none of which is done unasked:\n" + "\n".join(
     f"  {repair.value:16} {repair.meaning}" for repair in Repair
 )
 
 
 def _asking(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of both commands."""
+    """The options of all commands that read."""
     repair = click.option(
         "--repair", "repairs", multiple=True, type=click.Choice([repair.value for repair in Repair]), metavar="NAME",
         help="Repair what would be refused; see above.",
@@ -41,7 +44,7 @@ def _asking(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.group("dicom")
 def command() -> None:
-    """Read DICOM series: verdicts, and NIfTI files."""
+    """Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects."""
 
 
 @command.command("inspect", epilog=_REPAIRS)
@@ -83,6 +86,51 @@ def convert_command(source: Path, output: Path, repairs: tuple[str, ...], picks:
         click.echo(f"volume    {path}")
     click.echo(f"verdicts  {output / 'verdicts.json'}")
     raise click.exceptions.Exit(_exit_code(conversion.reading))
+
+
+@command.command("write", epilog=_REPAIRS)
+@click.argument("labels", type=_PATH)
+@click.argument("source", type=_PATH)
+@click.option("--bundle", required=True, help="Name or folder of the bundle that made the labels.")
+@click.option("--output", "-o", required=True, type=_PATH, help="Folder for the files.")
+@click.option(
+    "--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="This alone; may be repeated."
+)
+@click.option("--type", "segmentation_type", default=_TYPES[0], type=click.Choice(_TYPES), help="Of seg.")
+@click.option("--note", "notes", multiple=True, metavar="TEXT", help="Remark for the report.")
+@click.option("--allow-sheared", is_flag=True, help="Write about slices of a tilted gantry too.")
+@_asking
+def write_command(
+    labels: Path,
+    source: Path,
+    bundle: str,
+    output: Path,
+    kinds: tuple[str, ...],
+    segmentation_type: str,
+    notes: tuple[str, ...],
+    allow_sheared: bool,
+    repairs: tuple[str, ...],
+    picks: tuple[str, ...],
+) -> None:
+    """Write LABELS as DICOM objects of the study of SOURCE (a folder, a zip or a file).
+
+    LABELS is a label map (for FRACTIONAL, class probabilities) on the grid of a series in SOURCE. OUTPUT receives a
+    segmentation (seg), a report of volumes (sr), a picture (sc) and, last, a record of what was written.
+    """
+    from medkit.dicom.writing.results import ResultKind
+    from medkit.dicom.writing.segmentation import SegmentationType
+    from medkit.inference.dicom_results import DicomOptions, write_dicom
+
+    options = DicomOptions(
+        kinds=tuple(ResultKind(kind) for kind in kinds or _KINDS),
+        segmentation_type=SegmentationType(segmentation_type),
+        notes=notes,
+        allow_sheared=allow_sheared,
+        repairs=repairs,
+        picks=_parsed(picks),
+    )
+    for kind, path in write_dicom(labels, source, bundle, output, options).items():
+        click.echo(f"{kind.value:8}  {path}")
 
 
 def _parsed(picks: tuple[str, ...]) -> dict[str, str]:

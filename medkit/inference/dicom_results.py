@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medkit.bundle.store import find_bundle
@@ -38,16 +38,18 @@ class DicomOptions:
     Args:
         kinds: which objects.
         segmentation_type: of the segmentation.
-        volume: name of the volume of the source, where several are on the grid of the labels.
         notes: for the report.
         allow_sheared: write about a tilted stack too.
+        repairs: see :func:`medkit.dicom.read`.
+        picks: the same; ``volume`` where several volumes are on the grid of the labels.
     """
 
     kinds: Collection[ResultKind] = tuple(ResultKind)
     segmentation_type: SegmentationType = SegmentationType.BINARY
-    volume: str | None = None
     notes: Sequence[str] = ()
     allow_sheared: bool = False
+    repairs: Collection[str] = ()
+    picks: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_dicom(
@@ -80,7 +82,7 @@ def write_dicom(
     folder = find_bundle(bundle)
     record = _record_beside(labels)
     maker = _maker(folder, record, labels)
-    chosen = _choose(read(source), volume, options.volume, source)
+    chosen = _choose(read(source, repairs=options.repairs, picks=options.picks), volume, source)
     written = write_results(
         chosen,
         volume.array,
@@ -120,8 +122,8 @@ def _maker(folder: BundleFolder, record: Mapping[str, Any] | None, labels: Path)
     return Maker.from_metadata(folder.name, metadata, record["bundle_digest"], settings)
 
 
-def _choose(reading: Reading, labels: Volume, name: str | None, source: Path) -> SeriesVolume:
-    """The volume on whose grid the labels are: the one of that name, or the only one."""
+def _choose(reading: Reading, labels: Volume, source: Path) -> SeriesVolume:
+    """The only volume, or the only one on whose grid the labels are."""
     volumes = reading.volumes
     if not volumes:
         found = [finding.message for series in reading.series for finding in series.refusals]
@@ -132,11 +134,6 @@ def _choose(reading: Reading, labels: Volume, name: str | None, source: Path) ->
             f"{'; '.join(found[:_SHOWN]) or 'no images'}",
         )
     known = ", ".join(volume.name for volume in volumes[:_SHOWN])
-    if name is not None:
-        named = [volume for volume in volumes if volume.name == name]
-        if not named:
-            raise UsageError(f"{source}: expected a volume called {name}, got {known}; name one of these")
-        return named[0]
     fitting = [volume for volume in volumes if _fits(labels, volume)]
     if len(fitting) == 1 or len(volumes) == 1:
         return (fitting or volumes)[0]
@@ -147,8 +144,8 @@ def _choose(reading: Reading, labels: Volume, name: str | None, source: Path) ->
             "it (label maps with nearest neighbours)",
         )
     raise UsageError(
-        f"{source}: expected one volume on the grid of {labels.name}, got {len(fitting)}; name one: "
-        f"{', '.join(volume.name for volume in fitting[:_SHOWN])}"
+        f"{source}: expected one volume on the grid of {labels.name}, got {len(fitting)}; pick one by "
+        f"volume=NAME: {', '.join(volume.name for volume in fitting[:_SHOWN])}"
     )
 
 

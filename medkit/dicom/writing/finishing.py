@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset
+from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.uid import CTImageStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from highdicom.base import SOPClass
+    from pydicom import DataElement
 
     from medkit.dicom.writing.source import Source
     from medkit.dicom.writing.uids import ResultUids
@@ -20,6 +24,7 @@ __all__ = ["RESEARCH", "finish", "series_description"]
 RESEARCH = "RESEARCH"
 _UTF_8 = "ISO_IR 192"
 _GROUPS_OF_RECORDS = (0x0008, 0x0010, 0x0012, 0x0020, 0x0032, 0x0038, 0x0040)
+_TEXTS = ("LO", "LT", "SH", "ST", "UC", "UT")
 _WITHOUT_OWN_TEXTS = ("PerFrameFunctionalGroupsSequence", "ContributingEquipmentSequence")
 _LONG_STRING = 64  # characters of a DICOM LO
 # Written by highdicom at the time of the call; a repeat would be other bytes under the same UID.
@@ -69,19 +74,37 @@ def finish(dataset: SOPClass, uids: ResultUids) -> None:
 
 
 def _copy_patient_and_study(dataset: SOPClass, source: Source) -> None:
-    """Copy the modules letter by letter, in the source's own character set unless our words do not fit it."""
+    """Copy the modules letter by letter, in the source's own character set where that holds all letters."""
     ours_fit = all(text.isascii() for text in _own_texts(dataset))
     records = Dataset()
     for tag in source.header.keys():  # noqa: SIM118 -- iterating a dataset decodes all of it
         if tag.group in _GROUPS_OF_RECORDS:
-            records.add(source.header[tag])
+            records.add(deepcopy(source.header[tag]))
     records.SOPClassUID = CTImageStorage  # highdicom looks up by class which attributes the modules have
     dataset.copy_patient_and_study_information(records)
     dataset.pop("SpecificCharacterSet", None)
-    if not ours_fit:
+    stated = source.header.get("SpecificCharacterSet")
+    if not ours_fit or not _fits(records, stated):
         dataset.SpecificCharacterSet = _UTF_8
-    elif "SpecificCharacterSet" in source.header:
-        dataset.SpecificCharacterSet = source.header.SpecificCharacterSet
+    elif stated is not None:
+        dataset.SpecificCharacterSet = stated
+
+
+def _fits(records: Dataset, character_set: str | list[str] | None) -> bool:
+    """Whether pydicom can write what it has read: in ISO_IR 13, katakana beside other letters become question marks.
+
+    Names are left out, which keep the bytes that they were read from.
+    """
+    encodings = convert_encodings(character_set)
+    texts = [text for element in records if element.VR in _TEXTS for text in _values(element)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return all(decode_bytes(encode_string(text, encodings), encodings, set()) == text for text in texts)
+
+
+def _values(element: DataElement) -> Iterator[str]:
+    value: Any = element.value
+    yield from (part for part in (value if element.VM > 1 else [value]) if isinstance(part, str))
 
 
 def _own_texts(dataset: Dataset) -> Iterator[str]:
@@ -93,5 +116,4 @@ def _own_texts(dataset: Dataset) -> Iterator[str]:
             for item in element.value:
                 yield from _own_texts(item)
         else:
-            value: Any = element.value
-            yield from (part for part in (value if element.VM > 1 else [value]) if isinstance(part, str))
+            yield from _values(element)

@@ -121,11 +121,23 @@ def parametric_map(
         content_description=f"{quantity.label}, machine-made by {maker.bundle}"[:64],
         series_description=series_description(uids, quantity.label),
     )
+    _turn_round(dataset)
     finish(dataset, uids)
     if (anatomy := _frame_anatomy(maker)) is not None:
         dataset.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
         del dataset.Laterality  # said there
-    return dataset
+    # What highdicom has looked up of it is out of date by now.
+    return pm.ParametricMap.from_dataset(dataset, copy=False)
+
+
+def _turn_round(dataset: pm.ParametricMap) -> None:
+    """Put the frames in the order of their normal: dcmqi stacks them so, wherever they say that they are."""
+    items = list(dataset.PerFrameFunctionalGroupsSequence)[::-1]
+    for number, item in enumerate(items, 1):
+        item.FrameContentSequence[0].DimensionIndexValues = [number]
+    dataset.PerFrameFunctionalGroupsSequence = items
+    frames = np.frombuffer(dataset.FloatPixelData, np.float32).reshape(len(items), -1)
+    dataset.FloatPixelData = frames[::-1].tobytes()
 
 
 def _frame_anatomy(maker: Maker) -> Dataset | None:

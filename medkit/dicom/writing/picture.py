@@ -45,7 +45,7 @@ def picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float64], m
     """
     if labels.ndim != 3:
         raise UsageError(
-            f"expected label values (I, J, K) for a picture, got {labels.ndim} axes; leave the picture out"
+            f"expected label values (I, J, K) for a picture, got {labels.ndim} axes; leave it out"
         )
     pixels = _drawn(source, on_grid(labels, affine, source.volume), maker)
     uids = ResultUids(source, maker, "picture", content_hash(pixels))
@@ -63,7 +63,7 @@ def picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float64], m
         **maker.equipment(),
         series_description=series_description(uids, "picture"),
     )
-    del image.PatientOrientation  # three planes, each with letters of its own
+    image["PatientOrientation"].value = ""  # three planes, each with letters of its own
     image.BurnedInAnnotation = "YES"
     image.DerivationDescription = "Label contours over planes of the source images"
     image.SourceImageSequence = list(source.references())

@@ -98,7 +98,8 @@ def segmentation(
         series_description=series_description(uids, "segmentation"),
     )
     finish(dataset, uids)
-    return dataset
+    # What highdicom has looked up of it is out of date by now.
+    return highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
 
 
 def tracking(source: Source, maker: Maker, value: int) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -248,7 +249,8 @@ def _headers(volume: SeriesVolume) -> Iterator[Dataset]:
 
 def _header(path: Path, member: str | None) -> Dataset:
     try:
-        with ExitStack() as stack:
+        with ExitStack() as stack, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks on what the reader has judged
             if member is None:
                 file: IO[bytes] = stack.enter_context(path.open("rb"))
             else:

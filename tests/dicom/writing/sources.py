@@ -120,4 +120,3 @@ def _image(pixels: np.ndarray, lps: np.ndarray, k: int, number: int, attributes:
 def some_labels(shape=SHAPE, seed: int = 0) -> np.ndarray:
     """Labels 0, 1, 2 and 5 at random: no symmetry leaves them as they are, and no slice is empty."""
     return np.random.default_rng(seed).choice(np.array([0, 1, 2, 5], np.uint8), shape)
-

@@ -141,6 +141,8 @@ def test_frames_refer_to_the_images_at_their_places(oblique):
         assert "ReferencedFrameNumber" not in reference
         place = item.PlanePositionSequence[0].ImagePositionPatient
         assert np.allclose(np.array(place, float), np.array(header.ImagePositionPatient, float), atol=1e-4)
+    uids = [header.SOPInstanceUID for header in oblique.headers]
+    assert dataset.get_pixels_by_source_instance(uids, combine_segments=True).any()
     told = [item.ReferencedSOPInstanceUID for item in dataset.SourceImageSequence]
     assert told == [header.SOPInstanceUID for header in oblique.headers]
 
@@ -168,7 +170,9 @@ def test_a_label_without_a_code_is_not_written(oblique):
         segmentation(oblique, labels, oblique.volume.affine, maker)
 
 
-@pytest.mark.parametrize(("value", "code"), [(3, "label-unknown"), (0.5, "labels-not-integer"), (-1, "labels-not-integer")])
+@pytest.mark.parametrize(
+    ("value", "code"), [(3, "label-unknown"), (0.5, "labels-not-integer"), (-1, "labels-not-integer")]
+)
 def test_labels_that_are_none(oblique, value, code):
     labels = np.zeros(oblique.volume.array.shape)
     labels[0, 0, 0] = value
@@ -213,7 +217,9 @@ def test_a_tilted_source_is_refused_unless_it_is_allowed(tmp_path):
     pixels = dataset.pixel_array
     for item, frame in zip(dataset.PerFrameFunctionalGroupsSequence, pixels, strict=True):
         origin = np.array(item.PlanePositionSequence[0].ImagePositionPatient, float)
-        k = int(np.argmin([np.linalg.norm(place[:3] @ (0, 0, k, 1) - origin) for k in range(labels.shape[2])]))
+        k = int(
+            np.argmin([np.linalg.norm(place[:3] @ (0, 0, k, 1) - origin) for k in range(labels.shape[2])])
+        )
         assert np.allclose(place[:3] @ (0, 0, k, 1), origin, atol=1e-6)
         number = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         (value,) = (value for value, other in numbers.items() if other == number)
