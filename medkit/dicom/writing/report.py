@@ -61,7 +61,7 @@ def volume_report(
     content = sr.MeasurementReport(_observer(maker), codes.SCT.ImagingProcedure, groups)
     content[0].ContentSequence.extend(_comments([MACHINE_MADE, *notes]))
     report = sr.EnhancedSR(
-        [segmentation, *_evidence(source)],
+        list(_evidence(source, segmentation)),
         content[0],
         series_instance_uid=uids.series,
         series_number=source.series_number(_SERIES),
@@ -155,8 +155,12 @@ def _comments(notes: Sequence[str]) -> list[sr.TextContentItem]:
     return [sr.TextContentItem(_COMMENT, note, sr.RelationshipTypeValues.CONTAINS) for note in notes if note]
 
 
-def _evidence(source: Source) -> Iterator[Dataset]:
-    """The source images, in the form in which highdicom takes evidence."""
+def _evidence(source: Source, segmentation: Segmentation) -> Iterator[Dataset]:
+    """The segmentation and the source images, in the form in which highdicom takes evidence."""
+    first = source.stand_in(0)
+    first.SOPClassUID, first.SOPInstanceUID = segmentation.SOPClassUID, segmentation.SOPInstanceUID
+    first.SeriesInstanceUID = segmentation.SeriesInstanceUID
+    yield first
     for reference in source.references():
         item = Dataset()
         item.SOPClassUID = reference.ReferencedSOPClassUID

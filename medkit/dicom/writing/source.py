@@ -125,9 +125,10 @@ class Source:
         Real headers lack what the standard asks for, or keep it in other places. SOP Instance UIDs are numbers of
         slices; :meth:`restore_references` puts the source's own in their place.
         """
-        return [self._stand_in(number) for number in range(len(self.headers))]
+        return [self.stand_in(number) for number in range(len(self.headers))]
 
-    def _stand_in(self, number: int) -> Dataset:
+    def stand_in(self, number: int) -> Dataset:
+        """The header of one slice in the form of :attr:`stand_ins`, to be changed freely."""
         source, stand_in = self.headers[number], Dataset()
         for name in _KEPT:
             if name in source:

@@ -44,10 +44,15 @@ def by_highdicom(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return volume.array, FLIP @ volume.affine
 
 
-def labelled_points(array: np.ndarray, affine: np.ndarray, label: int = 1) -> np.ndarray:
-    """``(N, 3)`` RAS millimetres of all voxels of a label, sorted, to a thousandth of a millimetre."""
-    points = np.round(nib.affines.apply_affine(affine, np.argwhere(array == label)), 3) + 0.0
-    return points[np.lexsort(points.T)]
+def seen_on(affine: np.ndarray, shape: tuple[int, ...], mask: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """A mask on the grid of another affine, by where its voxels lie, each within a hundredth of a voxel edge."""
+    points = nib.affines.apply_affine(np.linalg.inv(affine) @ place, np.argwhere(mask))
+    indices = np.round(points).astype(int)
+    assert np.abs(points - indices).max(initial=0) < 0.01
+    seen = np.zeros(shape, bool)
+    seen[tuple(indices.T)] = True
+    assert seen.sum() == np.count_nonzero(mask)
+    return seen
 
 
 def read_back(path: Path):

@@ -191,10 +191,11 @@ def test_bytes_in_no_declared_character_set_survive(tmp_path):
             {"PatientID": None}, {"AccessionNumber": None}, {"PatientName": "A^B^C^D^E^F^G"}]
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
-def test_odd_records_are_copied_as_they_are(tmp_path, odd):
+@pytest.mark.parametrize("make", [segments, MAKERS["report"], derived], ids=["segmentation", "report", "MR"])
+def test_odd_records_are_copied_as_they_are(tmp_path, odd, make):
     # The archive has them like that: an object that has them otherwise is one of another patient.
     source = source_with(tmp_path / "source", **odd)
-    save(segments(source), tmp_path / "made.dcm")
+    save(make(source), tmp_path / "made.dcm")
     made = read_back(tmp_path / "made.dcm")
     ((name, value),) = odd.items()
     assert str(made[name].value or "") == str(value or "")

@@ -13,7 +13,7 @@ from medkit.dicom.writing.saving import save
 from medkit.dicom.writing.segmentation import SegmentationType, segmentation
 from medkit.dicom.writing.source import open_source
 from medkit.errors import CaseError, UsageError
-from tests.dicom.writing.oracles import by_dcmqi, by_highdicom, labelled_points, read_back
+from tests.dicom.writing.oracles import FLIP, by_dcmqi, by_highdicom, read_back, seen_on
 from tests.dicom.writing.sources import CODES, MAKER, NAMES, geometry, some_labels, write_series
 from tests.figures.orientations import ALL_ORIENTATIONS
 
@@ -38,12 +38,9 @@ def check_decoded(path, labels, affine):
     segments = by_dcmqi(path)
     assert len(segments) == len(NAMES)
     for number, value in enumerate(NAMES, 1):
-        expected = labelled_points(labels, affine, value)
-        assert np.array_equal(labelled_points(decoded, place, number), expected)
-        mask, mask_affine = segments[number - 1]
-        found = labelled_points(mask, mask_affine, mask.max() if mask.any() else 1)
-        assert found.shape == expected.shape
-        assert np.allclose(found, expected, atol=2e-3)  # NIfTI's single precision
+        expected = labels == value
+        assert np.array_equal(seen_on(affine, labels.shape, decoded == number, place), expected)
+        assert np.array_equal(seen_on(affine, labels.shape, *segments[number - 1]), expected)
 
 
 @pytest.mark.parametrize("oblique", [False, True], ids=["plain", "oblique"])
@@ -70,9 +67,7 @@ def test_slices_without_labels_are_no_slices_that_are_missing(tmp_path, oblique,
     assert dataset.NumberOfFrames == 3
     segments = by_dcmqi(tmp_path / "seg.dcm")
     for number, value in enumerate(NAMES):
-        mask, affine = segments[number]
-        expected = labelled_points(labels, volume.affine, value)
-        assert np.allclose(labelled_points(mask > 0, affine), expected, atol=2e-3)
+        assert np.array_equal(seen_on(volume.affine, labels.shape, *segments[number]), labels == value)
 
 
 @pytest.mark.parametrize("kind", [LABELMAP, FRACTIONAL])
@@ -91,21 +86,20 @@ def test_other_types_hold_the_same_voxels(tmp_path, oblique, errors, kind):
     else:  # which dciodvfy does not know
         whole = dataset.get_volume(combine_segments=True)
         masks = [whole.array == number for number in (1, 2, 3)]
-        ((merged, merged_affine),) = by_dcmqi(tmp_path / "seg.dcm")
-        found = labelled_points(merged, merged_affine, 3)
-        assert np.allclose(found, labelled_points(labels, volume.affine, 5), atol=2e-3)
+        ((merged, place),) = by_dcmqi(tmp_path / "seg.dcm")
+        assert np.array_equal(seen_on(volume.affine, labels.shape, merged == 3, place), labels == 5)
     for mask, value in zip(masks, NAMES, strict=True):
-        points = labelled_points(mask, np.diag([-1, -1, 1, 1]) @ whole.affine)
-        assert np.array_equal(points, labelled_points(labels, volume.affine, value))
+        assert np.array_equal(
+            seen_on(volume.affine, labels.shape, mask, FLIP @ whole.affine), labels == value
+        )
 
 
 def test_masks_may_overlap(tmp_path, oblique):
     volume = oblique.volume
     masks = np.random.default_rng(3).random((*volume.array.shape, 6)) > 0.5
     save(segmentation(oblique, masks, volume.affine, MAKER), tmp_path / "seg.dcm")
-    for (mask, affine), value in zip(by_dcmqi(tmp_path / "seg.dcm"), NAMES, strict=True):
-        expected = labelled_points(masks[..., value], volume.affine)
-        assert np.allclose(labelled_points(mask > 0, affine), expected, atol=2e-3)
+    for segment, value in zip(by_dcmqi(tmp_path / "seg.dcm"), NAMES, strict=True):
+        assert np.array_equal(seen_on(volume.affine, volume.array.shape, *segment), masks[..., value])
     with pytest.raises(UsageError, match="do not overlap"):
         segmentation(oblique, masks, volume.affine, MAKER, segmentation_type=LABELMAP)
     single = as_probabilities(some_labels(volume.array.shape)) > 0
@@ -232,6 +226,7 @@ def test_why_tilted_sources_are_refused(tmp_path):
     labels = some_labels(source.volume.array.shape)
     dataset = segmentation(source, labels, source.volume.affine, MAKER, allow_sheared=True)
     save(dataset, tmp_path / "seg.dcm")
-    mask, affine = by_dcmqi(tmp_path / "seg.dcm")[0]
-    expected = labelled_points(labels, source.volume.affine, 1)
-    assert np.abs(labelled_points(mask > 0, affine) - expected).max() > 1
+    _, affine = by_dcmqi(tmp_path / "seg.dcm")[0]
+    corners = np.array([[0, 0, 0], [0, 0, labels.shape[2] - 1]])
+    true, found = (nib.affines.apply_affine(each, corners) for each in (source.volume.affine, affine))
+    assert np.linalg.norm(np.diff(true - found, axis=0)) > 1  # mm between the first and the last slice
