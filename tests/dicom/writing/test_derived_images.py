@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,13 +97,11 @@ def test_each_image_is_marked(oblique, tmp_path, errors):
         assert len(image.SourceImageSequence) == len(oblique.headers)
 
 
-def test_other_programs_find_the_same_place(oblique, tmp_path):
-    import subprocess
-
+def test_other_programs_find_the_same_place(oblique, tmp_path, tool):
     array = np.random.default_rng(0).normal(size=SHAPE) * 100
     _, affine = geometry("SAL", oblique=True)
     written(oblique, tmp_path / "made", array, affine)
-    call = ["dcm2niix", "-f", "image", "-o", str(tmp_path), str(tmp_path / "made")]
+    call = [tool("dcm2niix"), "-f", "image", "-o", str(tmp_path), str(tmp_path / "made")]
     subprocess.run(call, check=True, capture_output=True)
     image = read_volume(tmp_path / "image.nii")
     expected = SimpleNamespace(array=array, affine=affine, name="made", series_instance_uid="")
