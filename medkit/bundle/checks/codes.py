@@ -31,7 +31,9 @@ def segment_codes(subject: Subject) -> Iterator[str | Note]:
     yield from (f"{where}: {problem}" for problem in problems)
     if problems:
         return
-    declared = subject.tensor_format("outputs", "pred").get("channel_def", {})
+    declared = subject.tensor_format("outputs", "pred").get("channel_def")
+    if declared is None:
+        return  # the check of labels tells
     names = {str(int(value)): name for value, name in declared.items() if name.lower() != _BACKGROUND}
     for value in names.keys() - content.keys():
         yield f"{where}: label {value} ({names[value]}) has none; add them, or it cannot be written as DICOM"

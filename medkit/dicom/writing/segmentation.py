@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["SegmentationType", "segmentation", "tracking"]
 
 _SERIES = 90
+_SHOWN = 5  # values in a message
 _LONG_STRING = 64  # characters of a DICOM LO
 _SEGMENTS = np.iinfo(np.uint16).max
 
@@ -77,7 +78,7 @@ def segmentation(
         check_upright(source.volume)
     values = sorted(maker.label_names)
     placed = on_grid(labels, affine, source.volume)
-    pixels = _pixels(as_frames(placed), values, segmentation_type, source)
+    pixels = np.ascontiguousarray(_pixels(as_frames(placed), values, segmentation_type, source))
     uids = ResultUids(source, maker, f"segmentation-{segmentation_type.lower()}", content_hash(pixels))
     dataset = highdicom.seg.Segmentation(
         source.stand_ins,
@@ -152,18 +153,22 @@ def _segment_numbers(frames: NDArray[Any], values: list[int], source: Source) ->
             "labels-not-integer",
             f"{where}: expected labels as whole numbers from 0, got {error}; take an argmax",
         ) from error
-    found = np.unique(whole)
-    unknown = [int(value) for value in found if value and value not in values]
-    if unknown:
+    if whole.dtype.itemsize > 2:  # too many values for a table of all
+        found, places = np.unique(whole, return_inverse=True)
+    else:
+        found, places = np.arange(np.iinfo(whole.dtype).max + 1), whole
+    nobody = len(values) + 1
+    table = np.full(len(found), nobody, np.min_scalar_type(nobody))
+    table[found == 0] = 0
+    for number, value in enumerate(values, 1):
+        table[found == value] = number
+    segments: NDArray[Any] = table[places].reshape(whole.shape)
+    if (unknown := np.unique(whole[segments == nobody])).size:
         raise CaseError(
             "label-unknown",
-            f"{where}: expected labels out of {values}, got {unknown[:5]}; name the bundle that made them, or add the "
-            "labels to its metadata",
+            f"{where}: expected labels out of {values}, got {unknown[:_SHOWN].tolist()}; name the bundle that made "
+            "them, or add the labels to its metadata",
         )
-    numbers = np.searchsorted(values, found) + 1
-    table = np.zeros(len(found), np.min_scalar_type(len(values)))
-    table[found != 0] = numbers[found != 0]
-    segments: NDArray[Any] = table[np.searchsorted(found, whole)]
     return segments
 
 

@@ -107,6 +107,26 @@ def test_masks_may_overlap(tmp_path, oblique):
     assert sorted(np.unique(flat.pixel_array)) == [0, 1, 2, 3]
 
 
+def test_values_may_be_large(oblique):
+    names, codes = {300: "a", 2**31: "b"}, {300: CODES[1], 2**31: CODES[2]}
+    labels = np.random.default_rng(5).choice(np.array([0, 300, 2**31]), oblique.volume.array.shape)
+    for changed in ({}, {2**31: 300}):  # 32 and 16 bits
+        given = np.where(labels == 2**31, changed.get(2**31, 2**31), labels)
+        dataset = segmentation(
+            oblique, given, oblique.volume.affine, replace(MAKER, label_names=names, codes=codes)
+        )
+        counts = [int(frames.sum()) for frames in by_segment(dataset)]
+        assert counts == [(given == 300).sum(), (given == 2**31).sum()]
+
+
+def by_segment(dataset):
+    numbers = [
+        item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        for item in dataset.PerFrameFunctionalGroupsSequence
+    ]
+    return [dataset.pixel_array[np.array(numbers) == number] for number in (1, 2)]
+
+
 def test_an_empty_result_is_an_object_too(tmp_path, oblique, errors):
     labels = np.zeros(oblique.volume.array.shape, np.uint8)
     save(segmentation(oblique, labels, oblique.volume.affine, MAKER), tmp_path / "seg.dcm")
