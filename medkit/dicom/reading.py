@@ -7,6 +7,7 @@ import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,31 +72,34 @@ def read(
     Raises:
         UsageError: nothing there, an unknown repair, or a pick that nothing has.
     """
-    limits, picked = limits or Limits(), Picks(picks or {})
-    asked = _known_repairs(repairs)
+    picked = Picks(picks or {})
     with ExitStack() as stack, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on what is checked here
         pool = stack.enter_context(ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)))
-        files, refusals = find_sources(source, limits, stack)
-        read_files = list(pool.map(lambda file: _opened(file, limits), files))
-        instances = [found for found in read_files if isinstance(found, Instance)]
-        broken = [found for found in read_files if isinstance(found, _Broken)]
-        refusals += [found.finding for found in broken]
-        series = _by_series(instances)
+        wish = _Wish(_known_repairs(repairs), picked, dict(expected or {}), limits or Limits(), pool)
+        files, refusals = find_sources(source, wish.limits, stack)
+        opened = list(pool.map(lambda file: _opened(file, wish.limits), files))
+        broken = [found for found in opened if isinstance(found, _Broken)]
+        series = _by_series(found for found in opened if isinstance(found, Instance))
         names: set[str] = set()
-        readings = [
-            _read_series(uid, found, asked, picked, (expected or {}).get(uid), broken, limits, pool, names)
-            for uid, found in series
-        ]
-        missing = sorted(set(expected or {}) - {uid for uid, _ in series})
-    refusals += [
-        Finding(
-            "count-mismatch", f"series {uid}: expected {(expected or {})[uid]} images, got none; fetch it"
-        )
-        for uid in missing
-    ]
+        readings = [_read_series(uid, found, wish, broken, names) for uid, found in series]
+    refusals += [found.finding for found in broken]
+    for uid in sorted(wish.expected.keys() - {uid for uid, _ in series}):
+        text = f"series {uid}: expected {wish.expected[uid]} images, got none; fetch it"
+        refusals.append(Finding("count-mismatch", text))
     picked.check_used()
     return Reading(tuple(found for found in readings if found is not None), tuple(refusals))
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What was asked for, and the means."""
+
+    repairs: frozenset[Repair]
+    picks: Picks
+    expected: dict[str, int]
+    limits: Limits
+    pool: ThreadPoolExecutor
 
 
 _IDENTITY = {
@@ -165,18 +169,10 @@ def _number(instance: Instance) -> int | None:
 
 
 def _read_series(
-    uid: str,
-    instances: list[Instance],
-    repairs: frozenset[Repair],
-    picks: Picks,
-    expected: int | None,
-    broken: Sequence[_Broken],
-    limits: Limits,
-    pool: ThreadPoolExecutor,
-    names: set[str],
+    uid: str, instances: list[Instance], wish: _Wish, broken: Sequence[_Broken], names: set[str]
 ) -> SeriesReading | None:
     first = instances[0]
-    if not picks.takes_series(uid, _number(first)):
+    if not wish.picks.takes_series(uid, _number(first)):
         return None
     refusals: list[Finding] = []
     notes: list[Finding] = []
@@ -189,19 +185,21 @@ def _read_series(
                     "no-series-uid", "no SeriesInstanceUID: the files of this folder are taken for a series"
                 )
             )
-        asked = _check_neighbours(instances, broken, repairs)
-        planes, left_out = _planes(instances, repairs, limits, pool)
+        asked = _check_neighbours(instances, broken, wish.repairs)
+        planes, left_out = _planes(instances, wish)
         refusals += [finding for finding in left_out if finding.code in _REFUSED_APART]
         notes += [finding for finding in left_out if finding.code == "not-an-image"]
         asked += [finding for finding in left_out if finding.code == Repair.DROP_BROKEN]
-        asked += check_counts(instances, planes, expected, repairs)
-        planes = picks.take_planes(planes)
+        asked += check_counts(instances, planes, wish.expected.get(uid), wish.repairs)
+        planes = wish.picks.take_planes(planes)
         if planes:
-            groups = split(planes, content_digest, repairs)
+            groups = split(planes, content_digest, wish.repairs)
             notes += _unequal(groups)
             for group in groups:
                 group.repairs[:0] = asked
-                volumes += make_volumes(group, _name(first, group.keys, names), repairs, limits, pool)
+                volumes += make_volumes(
+                    group, _name(first, group.keys, names), wish.repairs, wish.limits, wish.pool
+                )
     except Refused as refused:
         refusals.append(refused.finding)
         volumes = []
@@ -212,7 +210,7 @@ def _read_series(
             )
         )
         volumes = []
-    kept = tuple(volume for volume in volumes if picks.takes_volume(volume.name))
+    kept = tuple(volume for volume in volumes if wish.picks.takes_volume(volume.name))
     return SeriesReading(
         uid, first.modality, _number(first), kept, tuple(refusals), tuple(notes), len(instances)
     )
@@ -253,24 +251,22 @@ def _check_neighbours(
     )
 
 
-def _planes(
-    instances: list[Instance], repairs: frozenset[Repair], limits: Limits, pool: ThreadPoolExecutor
-) -> tuple[list[Plane], list[Finding]]:
+def _planes(instances: list[Instance], wish: _Wish) -> tuple[list[Plane], list[Finding]]:
     """The frames of all images of a series, and what was left out: other objects, and broken ones on request."""
-    drop = Repair.DROP_BROKEN in repairs
+    drop = Repair.DROP_BROKEN in wish.repairs
     planes: list[Plane] = []
     left_out: list[Finding] = []
 
     def opened(instance: Instance) -> list[Plane] | Refused:
         try:
-            found = _planes_of(instance, limits)
+            found = _planes_of(instance, wish.limits)
             if drop:  # by decoding it, since only that tells whether it can be
                 all(True for _ in stored_frames(instance, found[0].format, [plane.number for plane in found]))
         except Refused as refused:
             return refused
         return found
 
-    for found in pool.map(opened, instances):
+    for found in wish.pool.map(opened, instances):
         if not isinstance(found, Refused):
             planes += found
         elif found.finding.code in _APART:
