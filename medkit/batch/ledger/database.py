@@ -30,7 +30,8 @@ _SCHEMA = (
         arrivals INTEGER NOT NULL,
         arriving_since REAL,
         last_arrival REAL NOT NULL,
-        purged_at REAL
+        purged_at REAL,
+        stray_until REAL
     )""",
     f"""CREATE TABLE revisions (
         id INTEGER PRIMARY KEY,

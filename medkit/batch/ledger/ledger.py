@@ -8,13 +8,15 @@ none with a patient in it.
 A worker holds a study by a lease that it renews (:meth:`Ledger.heartbeat`). When the lease runs out, the study goes back
 and somebody else may claim it; what the first worker then says about it is refused, for its token is no longer the
 study's. So a study is finished once, however many workers believe that they have it. What they do outside the ledger
-may happen twice, and must be such that this does no harm: results have UIDs derived from what they were made of, and
-:meth:`Ledger.sending` is called before an object leaves, so that after a crash one asks the destination first.
+may happen twice, and must be such that this does no harm: results have UIDs derived from what they were made of;
+:meth:`Ledger.sending` is called before an object leaves, so that after a crash one asks the destination first; and
+nothing leaves after ``Claim.until``. Where a study is superseded while it is delivered, the later revision waits that
+long.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from medkit.batch.identity import is_hash
@@ -67,7 +69,7 @@ class Ledger(LedgerDelivery):
             now = self._clock()
             row = self._one("SELECT * FROM studies WHERE study = ?", study)
             if row is None:
-                self._run("INSERT INTO studies VALUES (?, 1, ?, ?, NULL)", study, now, now)
+                self._run("INSERT INTO studies VALUES (?, 1, ?, ?, NULL, NULL)", study, now, now)
             else:
                 self._run(
                     "UPDATE studies SET arrivals = arrivals + 1, last_arrival = ?, "
@@ -121,6 +123,10 @@ class Ledger(LedgerDelivery):
                 self._journal(now, study, latest["number"], state, state, "nothing-new", None)
                 return None
             if latest is not None:
+                if latest["state"] == State.DELIVERING:  # its worker does not know yet
+                    self._run(
+                        "UPDATE studies SET stray_until = ? WHERE study = ?", latest["lease_until"], study
+                    )
                 self._move(latest, State.SUPERSEDED, now, "other-instances", None)
             number = latest["number"] + 1 if latest is not None else 1
             self._begin(study, number, digest, instances, now, partial=partial and not whole)
@@ -162,8 +168,8 @@ class Ledger(LedgerDelivery):
             row = self._one(
                 "SELECT r.* FROM revisions r JOIN studies s ON s.study = r.study "
                 "WHERE state IN (?, ?) AND not_before <= ? AND arriving_since IS NULL "
-                "ORDER BY not_before, id LIMIT 1",
-                *(stage.sources[0], stage.sources[-1], now),
+                "AND (? OR coalesce(stray_until, 0) <= ?) ORDER BY not_before, id LIMIT 1",
+                *(stage.sources[0], stage.sources[-1], now, stage is Stage.MAKE, now),
             )
             if row is None:
                 return None
@@ -174,14 +180,14 @@ class Ledger(LedgerDelivery):
                 stage=stage,
                 attempt=row["attempts"] + 1,
                 token=row["token"] + 1,
+                until=now + self.policy.lease_seconds,
             )
-            until = now + self.policy.lease_seconds
-            held = {"owner": self.owner, "lease_until": until, "token": claim.token}
+            held = {"owner": self.owner, "lease_until": claim.until, "token": claim.token}
             self._move(row, stage.leased, now, None, None, attempts=claim.attempt, **held)
             return claim
 
-    def heartbeat(self, claim: Claim) -> None:
-        """Renew the lease of a claim.
+    def heartbeat(self, claim: Claim) -> Claim:
+        """Renew the lease of a claim; return the claim as it is then.
 
         Raises:
             LeaseLost: it is too late, or the study was superseded.
@@ -191,6 +197,7 @@ class Ledger(LedgerDelivery):
             row = self._held(claim, now)
             until = now + self.policy.lease_seconds
             self._run("UPDATE revisions SET lease_until = ? WHERE id = ?", until, row["id"])
+        return replace(claim, until=until)
 
     def expire(self) -> int:
         """Take back what was claimed by workers that are silent, as each :meth:`claim` does; return how many."""

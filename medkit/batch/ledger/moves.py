@@ -63,6 +63,7 @@ class Claim:
         stage: what it was claimed for.
         attempt: from 1.
         token: tells this claim from earlier and later ones of the same revision.
+        until: when the lease runs out, by the ledger's clock. Nothing may be sent after it.
     """
 
     study: str
@@ -71,6 +72,7 @@ class Claim:
     stage: Stage
     attempt: int
     token: int
+    until: float
 
 
 class LedgerMoves(LedgerView):
@@ -81,10 +83,9 @@ class LedgerMoves(LedgerView):
     ) -> None:
         if not owner:
             raise LedgerError(f"{path}: expected the name of who writes to the ledger, got none")
-        super().__init__(path, create=True)
+        super().__init__(path, clock, create=True)
         self.owner = owner
         self.policy = policy or Policy()
-        self._clock = clock
 
     def _move(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -13,7 +14,7 @@ from medkit.batch.ledger.database import open_database, transaction
 from medkit.batch.ledger.states import LedgerError, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["Entry", "LedgerView", "Result", "StudyRecord", "Timing", "Withdrawal"]
@@ -116,14 +117,16 @@ class LedgerView:
 
     Args:
         path: the file.
+        clock: seconds since 1970 (UTC).
         create: make it where there is none.
 
     Raises:
         LedgerError: see :func:`medkit.batch.ledger.database.open_database`.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time, *, create: bool = False) -> None:
         self.path = path
+        self._clock = clock
         self._connection = open_database(path, create=create)
         self._lock = RLock()
         self._process = os.getpid()
@@ -179,13 +182,11 @@ class LedgerView:
         """Objects of superseded revisions that may be at a destination and have to be withdrawn now.
 
         They wait until the later revision is made: an object that it has as well stays. They also wait while it is
-        quarantined, for a person; where it is refused or skipped, nothing of the study may stay.
+        quarantined, for a person; where it is refused or skipped, nothing of the study may stay. Last, they wait until
+        the worker that was about to send them when they were superseded can do so no more.
         """
         with self._reading():
-            rows = self._all(
-                f"{_WITHDRAWALS} AND (?1 IS NULL OR old.study = ?1) ORDER BY old.study, old.uid, old.destination",
-                study,
-            )
+            rows = self._all(_WITHDRAWALS, study, self._clock())
         return [Withdrawal(row["study"], row["uid"], row["destination"]) for row in rows]
 
     def history(self, study: str | None = None) -> list[Entry]:
@@ -281,12 +282,14 @@ _LAST_ENTRIES = """SELECT study, revision, after FROM journal WHERE seq IN
 # What may be at a destination, where the latest revision is far enough to say that it has no such object.
 _WITHDRAWALS = f"""SELECT DISTINCT old.study, old.uid, old.destination
     FROM results old
+    JOIN studies s ON s.study = old.study AND coalesce(s.stray_until, 0) <= ?2
     JOIN revisions r ON r.id = old.revision AND r.state = '{State.SUPERSEDED}'
     JOIN revisions latest ON latest.study = old.study AND latest.state IN
         ('{State.MADE}', '{State.DELIVERING}', '{State.DELIVERED}', '{State.REFUSED}', '{State.SKIPPED}')
-    WHERE old.sending_at IS NOT NULL AND old.withdrawn_at IS NULL AND NOT EXISTS (
+    WHERE (?1 IS NULL OR old.study = ?1) AND old.sending_at IS NOT NULL AND old.withdrawn_at IS NULL AND NOT EXISTS (
         SELECT 1 FROM results new WHERE new.revision = latest.id
-        AND new.uid = old.uid AND new.destination = old.destination)"""
+        AND new.uid = old.uid AND new.destination = old.destination)
+    ORDER BY old.study, old.uid, old.destination"""
 
 
 def _study(row: sqlite3.Row) -> StudyRecord:

@@ -15,11 +15,18 @@ class Killed(BaseException):
 
 @dataclass
 class Watch:
-    """How many statements ran, and before which one to be killed."""
+    """How many statements ran, before which one to be killed, and where the disk is kept then."""
 
     fatal: int | None
-    kept: Path | None
+    kept: Path
     statements: int = 0
+
+    def count(self, database: Path) -> None:
+        if self.statements == self.fatal:
+            self.fatal = None
+            keep(database, self.kept)
+            raise Killed
+        self.statements += 1
 
 
 def keep(database: Path, folder: Path) -> None:
@@ -34,22 +41,18 @@ def keep(database: Path, folder: Path) -> None:
 def killed_before(monkeypatch, number, folder):
     """Raise :class:`Killed` before the statement of this number, counted from 0, with the disk kept in ``folder``."""
     watch = Watch(number, folder)
+    real = sqlite3.connect
 
     class Mortal(sqlite3.Connection):
         def execute(self, statement, *values):
-            if watch.statements == watch.fatal:
-                watch.fatal = None
-                keep(Path(self.database), watch.kept)
-                raise Killed
-            watch.statements += 1
+            watch.count(self.path)
             return super().execute(statement, *values)
 
     def connect(path, **options):
         connection = real(path, factory=Mortal, **options)
-        connection.database = path
+        connection.path = path
         return connection
 
-    real = sqlite3.connect
     with monkeypatch.context() as patched:
         patched.setattr(sqlite3, "connect", connect)
         yield watch

@@ -130,11 +130,16 @@ def test_an_earlier_result_is_withdrawn_before_the_later_is_sent(ledger):
         ledger.withdrawn(STUDY, X, "archive")
 
 
-def test_what_may_have_left_before_the_crash_is_withdrawn_too(ledger):
+def test_a_later_revision_waits_for_who_may_still_be_sending_the_earlier(ledger, clock):
     claim = in_delivery(ledger, "x", "y")
     ledger.sending(claim, X, "archive")
     arrive(ledger, "1", "late")
     make(ledger, "z")
+    while clock.now < claim.until:
+        assert ledger.claim(Stage.DELIVER) is None
+        assert ledger.withdrawals() == []
+        clock.pass_by(1)
+    assert ledger.claim(Stage.DELIVER) is not None
     assert ledger.withdrawals() == [Withdrawal(STUDY, X, "archive")], "y never left"
 
 

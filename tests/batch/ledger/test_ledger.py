@@ -148,7 +148,8 @@ def test_a_heartbeat_keeps_a_claim_and_silence_loses_it(tmp_path, ledger, clock)
     claim = bring(ledger, State.RUNNING)
     for _ in range(5):
         clock.pass_by(9)
-        ledger.heartbeat(claim)
+        claim = ledger.heartbeat(claim)
+        assert claim.until == clock.now + 10
         assert ledger.expire() == 0
     clock.pass_by(10)
     with open_ledger(tmp_path, clock, "b") as other:

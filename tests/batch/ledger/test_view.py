@@ -41,9 +41,9 @@ def test_timings_add_up(ledger):
     assert ledger.timings() == {"inference": Timing(1, 3.0, 3.0), "reading": Timing(2, 2.0, 1.5)}
 
 
-def test_another_process_may_look_while_one_works(tmp_path, ledger):
+def test_another_process_may_look_while_one_works(ledger, clock):
     bring(ledger, State.MADE)
-    with LedgerView(ledger.path) as view:
+    with LedgerView(ledger.path, clock) as view:
         assert view.study(STUDY) == ledger.study(STUDY)
         ledger.claim(Stage.DELIVER)
         assert view.study(STUDY).owner == "a"
