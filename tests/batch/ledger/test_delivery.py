@@ -172,8 +172,12 @@ def test_an_object_of_both_revisions_stays_and_is_sent_once(ledger, clock):
     arrive(ledger, "1", "of another series", "rejection note")
     make(ledger, "y")
     assert ledger.withdrawals() == [Withdrawal(STUDY, X, "archive")], "one object, whoever recorded it"
+    claim = ledger.claim(Stage.DELIVER)
+    send(ledger, claim)
+    with pytest.raises(IllegalTransition, match=f"earlier object {X} to be withdrawn"):
+        ledger.delivered(claim)
     ledger.withdrawn(STUDY, X, "archive")
-    deliver(ledger)
+    ledger.delivered(claim)
     assert [one.withdrawn_at for n in (1, 2) for one in ledger.results(STUDY, n) if one.uid == X] == [
         1005
     ] * 2
