@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -84,6 +85,22 @@ def test_a_day_has_a_file_and_the_chain_goes_on(log, clock):
     assert len(files(log)) == 3, "a clock that was put back opens no earlier file"
     assert log.verify().head.number == 5
     assert log.verify().broken is NO_FAULT
+
+
+def test_a_line_is_on_disk_before_it_is_told(log, clock, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor)), real(descriptor))
+    )
+    log.append("started")
+    (file,) = files(log)
+    assert [state.st_ino for state in synced] == [file.stat().st_ino, log.folder.stat().st_ino], (
+        "and its new name"
+    )
+    assert synced[0].st_size == file.stat().st_size > 0
+    log.append("stopped")
+    assert [state.st_ino for state in synced[2:]] == [file.stat().st_ino]
 
 
 def write_log(log, clock, lines=6):
