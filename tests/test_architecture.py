@@ -34,6 +34,7 @@ ONLY_IN = {
     "mlflow": "training",
     "pytorch_lightning": "training",
     "pydicom": "dicom",
+    "highdicom": "dicom",
     "triton": "ops",
 }
 FOLDERS_OF_DATA = {"schemas"}

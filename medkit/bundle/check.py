@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from medkit.bundle.checks.builds import inference_config, train_config
+from medkit.bundle.checks.codes import segment_codes
 from medkit.bundle.checks.files import built_text, json_only, licence, required_files
 from medkit.bundle.checks.finding import Finding, Note
 from medkit.bundle.checks.keys import client_keys, properties
@@ -46,6 +47,7 @@ _CHECKS: dict[str, Callable[[Subject], Iterator[str | Note]]] = {
     "train config": train_config,
     "network": network_runs,
     "labels": labels,
+    "segment codes": segment_codes,
     "weights": weights,
     "TorchScript": torchscript,
 }

@@ -7,7 +7,9 @@ Commands are imported when called, so that ``medkit --help`` answers at once.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
+import warnings
 
 import click
 
@@ -18,6 +20,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "bundle": "Build, list and check bundles; adopt trained weights.",
+    "dicom": "Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects.",
     "evaluate": "Score predictions against manual label maps.",
     "predict": "Segment images with a bundle.",
     "train": "Train a bundle's network; resume a killed training.",
@@ -52,6 +55,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors that a user can mend become one line and an exit code."""
+    _pass_over_missing_decoder()
     try:
         code = cli.main(arguments, prog_name="medkit", standalone_mode=False)
     except click.UsageError as error:
@@ -70,6 +74,12 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("medkit: interrupted; every file written so far is whole", err=True)
         code = ExitCode.INTERRUPTED
     sys.exit(int(code or 0))
+
+
+def _pass_over_missing_decoder() -> None:
+    """Where there is pydicom, MONAI looks for one more decoder whenever an image is to be read, and misses it aloud."""
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
 def _explained(error: click.UsageError) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMMENT_EXTENSION",
     "SAME_PLACE_VOXELS",
+    "SIDE_UNKNOWN",
     "SIDE_UNKNOWN_NOTE",
     "SIZE_UNKNOWN",
     "SIZE_UNKNOWN_NOTE",
@@ -32,6 +33,7 @@ __all__ = [
 SAME_PLACE_VOXELS = 0.1
 COMMENT_EXTENSION = 6  # NIfTI's code for a remark in plain text
 SIZE_UNKNOWN = b"medkit: voxel size unknown"
+SIDE_UNKNOWN = b"medkit: side unknown"
 SIZE_UNKNOWN_NOTE = "the voxel size is unknown: volumes and distances are unknown too"
 SIDE_UNKNOWN_NOTE = "orientation and side are unknown"
 _HEADERS = {"nifti1": nib.Nifti1Header, "nifti2": nib.Nifti2Header}
@@ -154,9 +156,12 @@ class Grid:
         if not self.size_known:  # aligned to the axes of its image, in a unit that is not stated
             header.set_sform(self.affine, code="aligned")
             return header
+        header.set_xyzt_units("mm")
+        if not self.side_known:
+            header.set_sform(self.affine, code="aligned")
+            return header
         header.set_sform(self.affine, code="scanner")
         header.set_qform(self.affine, code="scanner", strip_shears=True)
-        header.set_xyzt_units("mm")
         if voxels_apart(self.shape, self.affine, header.get_qform()) > SAME_PLACE_VOXELS:
             header["qform_code"] = 0  # a quaternion cannot hold shear, nor every turn exactly
         return header

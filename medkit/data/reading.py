@@ -26,6 +26,7 @@ from medkit.data.checks import (
 from medkit.data.grid import (
     COMMENT_EXTENSION,
     SAME_PLACE_VOXELS,
+    SIDE_UNKNOWN,
     SIDE_UNKNOWN_NOTE,
     SIZE_UNKNOWN,
     SIZE_UNKNOWN_NOTE,
@@ -38,6 +39,7 @@ from medkit.data.text_headers import (
     check_metaimage_stream,
     check_metaimage_units,
     check_nrrd_stream,
+    metaimage_remarks,
     nrrd_geometry,
     nrrd_remarks,
 )
@@ -66,6 +68,7 @@ ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".gipl.gz")
 READABLE_SUFFIXES = (*_NIBABEL_SUFFIXES, *ITK_SUFFIXES, ARCHIVE_SUFFIX)
 # A label map is one file whatever the image was: the detached forms become their single-file kin.
 _LABEL_SUFFIX = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
+_GIPL_NOTES = (f"GIPL headers hold no directions: {SIDE_UNKNOWN_NOTE}",)
 _CHUNK = 1 << 20
 
 
@@ -202,9 +205,11 @@ def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
     affine = np.array(image.affine, np.float64)
     with _decoding(name):
         if isinstance(header, nib.Nifti1Header):
-            notes, size_known = check_nifti_header(header, name), not _states_no_size(header)
+            notes, size_known = check_nifti_header(header, name), not _says(header, SIZE_UNKNOWN)
             notes = notes if size_known else [SIZE_UNKNOWN_NOTE, SIDE_UNKNOWN_NOTE]
-            side_known = size_known and bool(header["qform_code"] or header["sform_code"])
+            coded = bool(header["qform_code"] or header["sform_code"])
+            side_known = size_known and coded and not _says(header, SIDE_UNKNOWN)
+            notes += [SIDE_UNKNOWN_NOTE] if coded and size_known and not side_known else []
             # nibabel too writes the image's affine where a header that was changed since says another.
             nifti = Grid.nifti_fields(header) if np.allclose(header.get_best_affine(), affine) else None
         elif isinstance(header, nib.AnalyzeHeader):
@@ -216,11 +221,9 @@ def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
     return Volume(array, grid, name, tuple(notes))
 
 
-def _states_no_size(header: nib.Nifti1Header) -> bool:
-    """Whether medkit wrote the file, and knew no voxel size to write, nor a side."""
-    return any(
-        item.get_code() == COMMENT_EXTENSION and SIZE_UNKNOWN in item.content for item in header.extensions
-    )
+def _says(header: nib.Nifti1Header, remark: bytes) -> bool:
+    """Whether medkit wrote the file, and left a remark on what it knew no better."""
+    return any(item.get_code() == COMMENT_EXTENSION and remark in item.content for item in header.extensions)
 
 
 def _without_single_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -294,10 +297,12 @@ def _read_itk(path: Path, suffix: str) -> Volume:
         check_nrrd_stream(path)
     reader = open_itk(path)
     volume = volume_from_itk(reader.Execute(), str(path), _LABEL_SUFFIX.get(suffix, ".nii.gz"))
-    if suffix not in (".nrrd", ".nhdr"):
-        return volume
-    lines = nrrd_geometry(path)
-    notes = nrrd_remarks(lines)
+    lines = None
+    if suffix in (".nrrd", ".nhdr"):
+        lines = nrrd_geometry(path)
+        notes = nrrd_remarks(path, lines)
+    else:
+        notes = _GIPL_NOTES if suffix.startswith(".gipl") else metaimage_remarks(path)
     return replace(volume, grid=replace(volume.grid, nrrd=lines, side_known=not notes), notes=notes)
 
 

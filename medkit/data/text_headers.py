@@ -11,16 +11,24 @@ from medkit.data.grid import SIDE_UNKNOWN_NOTE
 from medkit.errors import CaseError
 
 __all__ = [
+    "SIDE_UNKNOWN_FIELD",
     "check_metaimage_axes",
     "check_metaimage_stream",
     "check_metaimage_units",
     "check_nrrd_stream",
     "data_files",
+    "metaimage_remarks",
     "nrrd_geometry",
     "nrrd_remarks",
     "with_nrrd_geometry",
 ]
 
+SIDE_UNKNOWN_FIELD = (
+    "side",
+    "unknown",
+)  # in files that medkit wrote: ITK adds the axes that it took for granted
+_DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
+_ITK_AXES = "RAI"  # as MetaImage calls them: from right, anterior and inferior on
 _GEOMETRY = ("space", "space directions", "space origin")
 # Of the spaces of the format only these say where left is; ITK takes every other one for LPS.
 _ANATOMICAL = (
@@ -57,14 +65,26 @@ def nrrd_geometry(path: Path) -> tuple[str, ...] | None:
     return tuple(f"{key}: {fields[key]}" for key in _GEOMETRY)
 
 
-def nrrd_remarks(geometry: tuple[str, ...] | None) -> tuple[str, ...]:
-    """What the report must say of the lines of :func:`nrrd_geometry`: nothing of those that tell the side."""
+def nrrd_remarks(path: Path, geometry: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Remarks for the report on an NRRD header and its lines of :func:`nrrd_geometry`: none where the side is told."""
+    if f"{':='.join(SIDE_UNKNOWN_FIELD)}" in _nrrd_fields(path)[0]:
+        return (SIDE_UNKNOWN_NOTE,)
     if geometry is None:
         return (f"the header holds no space, directions and origin: {SIDE_UNKNOWN_NOTE}",)
     space = geometry[0].partition(": ")[2]
     if space.lower() in _ANATOMICAL:
         return ()
     return (f"the header's space is '{space}', not an anatomical one: {SIDE_UNKNOWN_NOTE}",)
+
+
+def metaimage_remarks(path: Path) -> tuple[str, ...]:
+    """What the report must say of a MetaImage header: nothing where it tells the side."""
+    fields, _ = _metaimage_fields(path)
+    key, unknown = SIDE_UNKNOWN_FIELD
+    told = any(name in fields for name in _DIRECTIONS) or fields.get("AnatomicalOrientation") == _ITK_AXES
+    if told and fields.get(key) != unknown:
+        return ()
+    return (f"the header does not say which way its axes run: {SIDE_UNKNOWN_NOTE}",)
 
 
 def data_files(path: Path) -> list[Path]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 
-from medkit.data.grid import COMMENT_EXTENSION, SIZE_UNKNOWN, copy_geometry, flip_lps_ras
+from medkit.data.grid import COMMENT_EXTENSION, SIDE_UNKNOWN, SIZE_UNKNOWN, copy_geometry, flip_lps_ras
 from medkit.data.label_map import HIGHEST_LABEL, as_label_map
 from medkit.data.label_names import CARET_EXTENSION
 from medkit.data.palette import label_colour
-from medkit.data.text_headers import with_nrrd_geometry
+from medkit.data.text_headers import SIDE_UNKNOWN_FIELD, with_nrrd_geometry
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -170,6 +170,8 @@ def _nifti_image(array: NDArray[Any], grid: Grid, names: dict[int, str] | None) 
     copy_geometry(source, header)
     if not grid.size_known:
         header.extensions.append(nib.nifti1.Nifti1Extension(COMMENT_EXTENSION, SIZE_UNKNOWN))
+    elif not grid.side_known and grid.nifti is None:  # a NIfTI file's own codes say so
+        header.extensions.append(nib.nifti1.Nifti1Extension(COMMENT_EXTENSION, SIDE_UNKNOWN))
     if names is not None:
         header.set_intent("label", name="Labels")
         header["descrip"] = b"medkit label map"
@@ -214,6 +216,8 @@ def _write_itk(path: Path, array: NDArray[Any], grid: Grid, names: dict[int, str
     image.SetDirection(direction)
     for value, name in (names or {}).items():
         image.SetMetaData(f"label_{value}", name)
+    if not grid.side_known:
+        image.SetMetaData(*SIDE_UNKNOWN_FIELD)
     sitk.WriteImage(image, str(path), useCompression=True)
     if grid.nrrd and path.suffix == ".nrrd":
         path.write_bytes(with_nrrd_geometry(path.read_bytes(), grid.nrrd))

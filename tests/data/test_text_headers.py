@@ -165,13 +165,16 @@ def test_metaimage_in_other_units_is_refused(tmp_path, units):
 
 @pytest.mark.parametrize("space", ["RAS", "left-anterior-superior", "Left-Posterior-Superior"])
 def test_anatomical_spaces_need_no_remark(tmp_path, space):
-    assert nrrd_remarks(nrrd_geometry(nrrd(tmp_path / "a.nrrd", space=space))) == ()
+    path = nrrd(tmp_path / "a.nrrd", space=space)
+    assert nrrd_remarks(path, nrrd_geometry(path)) == ()
 
 
 def test_remarks_on_the_place(tmp_path):
-    (note,) = nrrd_remarks(nrrd_geometry(nrrd(tmp_path / "a.nrrd", space="scanner-xyz")))
+    path = nrrd(tmp_path / "a.nrrd", space="scanner-xyz")
+    (note,) = nrrd_remarks(path, nrrd_geometry(path))
     assert note.startswith("the header's space is 'scanner-xyz'")
-    (note,) = nrrd_remarks(nrrd_geometry(nrrd(tmp_path / "a.nrrd", space=None)))
+    path = nrrd(tmp_path / "a.nrrd", space=None)
+    (note,) = nrrd_remarks(path, nrrd_geometry(path))
     assert note.startswith("the header holds no space")
 
 

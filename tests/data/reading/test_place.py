@@ -5,10 +5,11 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from medkit.data.grid import Grid
 from medkit.data.reading import read_volume, volume_from_nibabel
-from tests.data.reading.files import IMAGE, LABELS, edited, header, write_image
+from tests.data.reading.files import IMAGE, LABELS, edited, header, itk_image, write_image
 from tests.phantoms import OBLIQUE, nifti, patched
 
 
@@ -46,6 +47,59 @@ def test_nrrd_space_that_does_not_say_where_left_is(tmp_path, space):
     assert volume.notes == (
         f"the header's space is '{space}', not an anatomical one: orientation and side are unknown",
     )
+
+
+def metaimage(path, *fields: bytes):
+    lines = [b"NDims = 3", b"DimSize = 3 3 3", b"ElementSpacing = 1 1 2", *fields]
+    path.write_bytes(
+        b"\n".join([*lines, b"ElementType = MET_UCHAR", b"ElementDataFile = LOCAL\n"]) + bytes(27)
+    )
+    return path
+
+
+@pytest.mark.parametrize("told", [b"TransformMatrix = 1 0 0 0 1 0 0 0 1", b"AnatomicalOrientation = RAI"])
+def test_metaimage_that_says_which_way_its_axes_run(tmp_path, told):
+    assert read_volume(metaimage(tmp_path / "a.mha", told)).grid.side_known
+
+
+@pytest.mark.parametrize("fields", [[], [b"AnatomicalOrientation = ???"], [b"Offset = 1 2 3"]], ids=str)
+def test_metaimage_that_does_not(tmp_path, fields):
+    volume = read_volume(metaimage(tmp_path / "a.mha", *fields))
+    assert not volume.grid.side_known
+    assert volume.notes == (
+        "the header does not say which way its axes run: orientation and side are unknown",
+    )
+
+
+def test_gipl_knows_no_side(tmp_path):
+    sitk.WriteImage(itk_image(), tmp_path / "a.gipl")
+    volume = read_volume(tmp_path / "a.gipl")
+    assert not volume.grid.side_known
+    assert volume.notes == ("GIPL headers hold no directions: orientation and side are unknown",)
+
+
+@pytest.mark.parametrize("name", ["a.img", "a.gipl", "a.mha", "a.nrrd"])
+def test_what_is_written_on_a_grid_of_unknown_side_does_not_claim_to_know_it(tmp_path, name):
+    from medkit.data import write_labels
+
+    path = tmp_path / name
+    if name == "a.img":
+        nib.save(nib.AnalyzeImage(LABELS, None), path)
+    elif name == "a.gipl":
+        sitk.WriteImage(itk_image(LABELS), path)
+    elif name == "a.mha":
+        metaimage(path)
+    else:
+        raw = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 3 3\nspacings: 1 1 2\nencoding: raw\n\n"
+        path.write_bytes(raw + bytes(27))
+    grid = read_volume(path).grid
+    for suffix in {grid.suffix, ".nii.gz"}:
+        written = tmp_path / f"labels{suffix}"
+        write_labels(written, np.zeros(grid.shape, np.uint8), grid, {1: "one"})
+        again = read_volume(written)
+        assert not again.grid.side_known
+        assert "side are unknown" in " ".join(again.notes)
+        np.testing.assert_allclose(again.grid.affine, grid.affine, atol=1e-5)
 
 
 @pytest.mark.parametrize("coded", ["both", "qform", "sform"])

@@ -1,0 +1,251 @@
+"""An audit log that shows what was changed in it: JSON lines, each with the hash of the one before.
+
+A file a day (UTC), ``audit-YYYY-MM-DD.jsonl``; the chain goes on from one to the next. A line is on disk when
+:meth:`AuditLog.append` returns. A line that was torn by a crash, and so never counted, is taken out by the next append,
+and told with its length and hash. Whoever may write the files can write a whole chain anew: keep its :class:`Head` from
+time to time where they cannot, and give it to :meth:`AuditLog.verify`.
+
+No patient stands in it: a line has no keys but those of :data:`FIELDS`, and their values look as they say there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from medkit.batch.durable import sync_folder
+from medkit.errors import MedkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+__all__ = ["FIELDS", "AuditError", "AuditLog", "Head", "Verification"]
+
+_HASH, _WORD = r"[0-9a-f]{64}", r"[a-z0-9]+(-[a-z0-9]+)*"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}"
+# What a line may say, and what it looks like; whole numbers and seconds have patterns of their text.
+FIELDS: dict[str, re.Pattern[str]] = {
+    key: re.compile(pattern)
+    for key, pattern in {
+        "study": _HASH,
+        "instance": _HASH,
+        "digest": _HASH,
+        "recipe": _HASH,
+        "revision": r"\d{1,9}",
+        "attempt": r"\d{1,9}",
+        "count": r"\d{1,12}",
+        "bytes": r"\d{1,18}",
+        "seconds": r"\d{1,9}(\.\d+)?",
+        "code": _WORD,
+        "before": _WORD,
+        "after": _WORD,
+        "uid": r"2\.25\.\d{1,39}",
+        "ae_title": r"[A-Z0-9_.-]{1,16}",
+        "destination": _NAME,
+        "rule": _NAME,
+        "bundle": _NAME,
+        "version": _NAME,
+    }.items()
+}
+_START = "0" * 64
+_TAIL = 1 << 16
+
+
+class AuditError(MedkitError):
+    """A line that must not stand in the log, or a log that cannot be gone on with."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a chain: how many lines there are, and the hash of the last."""
+
+    number: int = 0
+    sha256: str = _START
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What :meth:`AuditLog.verify` found.
+
+    Args:
+        head: the last line up to which the chain holds.
+        broken: file, line and what is wrong with the first that breaks it; ``None`` where all hold.
+    """
+
+    head: Head
+    broken: str | None
+
+
+class AuditLog:
+    """Append to a log and verify it; may be used by several processes of one machine.
+
+    Args:
+        folder: where its files lie; made where there is none.
+        actor: who appends: a name without blanks.
+        clock: seconds since 1970 (UTC).
+    """
+
+    def __init__(self, folder: Path, actor: str, clock: Callable[[], float] = time.time) -> None:
+        if not re.fullmatch(_NAME, actor):
+            raise AuditError(f"expected the name of a program or machine as actor, got {actor!r}")
+        self.folder = folder
+        self._actor = actor
+        self._clock = clock
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = FileLock(folder / ".lock")
+
+    def append(self, event: str, **fields: str | int | float) -> Head:
+        """Add a line.
+
+        Args:
+            event: what happened, in kebab case.
+            fields: of :data:`FIELDS`.
+
+        Returns:
+            The chain's new end.
+
+        Raises:
+            AuditError: a key or value that the log does not take; or the last whole line is no line of a log.
+        """
+        _check_fields(event, fields)
+        with self._lock:
+            head = self._recovered_head()
+            return self._write(head, event, fields)
+
+    def verify(self, after: Head | None = None, through: Collection[Head] = ()) -> Verification:
+        """Go through the chain from its beginning.
+
+        Args:
+            after: where it begins, if earlier files were removed on purpose.
+            through: heads that were kept elsewhere, which the chain must have.
+        """
+        head, due = after or Head(), {one.number: one.sha256 for one in through}
+        for path, number, line in self._lines():
+            where = f"{path.name}, line {number}"
+            if fault := _fault(line, head):
+                return Verification(head, f"{where}: {fault}")
+            head = Head(head.number + 1, hashlib.sha256(line).hexdigest())
+            if due.pop(head.number, head.sha256) != head.sha256:
+                return Verification(
+                    head, f"{where}: expected another line here, as its hash was kept elsewhere"
+                )
+        if left := [number for number in due if number > (after or Head()).number]:
+            return Verification(
+                head, f"expected at least {max(left)} lines, got {head.number}; the end is gone"
+            )
+        return Verification(head, None)
+
+    def _write(self, head: Head, event: str, fields: dict[str, Any]) -> Head:
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        entry = {
+            "number": head.number + 1,
+            "time": now.isoformat(timespec="milliseconds"),
+            "actor": self._actor,
+        }
+        entry |= {"event": event, **fields, "previous": head.sha256}
+        line = json.dumps(entry, separators=(",", ":")).encode()
+        # Where the clock was put back, the last file goes on: files stay in the order of their lines.
+        path = max([self.folder / f"audit-{now:%Y-%m-%d}.jsonl", *self._files()])
+        fresh = not path.exists()
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            _write_all(descriptor, line + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if fresh:
+            sync_folder(self.folder)
+        return Head(head.number + 1, hashlib.sha256(line).hexdigest())
+
+    def _recovered_head(self) -> Head:
+        """The end of the chain, after a torn last line was taken out and told."""
+        for path in reversed(self._files()):
+            whole, torn = _ending(path)
+            if torn:
+                os.truncate(path, path.stat().st_size - len(torn))
+            if torn or whole:
+                head = _head(path, whole) if whole else self._head_before(path)
+                told = {"torn_bytes": len(torn), "torn_sha256": hashlib.sha256(torn).hexdigest()}
+                return self._write(head, "recovered", told) if torn else head
+        return Head()
+
+    def _head_before(self, path: Path) -> Head:
+        for earlier in reversed([one for one in self._files() if one < path]):
+            whole, _ = _ending(earlier)
+            if whole:
+                return _head(earlier, whole)
+        return Head()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("audit-*.jsonl"))
+
+    def _lines(self) -> Iterator[tuple[Path, int, bytes]]:
+        for path in self._files():
+            with path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    yield path, number, line.removesuffix(b"\n") if line.endswith(b"\n") else line + b"\0torn"
+
+
+def _check_fields(event: str, fields: dict[str, Any]) -> None:
+    if not re.fullmatch(_WORD, event):
+        raise AuditError(f"expected an event in kebab case, got {event!r}")
+    for key, value in fields.items():
+        if key not in FIELDS:
+            raise AuditError(
+                f"'{event}': expected a key of the audit log, got '{key}'; it has: {', '.join(FIELDS)}"
+            )
+        if not FIELDS[key].fullmatch(str(value)):  # the value itself may be what must not be told
+            raise AuditError(
+                f"'{event}': expected '{key}' to look like {FIELDS[key].pattern}, got something else"
+            )
+
+
+def _fault(line: bytes, head: Head) -> str | None:
+    """What is wrong with a line that should follow a head."""
+    if line.endswith(b"\0torn"):
+        return "expected a whole line, got a torn one; the next append takes it out"
+    try:
+        entry = json.loads(line)
+        number, previous = entry["number"], entry["previous"]
+    except (ValueError, TypeError, KeyError):
+        return "expected a JSON object with 'number' and 'previous', got something else"
+    if number != head.number + 1:
+        return f"expected number {head.number + 1}, got {number}"
+    if previous != head.sha256:
+        return "expected the hash of the line before; that line was changed, or lines are missing"
+    return None
+
+
+def _ending(path: Path) -> tuple[bytes, bytes]:
+    """The last whole line of a file, and what stands after it; either may be empty."""
+    size, tail = path.stat().st_size, _TAIL
+    while True:
+        with path.open("rb") as file:
+            file.seek(max(size - tail, 0))
+            lines = file.read().split(b"\n")
+        if len(lines) > 2 or tail >= size:
+            return (lines[-2] if len(lines) > 1 else b""), lines[-1]
+        tail *= 16
+
+
+def _head(path: Path, line: bytes) -> Head:
+    try:
+        return Head(int(json.loads(line)["number"]), hashlib.sha256(line).hexdigest())
+    except (ValueError, TypeError, KeyError) as error:
+        raise AuditError(
+            f"{path}: expected a line of an audit log at its end, got something else; verify the log, and put it aside"
+        ) from error
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]

@@ -1,0 +1,29 @@
+"""The ledger: every study's state, attempts, leases, reasons, results and timings, in one file of SQLite.
+
+What belongs here: what must be true after any crash. What does not: the work itself, and files of studies.
+"""
+
+from __future__ import annotations
+
+from medkit.batch.ledger.ledger import Arrival, Ledger
+from medkit.batch.ledger.moves import Claim, Policy
+from medkit.batch.ledger.states import IllegalTransition, LeaseLost, LedgerError, Stage, State
+from medkit.batch.ledger.view import Entry, LedgerView, Result, StudyRecord, Timing, Withdrawal
+
+__all__ = [
+    "Arrival",
+    "Claim",
+    "Entry",
+    "IllegalTransition",
+    "LeaseLost",
+    "Ledger",
+    "LedgerError",
+    "LedgerView",
+    "Policy",
+    "Result",
+    "Stage",
+    "State",
+    "StudyRecord",
+    "Timing",
+    "Withdrawal",
+]

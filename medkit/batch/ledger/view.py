@@ -1,0 +1,323 @@
+"""What the ledger knows, for a status page, a command or a test: reading alone."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Self
+
+from medkit.batch.ledger.database import open_database, transaction
+from medkit.batch.ledger.states import LedgerError, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["Entry", "LedgerView", "Result", "StudyRecord", "Timing", "Withdrawal"]
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study in its latest revision.
+
+    Args:
+        study: hash of its UID.
+        state: of the latest revision; ``receiving`` while there is none yet.
+        arriving: instances came since, and nothing of the study is begun until they are all there.
+        revision: number of the latest, from 1; 0 while there is none.
+        digest: hash of the instances of the latest, empty while there is none.
+        instances: how many these are.
+        attempts: at the stage that it is in, the present one included.
+        owner: who works on it.
+        since: when it came into this state, seconds since 1970 (UTC).
+        code: short reason for the state, in kebab case.
+        reason: one line for a person.
+        recipe: what the results were made by.
+        purged: whether its instances were removed after their time.
+    """
+
+    study: str
+    state: State
+    arriving: bool
+    revision: int
+    digest: str
+    instances: int
+    attempts: int
+    owner: str | None
+    since: float
+    code: str | None
+    reason: str | None
+    recipe: str | None
+    purged: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """An object that was made, and how far it is on its way to one destination; times are seconds since 1970 (UTC).
+
+    Args:
+        uid: its SOP Instance UID, which is derived and tells nothing of the patient.
+        destination: name of a sink.
+        sha256: of what is compared when it is read back.
+        path: where it lies, relative to the results folder.
+        sending_at: when it was about to be sent: from then on it may be there.
+        delivered_at: when the destination said that it has it.
+        verified_at: when it was read back and found the same.
+        withdrawn_at: when the destination was told that it no longer counts.
+    """
+
+    uid: str
+    destination: str
+    sha256: str
+    path: str
+    sending_at: float | None = None
+    delivered_at: float | None = None
+    verified_at: float | None = None
+    withdrawn_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """An object of an earlier revision that may be at a destination and must not stay there."""
+
+    study: str
+    uid: str
+    destination: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a stage took, over all studies."""
+
+    count: int
+    total_seconds: float
+    longest_seconds: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the journal: at what time who moved which revision from where to where, and why."""
+
+    at: float
+    actor: str
+    study: str
+    revision: int | None
+    before: State | None
+    after: State
+    code: str | None
+    reason: str | None
+
+
+class LedgerView:
+    """Read a ledger; may be used by several threads, and by as many processes as open it themselves.
+
+    Args:
+        path: the file.
+        clock: seconds since 1970 (UTC).
+        create: make it where there is none.
+
+    Raises:
+        LedgerError: see :func:`medkit.batch.ledger.database.open_database`.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time, *, create: bool = False) -> None:
+        self.path = path
+        self._clock = clock
+        self._connection = open_database(path, create=create)
+        self._lock = RLock()
+        self._process = os.getpid()
+
+    def close(self) -> None:
+        """Close the file; what was committed is there without it."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def counts(self) -> dict[State, int]:
+        """How many studies are in which state, by their latest revision; a study counts once."""
+        with self._reading():
+            found = dict.fromkeys(State, 0)
+            rows = self._all("SELECT state, count(*) AS number FROM revisions GROUP BY state")
+            found |= {State(row["state"]): row["number"] for row in rows}
+            (known,) = self._one("SELECT count(*) FROM studies")
+            (begun,) = self._one("SELECT count(DISTINCT study) FROM revisions")
+        del found[State.SUPERSEDED]  # a revision, whose study is counted by its latest
+        found[State.RECEIVING] = known - begun
+        return found
+
+    def studies(self, state: State | None = None) -> list[StudyRecord]:
+        """All studies, or those in one state, the longest in it first."""
+        with self._reading():
+            rows = self._all(f"{_STUDIES} ORDER BY since, s.study")
+        records = [_study(row) for row in rows]
+        return [record for record in records if state in (None, record.state)]
+
+    def study(self, study: str) -> StudyRecord:
+        """One study.
+
+        Raises:
+            LedgerError: it is not in the ledger.
+        """
+        with self._reading():
+            row = self._one(f"{_STUDIES} WHERE s.study = ?", study)
+        if row is None:
+            raise LedgerError(f"{self.path}: expected the hash of a study in this ledger, got {study!r}")
+        return _study(row)
+
+    def results(self, study: str, revision: int) -> list[Result]:
+        """The objects of a revision, by UID and destination."""
+        with self._reading():
+            rows = self._all(f"{_RESULTS} WHERE r.study = ? AND number = ?", study, revision)
+        return [_result(row) for row in rows]
+
+    def withdrawals(self, study: str | None = None) -> list[Withdrawal]:
+        """Objects of superseded revisions that may be at a destination and have to be withdrawn now.
+
+        They wait until the later revision is made: an object that it has as well stays. They also wait while it is
+        quarantined, for a person; where it is refused or skipped, nothing of the study may stay. Last, they wait until
+        the worker that was about to send them when they were superseded can do so no more.
+        """
+        with self._reading():
+            rows = self._all(_WITHDRAWALS, study, self._clock())
+        return [Withdrawal(row["study"], row["uid"], row["destination"]) for row in rows]
+
+    def history(self, study: str | None = None) -> list[Entry]:
+        """The journal in its order, of one study or of all."""
+        with self._reading():
+            rows = self._all("SELECT * FROM journal WHERE ?1 IS NULL OR study = ?1 ORDER BY seq", study)
+        return [
+            Entry(
+                row["at"],
+                row["actor"],
+                row["study"],
+                row["revision"],
+                State(row["before"]) if row["before"] else None,
+                State(row["after"]),
+                row["code"],
+                row["reason"],
+            )
+            for row in rows
+        ]
+
+    def timings(self) -> dict[str, Timing]:
+        """What each stage took, by name."""
+        with self._reading():
+            rows = self._all(
+                "SELECT name, count(*) AS number, sum(seconds) AS total, max(seconds) AS longest "
+                "FROM timings GROUP BY name ORDER BY name"
+            )
+        return {row["name"]: Timing(row["number"], row["total"], row["longest"]) for row in rows}
+
+    def faults(self) -> list[str]:
+        """What is wrong with the file: damage, and revisions that are not where the journal left them."""
+        with self._reading():
+            found = [str(row[0]) for row in self._all("PRAGMA integrity_check") if row[0] != "ok"]
+            found += [f"row without its parent in {row[0]}" for row in self._all("PRAGMA foreign_key_check")]
+            last = {(row["study"], row["revision"]): row["after"] for row in self._all(_LAST_ENTRIES)}
+            rows = self._all("SELECT study, number, state FROM revisions")
+        for row in rows:
+            said = last.pop((row["study"], row["number"]), "nothing")
+            if said != row["state"]:
+                found.append(
+                    f"study {row['study']}, revision {row['number']}: state {row['state']}, journal {said}"
+                )
+        return found + [f"study {study}, revision {number}: only in the journal" for study, number in last]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """All that is read in the block is of one moment."""
+        with self._guarded():
+            if self._connection.in_transaction:  # within a change, which sees its own
+                yield
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._guarded(), transaction(self._connection):
+            yield
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        if os.getpid() != self._process:
+            raise LedgerError(f"{self.path}: opened before a fork; open the ledger anew in each process")
+        try:
+            with self._lock:
+                yield
+        except sqlite3.Error as error:
+            raise LedgerError(
+                f"{self.path}: the ledger cannot be read or written: {error}; nothing was changed; look at the disk"
+            ) from error
+
+    def _all(self, statement: str, *values: Any) -> list[sqlite3.Row]:
+        return self._connection.execute(statement, values).fetchall()
+
+    def _one(self, statement: str, *values: Any) -> Any:
+        return self._connection.execute(statement, values).fetchone()
+
+
+_STUDIES = f"""SELECT s.study, coalesce(r.state, '{State.RECEIVING}') AS state, arriving_since IS NOT NULL AS arriving,
+    coalesce(number, 0) AS number, coalesce(digest, '') AS digest, coalesce(instances, 0) AS instances,
+    coalesce(attempts, 0) AS attempts, owner, coalesce(since, arriving_since) AS since, code, reason, recipe,
+    purged_at IS NOT NULL AS purged
+    FROM studies s LEFT JOIN revisions r ON r.study = s.study AND r.state != '{State.SUPERSEDED}'"""
+
+_RESULTS = "SELECT results.* FROM results JOIN revisions r ON r.id = results.revision"
+
+_LAST_ENTRIES = """SELECT study, revision, after FROM journal WHERE seq IN
+    (SELECT max(seq) FROM journal WHERE revision IS NOT NULL GROUP BY study, revision)"""
+
+# What may be at a destination, where the latest revision is far enough to say that it has no such object.
+_WITHDRAWALS = f"""SELECT DISTINCT old.study, old.uid, old.destination
+    FROM results old
+    JOIN studies s ON s.study = old.study AND coalesce(s.stray_until, 0) <= ?2
+    JOIN revisions r ON r.id = old.revision AND r.state = '{State.SUPERSEDED}'
+    JOIN revisions latest ON latest.study = old.study AND latest.state IN
+        ('{State.MADE}', '{State.DELIVERING}', '{State.DELIVERED}', '{State.REFUSED}', '{State.SKIPPED}')
+    WHERE (?1 IS NULL OR old.study = ?1) AND old.sending_at IS NOT NULL AND old.withdrawn_at IS NULL AND NOT EXISTS (
+        SELECT 1 FROM results new WHERE new.revision = latest.id
+        AND new.uid = old.uid AND new.destination = old.destination)
+    ORDER BY old.study, old.uid, old.destination"""
+
+
+def _study(row: sqlite3.Row) -> StudyRecord:
+    return StudyRecord(
+        study=row["study"],
+        state=State(row["state"]),
+        arriving=bool(row["arriving"]),
+        revision=row["number"],
+        digest=row["digest"],
+        instances=row["instances"],
+        attempts=row["attempts"],
+        owner=row["owner"],
+        since=row["since"],
+        code=row["code"],
+        reason=row["reason"],
+        recipe=row["recipe"],
+        purged=bool(row["purged"]),
+    )
+
+
+def _result(row: sqlite3.Row) -> Result:
+    return Result(
+        uid=row["uid"],
+        destination=row["destination"],
+        sha256=row["sha256"],
+        path=row["path"],
+        sending_at=row["sending_at"],
+        delivered_at=row["delivered_at"],
+        verified_at=row["verified_at"],
+        withdrawn_at=row["withdrawn_at"],
+    )

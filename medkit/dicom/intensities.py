@@ -1,0 +1,254 @@
+"""From stored numbers to values: bits, sign, padding, rescaling and lookup tables (PS3.3 C.7.6.3, "
+"C.7.5.1.1.2, C.11.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medkit.dicom.enhanced import is_dose
+from medkit.dicom.findings import Finding, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from medkit.dicom.elements import Elements
+    from medkit.dicom.format import PixelFormat
+    from medkit.dicom.planes import Plane
+
+__all__ = ["REMARKS", "Mapping", "Table", "mapping_of", "output_type", "values_of"]
+
+_TYPES = tuple(np.dtype(name) for name in ("u1", "i2", "u2", "i4", "u4"))
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A modality lookup table.
+
+    Args:
+        first: stored number of the first entry; lower ones have its value.
+        entries: values; numbers beyond the last have its value.
+    """
+
+    first: int
+    entries: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """How the stored numbers of one frame become values.
+
+    Args:
+        slope: multiplies.
+        intercept: is added then.
+        table: instead of both.
+        padding: lowest and highest stored number that stand for no measurement.
+        unit: as the file names it.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    table: Table | None = None
+    padding: tuple[int, int] | None = None
+    unit: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether whole numbers stay whole."""
+        return self.table is not None or (self.slope == 1 and self.intercept == int(self.intercept))
+
+
+def mapping_of(plane: Plane) -> Mapping:
+    """What the file says of a frame's values.
+
+    Raises:
+        Refused: ``bad-rescale`` (a slope without intercept, or of zero), ``lut`` (an impossible table).
+    """
+    elements = plane.instance.elements
+    padding = _padding(elements, plane.format)
+    tables = [item for group in plane.values for item in group.items("ModalityLUTSequence")]
+    scale = next(
+        (group for group in plane.values if "RescaleSlope" in group or "RescaleIntercept" in group), None
+    )
+    unit = elements.text("Units") or (scale.text("RescaleType") if scale else "")
+    if tables:
+        if scale is not None or len(tables) > 1:
+            raise Refused(
+                "lut", f"{plane.where}: expected a modality table or a slope, got both; export it again"
+            )
+        return Mapping(
+            table=_table(tables[0], plane), padding=padding, unit=tables[0].text("ModalityLUTType")
+        )
+    if "DoseGridScaling" in elements or is_dose(plane.instance):
+        factor = elements.number("DoseGridScaling")
+        if not factor or factor < 0 or scale is not None:
+            raise Refused(
+                "bad-rescale",
+                f"{plane.where}: expected a DoseGridScaling above 0 alone, got {factor}; export it again",
+            )
+        return Mapping(slope=factor, padding=padding, unit=elements.text("DoseUnits"))
+    if scale is None:
+        return Mapping(padding=padding, unit=unit)
+    slope, intercept = scale.number("RescaleSlope"), scale.number("RescaleIntercept")
+    if slope is None and intercept is None:
+        return Mapping(padding=padding, unit=unit)
+    if slope is None or intercept is None or slope == 0:
+        raise Refused(
+            "bad-rescale",
+            f"{plane.where}: expected RescaleSlope (not 0) and RescaleIntercept, got {slope} and {intercept}; "
+            "export it again",
+        )
+    return Mapping(slope, intercept, padding=padding, unit=unit)
+
+
+def _padding(elements: Elements, found: PixelFormat) -> tuple[int, int] | None:
+    """As stored numbers: the range is compared before any rescaling (PS3.3 C.7.5.1.1.2)."""
+    if found.floating is not None:
+        return None
+    values = [elements.integer(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if values[0] is None:
+        return None
+    low, high = sorted(
+        _in_range(value, found) for value in (values[0], values[0] if values[1] is None else values[1])
+    )
+    return low, high
+
+
+def _in_range(value: int, found: PixelFormat) -> int:
+    """A number of the pixels' sign, whatever sign the element was written with."""
+    bits = found.allocated
+    value &= (1 << bits) - 1
+    if found.signed and value >= 1 << (bits - 1):
+        value -= 1 << bits
+    return value
+
+
+def _table(item: Elements, plane: Plane) -> Table:
+    descriptor = item.numbers("LUTDescriptor")
+    if len(descriptor) != 3 or int(descriptor[2]) not in (8, 10, 12, 16):
+        raise Refused(
+            "lut", f"{plane.where}: expected a LUTDescriptor of 3 numbers, got {descriptor}; export it again"
+        )
+    count = int(descriptor[0]) % 65536 or 65536
+    data = item.raw("LUTData")
+    order = "<" if plane.instance.little_endian else ">"
+    if len(data) == 2 * count:
+        entries = np.frombuffer(data, f"{order}u2")
+    elif int(descriptor[2]) == 8 and len(data) == count + count % 2:
+        entries = np.frombuffer(data, "u1")[:count]
+    else:
+        raise Refused(
+            "lut",
+            f"{plane.where}: expected a table of {count} entries, got {len(data)} bytes; export it again",
+        )
+    first = int(descriptor[1])
+    if plane.format.signed:
+        first = (first + 32768) % 65536 - 32768
+    else:
+        first %= 65536
+    low, high = plane.format.bounds
+    if first > high or first + count <= low:
+        raise Refused(
+            "lut",
+            f"{plane.where}: expected a table for stored numbers of {low} to {high}, got one that begins at "
+            f"{first}; export it again",
+        )
+    return Table(first, entries.astype(np.uint16))
+
+
+def output_type(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> np.dtype[Any]:
+    """The smallest whole type for the values of all frames, or float32."""
+    low, high = 0, 0
+    for plane, mapping in zip(planes, mappings, strict=True):
+        if not mapping.whole or plane.format.floating is not None:
+            return np.dtype(np.float32)
+        if mapping.table is not None:
+            bounds = int(mapping.table.entries.min()), int(mapping.table.entries.max())
+        else:
+            bounds = plane.format.bounds
+        shift = int(mapping.intercept)
+        low, high = min(low, bounds[0] + shift), max(high, bounds[1] + shift)
+    for found in _TYPES:
+        if np.iinfo(found).min <= low and high <= np.iinfo(found).max:
+            return found
+    return np.dtype(np.float32)
+
+
+def values_of(
+    raw: NDArray[Any], plane: Plane, mapping: Mapping, out: NDArray[Any]
+) -> tuple[NDArray[np.bool_] | None, set[str]]:
+    """Write the values of a frame, and tell what was met.
+
+    Args:
+        raw: stored bits, see :func:`medkit.dicom.pixels.stored_frames`.
+        plane: the frame.
+        mapping: its own.
+        out: ``(rows, columns)`` of the type of :func:`output_type`.
+
+    Returns:
+        Where padding is, if the file has a padding value; and codes of remarks: ``high-bits`` (something beside the
+        value in its bits), ``sign-bits`` (negative numbers whose sign fills no more than their own bits).
+
+    Raises:
+        Refused: ``not-finite``.
+    """
+    found = plane.format
+    remarks: set[str] = set()
+    stored, padding = raw, None
+    if found.floating is None:
+        stored, remarks = _stored_numbers(raw, found)
+        if mapping.padding is not None:
+            low, high = mapping.padding
+            whole = raw.view(f"i{raw.dtype.itemsize}") if found.signed else raw
+            padding = ((stored >= low) & (stored <= high)) | ((whole >= low) & (whole <= high))
+    elif not np.isfinite(raw).all():
+        raise Refused(
+            "not-finite", f"{plane.where}: expected finite numbers, got some that are not; export it again"
+        )
+    if mapping.table is not None:
+        index = np.clip(stored.astype(np.int64) - mapping.table.first, 0, len(mapping.table.entries) - 1)
+        out[...] = mapping.table.entries[index]
+    elif mapping.whole and out.dtype.kind != "f":
+        if mapping.intercept:
+            wide = np.int32 if raw.dtype.itemsize <= 2 else np.int64
+            np.add(stored, int(mapping.intercept), out=out, dtype=wide, casting="unsafe")
+        else:
+            out[...] = stored
+    else:
+        out[...] = stored.astype(np.float64) * mapping.slope + mapping.intercept
+    return padding, remarks
+
+
+def _stored_numbers(raw: NDArray[Any], found: PixelFormat) -> tuple[NDArray[Any], set[str]]:
+    """Take the value out of its allocated bits, with its sign (PS3.5 section 8.1.1)."""
+    bits, signed = raw.dtype.itemsize * 8, raw.view(f"i{raw.dtype.itemsize}")
+    if found.stored == bits:
+        return (signed if found.signed else raw), set()
+    left = bits - found.stored - found.shift
+    moved = raw << np.array(left, raw.dtype)
+    if found.signed:
+        values = moved.view(signed.dtype) >> np.array(bits - found.stored, signed.dtype)
+        if found.shift or np.array_equal(values, signed):
+            return values, set()
+        unsigned = raw < (1 << found.stored)
+        return values, {"sign-bits" if unsigned.all() else "high-bits"}
+    values = moved >> np.array(bits - found.stored, raw.dtype)
+    return values, set() if found.shift or np.array_equal(values, raw) else {"high-bits"}
+
+
+REMARKS = {
+    "high-bits": Finding(
+        "high-bits",
+        "bits beside the stored values are not empty (an old overlay, or garbage); they are not read",
+    ),
+    "sign-bits": Finding(
+        "sign-bits",
+        "negative numbers are stored without their sign in the unused bits; they are read as negative, as the "
+        "standard has it: "
+        "if they were meant as large ones, PixelRepresentation is wrong",
+    ),
+}

@@ -1,0 +1,32 @@
+"""How large files may be, asked before anything is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that a hostile file would break, and no scanner's.
+
+    Args:
+        header_bytes: of a file before its pixels, inflated.
+        frame_pixels: rows times columns.
+        series_bytes: of the decoded pixels of one series.
+        members: of a zip.
+        zip_bytes: of a zip's members together, unpacked.
+        growth: by how much compressed pixels or a zip's member may grow, where they are more than ``growth_free_bytes``.
+        growth_free_bytes: see there.
+    """
+
+    header_bytes: int = 64 * _MIB
+    frame_pixels: int = 128 * _MIB
+    series_bytes: int = 16 * 1024 * _MIB
+    members: int = 200_000
+    zip_bytes: int = 256 * 1024 * _MIB
+    growth: int = 200
+    growth_free_bytes: int = 64 * _MIB

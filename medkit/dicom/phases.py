@@ -1,0 +1,218 @@
+"""Slices that share their places: phases, echoes and passes that are told apart, copies, or a refusal."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medkit.dicom.findings import Finding, Refused, Repair
+from medkit.dicom.geometry import coordinates, same_place
+from medkit.dicom.group import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from medkit.dicom.planes import Plane
+
+__all__ = ["told_apart"]
+
+# A stack that has not every place of its series has so many slices at least.
+_FEW = 3
+
+
+def told_apart(group: Group, content: Callable[[Plane], bytes], repairs: Collection[Repair]) -> list[Group]:
+    """Split a group whose slices share their places.
+
+    Args:
+        group: slices of one matrix, spacing and direction.
+        content: a digest of a frame's stored pixels.
+        repairs: asked for.
+
+    Raises:
+        Refused: ``multi-phase`` or ``duplicate``.
+    """
+    places = _places(group.planes)
+    if len(places) == len(group.planes):
+        return [group]
+    ways = _ways(places)
+    if not ways and (passes := _passes(group, places, repairs)):
+        return passes
+    if len(ways) == 1:
+        return [Group(planes, keys, [*group.notes], [*group.repairs]) for keys, planes in ways[0]]
+    if len(ways) > 1:
+        keys = " or ".join("+".join(way[0][0]) for way in ways)
+        raise Refused(
+            "multi-phase",
+            f"{places[0][0].where}: expected one way to tell {len(places[0])} slices at one place apart, got {keys}; "
+            "pick a value of one of them",
+        )
+    return [_without_copies(group, places, content, repairs)]
+
+
+def _places(planes: Sequence[Plane]) -> list[list[Plane]]:
+    """Slices by place."""
+    found: list[list[Plane]] = []
+    for number in np.argsort(coordinates(planes), kind="stable"):
+        plane = planes[number]
+        here = [place for place in reversed(found[-8:]) if same_place(place[0], plane)]
+        if here:
+            here[0].append(plane)
+        else:
+            found.append([plane])
+    return found
+
+
+def _ways(places: list[list[Plane]]) -> list[list[tuple[dict[str, str], list[Plane]]]]:
+    """The ways of dealing the slices of each place out to whole stacks, by one key or by two; different ones only."""
+    names = sorted({name for place in places for plane in place for name in plane.soft})
+    names = [name for name in names if len({plane.soft.get(name) for place in places for plane in place}) > 1]
+    for count, whole in ((1, True), (2, True), (1, False)):
+        found: dict[frozenset[frozenset[int]], list[tuple[dict[str, str], list[Plane]]]] = {}
+        for keys in itertools.combinations(names, count):
+            way = _dealt(places, keys, whole)
+            if way:
+                partition = frozenset(frozenset(id(plane) for plane in planes) for _, planes in way)
+                found.setdefault(partition, way)
+        if found:
+            return list(found.values())
+    return []
+
+
+def _dealt(
+    places: list[list[Plane]], keys: tuple[str, ...], whole: bool
+) -> list[tuple[dict[str, str], list[Plane]]]:
+    """A stack for each value of the keys; nothing where that does not work out.
+
+    Each has a slice of every place; or, where they need not be whole, one has, and the others have a few at least.
+    """
+    dealt: dict[tuple[str, ...], list[Plane]] = {}
+    for place in places:
+        values = [tuple(plane.soft.get(key, "") for key in keys) for plane in place]
+        if len(set(values)) < len(values):
+            return []
+        for value, plane in zip(values, place, strict=True):
+            dealt.setdefault(value, []).append(plane)
+    counts = [len(planes) for planes in dealt.values()]
+    if max(counts) < len(places) or min(counts) < (len(places) if whole else min(_FEW, len(places))):
+        return []
+    return [(dict(zip(keys, value, strict=True)), dealt[value]) for value in sorted(dealt, key=_by_number)]
+
+
+def _passes(group: Group, places: list[list[Plane]], repairs: Collection[Repair]) -> list[Group]:
+    """Deal the slices of each place out in the order of their acquisition.
+
+    Without being asked only where each pass ended before the next began; slices that were taken in turn at every place
+    could as well be of two kinds, in any order.
+    """
+    count = len(places[0])
+    if any(len(place) != count for place in places):
+        return []
+    timed = [
+        sorted(((_time(plane), plane) for plane in place), key=lambda pair: pair[0] or 0) for place in places
+    ]
+    if any(
+        time is None or time == after
+        for place in timed
+        for (time, _), (after, _) in itertools.pairwise(place)
+    ):
+        return []
+    if any(place[-1][0] is None for place in timed):
+        return []
+    passes = [[place[number] for place in timed] for number in range(count)]
+    ends = [(min(time or 0 for time, _ in found), max(time or 0 for time, _ in found)) for found in passes]
+    apart = all(one[1] < other[0] for one, other in itertools.pairwise(ends))
+    if not apart and Repair.PASSES_BY_TIME not in repairs:
+        return []
+    said = "each pass ended before the next began" if apart else "taken in turn at every place"
+    note = Finding(
+        "passes-by-time",
+        f"{count} slices at each place are told apart by their acquisition time alone: {said}",
+    )
+    repaired = (
+        []
+        if apart
+        else [Finding(Repair.PASSES_BY_TIME, f"{count} passes by acquisition time, as was asked for")]
+    )
+    return [
+        Group(
+            [plane for _, plane in found],
+            {"pass": str(number)},
+            [*group.notes, note],
+            [*group.repairs, *repaired],
+        )
+        for number, found in enumerate(passes, 1)
+    ]
+
+
+def _time(plane: Plane) -> float | None:
+    """Acquisition time as a number that grows."""
+    for name in ("acquisition-date-time", "acquisition-time"):
+        text = plane.soft.get(name, "")
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return float(text)
+    return None
+
+
+def _by_number(value: tuple[str, ...]) -> tuple[object, ...]:
+    try:
+        return (0, *(float(part or 0) for part in value))
+    except ValueError:
+        return (1, *value)
+
+
+def _without_copies(
+    group: Group, places: list[list[Plane]], content: Callable[[Plane], bytes], repairs: Collection[Repair]
+) -> Group:
+    kept, copies, others = [], 0, 0
+    for place in places:
+        place = sorted(place, key=_instance_number)
+        kept.append(place[0])
+        same = [
+            content(plane) == content(place[0]) and _as_values(plane) == _as_values(place[0])
+            for plane in place[1:]
+        ]
+        copies += sum(same)
+        others += len(same) - sum(same)
+    phases = {len(place) for place in places} == {len(places[0])}
+    if others and (phases or Repair.DROP_DUPLICATES not in repairs):
+        first = max(places, key=len)
+        mend = (
+            "split the series where its scanner's order is known"
+            if phases
+            else "ask for the repair drop-duplicates, which keeps the first by InstanceNumber"
+        )
+        raise Refused(
+            "multi-phase" if phases else "duplicate",
+            f"{first[1].where}: expected one slice at each place, got others of another content than {first[0].where} "
+            f"at {sum(len(place) > 1 for place in places)} of {len(places)} places, and nothing that tells them apart; "
+            f"{mend}",
+        )
+    notes = [*group.notes]
+    if copies:
+        notes.append(
+            Finding("duplicate", f"{copies} slices are copies of others at their place; one of each is used")
+        )
+    repaired = [
+        Finding(
+            Repair.DROP_DUPLICATES,
+            f"left out {others} slices, keeping the first by InstanceNumber at their place",
+        )
+    ]
+    return Group(kept, group.keys, notes, [*group.repairs, *(repaired if others else [])])
+
+
+def _as_values(plane: Plane) -> tuple[str, ...]:
+    """What turns stored numbers into values."""
+    names = ("RescaleSlope", "RescaleIntercept", "BitsStored", "PixelRepresentation", "HighBit")
+    return tuple(elements.text(name) for elements in plane.values for name in names)
+
+
+def _instance_number(plane: Plane) -> tuple[float, str]:
+    try:
+        number = plane.instance.elements.number("InstanceNumber")
+    except Refused:
+        number = None
+    return (float("inf") if number is None else number, plane.where)

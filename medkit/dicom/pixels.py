@@ -1,0 +1,262 @@
+"""Stored numbers of the frames of one object: native or compressed, whole or refused (PS3.5 section 8)."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from pydicom.encaps import generate_frames
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLETransferSyntaxes,
+)
+
+from medkit.dicom.findings import Refused
+from medkit.dicom.instance import inflated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from medkit.dicom.format import PixelFormat
+    from medkit.dicom.instance import Instance, PixelElement
+
+__all__ = ["check_length", "codestream_size", "stored_frames"]
+
+_ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
+_HTJ2K = {"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"}
+# One decoder each, the one that gave the right numbers for every file tried, so that results do not depend on luck.
+_PLUGINS: dict[str, str] = {
+    **dict.fromkeys((*JPEG2000TransferSyntaxes, *_HTJ2K), "pylibjpeg"),
+    **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
+    **dict.fromkeys(JPEGTransferSyntaxes, "gdcm"),
+    **dict.fromkeys(RLETransferSyntaxes, "pydicom"),
+}
+
+
+def stored_frames(instance: Instance, found: PixelFormat, numbers: Iterable[int]) -> Iterator[NDArray[Any]]:
+    """The numbers in the file, frame by frame, in the type of their allocated bits and with all of these.
+
+    Args:
+        instance: the object.
+        found: its format, checked.
+        numbers: of the frames wanted, from 1, ascending.
+
+    Yields:
+        ``(rows, columns)``, unsigned for whole numbers: what bits mean is for :mod:`medkit.dicom.intensities`.
+
+    Raises:
+        Refused: ``truncated``, ``excess-pixels``, ``undecodable`` or ``unknown-syntax``.
+    """
+    element = instance.pixels
+    assert element is not None
+    with instance.source.open() as file:
+        if element.length is None:
+            yield from _encapsulated(instance, found, element, file, numbers)
+        else:
+            check_length(instance, found)
+            yield from _native(instance, found, element, file, numbers)
+
+
+def check_length(instance: Instance, found: PixelFormat) -> None:
+    """Check that native pixels are all there, and nothing behind them.
+
+    Raises:
+        Refused: ``truncated``, ``excess-pixels`` or ``undecodable``.
+    """
+    element = instance.pixels
+    if element is None or element.length is None:
+        return
+    where, expected = instance.source.shown, found.frame_bytes * found.frames
+    if instance.transfer_syntax in _PLUGINS:
+        raise Refused(
+            "undecodable",
+            f"{where}: expected compressed pixels in items, got {element.length} bytes without; export it again",
+        )
+    there = element.length
+    if instance.deflated is None:
+        there = min(there, instance.source.size - element.offset)
+    if there < expected:
+        raise Refused(
+            "truncated", f"{where}: expected {expected} bytes of pixels, got {there}; copy or export it again"
+        )
+    if element.length > expected + expected % 2:
+        raise Refused(
+            "excess-pixels",
+            f"{where}: expected {expected} bytes of pixels for {found.frames} frames of {found.rows} x {found.columns}, "
+            f"got {element.length}; its header or its pixels are wrong: export it again",
+        )
+
+
+def _native(
+    instance: Instance, found: PixelFormat, element: PixelElement, file: BinaryIO, numbers: Iterable[int]
+) -> Iterator[NDArray[Any]]:
+    order = "<" if instance.little_endian else ">"
+    kind = "f" if found.floating is not None else "u"
+    dtype = np.dtype(f"{order}{kind}{found.allocated // 8}")
+    whole = None
+    if instance.deflated is not None:
+        whole = inflated(instance, file, element.offset + found.frame_bytes * found.frames)
+    for number in numbers:
+        start = element.offset + (number - 1) * found.frame_bytes
+        if whole is not None:
+            data = whole[start : start + found.frame_bytes]
+        else:
+            file.seek(start)
+            data = file.read(found.frame_bytes)
+        if len(data) < found.frame_bytes:
+            raise Refused(
+                "truncated",
+                f"{instance.source.shown}: expected {found.frame_bytes} bytes of pixels in frame {number}, got "
+                f"{len(data)}; "
+                "copy or export it again",
+            )
+        if found.allocated == 8 and not instance.little_endian and element.vr == "OW":
+            data = _swapped(data)
+        frame = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="), copy=False)
+        yield frame.reshape(found.rows, found.columns)
+
+
+def _swapped(data: bytes) -> bytes:
+    """Bytes of big-endian words in the order of pixels (PS3.5 section 8.1.1)."""
+    if len(data) % 2:
+        raise Refused("undecodable", "expected an even number of bytes in words of two, got an odd one")
+    return np.frombuffer(data, "<u2").byteswap().tobytes()
+
+
+def _encapsulated(
+    instance: Instance, found: PixelFormat, element: PixelElement, file: BinaryIO, numbers: Iterable[int]
+) -> Iterator[NDArray[Any]]:
+    where, syntax = instance.source.shown, instance.transfer_syntax
+    if syntax not in _PLUGINS:
+        raise Refused(
+            "unknown-syntax",
+            f"{where}: expected a transfer syntax that can be decoded, got {syntax or 'none'}; convert it "
+            "(dcmdjpeg, gdcmconv)",
+        )
+    file.seek(element.offset)
+    data = file.read()
+    _check_items(data, where)
+    wanted = set(numbers)
+    try:
+        for number, encoded in enumerate(generate_frames(data, number_of_frames=found.frames), 1):
+            if number > found.frames:
+                raise Refused(
+                    "excess-pixels", f"{where}: expected {found.frames} frames, got more; export it again"
+                )
+            if number in wanted:
+                wanted.remove(number)
+                yield _decoded(instance, found, encoded, number)
+    except (ValueError, RuntimeError, struct.error, EOFError) as error:
+        raise Refused(
+            "undecodable",
+            f"{where}: expected {syntax.name} pixels, got some that cannot be decoded ({_line(error)}); copy "
+            "or convert it",
+        ) from error
+    if wanted:
+        raise Refused(
+            "truncated",
+            f"{where}: expected {found.frames} frames, got none for {min(wanted)}; copy or export it again",
+        )
+
+
+def _line(error: Exception) -> str:
+    """A decoder's words on one line."""
+    return " ".join(str(error).split())
+
+
+def _check_items(data: bytes, where: str) -> None:
+    """Walk over the items up to their delimiter: a file that was cut short has none (PS3.5 annex A.4)."""
+    place = 0
+    while True:
+        if place + 8 > len(data):
+            raise Refused(
+                "truncated",
+                f"{where}: expected compressed pixels up to their end, got a file that ends before it; copy it again",
+            )
+        group, element, length = struct.unpack_from("<HHI", data, place)
+        if (group, element) == _DELIMITER:
+            return
+        if (group, element) != _ITEM:
+            raise Refused(
+                "undecodable",
+                f"{where}: expected items of compressed pixels, got ({group:04x},{element:04x})",
+            )
+        place += 8 + length
+
+
+def _decoded(instance: Instance, found: PixelFormat, encoded: bytes, number: int) -> NDArray[Any]:
+    syntax: UID = instance.transfer_syntax
+    ending = encoded.rstrip(b"\0")
+    if syntax not in RLETransferSyntaxes and not (
+        ending.endswith(_END_OF_IMAGE) or _END_OF_IMAGE in ending[-16:]
+    ):
+        raise Refused(
+            "truncated",
+            f"{instance.source.shown}: expected frame {number} up to the end of its image, got one that is cut "
+            "short; copy it again",
+        )
+    _check_codestream_size(instance, found, encoded, number)
+    # Fragmented and alone, so that the decoder sees one frame and no more of the file.
+    item = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0" + struct.pack("<I", len(encoded)) + encoded
+    options: Any = {
+        "rows": found.rows,
+        "columns": found.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "bits_allocated": found.allocated,
+        "bits_stored": found.stored,
+        "photometric_interpretation": found.photometric,
+        "pixel_representation": int(found.signed),
+        "pixel_keyword": "PixelData",
+        "correct_unused_bits": False,
+    }
+    array, _ = get_decoder(syntax).as_array(
+        item + b"\xfe\xff\xdd\xe0\x00\x00\x00\x00",
+        raw=True,
+        index=0,
+        decoding_plugin=_PLUGINS[syntax],
+        **options,
+    )
+    return array.view(f"u{array.dtype.itemsize}")
+
+
+def _check_codestream_size(instance: Instance, found: PixelFormat, encoded: bytes, number: int) -> None:
+    size = codestream_size(encoded)
+    if size is not None and size != (found.rows, found.columns):
+        raise Refused(
+            "bad-pixels",
+            f"{instance.source.shown}: expected {found.rows} x {found.columns} pixels in frame {number}, got "
+            "an image of "
+            f"{size[0]} x {size[1]}; export it again",
+        )
+
+
+def codestream_size(encoded: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG or JPEG 2000 image says of itself, before it is decoded; ``None`` for others."""
+    if encoded[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: SOC, SIZ (ISO 15444-1 annex A.5.1)
+        if len(encoded) < 24:
+            return None
+        width, height, left, top = struct.unpack_from(">IIII", encoded, 8)
+        return height - top, width - left
+    if encoded[:2] != b"\xff\xd8":
+        return None
+    place = 2
+    while place + 9 <= len(encoded) and encoded[place] == 0xFF:
+        marker = encoded[place + 1]
+        if marker == 0xFF:
+            place += 1
+            continue
+        (length,) = struct.unpack_from(">H", encoded, place + 2)
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+            rows, columns = struct.unpack_from(">HH", encoded, place + 5)
+            return rows, columns
+        place += 2 + length
+    return None

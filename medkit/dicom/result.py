@@ -1,0 +1,113 @@
+"""What reading gives: volumes, and a verdict on every series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from medkit.dicom.findings import Finding
+
+__all__ = ["Frame", "Reading", "SeriesReading", "SeriesVolume"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where one slice of a volume came from.
+
+    Args:
+        path: the file, or the zip that holds it.
+        member: its name in the zip.
+        sop_instance_uid: of the object.
+        frame: its number there, from 1.
+    """
+
+    path: Path
+    member: str | None
+    sop_instance_uid: str
+    frame: int
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesVolume:
+    """A volume in the scanner's space.
+
+    Args:
+        array: ``(I, J, K)``: columns, rows, slices. Of an integer type where the series asks for no rescaling but a
+            shift by whole numbers, of float32 elsewhere.
+        affine: 4x4 float64, voxel index to RAS millimetres, shear included.
+        frames: ``K`` of them, in the order of the third axis; none where a repair interpolated.
+        notes: what a careful reader would want to know.
+        repairs: what was done on request.
+        name: unique within a reading and safe as a file name: the number of the series and what tells the volume from
+            its others (``003_b-value-1000``). No patient's data.
+        series_instance_uid: of the series.
+        study_instance_uid: of the study.
+        modality: such as ``CT``.
+        facts: machine-readable remarks (keys that tell volumes apart, units, padding voxels). No patient's data.
+        padding: ``(I, J, K)``, true where the file says that a voxel is padding and no measurement; ``None`` where it
+            says so nowhere.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[Any]
+    frames: tuple[Frame, ...]
+    notes: tuple[Finding, ...]
+    repairs: tuple[Finding, ...]
+    name: str
+    series_instance_uid: str
+    study_instance_uid: str
+    modality: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    padding: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesReading:
+    """The verdict on a series: its volumes, or why there are none.
+
+    Args:
+        series_instance_uid: of the series.
+        modality: such as ``CT``.
+        number: SeriesNumber, where there is one.
+        volumes: all of them, whole. Empty where the series is refused, or holds no images.
+        refusals: why a volume or the whole is refused.
+        notes: on the series.
+        files: how many files it has.
+    """
+
+    series_instance_uid: str
+    modality: str
+    number: int | None
+    volumes: tuple[SeriesVolume, ...]
+    refusals: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    files: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """The verdicts on all series of a source.
+
+    Args:
+        series: by number and UID.
+        refusals: files that belong to no series: not DICOM, empty, broken.
+    """
+
+    series: tuple[SeriesReading, ...]
+    refusals: tuple[Finding, ...]
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """All refusals, of series and of files that might be of use; not those of files of other kinds."""
+        files = tuple(finding for finding in self.refusals if finding.code != "not-dicom")
+        return tuple(finding for series in self.series for finding in series.refusals) + files
+
+    @property
+    def volumes(self) -> tuple[SeriesVolume, ...]:
+        """Those of all series."""
+        return tuple(volume for series in self.series for volume in series.volumes)

@@ -1,0 +1,119 @@
+"""What all results have in common: patient and study of the source, marked as research, and the same at every repeat."""
+
+from __future__ import annotations
+
+import warnings
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from pydicom import Dataset
+from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.uid import CTImageStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from highdicom.base import SOPClass
+    from pydicom import DataElement
+
+    from medkit.dicom.writing.source import Source
+    from medkit.dicom.writing.uids import ResultUids
+
+__all__ = ["RESEARCH", "finish", "series_description"]
+
+RESEARCH = "RESEARCH"
+_UTF_8 = "ISO_IR 192"
+_GROUPS_OF_RECORDS = (0x0008, 0x0010, 0x0012, 0x0020, 0x0032, 0x0038, 0x0040)
+_TEXTS = ("LO", "LT", "SH", "ST", "UC", "UT")
+_WITHOUT_OWN_TEXTS = ("PerFrameFunctionalGroupsSequence", "ContributingEquipmentSequence")
+_LONG_STRING = 64  # characters of a DICOM LO
+# Written by highdicom at the time of the call; a repeat would be other bytes under the same UID.
+_CLOCK = ("InstanceCreationDate", "InstanceCreationTime")
+_MOMENTS = {
+    "ContentDate": 0,
+    "ContentTime": 1,
+    "DateOfSecondaryCapture": 0,
+    "TimeOfSecondaryCapture": 1,
+}
+
+
+def series_description(uids: ResultUids, what: str) -> str:
+    """Name of the series in the lists of a viewer: that it is research comes first."""
+    return f"{RESEARCH} {what}, {uids.maker.bundle}"[:_LONG_STRING]
+
+
+def finish(dataset: SOPClass, uids: ResultUids) -> None:
+    """Make a constructed object one of the source's study, and the same at every repeat.
+
+    Args:
+        dataset: changed in place.
+        uids: its own, with source and maker.
+    """
+    source = uids.source
+    source.restore_references(dataset)
+    _copy_patient_and_study(dataset, source)
+    for name in _CLOCK:
+        del dataset[name]
+    for name, which in _MOMENTS.items():
+        if name in dataset:
+            setattr(dataset, name, source.moment[which])
+    for item in dataset.get("ContributingEquipmentSequence", ()):
+        item.pop("ContributionDateTime", None)
+    dimensions = [
+        *dataset.get("DimensionOrganizationSequence", ()),
+        *dataset.get("DimensionIndexSequence", ()),
+    ]
+    for item in dimensions:
+        item.DimensionOrganizationUID = uids.inside("dimensions")
+    if dataset.Modality not in ("SEG", "SR"):  # of a paired structure; empty where it is unknown
+        dataset.Laterality = source.header.get("Laterality")
+    if "ContentLabel" in dataset:
+        dataset.ContentCreatorName = None  # no person; it has to be there all the same
+    dataset.ContentQualification = RESEARCH
+    dataset.preamble = bytes(128)
+
+
+def _copy_patient_and_study(dataset: SOPClass, source: Source) -> None:
+    """Copy the modules letter by letter, in the source's own character set where that holds all letters."""
+    ours_fit = all(text.isascii() for text in _own_texts(dataset))
+    records = Dataset()
+    for tag in source.header.keys():  # noqa: SIM118 -- iterating a dataset decodes all of it
+        if tag.group in _GROUPS_OF_RECORDS:
+            records.add(deepcopy(source.header[tag]))
+    records.SOPClassUID = CTImageStorage  # highdicom looks up by class which attributes the modules have
+    dataset.copy_patient_and_study_information(records)
+    dataset.pop("SpecificCharacterSet", None)
+    stated = source.header.get("SpecificCharacterSet")
+    if not ours_fit or not _fits(records, stated):
+        dataset.SpecificCharacterSet = _UTF_8
+    elif stated is not None:
+        dataset.SpecificCharacterSet = stated
+
+
+def _fits(records: Dataset, character_set: str | list[str] | None) -> bool:
+    """Whether pydicom can write what it has read: in ISO_IR 13, katakana beside other letters become question marks.
+
+    Names are left out, which keep the bytes that they were read from.
+    """
+    encodings = convert_encodings(character_set)
+    texts = [text for element in records if element.VR in _TEXTS for text in _values(element)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return all(decode_bytes(encode_string(text, encodings), encodings, set()) == text for text in texts)
+
+
+def _values(element: DataElement) -> Iterator[str]:
+    value: Any = element.value
+    yield from (part for part in (value if element.VM > 1 else [value]) if isinstance(part, str))
+
+
+def _own_texts(dataset: Dataset) -> Iterator[str]:
+    """Every text in an object before anything is copied into it, but those of its frames, which are coded."""
+    for element in dataset:
+        if element.keyword in _WITHOUT_OWN_TEXTS:
+            continue
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _own_texts(item)
+        else:
+            yield from _values(element)

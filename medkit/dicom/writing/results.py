@@ -1,0 +1,85 @@
+"""All objects of one result, written into a folder."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from medkit.dicom.writing.picture import picture
+from medkit.dicom.writing.report import volume_report
+from medkit.dicom.writing.saving import save
+from medkit.dicom.writing.segmentation import SegmentationType, segmentation
+from medkit.dicom.writing.source import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+    from medkit.dicom.result import SeriesVolume
+    from medkit.dicom.writing.maker import Maker
+
+__all__ = ["ResultKind", "write_results"]
+
+
+class ResultKind(StrEnum):
+    """Kinds of objects that a label map becomes."""
+
+    SEGMENTATION = "seg"
+    REPORT = "sr"
+    PICTURE = "sc"
+
+
+def write_results(
+    volume: SeriesVolume,
+    labels: NDArray[Any],
+    affine: NDArray[np.float64],
+    maker: Maker,
+    folder: Path,
+    *,
+    kinds: Collection[ResultKind] = tuple(ResultKind),
+    segmentation_type: SegmentationType = SegmentationType.BINARY,
+    notes: Sequence[str] = (),
+    allow_sheared: bool = False,
+) -> dict[ResultKind, Path]:
+    """Write a label map of a volume as DICOM objects: segmentation, report of volumes, picture.
+
+    All are made before the first is written. Files are called by the volume and the kind, such as ``003.seg.dcm``.
+
+    Args:
+        volume: the source.
+        labels: see :func:`medkit.dicom.writing.segmentation.segmentation`.
+        affine: 4x4, voxel index of ``labels`` to RAS millimetres.
+        maker: what made them.
+        folder: for the files.
+        kinds: which objects; a report brings the segmentation that it refers to.
+        segmentation_type: of the segmentation.
+        notes: for the report, besides those of the volume.
+        allow_sheared: write slices of a tilted gantry too.
+
+    Returns:
+        Kind to file.
+
+    Raises:
+        CaseError: the source cannot be written about, or the labels are not on its grid.
+        UsageError: a label has no code.
+    """
+    source = open_source(volume)
+    made: dict[ResultKind, Dataset] = {}
+    if {ResultKind.SEGMENTATION, ResultKind.REPORT} & {*kinds}:
+        segments = segmentation(
+            source, labels, affine, maker, segmentation_type=segmentation_type, allow_sheared=allow_sheared
+        )
+        made[ResultKind.SEGMENTATION] = segments
+        if ResultKind.REPORT in kinds:
+            said = [finding.message for finding in (*volume.notes, *volume.repairs)]
+            made[ResultKind.REPORT] = volume_report(source, segments, maker, [*said, *notes])
+    if ResultKind.PICTURE in kinds:
+        made[ResultKind.PICTURE] = picture(source, labels, affine, maker)
+    paths = {kind: folder / f"{volume.name}.{kind}.dcm" for kind in made}
+    for kind, dataset in made.items():
+        save(dataset, paths[kind])
+    return paths

@@ -1,0 +1,351 @@
+"""The images that a result is about: their headers, their places, and what identifies them."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import pydicom
+from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
+from pydicom import Dataset
+from pydicom.uid import CTImageStorage
+from pydicom.valuerep import DS
+
+from medkit.data.grid import SAME_PLACE_VOXELS, Grid, flip_lps_ras
+from medkit.data.volume import Volume
+from medkit.dicom.writing.uids import derived_uid
+from medkit.errors import CaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from medkit.dicom.result import SeriesVolume
+
+__all__ = ["Source", "open_source"]
+
+_PATIENT = "PATIENT"
+_MARK = b"DICM"
+_SAME_COSINES = 0.01  # more than rounding, less than half a degree
+# What a stand-in takes over as it is: the scanner, and what was lost on the way.
+_KEPT = (
+    *("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "InstitutionName"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
+# highdicom wants these to be there and well-formed; what the source has is copied afterwards, letter by letter.
+_COPIED_LATER = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+_SAME_IN_ALL = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_IN_EACH = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate", "StudyDate")
+_NO_DATE = ("19000101", "000000")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A volume with the headers of its images.
+
+    Args:
+        volume: the volume.
+        headers: of its slices, in the order of the array's third axis, without pixels; frames of one object share one.
+    """
+
+    volume: SeriesVolume
+    headers: tuple[Dataset, ...]
+
+    @property
+    def header(self) -> Dataset:
+        """The header of the first slice, for what all have in common."""
+        return self.headers[0]
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells this volume from others: SOP instances, frames, voxels and their places."""
+        frames = [f"{frame.sop_instance_uid} {frame.frame}" for frame in self.volume.frames]
+        shape = self.volume.array.shape
+        voxels = Volume(self.volume.array, Grid((shape[0], shape[1], shape[2]), self.volume.affine))
+        return derived_uid(self.volume.series_instance_uid, *frames, voxels.sha256())
+
+    @cached_property
+    def instances(self) -> dict[str, str]:
+        """SOP Instance UID to SOP Class UID of every image, in the order of the slices."""
+        return {str(header.SOPInstanceUID): str(header.SOPClassUID) for header in self.headers}
+
+    @cached_property
+    def moment(self) -> tuple[str, str]:
+        """Date and time for results: those of the source, since a repeat has to be the same object.
+
+        The first of series, acquisition, content and study that has a date; the year 1900 where none has.
+        """
+        for name in _DATES:
+            date = str(self.header.get(name) or "")
+            if len(date) == 8 and date.isascii() and date.isdigit():
+                time = str(self.header.get(name.replace("Date", "Time")) or "")
+                return date, time if time[:6].isdigit() and len(time) >= 6 else _NO_DATE[1]
+        return _NO_DATE
+
+    def series_number(self, offset: int) -> int:
+        """Number for a series of results: the source's, with two more digits."""
+        try:
+            number = int(self.header.get("SeriesNumber") or 0)
+        except ValueError:
+            number = 0
+        return max(number, 0) % 10**7 * 100 + offset
+
+    def plane_positions(self) -> list[PlanePositionSequence]:
+        """Where each slice lies."""
+        lps = flip_lps_ras(self.volume.affine)
+        return [
+            PlanePositionSequence(_PATIENT, (lps @ (0, 0, number, 1))[:3].tolist())
+            for number in range(len(self.headers))
+        ]
+
+    def plane_orientation(self) -> PlaneOrientationSequence:
+        """How the slices lie."""
+        return PlaneOrientationSequence(_PATIENT, self.cosines)
+
+    def pixel_measures(self) -> PixelMeasuresSequence:
+        """Edges of the voxels: the distance of slices as it is, their thickness as the source states it."""
+        return PixelMeasuresSequence(self._pixel_spacing, self._thickness, self._slice_distance)
+
+    @cached_property
+    def stand_ins(self) -> list[Dataset]:
+        """One header a slice for highdicom: of single-frame images with just what it reads, in good form.
+
+        Real headers lack what the standard asks for, or keep it in other places. SOP Instance UIDs are numbers of
+        slices; :meth:`restore_references` puts the source's own in their place.
+        """
+        return [self.stand_in(number) for number in range(len(self.headers))]
+
+    def stand_in(self, number: int) -> Dataset:
+        """The header of one slice in the form of :attr:`stand_ins`, to be changed freely."""
+        source, stand_in = self.headers[number], Dataset()
+        for name in _KEPT:
+            if name in source:
+                stand_in[name] = source[name]
+        for name in _COPIED_LATER:
+            setattr(stand_in, name, None)
+        stand_in.SOPClassUID = CTImageStorage
+        stand_in.SOPInstanceUID = _slice_uid(number)
+        stand_in.StudyInstanceUID = source.StudyInstanceUID
+        stand_in.SeriesInstanceUID = source.SeriesInstanceUID
+        stand_in.FrameOfReferenceUID = source.FrameOfReferenceUID
+        stand_in.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
+        stand_in.Modality = self.volume.modality
+        stand_in.Columns, stand_in.Rows = self.volume.array.shape[:2]
+        stand_in.ImageOrientationPatient = [DS(value, auto_format=True) for value in self.cosines]
+        position = (flip_lps_ras(self.volume.affine) @ (0, 0, number, 1))[:3]
+        stand_in.ImagePositionPatient = [DS(value, auto_format=True) for value in position]
+        stand_in.PixelSpacing = [DS(value, auto_format=True) for value in self._pixel_spacing]
+        stand_in.SliceThickness = DS(self._thickness, auto_format=True)
+        stand_in.SpacingBetweenSlices = DS(self._slice_distance, auto_format=True)
+        return stand_in
+
+    def restore_references(self, dataset: Dataset) -> None:
+        """Let an object that was made from the stand-ins refer to the source's own images and frames."""
+        found = {
+            id(reference): reference  # segments of one slice share the item
+            for item in dataset.get("PerFrameFunctionalGroupsSequence", ())
+            for derivation in item.get("DerivationImageSequence", ())
+            for reference in derivation.get("SourceImageSequence", ())
+        }
+        for reference in found.values():
+            self._restore(reference)
+        if "SourceImageSequence" in dataset:
+            dataset.SourceImageSequence = list(self.references())
+        if "ReferencedSeriesSequence" in dataset:
+            dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = list(self.references())
+
+    def references(self) -> Iterator[Dataset]:
+        """An item of an SOP Instance Reference macro for every image."""
+        for instance, sop_class in self.instances.items():
+            item = Dataset()
+            item.ReferencedSOPClassUID = sop_class
+            item.ReferencedSOPInstanceUID = instance
+            yield item
+
+    def _restore(self, reference: Dataset) -> None:
+        number = _slice_number(reference.ReferencedSOPInstanceUID)
+        header, frame = self.headers[number], self.volume.frames[number]
+        reference.ReferencedSOPClassUID = header.SOPClassUID
+        reference.ReferencedSOPInstanceUID = header.SOPInstanceUID
+        if int(header.get("NumberOfFrames") or 1) > 1:
+            reference.ReferencedFrameNumber = frame.frame
+
+    @cached_property
+    def cosines(self) -> list[float]:
+        """Direction of the rows, then of the columns, in LPS."""
+        axes = flip_lps_ras(self.volume.affine)[:3, :2]
+        cosines: list[float] = (axes / np.linalg.norm(axes, axis=0)).T.ravel().tolist()
+        return cosines
+
+    @cached_property
+    def _pixel_spacing(self) -> tuple[float, float]:
+        """From row to row, and from column to column."""
+        columns, rows, _ = np.linalg.norm(self.volume.affine[:3, :3], axis=0)
+        return float(rows), float(columns)
+
+    @cached_property
+    def _slice_distance(self) -> float:
+        """Along the normal."""
+        affine = self.volume.affine[:3, :3]
+        normal = np.cross(affine[:, 0], affine[:, 1])
+        return float(abs(affine[:, 2] @ normal / np.linalg.norm(normal)))
+
+    @cached_property
+    def _thickness(self) -> float:
+        groups = _groups(self.header, self.volume.frames[0].frame, "PixelMeasuresSequence")
+        for place in (*groups, self.header):
+            try:
+                thickness = float(place.get("SliceThickness") or 0)
+            except (ValueError, TypeError):
+                continue
+            if thickness > 0:
+                return thickness
+        return self._slice_distance
+
+
+def open_source(volume: SeriesVolume) -> Source:
+    """Read the headers of a volume's images, and see that they are what the volume was read from.
+
+    Raises:
+        CaseError: ``source-resampled`` where the volume has no images of its own; ``source-changed`` where a file is
+            not what it was when the volume was read; ``source-mixed`` where patient, study, series or frame of reference
+            differ; ``source-incomplete`` where an image lacks the UIDs of series, study or frame of reference.
+    """
+    if not volume.frames:
+        raise CaseError(
+            "source-resampled",
+            f"series {volume.series_instance_uid}: expected a volume whose slices are images of the series, got "
+            f"{volume.name}, which a repair resampled; bring the result back onto the volume as it was read",
+        )
+    source = Source(volume, tuple(_headers(volume)))
+    _check_common(source)
+    for number in range(len(source.headers)):
+        _check_place(source, number)
+    return source
+
+
+def _headers(volume: SeriesVolume) -> Iterator[Dataset]:
+    known: dict[tuple[Path, str | None], Dataset] = {}
+    for frame in volume.frames:
+        key = (frame.path, frame.member)
+        if key not in known:
+            known[key] = _header(*key)
+        header = known[key]
+        if header.get("SOPInstanceUID") != frame.sop_instance_uid:
+            raise _changed(*key, f"instance {frame.sop_instance_uid}", str(header.get("SOPInstanceUID")))
+        yield header
+
+
+def _header(path: Path, member: str | None) -> Dataset:
+    try:
+        with ExitStack() as stack, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks on what the reader has judged
+            if member is None:
+                file: IO[bytes] = stack.enter_context(path.open("rb"))
+            else:
+                file = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))
+            if file.read(len(_MARK)) == _MARK:  # some files lack the preamble alone
+                file = io.BytesIO(bytes(128) + _MARK + file.read())
+            file.seek(0)
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    except Exception as error:  # whatever a disk, a zip or pydicom meets in a file that is another by now
+        raise _changed(path, member, "the image that was read before", str(error)) from error
+    if not header.get("SOPInstanceUID"):
+        header.SOPInstanceUID = header.file_meta.get("MediaStorageSOPInstanceUID", "")
+    return header
+
+
+def _changed(path: Path, member: str | None, expected: str, got: str) -> CaseError:
+    place = str(path) if member is None else f"{path}: {member}"
+    return CaseError("source-changed", f"{place}: expected {expected}, got {got}; read the series again")
+
+
+def _check_common(source: Source) -> None:
+    first = source.header
+    for header in source.headers:
+        if lacking := [name for name in _IN_EACH if not header.get(name)]:
+            raise CaseError(
+                "source-incomplete",
+                f"series {source.volume.series_instance_uid}: expected images that results can refer to, got one "
+                f"without {', '.join(lacking)} (instance {header.SOPInstanceUID}); export them from the archive again",
+            )
+        for name in _SAME_IN_ALL:
+            if header.get(name) != first.get(name):
+                raise CaseError(
+                    "source-mixed",
+                    f"series {source.volume.series_instance_uid}: expected one {name} in all its images, got another in "
+                    f"instance {header.SOPInstanceUID}; take the images apart",
+                )
+
+
+def _check_place(source: Source, number: int) -> None:
+    """A slice whose image lies elsewhere belongs to another voxel: the frames would be in a wrong order."""
+    header, frame, volume = source.headers[number], source.volume.frames[number], source.volume
+    affine = flip_lps_ras(volume.affine)
+    corner = (affine @ (0, 0, number, 1))[:3]
+    edge = np.linalg.norm(affine[:3, :3], axis=0).min()
+    cosines = _stated(header, frame.frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    if cosines is not None and not _same_directions(cosines, np.array(source.cosines)):
+        raise CaseError(
+            "source-mixed",
+            f"series {volume.series_instance_uid}: expected images that lie as their volume does, got slice "
+            f"{number + 1} of {volume.name} turned or mirrored in instance {header.SOPInstanceUID}; take them apart",
+        )
+    position = _stated(header, frame.frame, "PlanePositionSequence", "ImagePositionPatient", 3)
+    if position is None or "GridFrameOffsetVector" in header:  # one position for all frames of a dose
+        return
+    apart = np.linalg.norm(corner - position)
+    if not apart <= SAME_PLACE_VOXELS * edge:
+        raise _changed(
+            frame.path,
+            frame.member,
+            f"slice {number + 1} of volume {volume.name}",
+            f"an image {apart:.3g} mm away from it",
+        )
+
+
+def _same_directions(stated: NDArray[np.float64], cosines: NDArray[np.float64]) -> bool:
+    axes = stated.reshape(2, 3)
+    unit = axes / np.maximum(
+        np.linalg.norm(axes, axis=1, keepdims=True), 1e-6
+    )  # some scanners write other lengths
+    return bool(np.abs(unit.ravel() - cosines).max() <= _SAME_COSINES)
+
+
+def _stated(header: Dataset, frame: int, group: str, name: str, count: int) -> NDArray[np.float64] | None:
+    """What a header says of a frame's place; ``None`` where that is nothing or no numbers."""
+    for place in (*_groups(header, frame, group), header):
+        try:
+            numbers = np.array(place.get(name), dtype=np.float64)
+        except (TypeError, ValueError):  # a decimal comma
+            continue
+        if numbers.shape == (count,):
+            return numbers
+    return None
+
+
+def _groups(header: Dataset, frame: int, name: str) -> Iterator[Dataset]:
+    """Items of a functional group for a frame, its own before the shared ones."""
+    own = header.get("PerFrameFunctionalGroupsSequence") or ()
+    for groups in (*own[frame - 1 : frame], *(header.get("SharedFunctionalGroupsSequence") or ())):
+        yield from groups.get(name) or ()
+
+
+def _slice_uid(number: int) -> str:
+    return f"2.25.{number}"
+
+
+def _slice_number(uid: str) -> int:
+    return int(uid.rpartition(".")[2])

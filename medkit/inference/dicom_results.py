@@ -1,0 +1,172 @@
+"""A label map, the series that it was made from and the bundle that made it, as DICOM objects."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from medkit.bundle.store import find_bundle
+from medkit.data.hashing import hash_files
+from medkit.data.reading import file_suffix, read_volume
+from medkit.data.writing import write_text
+from medkit.dicom.writing.maker import Maker
+from medkit.dicom.writing.placing import on_grid
+from medkit.dicom.writing.results import ResultKind, write_results
+from medkit.dicom.writing.segmentation import SegmentationType
+from medkit.errors import CaseError, UsageError
+from medkit.inference.records import read_record, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from medkit.bundle.store import BundleFolder
+    from medkit.data.volume import Volume
+    from medkit.dicom.result import Reading, SeriesVolume
+
+__all__ = ["DicomOptions", "write_dicom"]
+
+_SHOWN = 5  # names or refusals in a message
+_SETTINGS = ("overrides", "flips", "weights")  # of a record: what decides a result besides the bundle
+
+
+@dataclass(frozen=True)
+class DicomOptions:
+    """How results are written.
+
+    Args:
+        kinds: which objects.
+        segmentation_type: of the segmentation.
+        notes: for the report.
+        allow_sheared: write about a tilted stack too.
+        repairs: see :func:`medkit.dicom.read`.
+        picks: the same; ``volume`` where several volumes are on the grid of the labels.
+    """
+
+    kinds: Collection[ResultKind] = tuple(ResultKind)
+    segmentation_type: SegmentationType = SegmentationType.BINARY
+    notes: Sequence[str] = ()
+    allow_sheared: bool = False
+    repairs: Collection[str] = ()
+    picks: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_dicom(
+    labels: Path, source: Path, bundle: str | Path, output: Path, options: DicomOptions | None = None
+) -> dict[ResultKind, Path]:
+    """Write a label map as DICOM objects of the study that it was made from.
+
+    Where the label map lies in a results folder of ``medkit predict``, the record of its case tells with which state and
+    settings of the bundle it was made, and what there is to remark. ``output`` also receives a record, written last.
+
+    Args:
+        labels: NIfTI, NRRD or MetaImage.
+        source: folder, zip or file of the series.
+        bundle: name or folder of the bundle that made the labels.
+        output: folder for the files.
+        options: how.
+
+    Returns:
+        Kind to file.
+
+    Raises:
+        UsageError: no such bundle, no codes for a label, another bundle in the record, or several volumes to choose
+            from.
+        CaseError: labels or series cannot be read, or do not fit each other.
+    """
+    from medkit.dicom import read
+
+    options = options or DicomOptions()
+    volume = read_volume(labels)
+    folder = find_bundle(bundle)
+    record = _record_beside(labels)
+    maker = _maker(folder, record, labels)
+    chosen = _choose(read(source, repairs=options.repairs, picks=options.picks), volume, source)
+    written = write_results(
+        chosen,
+        volume.array,
+        volume.grid.affine,
+        maker,
+        output,
+        kinds=options.kinds,
+        segmentation_type=options.segmentation_type,
+        notes=[*(record or {}).get("notes", ()), *options.notes],
+        allow_sheared=options.allow_sheared,
+    )
+    write_text(output / f"{chosen.name}.json", to_json(_record(labels, chosen, maker, written)))
+    return written
+
+
+def _record_beside(labels: Path) -> dict[str, Any] | None:
+    """The record of the case in a results folder, if the label map lies in one."""
+    name = labels.name[: len(labels.name) - len(file_suffix(labels) or "")]
+    for parent in labels.resolve().parents:
+        if parent.name == "labels":
+            inside = labels.resolve().parent.relative_to(parent)
+            return read_record(parent.parent / "cases" / inside / f"{name}.json")
+    return None
+
+
+def _maker(folder: BundleFolder, record: Mapping[str, Any] | None, labels: Path) -> Maker:
+    if record is None:
+        return Maker.from_metadata(folder.name, folder.metadata, folder.digest())
+    if record["bundle"] != folder.name:
+        raise UsageError(
+            f"{labels}: expected labels made by {folder.name}, got a record that says {record['bundle']}; name that one"
+        )
+    settings = {name: record[name] for name in _SETTINGS if record.get(name)}
+    if "weights" in settings:  # by their content, wherever they lay
+        settings["weights"] = [file["sha256"] for file in settings["weights"]]
+    metadata = {**folder.metadata, "version": record.get("bundle_version", folder.metadata.get("version"))}
+    return Maker.from_metadata(folder.name, metadata, record["bundle_digest"], settings)
+
+
+def _choose(reading: Reading, labels: Volume, source: Path) -> SeriesVolume:
+    """The only volume, or the only one on whose grid the labels are."""
+    volumes = reading.volumes
+    if not volumes:
+        found = [finding.message for series in reading.series for finding in series.refusals]
+        found += [finding.message for finding in reading.refusals]
+        raise CaseError(
+            "series-refused",
+            f"{source}: expected a series that can be read as a volume, got none: "
+            f"{'; '.join(found[:_SHOWN]) or 'no images'}",
+        )
+    known = ", ".join(volume.name for volume in volumes[:_SHOWN])
+    fitting = [volume for volume in volumes if _fits(labels, volume)]
+    if len(fitting) == 1 or len(volumes) == 1:
+        return (fitting or volumes)[0]
+    if not fitting:
+        raise CaseError(
+            "grids-differ",
+            f"{labels.name}: expected the grid of one of the volumes in {source} ({known}), got another; resample onto "
+            "it (label maps with nearest neighbours)",
+        )
+    raise UsageError(
+        f"{source}: expected one volume on the grid of {labels.name}, got {len(fitting)}; pick one by "
+        f"volume=NAME: {', '.join(volume.name for volume in fitting[:_SHOWN])}"
+    )
+
+
+def _fits(labels: Volume, volume: SeriesVolume) -> bool:
+    try:
+        on_grid(labels.array, labels.grid.affine, volume)
+    except CaseError:
+        return False
+    return True
+
+
+def _record(
+    labels: Path, volume: SeriesVolume, maker: Maker, written: Mapping[ResultKind, Path]
+) -> dict[str, Any]:
+    return {
+        "labels": {"path": str(labels), "sha256": hash_files([labels])},
+        "study_instance_uid": volume.study_instance_uid,
+        "series_instance_uid": volume.series_instance_uid,
+        "volume": volume.name,
+        "made_by": json.loads(maker.identity) | {"bundle_version": maker.version},
+        "files": {
+            kind.value: {"path": path.name, "sha256": hash_files([path])} for kind, path in written.items()
+        },
+    }

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medkit.batch.audit import FIELDS, AuditError, AuditLog, Head
+
+DAY = 86_400.0
+STUDY = "a" * 64
+NO_FAULT = None
+
+
+class Clock:
+    now = 1_700_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def log(tmp_path, clock):
+    return AuditLog(tmp_path / "audit", "node", clock)
+
+
+def files(log):
+    return sorted(log.folder.glob("*.jsonl"))
+
+
+def entries(log):
+    return [json.loads(line) for path in files(log) for line in path.read_text().splitlines()]
+
+
+def test_each_line_says_what_happened_and_holds_the_one_before(log):
+    assert log.verify().head == Head()
+    heads = [log.append("received", study=STUDY, count=number) for number in (1, 2, 3)]
+    first, second, _ = entries(log)
+    assert first == {
+        "number": 1,
+        "time": "2023-11-14T22:13:20.000+00:00",
+        "actor": "node",
+        "event": "received",
+        "study": STUDY,
+        "count": 1,
+        "previous": "0" * 64,
+    }
+    assert second["previous"] == heads[0].sha256
+    assert [head.number for head in heads] == [1, 2, 3]
+    assert log.verify().head == heads[-1]
+    assert log.verify().broken is NO_FAULT
+
+
+def test_the_hash_is_that_of_the_line_for_any_tool(log, tmp_path):
+    head = log.append("started", version="0.1.0")
+    line = files(log)[0].read_bytes().removesuffix(b"\n")
+    (tmp_path / "line").write_bytes(line)
+    told = subprocess.run(["sha256sum", tmp_path / "line"], capture_output=True, text=True, check=True).stdout
+    assert told.split()[0] == head.sha256
+
+
+def test_a_day_has_a_file_and_the_chain_goes_on(log, clock):
+    for days in (0, 0, 1, 3):
+        clock.now = Clock.now + days * DAY
+        log.append("received", study=STUDY)
+    assert [path.name for path in files(log)] == [
+        "audit-2023-11-14.jsonl",
+        "audit-2023-11-15.jsonl",
+        "audit-2023-11-17.jsonl",
+    ]
+    clock.now = Clock.now
+    log.append("received", study=STUDY)
+    assert len(files(log)) == 3, "a clock that was put back opens no earlier file"
+    assert log.verify().head.number == 5
+    assert log.verify().broken is NO_FAULT
+
+
+def test_a_line_is_on_disk_before_it_is_told(log, clock, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor)), real(descriptor))
+    )
+    log.append("started")
+    (file,) = files(log)
+    assert [state.st_ino for state in synced] == [file.stat().st_ino, log.folder.stat().st_ino], (
+        "and its new name"
+    )
+    assert synced[0].st_size == file.stat().st_size > 0
+    log.append("stopped")
+    assert [state.st_ino for state in synced[2:]] == [file.stat().st_ino]
+
+
+def write_log(log, clock, lines=6):
+    for number in range(lines):
+        clock.now = Clock.now + number // 3 * DAY
+        log.append("received", study=STUDY, count=number)
+
+
+def changed(path, old, new):
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+
+
+def without_line(path, number):
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:number] + lines[number + 1 :]))
+
+
+CHANGES = {
+    "a value": (
+        lambda a, b: changed(a, b'"count":1', b'"count":7'),
+        "11-14.jsonl, line 3: expected the hash",
+    ),
+    "the last of a day": (
+        lambda a, b: changed(a, b'"count":2', b'"count":7'),
+        "11-15.jsonl, line 1: expected the hash",
+    ),
+    "a line gone": (lambda a, b: without_line(a, 1), "11-14.jsonl, line 2: expected number 2, got 3"),
+    "the first gone": (lambda a, b: without_line(a, 0), "11-14.jsonl, line 1: expected number 1, got 2"),
+    "a day gone": (lambda a, b: a.unlink(), "11-15.jsonl, line 1: expected number 1, got 4"),
+    "no JSON": (lambda a, b: changed(b, b"{", b"["), "11-15.jsonl, line 1: expected a JSON object"),
+    "another thing": (lambda a, b: b.write_text('"x"\n'), "11-15.jsonl, line 1: expected a JSON object"),
+    "a number": (lambda a, b: changed(a, b'"number":2', b'"number":9'), "line 2: expected number 2, got 9"),
+    "torn": (lambda a, b: b.write_bytes(b.read_bytes()[:-5]), "11-15.jsonl, line 3: expected a whole line"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_first_broken_line_is_named(log, clock, name):
+    change, message = CHANGES[name]
+    write_log(log, clock)
+    change(*files(log))
+    found = log.verify()
+    assert found.broken is not NO_FAULT
+    assert message in found.broken
+
+
+@given(st.data())
+def test_any_changed_byte_is_found_by_the_head_that_was_kept(tmp_path_factory, data):
+    clock = Clock()
+    log = AuditLog(tmp_path_factory.mktemp("audit"), "node", clock)
+    write_log(log, clock)
+    kept = log.verify().head
+    path = data.draw(st.sampled_from(files(log)))
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    assert log.verify(through=[kept]).broken is not NO_FAULT
+
+
+def test_an_end_that_was_cut_off_is_found_by_the_head_that_was_kept(log, clock):
+    write_log(log, clock)
+    middle, kept = Head(2, entries(log)[2]["previous"]), log.verify().head
+    assert log.verify(through=[middle, kept]).broken is NO_FAULT
+    without_line(files(log)[1], 2)
+    assert log.verify().broken is NO_FAULT, "the chain alone cannot tell"
+    assert "expected at least 6 lines, got 5" in log.verify(through=[middle, kept]).broken
+
+
+def test_days_that_were_removed_on_purpose_are_begun_after(log, clock):
+    write_log(log, clock)
+    kept = Head(3, entries(log)[3]["previous"])
+    files(log)[0].unlink()
+    assert log.verify(after=kept).broken is NO_FAULT
+    assert log.verify(after=kept).head.number == 6
+    assert "expected the hash" in log.verify(after=Head(3, "0" * 64)).broken
+
+
+@pytest.mark.parametrize("cut", range(1, 220, 23))
+@pytest.mark.parametrize("fresh_day", [False, True])
+def test_a_torn_last_line_is_taken_out_and_told(log, clock, cut, fresh_day):
+    write_log(log, clock, 2)
+    clock.now += DAY * fresh_day
+    before = b"".join(path.read_bytes() for path in files(log))
+    log.append("delivered", study=STUDY, uid="2.25.1")
+    last = files(log)[-1]
+    size = last.stat().st_size - (0 if fresh_day else len(before))
+    with last.open("r+b") as file:
+        file.truncate(last.stat().st_size - size + min(cut, size - 1))
+    log.append("started")
+    assert log.verify().broken is NO_FAULT
+    told, started = entries(log)[-2:]
+    assert (told["event"], told["torn_bytes"], told["number"]) == ("recovered", min(cut, size - 1), 3)
+    assert started["event"] == "started"
+    assert b"".join(path.read_bytes() for path in files(log)).startswith(before)
+
+
+def test_a_file_that_was_made_and_not_written_is_gone_over(log, clock):
+    write_log(log, clock, 2)
+    clock.now += DAY
+    (log.folder / "audit-2023-11-15.jsonl").touch()
+    assert log.append("started").number == 3
+    assert log.verify().broken is NO_FAULT
+
+
+def test_a_line_longer_than_what_is_read_at_once_is_found(log, clock):
+    write_log(log, clock, 1)
+    with files(log)[0].open("ab") as file:
+        file.write(b"x" * 200_000)
+    log.append("started")
+    assert entries(log)[-2]["torn_bytes"] == 200_000
+    assert log.verify().broken is NO_FAULT
+
+
+def test_a_log_that_ends_in_something_else_is_not_gone_on_with(log, clock):
+    write_log(log, clock, 1)
+    files(log)[0].write_text("something else\n")
+    with pytest.raises(AuditError, match=r"11-14\.jsonl: expected a line of an audit log at its end"):
+        log.append("started")
+    assert files(log)[0].read_text() == "something else\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"patient_name": "Doe"}, "expected a key of the audit log, got 'patient_name'"),
+        ({"reason": "DOE^JOHN"}, "expected a key of the audit log, got 'reason'"),
+        ({"study": "1.2.840.1"}, "expected 'study' to look like"),
+        ({"code": "DOE^JOHN"}, "expected 'code' to look like"),
+        ({"code": "ok\n{}"}, "expected 'code' to look like"),
+        ({"uid": "1.2.840.113619.1"}, "expected 'uid' to look like"),
+        ({"bundle": "Doe John"}, "expected 'bundle' to look like"),
+        ({"count": "three"}, "expected 'count' to look like"),
+        ({"count": None}, "expected 'count' to look like"),
+        ({"torn_bytes": 3}, "expected a key of the audit log"),
+        ({"previous": "0" * 64}, "expected a key of the audit log"),
+    ],
+)
+def test_what_might_name_a_patient_is_not_written(log, fields, message):
+    with pytest.raises(AuditError, match=re.escape(message)) as caught:
+        log.append("received", **fields)
+    assert not re.search("doe|1.2.840", str(caught.value), re.IGNORECASE), "nor told"
+    assert files(log) == []
+
+
+def test_events_and_actors_are_words(log, tmp_path):
+    with pytest.raises(AuditError, match="expected an event in kebab case"):
+        log.append("Patient John Doe")
+    with pytest.raises(AuditError, match="as actor"):
+        AuditLog(tmp_path, "John Doe")
+
+
+def test_every_field_can_be_written(log):
+    given_ = dict.fromkeys(("study", "instance", "digest", "recipe"), STUDY)
+    given_ |= {"revision": 1, "attempt": 2, "count": 3, "bytes": 4, "seconds": 0.25, "uid": "2.25.7"}
+    given_ |= {
+        "code": "low-disk",
+        "before": "ready",
+        "after": "running",
+        "ae_title": "MEDKIT_1",
+        "version": "0.1.0",
+    }
+    given_ |= {"destination": "pacs", "rule": "t1", "bundle": "hippocampus_segmentation_unet"}
+    assert given_.keys() == FIELDS.keys()
+    log.append("delivered", **given_)
+    assert given_.items() <= entries(log)[0].items()
+    assert log.verify().broken is NO_FAULT
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from medkit.batch.audit import AuditLog
+log = AuditLog(Path(sys.argv[1]), sys.argv[2])
+for number in range(int(sys.argv[3])):
+    print(log.append("received", count=number).number, flush=True)
+"""
+
+
+def writer(folder, actor, lines):
+    command = [sys.executable, "-c", WRITER, str(folder), actor, str(lines)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+
+
+def test_several_processes_write_one_chain(log):
+    running = [writer(log.folder, f"worker{number}", 20) for number in range(3)]
+    told = [int(number) for process in running for number in process.communicate()[0].split()]
+    assert sorted(told) == list(range(1, 61))
+    assert log.verify().head.number == 60
+    assert log.verify().broken is NO_FAULT
+
+
+def test_killed_at_any_moment_what_was_told_is_there(log):
+    for wanted in (4, 15):
+        with writer(log.folder, "worker", 100_000) as process:
+            for _ in range(wanted):
+                last = int(process.stdout.readline())
+            process.send_signal(signal.SIGKILL)
+            last = max([last, *map(int, process.stdout.read().split())])
+        assert log.append("started").number > last
+        assert log.verify().broken is NO_FAULT

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import signal
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medkit.batch.identity import hash_uid
+from medkit.batch.spool import NotTaken, Spool, SpoolLimits, Taken
+
+STUDY = hash_uid("1.2.3")
+ROOMY = SpoolLimits(free_bytes=0)
+
+
+def dicom(body=b"body", preamble=bytes(128)):
+    return preamble + b"DICM" + body
+
+
+def put(spool, instance="1", content=b"body", study="1.2.3"):
+    return spool.store(study, f"1.2.3.{instance}", io.BytesIO(dicom(content)))
+
+
+@pytest.fixture
+def spool(tmp_path):
+    return Spool(tmp_path / "spool", ROOMY)
+
+
+def test_what_was_stored_is_there_for_the_next_process(tmp_path, spool):
+    stored = [put(spool, "1"), put(spool, "2", b"other")]
+    assert [one.taken for one in stored] == [Taken.NEW] * 2
+    again = Spool(tmp_path / "spool", ROOMY)
+    assert again.studies() == [STUDY]
+    assert again.instances(STUDY) == sorted((one.instance for one in stored), key=lambda one: one.instance)
+    for one, content in zip(stored, (b"body", b"other"), strict=True):
+        assert one.instance.path.read_bytes() == dicom(content)
+        assert one.instance.content == hashlib.sha256(dicom(content)).hexdigest()
+        assert one.instance.size == len(dicom(content))
+    assert not list((tmp_path / "spool" / "incoming").iterdir())
+    assert again.damaged(STUDY) == again.conflicts(STUDY) == []
+    assert again.missing(STUDY) == {}
+
+
+def test_names_and_folders_tell_nothing_and_are_the_owners_alone(tmp_path, spool):
+    put(spool)
+    paths = list((tmp_path / "spool").rglob("*"))
+    assert len(paths) == 4
+    for path in paths:
+        assert "1.2.3" not in path.name
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+def test_file_and_folders_are_on_disk_before_the_sender_is_told(tmp_path, spool, monkeypatch):
+    calls = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda d: (calls.append(os.fstat(d).st_ino), real(d)))
+    path = put(spool).instance.path
+    assert (
+        calls
+        == [path.parent.parent.stat().st_ino, path.stat().st_ino, path.parent.stat().st_ino][1:2] + calls[1:]
+    )
+    assert calls[0] == path.stat().st_ino, "the bytes first"
+    assert calls[-1] == path.parent.stat().st_ino, "its name last"
+    assert path.parent.parent.stat().st_ino in calls, "and the study's own name"
+
+
+def test_the_same_again_is_one_file(spool):
+    first, second = put(spool), put(spool)
+    assert second.taken is Taken.SAME
+    assert first.instance == second.instance
+    assert len(spool.instances(STUDY)) == 1
+
+
+def test_another_content_is_a_conflict_that_is_kept_and_told(spool):
+    whole = put(spool, "2")
+    contents = [put(spool, "1", content).instance for content in (b"one", b"two")]
+    assert put(spool, "1", b"three").taken is Taken.CONFLICT
+    assert put(spool, "1", b"two").taken is Taken.SAME
+    assert spool.conflicts(STUDY) == [hash_uid("1.2.3.1")]
+    assert whole.instance.instance not in spool.conflicts(STUDY)
+    assert [one.path.read_bytes() for one in contents] == [dicom(b"one"), dicom(b"two")]
+
+
+def test_a_revision_is_known_by_instances_and_contents(spool):
+    digests = set()
+    for instance, content in (("1", b"one"), ("2", b"one"), ("1", b"two")):
+        put(spool, instance, content)
+        digests.add(spool.digest(STUDY))
+    assert len(digests) == 3
+    put(spool, "1", b"two")
+    assert spool.digest(STUDY) in digests
+
+
+@given(st.binary(min_size=128, max_size=128), st.binary(max_size=300))
+def test_a_preamble_travels_no_further(tmp_path, preamble, body):
+    spool = Spool(tmp_path / "spool", ROOMY)
+    stored = spool.store("1.2.3", "1.2.3.1", io.BytesIO(dicom(body, b"MZ" + preamble[2:])))
+    assert stored.instance.path.read_bytes() == dicom(body)
+    assert put(spool, "1", body).taken is Taken.SAME
+
+
+class Dribble(io.RawIOBase):
+    """A source that gives a few bytes at a time, as a socket does."""
+
+    def __init__(self, content, step):
+        self.left, self.step = content, step
+
+    def read(self, size=-1):
+        taken = self.left[: min(self.step, size)]
+        self.left = self.left[len(taken) :]
+        return taken
+
+
+@given(st.binary(max_size=300), st.integers(1, 200))
+def test_other_bytes_are_stored_as_they_come(tmp_path, content, step):
+    spool = Spool(tmp_path / "spool", ROOMY)
+    path = spool.store("1.2.3", "1.2.3.1", Dribble(content, step)).instance.path
+    assert path.read_bytes() == (content if content[128:132] != b"DICM" else bytes(128) + content[128:])
+    path = spool.store("1.2.3", "1.2.3.2", Dribble(dicom(content, b"\xff" * 128), step)).instance.path
+    assert path.read_bytes() == dicom(content)
+
+
+def low_disk(free):
+    return lambda path: SimpleNamespace(free=free)
+
+
+def test_a_disk_that_is_nearly_full_is_out_of_resources_until_there_is_room(tmp_path):
+    free = [1000]
+    limits = SpoolLimits(free_bytes=1000)
+    spool = Spool(tmp_path, limits, lambda path: SimpleNamespace(free=free[0]))
+    put(spool, "1")
+    free[0] = 999
+    with pytest.raises(NotTaken, match="expected 0 MiB free on the disk") as caught:
+        put(spool, "2")
+    assert (caught.value.code, caught.value.dicom_status) == ("low-disk", 0xA700)
+    assert spool.missing(STUDY) == {hash_uid("1.2.3.2"): "low-disk"}, "the study is not whole"
+    assert len(spool.instances(STUDY)) == 1
+    free[0] = 1000
+    put(spool, "2")
+    assert spool.missing(STUDY) == {}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fills_while_it_is_written_is_the_same(spool, tmp_path, monkeypatch, number):
+    def full(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(NotTaken, match="the disk is full") as caught:
+            put(spool)
+    assert caught.value.dicom_status == 0xA700
+    assert spool.instances(STUDY) == []
+    assert not list((tmp_path / "spool" / "incoming").iterdir())
+
+
+def test_another_failure_of_the_disk_is_not_hidden(spool, monkeypatch):
+    def broken(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        put(spool)
+    assert spool.instances(STUDY) == []
+
+
+def test_an_instance_beyond_its_limit_is_given_up_at_once(tmp_path):
+    spool = Spool(tmp_path, SpoolLimits(instance_bytes=200, free_bytes=0))
+    source = io.BytesIO(dicom(b"x" * (5 << 20)))
+    with pytest.raises(NotTaken, match="at most 200 bytes, got more") as caught:
+        spool.store("1.2.3", "1.2.3.1", source)
+    assert source.tell() <= (1 << 20) + 132, "the rest is not read"
+    assert (caught.value.code, caught.value.dicom_status) == ("too-large", 0xC000)
+    assert spool.missing(STUDY) == {hash_uid("1.2.3.1"): "too-large"}
+    assert spool.store("1.2.3", "1.2.3.2", io.BytesIO(dicom(b"x" * 68))).taken is Taken.NEW, "200 are taken"
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [SpoolLimits(study_instances=2, free_bytes=0), SpoolLimits(study_bytes=2 * 136, free_bytes=0)],
+    ids=["instances", "bytes"],
+)
+def test_a_study_beyond_its_limit_is_marked(tmp_path, limits):
+    spool = Spool(tmp_path, limits)
+    put(spool, "1"), put(spool, "2")
+    assert put(spool, "2").taken is Taken.SAME
+    assert spool.missing(STUDY) == {}
+    for instance in ("3", "4", "5"):
+        with pytest.raises(NotTaken, match="expected a study of at most") as caught:
+            put(spool, instance)
+    assert caught.value.code == "too-many"
+    assert spool.missing(STUDY) == {"study": "too-many"}, "one mark, however many come"
+    assert put(spool, "1", study="1.2.4").taken is Taken.NEW
+
+
+def test_bytes_that_changed_are_found(spool):
+    good, bad = put(spool, "1").instance, put(spool, "2").instance
+    bad.path.write_bytes(dicom(b"bode"))
+    assert spool.damaged(STUDY) == [bad]
+    assert good not in spool.damaged(STUDY)
+
+
+def test_only_what_is_old_and_may_go_is_purged(tmp_path):
+    now = [0.0]
+    spool = Spool(tmp_path, ROOMY, clock=lambda: now[0])
+    ages = {"1.2.3": 100, "1.2.4": 100, "1.2.5": 10}
+    for uid, age in ages.items():
+        put(spool, study=uid)
+        os.utime(tmp_path / "studies" / hash_uid(uid), (1000 - age, 1000 - age))
+    now[0], asked = 1000.0, []
+
+    def may_go(study):
+        asked.append(study)
+        return study != hash_uid("1.2.4")
+
+    assert spool.purge(50, may_go) == [STUDY]
+    assert sorted(asked) == sorted([STUDY, hash_uid("1.2.4")])
+    assert spool.studies() == sorted([hash_uid("1.2.4"), hash_uid("1.2.5")])
+    assert spool.instances(STUDY) == []
+    assert not list((tmp_path / "incoming").iterdir())
+
+
+def test_what_comes_while_a_study_is_purged_stays(spool):
+    put(spool, "1")
+
+    def may_go(study):
+        put(spool, "late")
+        return True
+
+    assert spool.purge(-1, may_go) == [STUDY]
+    (left,) = spool.instances(STUDY)
+    assert left.instance == hash_uid("1.2.3.late")
+
+
+def test_many_threads_store_the_same_study(spool):
+    with ThreadPoolExecutor(8) as pool:
+        stored = list(pool.map(lambda n: put(spool, str(n % 10)), range(80)))
+    assert len(spool.instances(STUDY)) == 10
+    assert spool.conflicts(STUDY) == spool.damaged(STUDY) == []
+    assert {one.taken for one in stored} <= {Taken.NEW, Taken.SAME}
+
+
+WRITER = """
+import io, sys
+from pathlib import Path
+from medkit.batch.spool import Spool, SpoolLimits
+spool = Spool(Path(sys.argv[1]), SpoolLimits(free_bytes=0))
+for number in range(100_000):
+    spool.store("1.2.3", f"1.2.3.{number}", io.BytesIO(bytes(128) + b"DICM" + b"x" * 100_000))
+    print(number, flush=True)
+"""
+
+
+def test_killed_at_any_moment_what_was_acknowledged_is_whole(tmp_path):
+    acknowledged = -1
+    for wanted in (3, 11, 24):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, tmp_path],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        ) as process:
+            while acknowledged < wanted:
+                acknowledged = int(process.stdout.readline())
+            process.send_signal(signal.SIGKILL)
+            acknowledged = max([acknowledged, *map(int, process.stdout.read().split())])
+        spool = Spool(tmp_path, ROOMY)
+        held = {one.instance for one in spool.instances(STUDY)}
+        assert {hash_uid(f"1.2.3.{number}") for number in range(acknowledged + 1)} <= held
+        assert spool.damaged(STUDY) == []
+        acknowledged = -1

@@ -1,0 +1,143 @@
+"""Stored bits become values as the standard has it; a bit-by-bit reference decides."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medkit.dicom import read
+from medkit.dicom.findings import Refused
+from medkit.dicom.format import PixelFormat
+from medkit.dicom.intensities import Mapping, Table, output_type, values_of
+
+
+def plane(allocated=16, stored=16, shift=0, signed=False, floating=None):
+    found = PixelFormat(1, 1, 1, allocated, stored, shift, signed, "MONOCHROME2", floating)
+    return SimpleNamespace(format=found, where="file")
+
+
+def valued(raw, at, mapping):
+    out = np.empty(np.shape(raw), output_type([at], [mapping]))
+    padding, remarks = values_of(np.asarray(raw), at, mapping, out)
+    return out, padding, remarks
+
+
+@st.composite
+def bits(draw):
+    allocated = draw(st.sampled_from([8, 16, 32]))
+    stored = draw(st.integers(1, allocated))
+    shift = draw(st.integers(0, allocated - stored))
+    raw = draw(st.lists(st.integers(0, 2**allocated - 1), min_size=1, max_size=9))
+    return allocated, stored, shift, draw(st.booleans()), raw
+
+
+@given(case=bits(), intercept=st.integers(-70000, 70000))
+def test_the_value_is_taken_out_of_its_bits(case, intercept):
+    allocated, stored, shift, signed, raw = case
+    expected = []
+    for number in raw:
+        digits = format(number, f"0{allocated}b")
+        digits = digits[allocated - shift - stored : allocated - shift]
+        value = int(digits, 2)
+        expected.append((value - 2**stored if signed and digits[0] == "1" else value) + intercept)
+    array = np.array(raw, f"u{allocated // 8}")
+    at = plane(allocated, stored, shift, signed)
+    out, _, _ = valued(array, at, Mapping(intercept=intercept))
+    if out.dtype.kind == "f":  # beyond 32 bits
+        np.testing.assert_allclose(out, expected, rtol=1e-7)
+    else:
+        assert out.tolist() == expected
+    assert array.tolist() == raw, "the file's own numbers are not changed"
+
+
+@given(slope=st.floats(-1e3, 1e3).filter(lambda slope: abs(slope) > 1e-3), intercept=st.floats(-1e4, 1e4))
+def test_rescaling_in_double_precision(slope, intercept):
+    raw = np.arange(0, 65536, 97, dtype=np.uint16)
+    out, _, _ = valued(raw, plane(), Mapping(slope, intercept))
+    expected = (raw.astype(np.float64) * slope + intercept).astype(out.dtype)
+    assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    ("stored", "signed", "intercept", "expected"),
+    [
+        (8, False, 0, "uint8"),
+        (12, False, -1024, "int16"),
+        (12, True, 0, "int16"),
+        (16, False, 0, "uint16"),
+        (16, False, -1024, "int32"),
+        (16, True, -1024, "int32"),
+        (16, False, 0.5, "float32"),
+    ],
+)
+def test_the_smallest_type_that_holds_every_number(stored, signed, intercept, expected):
+    assert output_type([plane(16, stored, 0, signed)], [Mapping(intercept=intercept)]) == expected
+
+
+def test_slices_of_different_types_share_one():
+    planes = [plane(16, 16, 0, True), plane(16, 16, 0, False)]
+    assert output_type(planes, [Mapping(), Mapping()]) == np.int32
+    assert output_type(planes, [Mapping(), Mapping(slope=2)]) == np.float32
+
+
+def test_what_lies_beside_the_value_is_noted():
+    assert valued(np.array([4095], "u2"), plane(16, 12), Mapping())[2] == set()
+    assert valued(np.array([4096 + 5], "u2"), plane(16, 12), Mapping())[2] == {"high-bits"}
+    assert valued(np.array([65535], "u2"), plane(16, 12, 0, True), Mapping())[2] == set()
+    assert valued(np.array([4095], "u2"), plane(16, 12, 0, True), Mapping())[2] == {"sign-bits"}
+
+
+@given(first=st.integers(-40000, 40000), count=st.integers(1, 300))
+def test_a_table_ends_in_its_ends(first, count):
+    entries = np.arange(count, dtype=np.uint16) * 3 + 7
+    raw = np.array([0, 1, 255, 30000, 40000, 65535], "u2")
+    for signed in (False, True):
+        out, _, _ = valued(raw, plane(signed=signed), Mapping(table=Table(first, entries)))
+        stored = raw.view("i2") if signed else raw
+        expected = [int(entries[min(max(int(number) - first, 0), count - 1)]) for number in stored]
+        assert out.tolist() == expected
+
+
+def test_padding_is_compared_before_rescaling():
+    raw = np.array([0, 63536, 100, 63537], "u2")
+    out, padding, _ = valued(raw, plane(signed=True), Mapping(2, -1024, padding=(-2000, -2000)))
+    assert padding.tolist() == [False, True, False, False]
+    assert out[0] == -1024
+    assert out[1] == -5024, "the value stays; the mask tells"
+    assert valued(raw, plane(), Mapping(padding=(63536, 63600)))[1].tolist() == [False, True, False, True]
+
+
+def test_numbers_that_are_none_are_refused():
+    at = plane(32, 32, 0, True, np.dtype("f4"))
+    with pytest.raises(Refused) as refused:
+        valued(np.array([1, np.nan], "f4"), at, Mapping())
+    assert refused.value.finding.code == "not-finite"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"RescaleSlope": "0"}, "bad-rescale"),
+        ({"RescaleSlope": None}, "bad-rescale"),
+        ({"RescaleIntercept": None}, "bad-rescale"),
+    ],
+)
+def test_half_a_rescaling_is_refused(changes, code, stack, written):
+    for name, value in changes.items():
+        setattr(stack.datasets[3], name, value)
+    (refusal,) = read(written(stack.datasets)).refused
+    assert refusal.code == code
+    assert "003.dcm" in refusal.message
+
+
+def test_padding_of_a_series_is_counted_and_masked(stack, written):
+    for number, dataset in enumerate(stack.datasets):
+        dataset.PixelPaddingValue = int(np.frombuffer(dataset.PixelData, "<u2")[number])
+    (volume,) = read(written(stack.datasets)).volumes
+    assert volume.facts["padding_voxels"] == np.count_nonzero(volume.padding) >= 9
+    assert all(volume.padding[number, 0, number] for number in range(9))
+    assert "padding" in [note.code for note in volume.notes]

@@ -1,0 +1,115 @@
+"""Slices that share their places are told apart where there is one way to do so, or refused."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+from medkit.dicom import read
+from tests.dicom_series.stacks import Stack
+
+
+@pytest.fixture
+def two(mr):
+    """Two stacks at one place, 300 apart in value."""
+    return mr, Stack(mr.rng, mr.grid, modality="MR", identity=mr.identity, first=10, offset=300)
+
+
+def together(two):
+    return [*two[0].datasets, *two[1].datasets]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("AcquisitionNumber", "acquisition"),
+        ("TriggerTime", "trigger-time"),
+        ("EchoNumbers", "echo"),
+        ("SequenceName", "sequence-name"),
+        ("TemporalPositionIdentifier", "temporal-position"),
+        ("InversionTime", "inversion-time"),
+        ("FlipAngle", "flip-angle"),
+    ],
+)
+def test_one_difference_makes_two_volumes(name, key, two, written):
+    for number, stack in enumerate(two, 1):
+        for dataset in stack.datasets:
+            setattr(dataset, name, str(number))
+    volumes = read(written(together(two))).volumes
+    assert [volume.facts["keys"] for volume in volumes] == [{key: "1"}, {key: "2"}]
+    assert volumes[1].array.mean() - volumes[0].array.mean() > 200
+
+
+def test_two_ways_that_disagree_are_refused_until_one_is_picked(two, written):
+    for number, dataset in enumerate(together(two)):
+        dataset.AcquisitionNumber = 1 + number // 9
+        dataset.TriggerTime = str(number % 2)
+    folder = written(together(two))
+    (refusal,) = read(folder).refused
+    assert refusal.code == "multi-phase"
+    assert "acquisition or trigger-time" in refusal.message
+    (volume,) = read(folder, picks={"acquisition": "2"}).volumes
+    assert {frame.sop_instance_uid for frame in volume.frames} == {d.SOPInstanceUID for d in two[1].datasets}
+
+
+def test_two_differences_together_make_four_volumes(mr, written):
+    stacks = [Stack(mr.rng, mr.grid, modality="MR", identity=mr.identity, offset=200 * n) for n in range(4)]
+    for number, stack in enumerate(stacks):
+        for dataset in stack.datasets:
+            dataset.AcquisitionNumber, dataset.TriggerTime = 1 + number // 2, str(number % 2)
+    volumes = read(written([d for stack in stacks for d in stack.datasets])).volumes
+    assert [tuple(v.facts["keys"].values()) for v in volumes] == [
+        ("1", "0"),
+        ("1", "1"),
+        ("2", "0"),
+        ("2", "1"),
+    ]
+
+
+def test_passes_in_turn_need_to_be_asked_for(two, written):
+    for number in range(9):
+        for turn, stack in enumerate(two):
+            stack.datasets[number].AcquisitionTime = f"1011{2 * number + turn:02}"
+    folder = written(together(two))
+    assert [refusal.code for refusal in read(folder).refused] == ["multi-phase"]
+    volumes = read(folder, repairs=["passes-by-time"]).volumes
+    assert [volume.facts["keys"] for volume in volumes] == [{"pass": "1"}, {"pass": "2"}]
+    assert all(repair.code == "passes-by-time" for volume in volumes for repair in volume.repairs)
+    assert volumes[1].array.mean() - volumes[0].array.mean() > 200
+
+
+def test_copies_are_used_once_with_a_note(mr, written):
+    again = deepcopy(mr.datasets[2:5])
+    for number, dataset in enumerate(again):
+        dataset.SOPInstanceUID = f"1.2.{number}"
+    (volume,) = read(written([*mr.datasets, *again])).volumes
+    assert volume.array.shape[2] == 9
+    assert "duplicate" in [note.code for note in volume.notes]
+
+
+def test_a_copy_with_another_slope_is_no_copy(stack, written):
+    again = deepcopy(stack.datasets[2])
+    again.SOPInstanceUID, again.RescaleSlope, again.InstanceNumber = "1.2.3", "2", 99
+    folder = written([*stack.datasets, again])
+    assert [refusal.code for refusal in read(folder).refused] == ["duplicate"]
+    (volume,) = read(folder, repairs=["drop-duplicates"]).volumes
+    assert "1.2.3" not in [frame.sop_instance_uid for frame in volume.frames]
+    assert [repair.code for repair in volume.repairs] == ["drop-duplicates"]
+
+
+def test_phases_without_any_difference_are_not_mixed_on_request_either(two, written):
+    folder = written(together(two))
+    reading = read(folder, repairs=["drop-duplicates"])
+    assert [refusal.code for refusal in reading.refused] == ["multi-phase"]
+
+
+def test_blank_slices_of_two_phases_are_no_copies(two, written):
+    for number, stack in enumerate(two, 1):
+        for dataset in stack.datasets:
+            dataset.AcquisitionNumber = number
+        stack.datasets[0].PixelData = bytes(len(stack.datasets[0].PixelData))
+    volumes = read(written(together(two))).volumes
+    assert [volume.array.shape[2] for volume in volumes] == [9, 9]
+    assert all(np.count_nonzero(volume.array[..., 0]) == 0 for volume in volumes)

@@ -1,0 +1,49 @@
+"""A pick finds something, or says what there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from medkit.dicom import read
+from medkit.errors import UsageError
+from tests.dicom_series.stacks import Stack
+
+
+@pytest.fixture
+def folder(mr, written):
+    other = Stack(mr.rng, mr.grid, modality="MR", identity=mr.identity.another_series(mr.rng))
+    late = Stack(mr.rng, mr.grid, modality="MR", identity=mr.identity, offset=300)
+    for dataset in late.datasets:
+        dataset.EchoTime = "80.0"
+    return written([*mr.datasets, *late.datasets, *other.datasets])
+
+
+@pytest.mark.parametrize(
+    ("picks", "names"),
+    [
+        ({}, ["003_echo-time-11", "003_echo-time-80", "004"]),
+        ({"series": "4"}, ["004"]),
+        ({"echo-time": "80"}, ["003"]),
+        ({"echo-time": "11.0"}, ["003", "004"]),
+        ({"volume": "003_echo-time-80"}, ["003_echo-time-80"]),
+        ({"series": "3", "echo-time": "11"}, ["003"]),
+        ({"matrix": "14x12", "series": "4"}, ["004"]),
+    ],
+)
+def test_what_was_picked_is_read(picks, names, folder):
+    assert [volume.name for volume in read(folder, picks=picks).volumes] == names
+
+
+@pytest.mark.parametrize(
+    ("picks", "there"),
+    [
+        ({"series": "7"}, "there are 3, 4"),
+        ({"echo-time": "30"}, "there are 11, 80"),
+        ({"b-value": "0"}, "nothing here has it; keys are"),
+        ({"volume": "x"}, "003_echo-time-80"),
+    ],
+)
+def test_a_pick_that_nothing_has_is_refused(picks, there, folder):
+    with pytest.raises(UsageError, match=r"expected a value that is there") as raised:
+        read(folder, picks=picks)
+    assert there in str(raised.value)

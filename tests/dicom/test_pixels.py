@@ -1,0 +1,97 @@
+"""Pixels are decoded exactly, or refused."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from medkit.dicom import read
+from medkit.dicom.pixels import codestream_size
+from tests.dicom_series.stacks import save
+
+
+@pytest.fixture
+def large(stack):
+    """A slice of noise, as large as JPEG 2000 needs it for its resolutions."""
+    dataset = stack.datasets[0]
+    dataset.Rows, dataset.Columns = 48, 64
+    dataset.PixelData = np.random.default_rng(0).integers(0, 4096, (48, 64)).astype("<u2").tobytes()
+    return dataset
+
+
+def one(path):
+    (volume,) = read(path).volumes
+    return volume.array[..., 0]
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize(("bits", "signed"), [(8, False), (12, False), (16, False), (16, True)])
+def test_what_was_compressed_comes_back(syntax, bits, signed, large, tmp_path):
+    dataset = large
+    rng = np.random.default_rng(bits)
+    low = -(2 ** (bits - 1)) if signed else 0
+    dtype = f"<{'i' if signed else 'u'}{1 if bits == 8 else 2}"
+    pixels = rng.integers(low, low + 2**bits, (48, 64)).astype(dtype)
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = pixels.itemsize * 8, bits, bits - 1
+    dataset.PixelRepresentation = int(signed)
+    dataset.PixelData, dataset.RescaleIntercept = pixels.tobytes(), "0"
+    dataset.compress(syntax, generate_instance_uid=False)
+    save(tmp_path / "a", dataset)
+    assert np.array_equal(one(tmp_path / "a"), pixels.T)
+
+
+def test_a_frame_in_many_fragments(tmp_path, large):
+    dataset = large
+    pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(48, 64)
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    dataset.PixelData = pydicom.encaps.encapsulate([frame], fragments_per_frame=3)
+    save(tmp_path / "a", dataset)
+    assert np.array_equal(one(tmp_path / "a") + 1024, pixels.T)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_a_file_cut_at_any_place_is_refused(syntax, large, tmp_path):
+    dataset = large
+    dataset.compress(syntax, generate_instance_uid=False)
+    save(tmp_path / "whole", dataset)
+    data = (tmp_path / "whole").read_bytes()
+    assert read(tmp_path / "whole").volumes
+    for cut in range(len(data) - len(dataset.PixelData) + 20, len(data) - 1, 299):
+        (tmp_path / "cut").write_bytes(data[:cut])
+        reading = read(tmp_path / "cut")
+        assert not reading.volumes
+        assert reading.refused[0].code in ("truncated", "undecodable")
+
+
+def test_words_of_two_pixels_in_big_endian(stack, tmp_path):
+    dataset = stack.datasets[0]
+    pixels = np.arange(12 * 14, dtype=np.uint8).reshape(12, 14)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.2"
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.RescaleIntercept = 7, "0"
+    for vr, data in (("OB", pixels.tobytes()), ("OW", pixels.reshape(-1, 2)[:, ::-1].tobytes())):
+        dataset["PixelData"] = pydicom.DataElement("PixelData", vr, data)
+        save(tmp_path / vr, dataset)
+        assert np.array_equal(one(tmp_path / vr), pixels.T), vr
+
+
+def test_uncompressed_bytes_under_a_compressed_syntax(stack, tmp_path):
+    save(tmp_path / "a", stack.datasets[0])
+    data = (tmp_path / "a").read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0", 1)
+    (tmp_path / "a").write_bytes(data)
+    assert [refusal.code for refusal in read(tmp_path / "a").refused] == ["undecodable"]
+
+
+def test_the_size_that_a_picture_says_of_itself(large):
+    for syntax in (JPEGLSLossless, JPEG2000Lossless):
+        dataset = deepcopy(large)
+        dataset.compress(syntax, generate_instance_uid=False)
+        (frame,) = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1)
+        assert codestream_size(frame) == (48, 64)
+    assert codestream_size(b"") is None
+    assert codestream_size(b"\xff\xd8\xff") is None

@@ -1,0 +1,161 @@
+"""Each series has its verdict, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+import medkit.dicom.reading
+from medkit.dicom import Repair, read
+from medkit.errors import UsageError
+from tests.dicom_series.stacks import Stack, save
+
+
+def test_a_zip_a_folder_and_a_list_give_the_same(stack, written, tmp_path):
+    folder = written(stack.datasets)
+    shutil.make_archive(str(tmp_path / "study"), "zip", folder)
+    (one,), (two,), (three,) = (
+        read(source).volumes for source in (folder, tmp_path / "study.zip", sorted(folder.iterdir())[::-1])
+    )
+    for other in (two, three):
+        assert np.array_equal(one.array, other.array)
+        assert np.array_equal(one.affine, other.affine)
+        assert [frame.sop_instance_uid for frame in one.frames] == [
+            frame.sop_instance_uid for frame in other.frames
+        ]
+    assert {frame.member for frame in one.frames} == {None}
+    assert {frame.member for frame in two.frames} == {f"{number:03}.dcm" for number in range(9)}
+
+
+def test_frames_tell_which_slice_is_which(stack, written):
+    (volume,) = read(written(stack.datasets)).volumes
+    by_uid = {dataset.SOPInstanceUID: dataset for dataset in stack.datasets}
+    for number, frame in enumerate(volume.frames):
+        pixels = np.frombuffer(by_uid[frame.sop_instance_uid].PixelData, "<u2").reshape(12, 14)
+        assert np.array_equal(volume.array[..., number], pixels.T.astype(int) - 1024)
+        assert frame.path.is_file()
+
+
+def test_a_refused_series_leaves_the_others_alone(stack, written, tmp_path):
+    other = Stack(stack.rng, identity=stack.identity.another_series(stack.rng))
+    del other.datasets[3].ImagePositionPatient
+    reading = read(written([*stack.datasets, *other.datasets]))
+    assert [len(series.volumes) for series in reading.series] == [1, 0]
+    assert [len(series.refusals) for series in reading.series] == [0, 1]
+
+
+def test_series_of_one_number_have_names_of_their_own(stack, written):
+    other = Stack(stack.rng)
+    names = [volume.name for volume in read(written([*stack.datasets, *other.datasets])).volumes]
+    assert names == ["003", "003_2"]
+
+
+def test_names_are_safe_for_files(mr, written):
+    late = Stack(mr.rng, mr.grid, modality="MR", identity=mr.identity, offset=100)
+    for number, dataset in enumerate((*mr.datasets, *late.datasets)):
+        dataset.AcquisitionNumber, dataset.SequenceName = 1, ("../*a b", "x/y:z")[number // 9]
+    for volume in read(written([*mr.datasets, *late.datasets])).volumes:
+        assert set(volume.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+        assert ".." not in volume.name
+
+
+def test_a_report_in_colour_leaves_the_series_readable(stack, written):
+    report = deepcopy(stack.datasets[0])
+    report.SOPInstanceUID, report.SamplesPerPixel, report.PhotometricInterpretation = "1.2", 3, "RGB"
+    report.PlanarConfiguration, report.PixelData = 0, bytes(14 * 12 * 3 * 2)
+    reading = read(written([*stack.datasets, report]))
+    assert [volume.array.shape[2] for volume in reading.volumes] == [9]
+    assert [refusal.code for refusal in reading.refused] == ["colour"]
+
+
+def test_objects_that_are_no_images_are_noted(stack, written):
+    structures = deepcopy(stack.datasets[0])
+    structures.SOPClassUID, structures.Modality = "1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT"
+    structures.SOPInstanceUID, structures.SeriesInstanceUID = "1.2", "1.2.3"
+    del structures.PixelData, structures.Rows
+    reading = read(written([*stack.datasets, structures]))
+    assert len(reading.volumes) == 1
+    assert not reading.refused
+    assert [note.code for series in reading.series for note in series.notes] == ["not-an-image"]
+
+
+def test_a_broken_file_beside_a_series_refuses_it_and_no_other(stack, written):
+    folder = written(stack.datasets)
+    other = Stack(stack.rng)
+    (folder / "other").mkdir()
+    for number, dataset in enumerate(other.datasets):
+        save(folder / "other" / f"{number}.dcm", dataset)
+    (folder / "009.dcm").write_bytes(b"")
+    (folder / "notes.txt").write_text("")
+    reading = read(folder)
+    assert [len(series.volumes) for series in reading.series] in ([0, 1], [1, 0])
+    assert sorted(refusal.code for refusal in reading.refused) == ["broken-file", "empty-file", "empty-file"]
+    volumes = read(folder, repairs=[Repair.DROP_BROKEN]).volumes
+    assert sorted(len(volume.repairs) for volume in volumes) == [0, 1]
+
+
+def test_slices_that_cannot_be_read_are_left_out_on_request_and_named(stack, written):
+    stack.datasets[8].PixelData = stack.datasets[8].PixelData[:100]
+    del stack.datasets[0].ImagePositionPatient
+    folder = written(stack.datasets)
+    assert not read(folder).volumes
+    (volume,) = read(folder, repairs=["drop-broken"]).volumes
+    assert volume.array.shape[2] == 7
+    assert [repair.code for repair in volume.repairs] == ["drop-broken"] * 2
+    assert [name in volume.repairs[n].message for n, name in enumerate(("000.dcm", "008.dcm"))] == [
+        True,
+        True,
+    ]
+
+
+def test_a_series_of_broken_slices_alone_is_refused(stack, written):
+    for dataset in stack.datasets:
+        dataset.PixelData = dataset.PixelData[:100]
+    (refusal,) = read(written(stack.datasets), repairs=["drop-broken"]).refused
+    assert refusal.code == "broken-file"
+
+
+def test_a_fault_of_ours_is_a_refusal(stack, written, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(medkit.dicom.reading, "split", fail)
+    (refusal,) = read(written(stack.datasets)).refused
+    assert refusal.code == "unreadable"
+    assert "ZeroDivisionError: oops" in refusal.message
+
+
+def test_a_zip_with_a_wrong_checksum_is_refused(stack, written, tmp_path):
+    folder = written(stack.datasets)
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.name)
+    data = bytearray((tmp_path / "z.zip").read_bytes())
+    place = data.index(stack.datasets[0].PixelData)
+    data[place] ^= 1
+    (tmp_path / "z.zip").write_bytes(data)
+    reading = read(tmp_path / "z.zip")
+    assert not reading.volumes
+    assert reading.refused
+
+
+def test_an_unknown_repair(tmp_path):
+    with pytest.raises(UsageError, match=r"expected a repair of deshear, .* got 'mend'"):
+        read(tmp_path, repairs=["mend"])
+
+
+def test_an_empty_folder(tmp_path):
+    reading = read(tmp_path)
+    assert reading.series == reading.refusals == reading.volumes == ()
+
+
+def test_files_without_a_series_uid_go_by_their_folder(stack, written):
+    for dataset in stack.datasets:
+        dataset.SeriesInstanceUID = ""
+    reading = read(written(stack.datasets))
+    assert [volume.array.shape[2] for volume in reading.volumes] == [9]
+    assert [note.code for note in reading.series[0].notes] == ["no-series-uid"]
