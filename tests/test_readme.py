@@ -81,7 +81,8 @@ def test_commands_have_the_options_that_the_pages_show(page):
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, "docs/networks.md", "SECURITY.md", "CHANGELOG.md", "docker/README.md"]
+    "page",
+    [*PAGES, "docs/networks.md", "docs/fine_tuning.md", "SECURITY.md", "CHANGELOG.md", "docker/README.md"],
 )
 def test_links_lead_somewhere(page):
     path = ROOT / page
