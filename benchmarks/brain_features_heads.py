@@ -72,7 +72,7 @@ class LabelMaps:
 
     def of_fold(self, fold: int) -> list[Tensor]:
         """``(1, D, H, W)`` each, cut to the head."""
-        items = fold_label_maps(self.config.build("dataset_dir"), [fold], self.config.parser["split"])
+        items = fold_label_maps(self.config.build("dataset_dir"), [fold], self.config.build("split"))
         return [self._prepare({"label": str(Path(item["label"]))})["label"] for item in items]
 
     def classes(self, labels: Tensor) -> Tensor:

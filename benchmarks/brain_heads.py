@@ -80,7 +80,7 @@ class SyntheticHeads:
     def held_out_of(cls, train_config: dict) -> "SyntheticHeads":
         """The maps that a bundle's network did not learn from, which are those of its first fold."""
         dataset = find_dataset("brain_label_maps")
-        items = fold_label_maps(dataset, [0], train_config["split"])
+        items = fold_label_maps(dataset, [0], train_config["map_split"])
         return cls({item["case"]: Path(item["label"]) for item in items}, train_config["classes"])
 
     def make(self, name: str, contrast: str, spacing: float) -> SyntheticHead:

@@ -87,6 +87,7 @@ def test_commands_have_the_options_that_the_pages_show(page):
         "docs/networks.md",
         "docs/dicom.md",
         "docs/dicom_conformance.md",
+        "docs/fine_tuning.md",
         "SECURITY.md",
         "CHANGELOG.md",
         "docker/README.md",

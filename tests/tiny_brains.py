@@ -15,8 +15,9 @@ def make_tiny_brains(folder: Path) -> Path:
     """Write the bundle into ``folder`` under its own name, always with the same weights; return its root."""
     ignored = shutil.ignore_patterns("models", "__pycache__")
     root = Path(shutil.copytree(SOURCE.parent / NAME, folder / NAME, ignore=ignored))
-    for kind in ("inference", "train"):
-        edit_json(root / "configs" / f"{kind}.json", _make_small)
+    for path in (root / "configs").glob("*.json"):
+        if path.stem != "metadata":
+            edit_json(path, _make_small)
     edit_json(
         root / "configs" / "inference.json",
         lambda config: config["postprocessing"]["transforms"].remove("@expected"),

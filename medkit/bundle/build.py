@@ -1,9 +1,11 @@
 """Compile `configs/` into self-contained bundles.
 
 ``configs/<name>/`` holds ``inference.yaml``, ``train.yaml``, ``metadata.yaml`` and, once weights were adopted,
-``record.json``; and ``evaluation.json`` where a benchmark scores them. The text of ``bundles/<name>/`` follows from
-these alone, byte for byte; weights are put there by :mod:`medkit.training.adopt`. A bundle that runs the network of
-another has ``weights_of`` in its metadata and no ``train.yaml``; see :mod:`medkit.bundle.borrowed`.
+``record.json``; and ``evaluation.json`` where a benchmark scores them. Any other YAML there that has a trainer, under
+``train::trainer``, is one more training of the same network, for ``medkit train --config``. The text of
+``bundles/<name>/`` follows from these alone, byte for byte; weights are put there by :mod:`medkit.training.adopt`. A
+bundle that runs the network of another has ``weights_of`` in its metadata and no ``train.yaml``; see
+:mod:`medkit.bundle.borrowed`.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from medkit.bundle.card import render_card
 from medkit.bundle.evaluation import read_evaluation
 from medkit.bundle.fragments import read_fragment
 from medkit.bundle.metadata import render_metadata
-from medkit.bundle.store import BundleFolder, bundles_root
+from medkit.bundle.store import BundleFolder, bundles_root, has_trainer
 from medkit.data.writing import write_text
 from medkit.errors import UsageError
 
 __all__ = ["bundle_sources", "bundle_text", "sources_root", "write_bundle"]
 
-_SHARED = "shared"
+_SHARED, _TRAIN = "shared", "train"
+_KNOWN = (_TRAIN, "inference", "metadata")
 
 
 def sources_root() -> Path:
@@ -73,7 +76,11 @@ def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str,
     shared = source.parent / _SHARED
     return {
         "configs/inference.json": _json(read_fragment(source / "inference.yaml")),
-        **({} if lender else {"configs/train.json": _json(read_fragment(source / "train.yaml"))}),
+        **(
+            {}
+            if lender
+            else {f"configs/{name}.json": _json(found) for name, found in _trainings(source).items()}
+        ),
         "configs/metadata.json": _json(metadata),
         "configs/logging.conf": _text(shared / "logging.conf"),
         "docs/README.md": render_card(shared / "card.md.j2", source.name, metadata, record, evaluation),
@@ -96,6 +103,13 @@ def write_bundle(source: Path, root: Path | None = None) -> list[Path]:
             write_text(path, text)
             changed.append(path)
     return changed
+
+
+def _trainings(source: Path) -> dict[str, dict[str, Any]]:
+    """The training configs by name; what they extend, such as ``network.yaml``, has no trainer."""
+    others = [path for path in sorted(source.glob("*.yaml")) if path.stem not in _KNOWN]
+    found = {path.stem: read_fragment(path) for path in (source / f"{_TRAIN}.yaml", *others)}
+    return {name: config for name, config in found.items() if name == _TRAIN or has_trainer(config)}
 
 
 def _weights(root: Path, name: str) -> Path:

@@ -14,8 +14,9 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BundleFolder", "bundles_root", "find_bundle", "list_bundles"]
+__all__ = ["BundleFolder", "bundles_root", "find_bundle", "has_trainer", "list_bundles"]
 
+_SUFFIXES = (".json", ".yaml", ".yml")
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -46,11 +47,19 @@ class BundleFolder:
         Raises:
             UsageError: the bundle has no such config.
         """
-        candidates = [self.configs / f"{kind}{suffix}" for suffix in (".json", ".yaml", ".yml")]
+        candidates = [self.configs / f"{kind}{suffix}" for suffix in _SUFFIXES]
         for path in candidates:
             if path.is_file():
                 return path
         raise UsageError(f"{self.root}: the bundle has no configs/{kind}.json")
+
+    @cached_property
+    def training_configs(self) -> list[str]:
+        """Names of the configs that train its network: ``train``, then others with a trainer, in JSON."""
+        known = ("train", "inference", "metadata")
+        first = ["train"] if any((self.configs / f"train{suffix}").is_file() for suffix in _SUFFIXES) else []
+        others = sorted(path for path in self.configs.glob("*.json") if path.stem not in known)
+        return [*first, *(path.stem for path in others if _trains(path))]
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -86,6 +95,19 @@ class BundleFolder:
             if path.resolve() not in own:
                 digest.update(b"checkpoint\0" + _file_digest(path))
         return digest.hexdigest()
+
+
+def has_trainer(config: dict[str, Any]) -> bool:
+    """Whether a config describes a training: it has a ``train::trainer``."""
+    part = config.get("train")
+    return isinstance(part, dict) and "trainer" in part
+
+
+def _trains(path: Path) -> bool:
+    try:
+        return has_trainer(_read_json(path))
+    except UsageError:  # whoever reads it tells
+        return False
 
 
 def _file_digest(path: Path) -> bytes:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     "--fold", type=int, help="Hold out this fold and score it; by default every case is trained on."
 )
 @click.option("--cross-validate", is_flag=True, help="Train every fold, then the network on all cases.")
+@click.option(
+    "--config",
+    metavar="NAME",
+    help="Another training config of the bundle, such as fine_tuning; train by default.",
+)
 @click.option("--name", help="Name of the run; the time by default.")
 @click.option("--resume", metavar="NAME", help="Go on with a run from its last epoch.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
@@ -36,6 +41,7 @@ def command(
     bundle: str,
     fold: int | None,
     cross_validate: bool,
+    config: str | None,
     name: str | None,
     resume: str | None,
     runs: Path,
@@ -47,14 +53,14 @@ def command(
     from medkit.bundle.versions import require_training_packages
 
     require_training_packages()
-    from medkit.training.run import create_run, open_run
+    from medkit.training.run import SHIPPED, create_run, open_run
 
     if cross_validate and fold is not None:
         raise UsageError("--cross-validate trains every fold: drop --fold, or --cross-validate to train one")
     if resume is not None:
-        if overrides or name or cross_validate or fold is not None:
+        if overrides or config or name or cross_validate or fold is not None:
             raise UsageError(
-                "--resume goes on with a run as it was begun: drop --set, --name, --fold, --cross-validate"
+                "--resume goes on with a run as it was begun: drop --set, --config, --name, --fold, --cross-validate"
             )
         run = open_run(runs / find_bundle(bundle).name / resume)
     else:
@@ -66,6 +72,7 @@ def command(
             held_out=[fold],
             cross_validate=cross_validate,
             accept_licence=accept_licence,
+            training=config or SHIPPED,
         )
     _quieten_libraries()
     uri = run.tracking_uri

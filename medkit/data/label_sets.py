@@ -7,8 +7,12 @@ numbers: first the classes alone, by their own, so that a label map of classes i
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import and_
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +22,30 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LabelSets"]
+__all__ = ["LabelSets", "read_label_table"]
 
 _UNKNOWN = -1
+_ROUNDING = 1e-3  # of labels that a file stores with a scale
+
+
+def read_label_table(path: str | Path) -> list[dict[str, Any]]:
+    """Rows for :class:`LabelSets` from a JSON file: a list such as ``[{"values": [1, 2], "classes": ["pallidum"]}]``.
+
+    Raises:
+        UsageError: the file cannot be read, or holds something else.
+    """
+    try:
+        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path}: expected a JSON file of label sets, got one that cannot be read ({error})"
+        ) from error
+    if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
+        raise UsageError(
+            f'{path}: expected a list of objects such as {{"values": [1, 2], "classes": ["pallidum"]}}, got '
+            f"{table!r:.80}"
+        )
+    return table
 
 
 class LabelSets:
@@ -77,23 +102,32 @@ class LabelSets:
         for value, found in members.items():
             self.table[value] = number[found]
 
-    def numbers(self, labels: NDArray[Any]) -> NDArray[np.int16]:
+    def numbers(self, labels: NDArray[Any], name: str = "label map") -> NDArray[np.int16]:
         """Number of the set of each voxel.
 
         Args:
             labels: values of the label maps, whole numbers of any type and shape.
+            name: of the map, for messages.
 
         Raises:
             UsageError: there are values that the table lacks.
         """
         found = np.unique(labels)
-        if strange := sorted({int(value) for value in found} - set(self.values)):
+        whole = np.rint(found)
+        known = np.isin(whole, self.values) & (np.abs(found - whole) < _ROUNDING)
+        if not known.all():
+            strange = ", ".join(f"{value:g}" for value in found[~known][:8])
             raise UsageError(
-                f"label map: expected values of the table ({len(self.values)} of them, {self.values[0]} to "
-                f"{self.values[-1]}), got {', '.join(map(str, strange[:8]))}; add them to the table of label sets"
+                f"{name}: expected values of the table ({len(self.values)} of them, {self.values[0]} to "
+                f"{self.values[-1]}), got {strange}; add them to the table of label sets"
             )
-        numbers: NDArray[np.int16] = self.table[labels.astype(np.int64)]
+        numbers: NDArray[np.int16] = self.table[np.rint(labels).astype(np.int64)]
         return numbers
+
+    def foreground(self, numbers: Any) -> Any:
+        """Where a map of sets, an array or a tensor, says that there is more than background."""
+        outside = [place for place, found in enumerate(self.sets) if 0 in found]
+        return reduce(and_, (numbers != place for place in outside))
 
     def comparable(
         self, predicted: NDArray[Any], numbers: NDArray[Any]

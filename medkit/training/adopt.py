@@ -22,7 +22,7 @@ from medkit.errors import UsageError
 from medkit.metrics.segmentation import AGREEMENT
 from medkit.metrics.summary import summarise
 from medkit.training.calibration import calibrate
-from medkit.training.run import TrainingRun, fold_name, open_run
+from medkit.training.run import SHIPPED, TrainingRun, fold_name, open_run
 from medkit.training.volume_intervals import volume_intervals
 
 if TYPE_CHECKING:
@@ -48,9 +48,15 @@ def adopt(folder: Path) -> list[str]:
         Lines that say what was taken.
 
     Raises:
-        UsageError: the run is unfinished, lacks folds or the final network, or its parts do not belong together.
+        UsageError: the run is of another config than ``train.json``, is unfinished, lacks folds or the final network,
+            or its parts do not belong together.
     """
     run = open_run(folder)
+    if run.training != SHIPPED:
+        raise UsageError(
+            f"{run.folder}: expected a run of the bundle's {SHIPPED}.json, got one of {run.training}.json, "
+            f"which stays yours; use the bundle in {run.folder / fold_name(run.folds[-1])}"
+        )
     source = sources_root() / run.bundle.name
     target = BundleFolder(bundles_root() / run.bundle.name).weights
     before = _adopted(source)

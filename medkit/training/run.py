@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
     from medkit.training.callbacks.progress import ProgressListener
 
-__all__ = ["SETTINGS_FILE", "TrainingRun", "create_run", "fold_name", "open_run"]
+__all__ = ["SETTINGS_FILE", "SHIPPED", "TrainingRun", "create_run", "fold_name", "open_run"]
 
 _RUN_FILE, _SOURCE = "run.json", "source"
+SHIPPED = "train"  # the config whose runs a bundle adopts
 SETTINGS_FILE = "settings.json"  # in the folder of each network, from the start of its training
+_FIRST_WEIGHTS = "initial_weights"
 _COUNTS = ("epochs", "samples_per_epoch", "batch_size", "val_every")
 _OPTIONS = {"fold": "--fold", "run_name": "--name", "run_dir": "--runs"}
 
@@ -48,6 +50,7 @@ class TrainingRun:
         folds: networks to train, by held-out fold; ``None`` trains on every case.
         tracking_uri: MLflow store that the run logs to.
         accepted_licence: terms that the user had to accept, once for the whole run.
+        training: name of the bundle's config that it runs.
         new: whether it was made just now. What cannot be built then takes the folder, and so the name, with it.
     """
 
@@ -56,6 +59,7 @@ class TrainingRun:
     folds: tuple[int | None, ...]
     tracking_uri: str
     accepted_licence: str | None = None
+    training: str = SHIPPED
     new: bool = field(default=False, compare=False)
 
     @property
@@ -99,7 +103,7 @@ class TrainingRun:
         """The training config of one network of the run, its parts not built yet."""
         place = {"run_dir": str(self.folder / fold_name(fold)), "run_name": self.folder.name, "fold": fold}
         return ConfigInstance(
-            self.bundle, "train", {**self.overrides, **place, "tracking_uri": self.tracking_uri}
+            self.bundle, self.training, {**self.overrides, **place, "tracking_uri": self.tracking_uri}
         )
 
 
@@ -121,6 +125,7 @@ def create_run(
     held_out: Iterable[int | None] = (None,),
     cross_validate: bool = False,
     accept_licence: bool = False,
+    training: str = SHIPPED,
 ) -> TrainingRun:
     """Begin a run in a folder of its own.
 
@@ -132,11 +137,12 @@ def create_run(
         held_out: networks to train, by held-out fold.
         cross_validate: instead, every fold of the data set and the network on all cases.
         accept_licence: whether the terms of a bundle that forbids commercial use are accepted.
+        training: the bundle's config to run: ``train``, or another one that has a trainer.
 
     Raises:
-        UsageError: the bundle cannot be trained, its parts cannot be built, its terms are not accepted, there is no
-            such data set or fold, the name is taken, or an override is of a key that the config lacks or the run sets
-            by itself.
+        UsageError: the bundle cannot be trained, it has no such config, its parts cannot be built, its terms are not
+            accepted, there is no such data set or fold or no such weights to begin with, the name is taken, or an
+            override is of a key that the config lacks or the run sets by itself.
     """
     from medkit.data.datalist import number_of_folds, remaining_folds
     from medkit.training.tracking import absolute_uri, default_tracking_uri
@@ -150,7 +156,13 @@ def create_run(
         raise UsageError(
             f"{folder.name} runs the network of {lender} and has no training of its own; train that one"
         )
-    config = ConfigInstance(folder, "train", overrides)
+    if training not in (known := folder.training_configs):
+        raise UsageError(
+            f"{folder.name}: expected one of its training configs, {', '.join(known) or 'of which it has none'}, got "
+            f"'{training}'"
+        )
+    config = ConfigInstance(folder, training, overrides)
+    overrides = {**overrides, **_first_weights(config)}
     folds, dataset = tuple(held_out), config.build("dataset_dir")
     split = config.build("split") if "split" in config else None
     if cross_validate:
@@ -161,9 +173,20 @@ def create_run(
     name = name or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _check_lengths(config)
     config.build("module")
-    run = TrainingRun((runs / folder.name / name).absolute(), overrides, folds, uri, licence, new=True)
+    run = TrainingRun(
+        (runs / folder.name / name).absolute(), overrides, folds, uri, licence, training, new=True
+    )
     _begin(run, folder)
     return run
+
+
+def _first_weights(config: ConfigInstance) -> dict[str, str]:
+    """The weights to begin with, if any, by their whole path: a run holds no weights, and is resumed from anywhere."""
+    from medkit.training.initial_weights import initial_weights_sha256
+
+    path = config.build(_FIRST_WEIGHTS) if _FIRST_WEIGHTS in config else None
+    initial_weights_sha256(path)
+    return {} if path is None else {_FIRST_WEIGHTS: str(Path(path).absolute())}
 
 
 def _check_lengths(config: ConfigInstance) -> None:
@@ -186,7 +209,7 @@ def _check_lengths(config: ConfigInstance) -> None:
 def _begin(run: TrainingRun, bundle: BundleFolder) -> None:
     """Make the run's folder, whole or not at all."""
     temporary = run.folder.with_name(f"{UNFINISHED}{os.getpid()}-{run.folder.name}")
-    kept = ("overrides", "folds", "tracking_uri", "accepted_licence")
+    kept = ("training", "overrides", "folds", "tracking_uri", "accepted_licence")
     content = {key: getattr(run, key) for key in kept}
     try:
         copy_without_weights(bundle, temporary / _SOURCE / bundle.name)
@@ -217,6 +240,9 @@ def open_run(folder: Path) -> TrainingRun:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         folds, licence = tuple(content["folds"]), content.get("accepted_licence")
-        return TrainingRun(folder.resolve(), content["overrides"], folds, content["tracking_uri"], licence)
+        training = content.get("training", SHIPPED)  # a run of an older medkit says nothing of it
+        return TrainingRun(
+            folder.resolve(), content["overrides"], folds, content["tracking_uri"], licence, training
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: expected the settings of a run, got something else ({error!r})") from error

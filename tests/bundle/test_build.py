@@ -13,7 +13,7 @@ from medkit.bundle import store
 from medkit.bundle.build import bundle_sources, bundle_text, sources_root, write_bundle
 from medkit.bundle.checks.parts import walk
 from medkit.bundle.fragments import read_fragment
-from medkit.bundle.store import bundles_root, list_bundles
+from medkit.bundle.store import BundleFolder, bundles_root, list_bundles
 from medkit.errors import UsageError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def test_a_bundle_stands_on_its_own(source):
     for name, content in bundle_text(source).items():
         assert str(REPOSITORY) not in content
         assert not re.search(r"(^|[\"' ])/(home|root|work|Users|mnt|workspace)/", content)
-        if name in ("configs/inference.json", "configs/train.json"):
+        if name.endswith(".json") and name != "configs/metadata.json":
             config = json.loads(content)
             assert "extends" not in config
             assert config["bundle_root"] == "."
@@ -92,6 +92,20 @@ def test_writing_touches_only_what_changed(sources, tmp_path):
     (source.parent / "shared" / "logging.conf").write_text("[loggers]\nkeys=root # grün\n", encoding="utf-8")
     assert [path.name for path in write_bundle(source, root)] == ["logging.conf"]
     assert "grün" in (root / source.name / "configs" / "logging.conf").read_text(encoding="utf-8")
+
+
+def test_a_yaml_with_a_trainer_is_one_more_training_and_others_are_parts(sources, tmp_path):
+    source = sources / "hippocampus_segmentation_unet"
+    (source / "fine_tuning.yaml").write_text("extends: train.yaml\nepochs: 7\n")
+    (source / "settings.yaml").write_text("train: {epochs: 7}\n")
+    write_bundle(source, tmp_path / "bundles")
+    bundle = BundleFolder(tmp_path / "bundles" / source.name)
+    assert bundle.training_configs == ["train", "fine_tuning"]
+    more, train = (json.loads(bundle.config_path(kind).read_text()) for kind in ("fine_tuning", "train"))
+    assert more["epochs"] == 7
+    assert {**train, "epochs": 7} == more
+    assert not (bundle.configs / "settings.json").exists()
+    assert not (bundle.configs / "network.json").exists()
 
 
 @every_source

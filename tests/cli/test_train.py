@@ -75,3 +75,17 @@ def test_a_fold_and_all_folds_exclude_each_other(capfd):
     code, errors = run(capfd, "--fold", "1", "--cross-validate")
     assert code == 2
     assert "drop --fold" in errors
+
+
+def test_a_run_is_resumed_with_the_config_that_it_was_begun_with(capfd):
+    code, errors = run(capfd, "--resume", "first", "--config", "fine_tuning")
+    assert code == 2
+    assert "drop --set, --config, --name, --fold, --cross-validate" in errors
+
+
+def test_a_config_that_the_bundle_lacks_is_one_line(capfd, tmp_path):
+    code, errors = run(capfd, "--config", "fine_tuning", "--runs", str(tmp_path / "runs"))
+    assert code == 2
+    assert errors.strip() == (
+        f"medkit: {BUNDLE}: expected one of its training configs, train, got 'fine_tuning'"
+    )

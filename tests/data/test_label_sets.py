@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medkit.data.label_sets import LabelSets
+from medkit.data.label_sets import LabelSets, read_label_table
 from medkit.errors import UsageError
 
 CLASSES = {"0": "background", "1": "left matter", "2": "stem", "3": "right matter", "4": "fluid"}
@@ -73,6 +75,35 @@ def test_a_prediction_that_the_reference_allows_everywhere_has_no_fault(voxels):
 def test_values_that_the_table_lacks_are_named(sets: LabelSets):
     with pytest.raises(UsageError, match=r"values of the table \(7 of them, 0 to 40\), got 8, 207; add them"):
         sets.numbers(np.array([0, 207, 8, 10]))
+
+
+def test_labels_between_whole_numbers_are_no_labels(sets: LabelSets):
+    assert sets.numbers(np.array([10.0, 10.0004])).tolist() == [1, 1]
+    with pytest.raises(UsageError, match=r"expected values of the table .*, got 10\.5"):
+        sets.numbers(np.array([10.0, 10.5]))
+
+
+def test_a_table_in_a_file(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(TABLE))
+    assert LabelSets(CLASSES, read_label_table(path), PAIRS).sets == LabelSets(CLASSES, TABLE, PAIRS).sets
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("[", "cannot be read"),
+        ('{"1": "a"}', "expected a list of objects"),
+        ("[1]", "expected a list of objects"),
+    ],
+)
+def test_a_file_that_is_no_table(tmp_path, content, message):
+    path = tmp_path / "table.json"
+    if content:
+        path.write_text(content)
+    with pytest.raises(UsageError, match=rf"table\.json: .*{message}"):
+        read_label_table(path)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,20 @@ def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere:
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["evaluation"]["metrics"] == {
         "Dice": 0.5
     }
+
+
+def test_a_run_of_another_config_stays_its_owners(project: Path, small):
+    bundle = Path(shutil.copytree(find_bundle(BUNDLE).root, project / "own" / BUNDLE))
+    shutil.copy2(bundle / "configs" / "train.json", bundle / "configs" / "fine_tuning.json")
+    run = create_run(bundle, project / "runs", overrides=small, name="mine", training="fine_tuning")
+    source = project / "configs" / BUNDLE
+    before = {path: path.read_bytes() for path in source.iterdir()}
+    with pytest.raises(
+        UsageError,
+        match=r"expected a run of the bundle's train\.json, got one of fine_tuning\.json, .*mine/all",
+    ):
+        adopt(run.folder)
+    assert {path: path.read_bytes() for path in source.iterdir()} == before
 
 
 def test_folds_of_what_a_benchmark_measures_are_refused(scored_elsewhere: Path, small):

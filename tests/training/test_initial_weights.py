@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from medkit.bundle.instance import ConfigInstance
+from medkit.bundle.store import find_bundle
 from medkit.errors import UsageError
 from medkit.training.initial_weights import initial_weights_sha256, load_initial_weights
-from medkit.training.run import create_run
+from medkit.training.run import create_run, open_run
 
 BUNDLE = "hippocampus_segmentation_unet"
 
@@ -72,7 +74,21 @@ def test_a_training_begins_with_them_and_says_so(tmp_path, small, monkeypatch):
     record = json.loads((second.folder / "all" / "record.json").read_text())
     assert record["settings"]["initial_weights"] == initial_weights_sha256(weights)
     lost = {**small, "initial_weights": str(tmp_path / "lost.pt")}
-    run = create_run(BUNDLE, tmp_path / "runs", overrides=lost, name="third")
     with pytest.raises(UsageError, match="got none at"):
-        run.train()
-    assert not run.folder.exists()
+        create_run(BUNDLE, tmp_path / "runs", overrides=lost, name="third")
+    assert not (tmp_path / "runs" / BUNDLE / "third").exists()
+
+
+def test_a_training_goes_on_from_anywhere_with_the_file_that_was_named(tmp_path, small, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    network = ConfigInstance(find_bundle(BUNDLE), "train", small).build("network")
+    torch.save(network.state_dict(), "first.pt")
+    run = create_run(
+        BUNDLE, tmp_path / "runs", overrides={**small, "epochs": 1, "initial_weights": "first.pt"}
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    open_run(run.folder).train()
+    record = json.loads((run.folder / "all" / "record.json").read_text())
+    assert record["settings"]["initial_weights"] == initial_weights_sha256(tmp_path / "first.pt")

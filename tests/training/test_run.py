@@ -12,8 +12,10 @@ from medkit.data import read_volume
 from medkit.data.writing import write_text
 from medkit.errors import TrainingError, UsageError
 from medkit.training.run import create_run, fold_name, open_run
+from tests.tiny_bundle import edit_json, make_tiny_bundle
 
 BUNDLE = "hippocampus_segmentation_unet"
+WEIGHTS = "$@bundle_root + '/models/model.pt'"
 
 
 @pytest.fixture
@@ -284,6 +286,63 @@ def test_a_run_that_was_there_before_stays(store: Path, small):
     with pytest.raises(UsageError, match="cannot be built"):
         open_run(run.folder).train()
     assert run.folder.is_dir()
+
+
+@pytest.fixture
+def twofold(store: Path) -> Path:
+    """A bundle with weights and a second training config, which goes on with them."""
+    own = make_tiny_bundle(store / "own")
+    shutil.copy2(own / "configs" / "train.json", own / "configs" / "more.json")
+    edit_json(
+        own / "configs" / "more.json",
+        lambda config: config.update(initial_weights=WEIGHTS, learning_rate=1e-12),
+    )
+    return own
+
+
+def test_another_training_config_of_a_bundle_is_run_remembered_and_resumed(twofold: Path, store: Path, small):
+    overrides = {key: value for key, value in small.items() if not key.startswith("network_def")}
+    options = {"overrides": {**overrides, "epochs": 1}, "name": "more", "training": "more", "held_out": [0]}
+    run = create_run(twofold, store / "runs", **options)
+    assert open_run(run.folder) == run
+    assert open_run(run.folder).training == "more"
+    open_run(run.folder).train()
+    # At this rate of learning nothing moves: the run began with the bundle's own weights, which it holds no copy of.
+    first = torch.load(twofold / "models" / "model.pt", weights_only=True)
+    last = torch.load(run.folder / "fold0" / "model.pt", weights_only=True)
+    for key, value in first.items():
+        torch.testing.assert_close(last[key], value.to(last[key].dtype), rtol=1e-3, atol=1e-4)
+    exported = run.folder / "fold0" / "bundle" / "configs"
+    assert {"train.json", "more.json"} <= {path.name for path in exported.iterdir()}
+
+
+def test_a_run_from_before_there_were_others_is_of_train(store: Path, small):
+    run = create_run(BUNDLE, store / "runs", overrides=small, name="old")
+    content = json.loads((run.folder / "run.json").read_text())
+    assert content.pop("training") == "train"
+    (run.folder / "run.json").write_text(json.dumps(content))
+    assert open_run(run.folder) == run
+
+
+@pytest.mark.parametrize("name", ["mor", "inference", "metadata", "extra"])
+def test_what_is_no_training_config_is_refused_with_those_that_are(
+    twofold: Path, store: Path, small, name: str
+):
+    (twofold / "configs" / "extra.json").write_text('{"train": "no trainer"}')
+    with pytest.raises(UsageError, match=f"expected one of its training configs, train, more, got '{name}'"):
+        create_run(twofold, store / "runs", overrides=small, training=name)
+    assert not (store / "runs").exists()
+
+
+def test_weights_to_begin_with_that_the_bundle_lacks_are_told_before_a_run_is_made(
+    twofold: Path, store: Path
+):
+    (twofold / "models" / "model.pt").unlink()
+    with pytest.raises(
+        UsageError, match=r"initial_weights: expected a file of weights, got none at .*own.*model\.pt"
+    ):
+        create_run(twofold, store / "runs", overrides={}, training="more")
+    assert not (store / "runs").exists()
 
 
 def test_fold_names():

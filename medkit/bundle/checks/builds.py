@@ -1,4 +1,4 @@
-"""Both configs as a whole: every part can be built, and training trains the network that inference runs."""
+"""The configs as a whole: every part can be built, and training trains the network that inference runs."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ def inference_config(subject: Subject) -> Iterator[str | Note]:
 
 
 def train_config(subject: Subject) -> Iterator[str | Note]:
-    """Every part of the train config can be built, the optimizer too; the network is that of inference."""
-    if not subject.has_train:
+    """Every part of a training config can be built, the optimizer too; the network is that of inference."""
+    if "train" not in subject.trainings:
         needed = subject.own and "weights_of" not in subject.folder.metadata
         yield "configs/train.json: missing; build it with: medkit bundle build" if needed else Note("none")
-        return
-    yield from _built(subject.train, subject.where("train"))
-    if not subject.train.failures:
-        yield from _optimizer(subject)
-        yield from _same_network(subject)
+    for kind, parts in subject.trainings.items():
+        yield from _built(parts, subject.where(kind))
+        if not parts.failures:
+            yield from _optimizer(parts, subject.where(kind))
+            yield from _same_network(parts, subject)
 
 
 def _built(parts: Parts, where: str) -> Iterator[str | Note]:
@@ -76,7 +76,7 @@ def _built(parts: Parts, where: str) -> Iterator[str | Note]:
     yield from _roles(parts, where)
     yield from _transforms(parts, where)
     if parts.stood_in:
-        yield Note(f"built without data, with empty lists for {', '.join(parts.stood_in)}")
+        yield Note(f"{where}: built without data, with empty lists for {', '.join(parts.stood_in)}")
 
 
 def _roles(parts: Parts, where: str) -> Iterator[str]:
@@ -101,9 +101,9 @@ def _transforms(parts: Parts, where: str) -> Iterator[str]:
                     yield f"{where}: '{key}': expected transforms, got {step!r:.80} among them"
 
 
-def _optimizer(subject: Subject) -> Iterator[str]:
+def _optimizer(parts: Parts, where: str) -> Iterator[str]:
     """Lightning's module makes its optimizer when a training begins; here it does so now."""
-    module: Any = subject.train.instance.build("module") if "module" in subject.train else None
+    module: Any = parts.instance.build("module") if "module" in parts else None
     if not hasattr(module, "configure_optimizers"):
         return
     try:
@@ -111,18 +111,18 @@ def _optimizer(subject: Subject) -> Iterator[str]:
     except Exception as error:
         cause = root_cause(error)
         yield (
-            f"{subject.where('train')}: 'module': its optimizer or schedule cannot be made: "
+            f"{where}: 'module': its optimizer or schedule cannot be made: "
             f"{type(cause).__name__}: {one_line(cause)}"
         )
 
 
-def _same_network(subject: Subject) -> Iterator[str]:
+def _same_network(parts: Parts, subject: Subject) -> Iterator[str]:
     key = "network_def"
-    trained = subject.train.instance.build(key) if key in subject.train else None
+    trained = parts.instance.build(key) if key in parts else None
     if isinstance(trained, nn.Module):
         shapes = [{n: t.shape for n, t in net.state_dict().items()} for net in (trained, subject.network)]
         if shapes[0] != shapes[1]:
             yield (
-                f"{subject.where('train')}: '{key}': its weights would not fit 'network_def' of "
+                f"{subject.where(parts.kind)}: '{key}': its weights would not fit 'network_def' of "
                 f"{subject.where('inference')}; make them the same"
             )

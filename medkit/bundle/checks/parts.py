@@ -24,9 +24,12 @@ __all__ = ["STEPS", "Parts", "walk"]
 
 # Lists of what to do. They are emptied, as a part that refers to one would run the bundle.
 STEPS = ("initialize", "run", "finalize")
+_DATASET = "dataset_dir"
 _FOLDERS = ("run_dir", "output_dir", "ckpt_dir")
 # Building it would open a run in the tracking store.
 _LOGGER = "train::trainer::logger"
+# The bundle's own, perhaps: whether it has any is for another check to tell.
+_FIRST_WEIGHTS = "initial_weights"
 # What an expression raises for want of data; what a misspelt name raises is left for the build to tell.
 _LACK_OF_DATA = (UsageError, OSError, ValueError, IndexError, ZeroDivisionError)
 
@@ -121,13 +124,19 @@ class Parts:
     @cached_property
     def _places(self) -> dict[str, Any]:
         """Overrides that let nothing run and keep the check on the CPU, in its folder, out of tracking."""
-        places = {
+        places: dict[str, Any] = {
             **{step: [] for step in STEPS},
             "device": "$torch.device('cpu')",
-            **{name: str(self.scratch) for name in ("dataset_dir", *_FOLDERS)},
+            _FIRST_WEIGHTS: None,
+            **{name: str(self.scratch) for name in (*self._datasets, *_FOLDERS)},
             _LOGGER: False,
         }
         return {key: value for key, value in places.items() if key in self._nodes}
+
+    @property
+    def _datasets(self) -> list[str]:
+        """The keys that say where data lie: ``dataset_dir``, and others that end so."""
+        return [key for key in self._nodes if key.endswith(_DATASET) and "::" not in key]
 
     @cached_property
     def _empty(self) -> dict[str, Any]:
@@ -161,14 +170,14 @@ class Parts:
             for path, node in self._nodes.items()
             if isinstance(node, str) and not _inside(path, STEPS) and path not in self._empty
         }
-        reached, found = {"dataset_dir"}, {"dataset_dir"}
+        reached, found = set(self._datasets), set(self._datasets)
         while found:
             found = {path for path in texts.keys() - reached if any(_inside_any(texts[path], reached))}
             reached |= found
         return [path for path in self._nodes if path in reached and self._can_be_tried(path)]
 
     def _can_be_tried(self, path: str) -> bool:
-        return path != "dataset_dir" and self._nodes[path].startswith("$") and not _in_list(path)
+        return path not in self._datasets and self._nodes[path].startswith("$") and not _in_list(path)
 
 
 def _is_dataset(path: str, target: Any) -> bool:

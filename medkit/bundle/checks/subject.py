@@ -37,14 +37,9 @@ class Subject:
         return self.folder.root.parent == bundles_root().resolve()
 
     @property
-    def has_train(self) -> bool:
-        """Whether there is a train config."""
-        return any((self.folder.configs / f"train{suffix}").is_file() for suffix in CONFIG_SUFFIXES)
-
-    @property
     def kinds(self) -> list[str]:
-        """The configs that stand alone: inference always, training where there is one."""
-        return ["inference", "train"] if self.has_train else ["inference"]
+        """The configs that stand alone: inference always, and those of trainings."""
+        return ["inference", *self.folder.training_configs]
 
     def config_files(self) -> list[Path]:
         """All configs, metadata included, by name."""
@@ -68,9 +63,9 @@ class Subject:
         return Parts(self.folder, "inference", self.scratch)
 
     @cached_property
-    def train(self) -> Parts:
-        """The train config with its parts, built as far as they can be without data."""
-        return Parts(self.folder, "train", self.scratch)
+    def trainings(self) -> dict[str, Parts]:
+        """The training configs with their parts, built as far as they can be without data."""
+        return {kind: Parts(self.folder, kind, self.scratch) for kind in self.folder.training_configs}
 
     @cached_property
     def network(self) -> nn.Module:

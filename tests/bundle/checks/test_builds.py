@@ -17,6 +17,27 @@ def test_own_bundle_without_train_config(own):
     expect(own, "text as built", TRAIN, only=False)
 
 
+def test_every_training_config_is_built(tiny):
+    more = tiny / "configs" / "more.json"
+    more.write_text((tiny / TRAIN).read_text())
+    assert "train config" not in problems(tiny)
+    put(tiny, "configs/more.json", "network_def::filters", [4, 8, 8, 16])
+    expect(tiny, "train config", "configs/more.json", "its weights would not fit")
+    put(tiny, "configs/more.json", "lr_scheduler::max_lr", "@learn")
+    expect(tiny, "references", "configs/more.json", "'@learn' leads nowhere", only=False)
+
+
+def test_weights_to_begin_with_are_not_needed_for_a_check(tiny):
+    put(tiny, TRAIN, "initial_weights", "$@bundle_root + '/models/none.pt'")
+    assert "train config" not in problems(tiny)
+
+
+def test_more_data_sets_than_one_are_stood_in_for(tiny):
+    put(tiny, TRAIN, "more_dataset_dir", "$datalist.find_dataset('nowhere')")
+    put(tiny, TRAIN, "more_items", "$datalist.fold_label_maps(@more_dataset_dir, [0])")
+    assert "train config" not in problems(tiny)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [("clip_outliers::lower", 200, ["'clip_outliers'", "ValueError"]),
