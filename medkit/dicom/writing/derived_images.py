@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["DerivedModality", "derived_images"]
+__all__ = ["DerivedModality", "make_derived_images"]
 
 _SERIES = 94
 _WINDOW_PERCENTILES = (0.5, 99.5)
@@ -38,7 +38,7 @@ class DerivedModality(StrEnum):
     CT = "CT"
 
 
-def derived_images(
+def make_derived_images(
     source: Source,
     array: NDArray[Any],
     affine: NDArray[np.float64],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["UNCERTAINTY", "MapQuantity", "parametric_map"]
+__all__ = ["UNCERTAINTY", "MapQuantity", "make_parametric_map"]
 
 _SERIES = 93
 _LATERALITY = {codes.SCT.Left.value: "L", codes.SCT.Right.value: "R"}
@@ -53,7 +53,7 @@ UNCERTAINTY = MapQuantity(
 """What ``medkit predict --uncertainty`` writes."""
 
 
-def parametric_map(
+def make_parametric_map(
     source: Source,
     values: NDArray[Any],
     affine: NDArray[np.float64],
@@ -70,7 +70,7 @@ def parametric_map(
         affine: 4x4, voxel index of ``values`` to RAS millimetres: the source's voxels, with axes in any order.
         maker: what made them.
         quantity: what they are.
-        allow_sheared: as of :func:`medkit.dicom.writing.segmentation.segmentation`.
+        allow_sheared: as of :func:`medkit.dicom.writing.segmentation.make_segmentation`.
 
     Raises:
         CaseError: ``grids-differ``, ``source-sheared`` or ``voxels-not-finite``.

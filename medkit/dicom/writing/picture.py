@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["picture"]
+__all__ = ["draw_picture"]
 
 _SERIES = 92
 
 
-def picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float64], maker: Maker) -> SCImage:
+def draw_picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float64], maker: Maker) -> SCImage:
     """Three planes with the contours and volumes of the labels (see :func:`medkit.figures.overlay.draw_overlay`).
 
     Its first words, in the pixels, are "RESEARCH, machine-made"; nothing in it names the patient.

@@ -44,7 +44,7 @@ def volume_report(
 
     Args:
         source: the images.
-        segmentation: of them, by the same maker; see :func:`medkit.dicom.writing.segmentation.segmentation`.
+        segmentation: of them, by the same maker; see :func:`medkit.dicom.writing.segmentation.make_segmentation`.
         maker: what made it.
         notes: remarks on the quality of images or result, for the reader of the report; each becomes a comment.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["SegmentationType", "segmentation", "tracking"]
+__all__ = ["SegmentationType", "make_segmentation", "tracking"]
 
 _SERIES = 90
 _SHOWN = 5  # values in a message
@@ -47,7 +47,7 @@ class SegmentationType(StrEnum):
     """Probabilities, in steps of 1/255."""
 
 
-def segmentation(
+def make_segmentation(
     source: Source,
     labels: NDArray[Any],
     affine: NDArray[np.float64],

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from medkit.dicom import read
-from medkit.dicom.writing.segmentation import segmentation
+from medkit.dicom.writing.segmentation import make_segmentation
 from medkit.dicom.writing.source import open_source
 from medkit.errors import CaseError
 from tests.dicom.writing.sources import MAKER, geometry, some_labels, write_series
@@ -112,7 +112,7 @@ def test_what_the_source_lacks_stays_empty(tmp_path):
         "SeriesNumber",
     )
     volume = write_series(tmp_path, array, affine, **dict.fromkeys(lacking))
-    dataset = segmentation(open_source(volume), some_labels(array.shape), affine, MAKER)
+    dataset = make_segmentation(open_source(volume), some_labels(array.shape), affine, MAKER)
     assert [dataset[name].value for name in lacking[:2]] == [None, None]
     thickness = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
     assert float(thickness) == pytest.approx(3)  # as far as it is to the next slice
@@ -142,7 +142,7 @@ def test_sources_of_other_forms(tmp_path, errors, kind):
     assert volumes
     for volume in volumes:
         source = open_source(volume)
-        dataset = segmentation(source, np.full(volume.array.shape, 2), volume.affine, MAKER)
+        dataset = make_segmentation(source, np.full(volume.array.shape, 2), volume.affine, MAKER)
         path = tmp_path / f"{volume.name}.dcm"
         dataset.save_as(path)
         assert errors(path) == []
