@@ -14,8 +14,7 @@ from medkit.data.label_codes import Concept
 from medkit.dicom.writing.codes import coded
 from medkit.dicom.writing.finishing import finish, series_description
 from medkit.dicom.writing.placing import as_frames, check_upright, on_grid
-from medkit.dicom.writing.segmentation import content_hash
-from medkit.dicom.writing.uids import ResultUids
+from medkit.dicom.writing.uids import PENDING_UID, ResultUids
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
@@ -85,14 +84,13 @@ def make_parametric_map(
             "infinite ones",
         )
     low, high = float(frames.min()), float(frames.max())
-    uids = ResultUids(source, maker, f"map-{quantity.label}", content_hash(frames))
     defined = None if quantity.quantity is None else coded(quantity.quantity)
     dataset = pm.ParametricMap(
         source.stand_ins,
         frames,
-        series_instance_uid=uids.series,
+        series_instance_uid=PENDING_UID,
         series_number=source.series_number(_SERIES),
-        sop_instance_uid=uids.instance,
+        sop_instance_uid=PENDING_UID,
         instance_number=1,
         **maker.equipment(),
         contains_recognizable_visual_features=False,
@@ -119,13 +117,14 @@ def make_parametric_map(
         plane_positions=source.plane_positions(),
         content_label="MAP",
         content_description=f"{quantity.label}, machine-made by {maker.bundle}"[:64],
-        series_description=series_description(uids, quantity.label),
+        series_description=series_description(maker, quantity.label),
     )
     _turn_round(dataset)
-    finish(dataset, uids)
+    finish(dataset, source)
     if (anatomy := _frame_anatomy(maker)) is not None:
         dataset.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
         del dataset.Laterality  # said there
+    ResultUids(source, maker, f"map-{quantity.label}").identify(dataset)
     # What highdicom has looked up of it is out of date by now.
     return pm.ParametricMap.from_dataset(dataset, copy=False)
 
