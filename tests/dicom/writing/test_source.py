@@ -72,13 +72,23 @@ def test_a_file_that_is_gone_or_broken(series, content):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PatientID", "other"), ("PatientName", "Other^One"), ("StudyInstanceUID", "1.2.3"),
+    [("PatientID", "other"), ("PatientName", "Other^One"), ("PatientBirthDate", "19700102"), ("PatientSex", "M"),
+     ("StudyInstanceUID", "1.2.3"), ("StudyDate", "20200103"), ("StudyTime", "030406"), ("StudyID", "S2"),
+     ("AccessionNumber", "A2"), ("ReferringPhysicianName", "Other^One"), ("AccessionNumber", None),
      ("SeriesInstanceUID", "1.2.3"), ("FrameOfReferenceUID", "1.2.3"),
      ("ImageOrientationPatient", [0, 1, 0, 1, 0, 0])],
 )  # fmt: skip
 def test_an_image_of_something_else(series, name, value):
     change(series.frames[2].path, **{name: value})
     assert refused(series) == "source-mixed"
+
+
+def test_what_is_empty_in_one_image_and_absent_in_another_is_the_same(tmp_path):
+    names = ("AccessionNumber", "StudyID", "PatientBirthDate", "ReferringPhysicianName")
+    array, affine = geometry()
+    volume = write_series(tmp_path, array, affine, **dict.fromkeys(names))
+    change(volume.frames[2].path, **dict.fromkeys(names, ""))
+    assert open_source(volume).header.get("AccessionNumber") is None
 
 
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"])
