@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from monai.data import decollate_batch, list_data_collate
 
@@ -123,6 +123,12 @@ def test_sheared_nifti(tmp_path, kind, shape, affine):
     affine=affines(),
     tilt=st.tuples(*[st.floats(-0.003, 0.003)] * 3),
     shift=st.integers(0, 2),
+)
+@example(  # a long edge of thick voxels, near half a turn
+    shape=(323, 2, 2),
+    affine=np.array([[-3, 0, 0, 0], [0, 0, -0.3125, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]]),
+    tilt=(-0.0012118345623991689, -0.0005307472865081053, 0.0),
+    shift=0,
 )
 def test_forms_of_one_affine_agree_and_of_two_do_not(kind, shape, affine, tilt, shift):
     affine = nib.affines.from_matvec(nib.eulerangles.euler2mat(*tilt)) @ affine
