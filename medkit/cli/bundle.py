@@ -28,7 +28,8 @@ def list_command(folder: Path | None, everything: bool) -> None:
     for bundle in found:
         task = bundle.metadata.get("task") or bundle.metadata.get("description", "")
         terms = "" if bundle.commercial_use else f"  (not for commercial use: {bundle.terms})"
-        click.echo(f"{bundle.name:{width}}  {bundle.metadata.get('version', '?'):8}  {task}{terms}")
+        waiting = "" if bundle.weights.is_file() else "  (no weights yet)"
+        click.echo(f"{bundle.name:{width}}  {bundle.metadata.get('version', '?'):8}  {task}{terms}{waiting}")
 
 
 @command.command("build")
