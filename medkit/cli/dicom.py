@@ -114,8 +114,9 @@ def write_command(
 ) -> None:
     """Write LABELS as DICOM objects of the study of SOURCE (a folder, a zip or a file).
 
-    LABELS is a label map (for FRACTIONAL, class probabilities) on the grid of a series in SOURCE. OUTPUT receives a
-    segmentation (seg), a report of volumes (sr), a picture (sc) and, last, a record of what was written.
+    LABELS is a label map (for FRACTIONAL, class probabilities) on the grid of a series in SOURCE; where another cannot
+    be read, or has the same grid, --pick says which one. OUTPUT receives a segmentation (seg), a report of volumes
+    (sr), a picture (sc) and, last, a record of what was written.
     """
     from medkit.dicom.writing.results import ResultKind
     from medkit.dicom.writing.segmentation import SegmentationType

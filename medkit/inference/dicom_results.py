@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["DicomOptions", "write_dicom"]
 
 _SHOWN = 5  # names or refusals in a message
+_PICKS = {"series", "volume"}  # that say what the labels were made from
 _SETTINGS = ("overrides", "flips", "weights")  # of a record: what decides a result besides the bundle
 
 
@@ -41,7 +42,8 @@ class DicomOptions:
         notes: for the report.
         allow_sheared: write about a tilted stack too.
         repairs: see :func:`medkit.dicom.read`.
-        picks: the same; ``volume`` where several volumes are on the grid of the labels.
+        picks: the same; ``volume`` or ``series`` where several volumes are on the grid of the labels, or where some
+            series of the source cannot be read.
     """
 
     kinds: Collection[ResultKind] = tuple(ResultKind)
@@ -71,8 +73,8 @@ def write_dicom(
         Kind to file.
 
     Raises:
-        UsageError: no such bundle, no codes for a label, another bundle in the record, or several volumes to choose
-            from.
+        UsageError: no such bundle, no codes for a label, another bundle in the record, several volumes to choose from,
+            or series that cannot be read beside others where none is picked.
         CaseError: labels or series cannot be read, or do not fit each other.
     """
     from medkit.dicom import read
@@ -82,7 +84,10 @@ def write_dicom(
     folder = find_bundle(bundle)
     record = _record_beside(labels)
     maker = _maker(folder, record, labels)
-    chosen = _choose(read(source, repairs=options.repairs, picks=options.picks), volume, source)
+    reading = read(source, repairs=options.repairs, picks=options.picks)
+    if not _PICKS & options.picks.keys():
+        _check_all_read(reading, volume, source)
+    chosen = _choose(reading, volume, source)
     written = write_results(
         chosen,
         volume.array,
@@ -120,6 +125,19 @@ def _maker(folder: BundleFolder, record: Mapping[str, Any] | None, labels: Path)
         settings["weights"] = [file["sha256"] for file in settings["weights"]]
     metadata = {**folder.metadata, "version": record.get("bundle_version", folder.metadata.get("version"))}
     return Maker.from_metadata(folder.name, metadata, record["bundle_digest"], settings)
+
+
+def _check_all_read(reading: Reading, labels: Volume, source: Path) -> None:
+    """Another series of a study often has the same grid: what is refused may be what the labels were made from."""
+    if not reading.volumes or not reading.refused:
+        return
+    found = "; ".join(finding.message for finding in reading.refused[:_SHOWN])
+    fitting = [volume.name for volume in reading.volumes if _fits(labels, volume)]
+    names = ", ".join(fitting[:_SHOWN]) or "none of those that can be read is on their grid"
+    raise UsageError(
+        f"{source}: expected all series to be read, since the labels may be of any, got {len(reading.refused)} "
+        f"refused ({found}); mend what is refused, or pick what the labels were made from by volume=NAME: {names}"
+    )
 
 
 def _choose(reading: Reading, labels: Volume, source: Path) -> SeriesVolume:

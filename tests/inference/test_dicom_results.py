@@ -122,6 +122,24 @@ def test_of_several_volumes_one_is_picked(given):
     assert reference.SeriesInstanceUID == "1.2.3"
 
 
+def test_beside_a_series_that_cannot_be_read_one_has_to_be_picked(given):
+    # The labels may be of what is refused, and its sibling has the same grid.
+    labels, source, out = given
+    two_volumes(source)
+    broken = next(path for path in source.iterdir() if path.is_file())
+    broken.write_bytes(broken.read_bytes()[:-40])
+    with pytest.raises(
+        UsageError, match=rf"since the labels may be of any, got .*{broken.name}.* by volume=NAME: 004$"
+    ):
+        write_dicom(labels, source, BUNDLE, out, SEG)
+    assert not out.exists()
+    for picks in ({"volume": "004"}, {"series": "4"}):
+        options = DicomOptions(kinds=SEG.kinds, picks=picks)
+        written = write_dicom(labels, source, BUNDLE, out, options)
+        reference = dcmread(written[ResultKind.SEGMENTATION]).ReferencedSeriesSequence[0]
+        assert reference.SeriesInstanceUID == "1.2.3"
+
+
 def test_the_only_volume_on_the_grid_of_the_labels_is_taken(given):
     labels, source, out = given
     array, affine = geometry("SAL")

@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medkit.dicom.writing.derived_images import derived_images
+    from medkit.dicom.writing.derived_images import make_derived_images
     from medkit.dicom.writing.maker import Maker
-    from medkit.dicom.writing.parametric_map import parametric_map
-    from medkit.dicom.writing.picture import picture
+    from medkit.dicom.writing.parametric_map import make_parametric_map
+    from medkit.dicom.writing.picture import draw_picture
     from medkit.dicom.writing.report import volume_report
     from medkit.dicom.writing.results import ResultKind, write_results
     from medkit.dicom.writing.saving import save
-    from medkit.dicom.writing.segmentation import SegmentationType, segmentation
+    from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
     from medkit.dicom.writing.source import Source, open_source
 
 __all__ = [
@@ -25,12 +25,12 @@ __all__ = [
     "ResultKind",
     "SegmentationType",
     "Source",
-    "derived_images",
+    "draw_picture",
+    "make_derived_images",
+    "make_parametric_map",
+    "make_segmentation",
     "open_source",
-    "parametric_map",
-    "picture",
     "save",
-    "segmentation",
     "volume_report",
     "write_results",
 ]
@@ -40,12 +40,12 @@ _HOMES = {
     "ResultKind": "results",
     "SegmentationType": "segmentation",
     "Source": "source",
-    "derived_images": "derived_images",
+    "draw_picture": "picture",
+    "make_derived_images": "derived_images",
+    "make_parametric_map": "parametric_map",
+    "make_segmentation": "segmentation",
     "open_source": "source",
-    "parametric_map": "parametric_map",
-    "picture": "picture",
     "save": "saving",
-    "segmentation": "segmentation",
     "volume_report": "report",
     "write_results": "results",
 }

@@ -14,8 +14,7 @@ from medkit.data.grid import flip_lps_ras
 from medkit.dicom.writing.burned_text import burn
 from medkit.dicom.writing.finishing import finish, series_description
 from medkit.dicom.writing.placing import as_frames
-from medkit.dicom.writing.segmentation import content_hash
-from medkit.dicom.writing.uids import ResultUids
+from medkit.dicom.writing.uids import PENDING_UID, ResultUids
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["DerivedModality", "derived_images"]
+__all__ = ["DerivedModality", "make_derived_images"]
 
 _SERIES = 94
 _WINDOW_PERCENTILES = (0.5, 99.5)
@@ -38,7 +37,7 @@ class DerivedModality(StrEnum):
     CT = "CT"
 
 
-def derived_images(
+def make_derived_images(
     source: Source,
     array: NDArray[Any],
     affine: NDArray[np.float64],
@@ -73,10 +72,9 @@ def derived_images(
     _check_right_angles(affine, where)
     frames = burn(as_frames(array))
     stored, slope, intercept = _stored(frames, modality, where)
-    uids = ResultUids(source, maker, f"derived-{modality}-{what}", content_hash(stored))
     images = []
     for number, pixels in enumerate(stored):
-        image = _image(uids, modality, number, what)
+        image = _image(source, maker, modality, number, what)
         _add_place(image, source, affine, number)
         image.set_pixel_data(pixels, "MONOCHROME2", 16, generate_instance_uid=False)
         if modality is DerivedModality.CT or (slope, intercept) != (1.0, 0.0):  # no part of plain MR images
@@ -86,8 +84,9 @@ def derived_images(
             )
             image.RescaleType = "HU" if modality is DerivedModality.CT else "US"
         _add_window(image, *np.percentile(array, _WINDOW_PERCENTILES).tolist())
-        finish(image, uids)
+        finish(image, source)
         images.append(image)
+    ResultUids(source, maker, f"derived-{modality}-{what}").identify_series(images)
     return images
 
 
@@ -128,19 +127,18 @@ def _add_window(image: SOPClass, low: float, high: float) -> None:
         image.VOILUTFunction = "LINEAR_EXACT"  # LINEAR takes one from the width
 
 
-def _image(uids: ResultUids, modality: DerivedModality, number: int, what: str) -> SOPClass:
-    source, maker = uids.source, uids.maker
+def _image(source: Source, maker: Maker, modality: DerivedModality, number: int, what: str) -> SOPClass:
     image = SOPClass(
         study_instance_uid=str(source.header.StudyInstanceUID),
-        series_instance_uid=uids.series,
+        series_instance_uid=PENDING_UID,
         series_number=source.series_number(_SERIES),
-        sop_instance_uid=uids.inside(str(number)),
+        sop_instance_uid=PENDING_UID,
         sop_class_uid=CTImageStorage if modality is DerivedModality.CT else MRImageStorage,
         instance_number=number + 1,
         modality=modality.value,
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **maker.equipment(),
-        series_description=series_description(uids, what),
+        series_description=series_description(maker, what),
     )
     image.BurnedInAnnotation = "YES"
     image.DerivationDescription = f"{what} by {maker.bundle}: machine-made, for research"

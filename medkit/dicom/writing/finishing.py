@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from highdicom.base import SOPClass
     from pydicom import DataElement
 
+    from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
-    from medkit.dicom.writing.uids import ResultUids
 
 __all__ = ["RESEARCH", "finish", "series_description"]
 
@@ -37,19 +37,18 @@ _MOMENTS = {
 }
 
 
-def series_description(uids: ResultUids, what: str) -> str:
+def series_description(maker: Maker, what: str) -> str:
     """Name of the series in the lists of a viewer: that it is research comes first."""
-    return f"{RESEARCH} {what}, {uids.maker.bundle}"[:_LONG_STRING]
+    return f"{RESEARCH} {what}, {maker.bundle}"[:_LONG_STRING]
 
 
-def finish(dataset: SOPClass, uids: ResultUids) -> None:
-    """Make a constructed object one of the source's study, and the same at every repeat.
+def finish(dataset: SOPClass, source: Source) -> None:
+    """Make a constructed object one of the source's study, and the same at every repeat but for its UIDs.
 
     Args:
         dataset: changed in place.
-        uids: its own, with source and maker.
+        source: the images that it is about.
     """
-    source = uids.source
     source.restore_references(dataset)
     _copy_patient_and_study(dataset, source)
     for name in _CLOCK:
@@ -59,12 +58,6 @@ def finish(dataset: SOPClass, uids: ResultUids) -> None:
             setattr(dataset, name, source.moment[which])
     for item in dataset.get("ContributingEquipmentSequence", ()):
         item.pop("ContributionDateTime", None)
-    dimensions = [
-        *dataset.get("DimensionOrganizationSequence", ()),
-        *dataset.get("DimensionIndexSequence", ()),
-    ]
-    for item in dimensions:
-        item.DimensionOrganizationUID = uids.inside("dimensions")
     if dataset.Modality not in ("SEG", "SR"):  # of a paired structure; empty where it is unknown
         dataset.Laterality = source.header.get("Laterality")
     if "ContentLabel" in dataset:

@@ -14,8 +14,7 @@ from medkit.data.label_codes import Concept
 from medkit.dicom.writing.codes import coded
 from medkit.dicom.writing.finishing import finish, series_description
 from medkit.dicom.writing.placing import as_frames, check_upright, on_grid
-from medkit.dicom.writing.segmentation import content_hash
-from medkit.dicom.writing.uids import ResultUids
+from medkit.dicom.writing.uids import PENDING_UID, ResultUids
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["UNCERTAINTY", "MapQuantity", "parametric_map"]
+__all__ = ["UNCERTAINTY", "MapQuantity", "make_parametric_map"]
 
 _SERIES = 93
 _LATERALITY = {codes.SCT.Left.value: "L", codes.SCT.Right.value: "R"}
@@ -53,7 +52,7 @@ UNCERTAINTY = MapQuantity(
 """What ``medkit predict --uncertainty`` writes."""
 
 
-def parametric_map(
+def make_parametric_map(
     source: Source,
     values: NDArray[Any],
     affine: NDArray[np.float64],
@@ -70,7 +69,7 @@ def parametric_map(
         affine: 4x4, voxel index of ``values`` to RAS millimetres: the source's voxels, with axes in any order.
         maker: what made them.
         quantity: what they are.
-        allow_sheared: as of :func:`medkit.dicom.writing.segmentation.segmentation`.
+        allow_sheared: as of :func:`medkit.dicom.writing.segmentation.make_segmentation`.
 
     Raises:
         CaseError: ``grids-differ``, ``source-sheared`` or ``voxels-not-finite``.
@@ -85,14 +84,13 @@ def parametric_map(
             "infinite ones",
         )
     low, high = float(frames.min()), float(frames.max())
-    uids = ResultUids(source, maker, f"map-{quantity.label}", content_hash(frames))
     defined = None if quantity.quantity is None else coded(quantity.quantity)
     dataset = pm.ParametricMap(
         source.stand_ins,
         frames,
-        series_instance_uid=uids.series,
+        series_instance_uid=PENDING_UID,
         series_number=source.series_number(_SERIES),
-        sop_instance_uid=uids.instance,
+        sop_instance_uid=PENDING_UID,
         instance_number=1,
         **maker.equipment(),
         contains_recognizable_visual_features=False,
@@ -119,13 +117,14 @@ def parametric_map(
         plane_positions=source.plane_positions(),
         content_label="MAP",
         content_description=f"{quantity.label}, machine-made by {maker.bundle}"[:64],
-        series_description=series_description(uids, quantity.label),
+        series_description=series_description(maker, quantity.label),
     )
     _turn_round(dataset)
-    finish(dataset, uids)
+    finish(dataset, source)
     if (anatomy := _frame_anatomy(maker)) is not None:
         dataset.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
         del dataset.Laterality  # said there
+    ResultUids(source, maker, f"map-{quantity.label}").identify(dataset)
     # What highdicom has looked up of it is out of date by now.
     return pm.ParametricMap.from_dataset(dataset, copy=False)
 

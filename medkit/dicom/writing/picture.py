@@ -13,8 +13,7 @@ from medkit.data.grid import Grid
 from medkit.data.volume import Volume
 from medkit.dicom.writing.finishing import finish, series_description
 from medkit.dicom.writing.placing import on_grid
-from medkit.dicom.writing.segmentation import content_hash
-from medkit.dicom.writing.uids import ResultUids
+from medkit.dicom.writing.uids import PENDING_UID, ResultUids
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["picture"]
+__all__ = ["draw_picture"]
 
 _SERIES = 92
 
 
-def picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float64], maker: Maker) -> SCImage:
+def draw_picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float64], maker: Maker) -> SCImage:
     """Three planes with the contours and volumes of the labels (see :func:`medkit.figures.overlay.draw_overlay`).
 
     Its first words, in the pixels, are "RESEARCH, machine-made"; nothing in it names the patient.
@@ -48,7 +47,6 @@ def picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float64], m
             f"expected label values (I, J, K) for a picture, got {labels.ndim} axes; leave it out"
         )
     pixels = _drawn(source, on_grid(labels, affine, source.volume), maker)
-    uids = ResultUids(source, maker, "picture", content_hash(pixels))
     image = SCImage(
         pixels,
         photometric_interpretation="RGB",
@@ -56,18 +54,19 @@ def picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float64], m
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),  # has to be given; taken out below
         study_instance_uid=str(source.header.StudyInstanceUID),
-        series_instance_uid=uids.series,
+        series_instance_uid=PENDING_UID,
         series_number=source.series_number(_SERIES),
-        sop_instance_uid=uids.instance,
+        sop_instance_uid=PENDING_UID,
         instance_number=1,
         **maker.equipment(),
-        series_description=series_description(uids, "picture"),
+        series_description=series_description(maker, "picture"),
     )
     image["PatientOrientation"].value = ""  # three planes, each with letters of its own
     image.BurnedInAnnotation = "YES"
     image.DerivationDescription = "Label contours over planes of the source images"
     image.SourceImageSequence = list(source.references())
-    finish(image, uids)
+    finish(image, source)
+    ResultUids(source, maker, "picture").identify(image)
     return image
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +13,7 @@ from medkit.dicom.writing.codes import coded
 from medkit.dicom.writing.finishing import finish, series_description
 from medkit.dicom.writing.maker import MANUFACTURER
 from medkit.dicom.writing.segmentation import tracking
-from medkit.dicom.writing.uids import ResultUids, derived_uid
+from medkit.dicom.writing.uids import PENDING_UID, ResultUids, derived_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +42,7 @@ def volume_report(
 
     Args:
         source: the images.
-        segmentation: of them, by the same maker; see :func:`medkit.dicom.writing.segmentation.segmentation`.
+        segmentation: of them, by the same maker; see :func:`medkit.dicom.writing.segmentation.make_segmentation`.
         maker: what made it.
         notes: remarks on the quality of images or result, for the reader of the report; each becomes a comment.
 
@@ -52,8 +50,6 @@ def volume_report(
         UsageError: a label has no code.
     """
     volumes = segment_volumes_ml(source, segmentation)
-    said = json.dumps([str(segmentation.SOPInstanceUID), volumes, list(notes)], sort_keys=True)
-    uids = ResultUids(source, maker, "report", hashlib.sha256(said.encode()).hexdigest())
     groups = [
         _group(source, segmentation, maker, value, number, volumes[number])
         for number, value in enumerate(sorted(maker.label_names), 1)
@@ -63,15 +59,16 @@ def volume_report(
     report = sr.EnhancedSR(
         list(_evidence(source, segmentation)),
         content[0],
-        series_instance_uid=uids.series,
+        series_instance_uid=PENDING_UID,
         series_number=source.series_number(_SERIES),
-        sop_instance_uid=uids.instance,
+        sop_instance_uid=PENDING_UID,
         instance_number=1,
         is_complete=True,
         **maker.equipment(),
-        series_description=series_description(uids, "volumes"),
+        series_description=series_description(maker, "volumes"),
     )
-    finish(report, uids)
+    finish(report, source)
+    ResultUids(source, maker, "report").identify(report)
     return report
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from medkit.dicom.writing.picture import picture
+from medkit.dicom.writing.picture import draw_picture
 from medkit.dicom.writing.report import volume_report
 from medkit.dicom.writing.saving import save
-from medkit.dicom.writing.segmentation import SegmentationType, segmentation
+from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
 from medkit.dicom.writing.source import open_source
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def write_results(
 
     Args:
         volume: the source.
-        labels: see :func:`medkit.dicom.writing.segmentation.segmentation`.
+        labels: see :func:`medkit.dicom.writing.segmentation.make_segmentation`.
         affine: 4x4, voxel index of ``labels`` to RAS millimetres.
         maker: what made them.
         folder: for the files.
@@ -70,7 +70,7 @@ def write_results(
     source = open_source(volume)
     made: dict[ResultKind, Dataset] = {}
     if {ResultKind.SEGMENTATION, ResultKind.REPORT} & {*kinds}:
-        segments = segmentation(
+        segments = make_segmentation(
             source, labels, affine, maker, segmentation_type=segmentation_type, allow_sheared=allow_sheared
         )
         made[ResultKind.SEGMENTATION] = segments
@@ -78,7 +78,7 @@ def write_results(
             said = [finding.message for finding in (*volume.notes, *volume.repairs)]
             made[ResultKind.REPORT] = volume_report(source, segments, maker, [*said, *notes])
     if ResultKind.PICTURE in kinds:
-        made[ResultKind.PICTURE] = picture(source, labels, affine, maker)
+        made[ResultKind.PICTURE] = draw_picture(source, labels, affine, maker)
     paths = {kind: folder / f"{volume.name}.{kind}.dcm" for kind in made}
     for kind, dataset in made.items():
         save(dataset, paths[kind])

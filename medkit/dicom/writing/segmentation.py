@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from medkit.dicom.writing.codes import coded
 from medkit.dicom.writing.finishing import finish, series_description
 from medkit.dicom.writing.maker import MANUFACTURER
 from medkit.dicom.writing.placing import as_frames, check_upright, on_grid
-from medkit.dicom.writing.uids import ResultUids
+from medkit.dicom.writing.uids import PENDING_UID, ResultUids, derived_uid
 from medkit.errors import CaseError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["SegmentationType", "segmentation", "tracking"]
+__all__ = ["SegmentationType", "make_segmentation", "tracking"]
 
 _SERIES = 90
 _SHOWN = 5  # values in a message
@@ -47,7 +48,7 @@ class SegmentationType(StrEnum):
     """Probabilities, in steps of 1/255."""
 
 
-def segmentation(
+def make_segmentation(
     source: Source,
     labels: NDArray[Any],
     affine: NDArray[np.float64],
@@ -79,15 +80,14 @@ def segmentation(
     values = sorted(maker.label_names)
     placed = on_grid(labels, affine, source.volume)
     pixels = np.ascontiguousarray(_pixels(as_frames(placed), values, segmentation_type, source))
-    uids = ResultUids(source, maker, f"segmentation-{segmentation_type.lower()}", content_hash(pixels))
     dataset = highdicom.seg.Segmentation(
         source.stand_ins,
         pixels,
         segmentation_type.value,
         [_description(source, maker, value, number) for number, value in enumerate(values, 1)],
-        series_instance_uid=uids.series,
+        series_instance_uid=PENDING_UID,
         series_number=source.series_number(_SERIES),
-        sop_instance_uid=uids.instance,
+        sop_instance_uid=PENDING_UID,
         instance_number=1,
         **maker.equipment(),
         content_label="SEGMENTATION",
@@ -96,9 +96,10 @@ def segmentation(
         plane_orientation=source.plane_orientation(),
         plane_positions=source.plane_positions(),
         omit_empty_frames=bool(pixels.any()),  # one frame at least has to be there
-        series_description=series_description(uids, "segmentation"),
+        series_description=series_description(maker, "segmentation"),
     )
-    finish(dataset, uids)
+    finish(dataset, source)
+    ResultUids(source, maker, f"segmentation-{segmentation_type.lower()}").identify(dataset)
     # What highdicom has looked up of it is out of date by now.
     return highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
 
@@ -106,15 +107,8 @@ def segmentation(
 def tracking(source: Source, maker: Maker, value: int) -> tuple[str, str]:
     """Name and UID by which a structure is the same one in every result of a maker about a source."""
     name = f"{maker.bundle}: label {value}"[:_LONG_STRING]
-    return name, ResultUids(source, maker, "tracking", "").inside(str(value))
-
-
-def content_hash(array: NDArray[Any]) -> str:
-    """SHA-256 of an array's type, shape and values."""
-    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    for part in array:
-        digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()
+    what = json.dumps([value, maker.label_names[value], asdict(maker.codes_of(value))])
+    return name, derived_uid("tracking", source.identity, maker.identity, what)
 
 
 def _pixels(

@@ -40,12 +40,13 @@ _KEPT = (
     *("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "InstitutionName"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
-# highdicom wants these to be there and well-formed; what the source has is copied afterwards, letter by letter.
-_COPIED_LATER = (
+# Whose images these are. highdicom wants these to be there and well-formed; what the source has is copied afterwards,
+# letter by letter.
+_RECORDS = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
-_SAME_IN_ALL = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_SAME_IN_ALL = (*_RECORDS, "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _IN_EACH = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _DATES = ("SeriesDate", "AcquisitionDate", "ContentDate", "StudyDate")
 _NO_DATE = ("19000101", "000000")
@@ -133,7 +134,7 @@ class Source:
         for name in _KEPT:
             if name in source:
                 stand_in[name] = source[name]
-        for name in _COPIED_LATER:
+        for name in _RECORDS:
             setattr(stand_in, name, None)
         stand_in.SOPClassUID = CTImageStorage
         stand_in.SOPInstanceUID = _slice_uid(number)
@@ -220,8 +221,9 @@ def open_source(volume: SeriesVolume) -> Source:
 
     Raises:
         CaseError: ``source-resampled`` where the volume has no images of its own; ``source-changed`` where a file is
-            not what it was when the volume was read; ``source-mixed`` where patient, study, series or frame of reference
-            differ; ``source-incomplete`` where an image lacks the UIDs of series, study or frame of reference.
+            not what it was when the volume was read; ``source-mixed`` where patient, study (its dates and numbers too),
+            series or frame of reference differ; ``source-incomplete`` where an image lacks the UIDs of series, study or
+            frame of reference.
     """
     if not volume.frames:
         raise CaseError(
@@ -282,11 +284,11 @@ def _check_common(source: Source) -> None:
                 f"without {', '.join(lacking)} (instance {header.SOPInstanceUID}); export them from the archive again",
             )
         for name in _SAME_IN_ALL:
-            if header.get(name) != first.get(name):
+            if (header.get(name) or None) != (first.get(name) or None):  # empty says no more than absent
                 raise CaseError(
                     "source-mixed",
                     f"series {source.volume.series_instance_uid}: expected one {name} in all its images, got another in "
-                    f"instance {header.SOPInstanceUID}; take the images apart",
+                    f"instance {header.SOPInstanceUID}; take the images apart, or have their records corrected",
                 )
 
 

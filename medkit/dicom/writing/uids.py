@@ -1,7 +1,7 @@
 """UIDs that follow from what an object is made of, so that a repeat is the same object.
 
-An archive that has an object answers another one of its UID with success and keeps the old one. So the UID of a series
-stands for source, maker and kind, and that of an instance for its content as well.
+An archive that has an object answers another one of its UID with success and keeps the old one. So the UID of an
+instance stands for all that the object says, whatever decided it; that of a series for source, maker and kind.
 """
 
 from __future__ import annotations
@@ -11,11 +11,20 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import UID
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from highdicom.base import SOPClass
+    from pydicom import Dataset
+
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["ResultUids", "derived_uid"]
+__all__ = ["PENDING_UID", "ResultUids", "derived_uid"]
 
 
 def derived_uid(*parts: str) -> str:
@@ -27,6 +36,10 @@ def derived_uid(*parts: str) -> str:
     return f"2.25.{uuid.UUID(bytes=digest.digest()[:16], version=5).int}"
 
 
+PENDING_UID = derived_uid("pending")
+"""What constructors are given for a UID that follows from the content: an object is identified when it is finished."""
+
+
 @dataclass(frozen=True)
 class ResultUids:
     """The UIDs of one result.
@@ -35,24 +48,51 @@ class ResultUids:
         source: the images that it is about.
         maker: what made it.
         kind: of object, such as ``segmentation-binary``.
-        content: hash of what it says, or anything that stands for it.
     """
 
     source: Source
     maker: Maker
     kind: str
-    content: str
 
     @property
     def series(self) -> str:
-        """UID of its series."""
-        return derived_uid("series", self.kind, self.source.identity, self.maker.identity)
+        """UID of its series, where each object in it stands for itself."""
+        return self._uid("series")
 
-    @property
-    def instance(self) -> str:
-        """UID of the object, where it is one."""
-        return self.inside("instance")
+    def identify(self, dataset: SOPClass) -> None:
+        """Give a finished object its UIDs. Whatever is changed in it afterwards makes them those of another one."""
+        self._identify(dataset, self.series, _content_digest(dataset))
 
-    def inside(self, *names: str) -> str:
-        """UID of something in it, by its names: one of several instances, a dimension, a tracked structure."""
-        return derived_uid(self.kind, self.source.identity, self.maker.identity, self.content, *names)
+    def identify_series(self, images: Sequence[SOPClass]) -> None:
+        """Give the finished images of a volume their UIDs, and a series that no other volume is in."""
+        digests = [_content_digest(image) for image in images]
+        series = self._uid("series", *digests)
+        for image, digest in zip(images, digests, strict=True):
+            self._identify(image, series, digest)
+
+    def _identify(self, dataset: SOPClass, series: str, digest: str) -> None:
+        instance = self._uid("instance", series, digest)
+        dataset.SeriesInstanceUID = series
+        dataset.SOPInstanceUID = instance
+        dataset.file_meta.MediaStorageSOPInstanceUID = UID(instance)
+        for item in _dimensions(dataset):
+            item.DimensionOrganizationUID = derived_uid("dimensions", instance)
+
+    def _uid(self, *names: str) -> str:
+        return derived_uid(self.kind, self.source.identity, self.maker.identity, *names)
+
+
+def _content_digest(dataset: SOPClass) -> str:
+    """SHA-256 of an object as it is written, but for the UIDs that will follow from it."""
+    dataset.SOPInstanceUID = dataset.SeriesInstanceUID = PENDING_UID
+    for item in _dimensions(dataset):
+        item.DimensionOrganizationUID = PENDING_UID
+    written = DicomBytesIO()
+    written.is_little_endian, written.is_implicit_VR = True, False
+    write_dataset(written, dataset)
+    return hashlib.sha256(written.getvalue()).hexdigest()
+
+
+def _dimensions(dataset: Dataset) -> Iterator[Dataset]:
+    for name in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        yield from dataset.get(name, ())

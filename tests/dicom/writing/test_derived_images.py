@@ -12,7 +12,7 @@ from pydicom import dcmread
 from medkit.data.reading import read_volume
 from medkit.dicom import read
 from medkit.dicom.writing.burned_text import text_mask
-from medkit.dicom.writing.derived_images import DerivedModality, derived_images
+from medkit.dicom.writing.derived_images import DerivedModality, make_derived_images
 from medkit.dicom.writing.placing import on_grid
 from medkit.dicom.writing.saving import save
 from medkit.errors import CaseError
@@ -25,7 +25,7 @@ WORDS = ~text_mask(SHAPE[1], SHAPE[0]).T[:, :, None]
 
 def written(source, folder, array, affine, modality=MR):
     folder.mkdir()
-    images = derived_images(source, array, affine, MAKER, modality=modality, what="super-resolution")
+    images = make_derived_images(source, array, affine, MAKER, modality=modality, what="super-resolution")
     for number, image in enumerate(images):
         save(image, folder / f"{len(images) - number}.dcm")  # in an order that says nothing
     return images
@@ -73,7 +73,7 @@ def test_hounsfield_units_stay_whole(oblique, tmp_path):
         (1, 0, "HU")
     }
     with pytest.raises(CaseError, match="clip") as error:
-        derived_images(oblique, array * 100, affine, MAKER, modality=CT, what="synthesis")
+        make_derived_images(oblique, array * 100, affine, MAKER, modality=CT, what="synthesis")
     assert error.value.code == "values-out-of-range"
 
 
@@ -114,7 +114,7 @@ def test_voxels_that_are_no_numbers(oblique, value):
     array = np.zeros(SHAPE)
     array[1, 2, 3] = value
     with pytest.raises(CaseError) as error:
-        derived_images(oblique, array, np.eye(4), MAKER, modality=MR, what="synthesis")
+        make_derived_images(oblique, array, np.eye(4), MAKER, modality=MR, what="synthesis")
     assert error.value.code == "voxels-not-finite"
 
 
@@ -122,5 +122,5 @@ def test_a_sheared_grid(oblique):
     shear = np.eye(4)
     shear[0, 2] = 0.3
     with pytest.raises(CaseError, match="17 degrees") as error:
-        derived_images(oblique, np.zeros(SHAPE), shear, MAKER, modality=MR, what="synthesis")
+        make_derived_images(oblique, np.zeros(SHAPE), shear, MAKER, modality=MR, what="synthesis")
     assert error.value.code == "source-sheared"

@@ -10,12 +10,12 @@ import pytest
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 
-from medkit.dicom.writing.derived_images import DerivedModality, derived_images
-from medkit.dicom.writing.parametric_map import parametric_map
-from medkit.dicom.writing.picture import picture
+from medkit.dicom.writing.derived_images import DerivedModality, make_derived_images
+from medkit.dicom.writing.parametric_map import make_parametric_map
+from medkit.dicom.writing.picture import draw_picture
 from medkit.dicom.writing.report import volume_report
 from medkit.dicom.writing.saving import save
-from medkit.dicom.writing.segmentation import SegmentationType, segmentation
+from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
 from medkit.dicom.writing.source import open_source
 from tests.dicom.writing.oracles import read_back
 from tests.dicom.writing.sources import MAKER, NAMES, geometry, some_labels, write_series
@@ -32,24 +32,28 @@ def labels_of(source):
 
 
 def segments(source, maker=MAKER, kind=SegmentationType.BINARY):
-    return segmentation(source, labels_of(source), source.volume.affine, maker, segmentation_type=kind)
+    return make_segmentation(source, labels_of(source), source.volume.affine, maker, segmentation_type=kind)
 
 
 def derived(source, maker=MAKER, modality=DerivedModality.MR):
     array = source.volume.array * 0.37
-    return derived_images(source, array, source.volume.affine, maker, modality=modality, what="synthesis")[1]
+    return make_derived_images(
+        source, array, source.volume.affine, maker, modality=modality, what="synthesis"
+    )[1]
 
 
 def entropy(source, maker=MAKER):
     values = np.random.default_rng(0).random(source.volume.array.shape)
-    return parametric_map(source, values, source.volume.affine, maker)
+    return make_parametric_map(source, values, source.volume.affine, maker)
 
 
 MAKERS = {
     "binary segmentation": segments,
     "labelmap segmentation": lambda source, maker=MAKER: segments(source, maker, SegmentationType.LABELMAP),
     "report": lambda source, maker=MAKER: volume_report(source, segments(source, maker), maker, ["a gap"]),
-    "picture": lambda source, maker=MAKER: picture(source, labels_of(source), source.volume.affine, maker),
+    "picture": lambda source, maker=MAKER: draw_picture(
+        source, labels_of(source), source.volume.affine, maker
+    ),
     "MR": derived,
     "CT": lambda source, maker=MAKER: derived(source, maker, DerivedModality.CT),
     "parametric map": entropy,

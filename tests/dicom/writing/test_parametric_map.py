@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from highdicom.pm.sop import pmread
 
-from medkit.dicom.writing.parametric_map import parametric_map
+from medkit.dicom.writing.parametric_map import make_parametric_map
 from medkit.dicom.writing.saving import save
 from medkit.dicom.writing.source import open_source
 from medkit.errors import CaseError
@@ -36,7 +36,7 @@ def test_others_find_the_same_numbers_at_the_same_places(tmp_path, axcodes):
     source = open_source(write_series(tmp_path / "source", array, affine, order=False))
     values = numbers(array.shape)
     save(
-        parametric_map(source, values[::-1], affine @ flip_first(array.shape), ONE_PLACE),
+        make_parametric_map(source, values[::-1], affine @ flip_first(array.shape), ONE_PLACE),
         tmp_path / "map.dcm",
     )
     points = nib.affines.apply_affine(affine, np.argwhere(np.ones(array.shape)))
@@ -56,7 +56,7 @@ def test_where_it_is(oblique):
     shape, affine = oblique.volume.array.shape, oblique.volume.affine
 
     def anatomy(maker):
-        dataset = parametric_map(oblique, numbers(shape), affine, maker)
+        dataset = make_parametric_map(oblique, numbers(shape), affine, maker)
         return dataset.SharedFunctionalGroupsSequence[0].get("FrameAnatomySequence")
 
     (both,) = anatomy(ONE_PLACE)
@@ -72,7 +72,7 @@ def test_where_it_is(oblique):
 @pytest.mark.parametrize("values", [0.0, 1.0])
 def test_a_map_that_is_the_same_everywhere(oblique, tmp_path, errors, values):
     shape, affine = oblique.volume.array.shape, oblique.volume.affine
-    save(parametric_map(oblique, np.full(shape, values), affine, MAKER), tmp_path / "map.dcm")
+    save(make_parametric_map(oblique, np.full(shape, values), affine, MAKER), tmp_path / "map.dcm")
     assert errors(tmp_path / "map.dcm") == []
 
 
@@ -80,5 +80,5 @@ def test_numbers_that_are_none(oblique):
     values = numbers(oblique.volume.array.shape)
     values[0, 0, 0] = np.nan
     with pytest.raises(CaseError) as error:
-        parametric_map(oblique, values, oblique.volume.affine, MAKER)
+        make_parametric_map(oblique, values, oblique.volume.affine, MAKER)
     assert error.value.code == "voxels-not-finite"

@@ -9,7 +9,7 @@ import pytest
 
 from medkit.data.grid import Grid
 from medkit.data.volume import Volume
-from medkit.dicom.writing.picture import picture
+from medkit.dicom.writing.picture import draw_picture
 from medkit.errors import CaseError, UsageError
 from medkit.figures.overlay import draw_overlay
 from tests.dicom.writing.sources import MAKER, NAMES, some_labels
@@ -17,7 +17,7 @@ from tests.dicom.writing.sources import MAKER, NAMES, some_labels
 
 def pixels(source, maker=MAKER, labels=None):
     labels = some_labels(source.volume.array.shape) if labels is None else labels
-    return picture(source, labels, source.volume.affine, maker).pixel_array
+    return draw_picture(source, labels, source.volume.affine, maker).pixel_array
 
 
 def test_it_is_the_picture_that_is_drawn_everywhere(oblique, tmp_path):
@@ -51,7 +51,7 @@ def test_labels_in_other_axes_give_the_same_picture(oblique):
     labels = some_labels(volume.array.shape)
     flip = np.diag([1.0, 1.0, -1.0, 1.0])
     flip[2, 3] = labels.shape[2] - 1
-    other = picture(oblique, labels[:, :, ::-1], volume.affine @ flip, MAKER)
+    other = draw_picture(oblique, labels[:, :, ::-1], volume.affine @ flip, MAKER)
     assert np.array_equal(other.pixel_array, pixels(oblique))
 
 
@@ -60,4 +60,4 @@ def test_what_cannot_be_drawn(oblique):
     with pytest.raises(UsageError, match="leave it out"):
         pixels(oblique, labels=np.zeros((*volume.array.shape, 6)))
     with pytest.raises(CaseError, match="expected the grid"):
-        picture(oblique, np.zeros((2, 2, 2)), volume.affine, MAKER)
+        draw_picture(oblique, np.zeros((2, 2, 2)), volume.affine, MAKER)

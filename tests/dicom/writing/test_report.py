@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from medkit.dicom.writing.report import MACHINE_MADE, segment_volumes_ml, volume_report
 from medkit.dicom.writing.saving import save
-from medkit.dicom.writing.segmentation import SegmentationType, segmentation
+from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
 from medkit.dicom.writing.source import open_source
 from tests.dicom.writing.sources import CODES, MAKER, NAMES, geometry, some_labels, write_series
 
@@ -19,7 +19,7 @@ VOXEL_ML = 0.006  # 1 x 2 x 3 mm
 
 
 def segments(source, labels, kind=SegmentationType.BINARY, maker=MAKER):
-    return segmentation(source, labels, source.volume.affine, maker, segmentation_type=kind)
+    return make_segmentation(source, labels, source.volume.affine, maker, segmentation_type=kind)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_tilt_does_not_change_a_volume(tmp_path):
     shear[1, 2] = 0.3
     source = open_source(write_series(tmp_path, array, affine @ shear))
     labels = np.ones(array.shape, np.uint8)
-    made = segmentation(source, labels, source.volume.affine, MAKER, allow_sheared=True)
+    made = make_segmentation(source, labels, source.volume.affine, MAKER, allow_sheared=True)
     assert segment_volumes_ml(source, made)[1] == pytest.approx(labels.size * VOXEL_ML)
 
 

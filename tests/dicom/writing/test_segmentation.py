@@ -10,7 +10,7 @@ import pytest
 from highdicom.seg import segread
 
 from medkit.dicom.writing.saving import save
-from medkit.dicom.writing.segmentation import SegmentationType, segmentation
+from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
 from medkit.dicom.writing.source import open_source
 from medkit.errors import CaseError, UsageError
 from tests.dicom.writing.oracles import FLIP, by_dcmqi, by_highdicom, read_back, seen_on
@@ -51,7 +51,7 @@ def test_others_find_every_voxel_where_it_was(tmp_path, axcodes, oblique):
     source = open_source(write_series(tmp_path / "source", array, affine, seed=number, order=False))
     labels = some_labels(array.shape, seed=number)
     given, given_affine = turned(labels, affine, 7 * number + 3)
-    save(segmentation(source, given, given_affine, MAKER), tmp_path / "seg.dcm")
+    save(make_segmentation(source, given, given_affine, MAKER), tmp_path / "seg.dcm")
     check_decoded(tmp_path / "seg.dcm", labels, affine)
 
 
@@ -62,7 +62,7 @@ def test_slices_without_labels_are_no_slices_that_are_missing(tmp_path, oblique,
     labels = np.zeros(volume.array.shape, np.uint8)
     labels[1:4, 2, 0], labels[2, 1:3, -1], labels[0, 0, 2] = 1, 1, 5
     given = as_probabilities(labels) if kind is FRACTIONAL else labels
-    dataset = segmentation(oblique, given, volume.affine, MAKER, segmentation_type=kind)
+    dataset = make_segmentation(oblique, given, volume.affine, MAKER, segmentation_type=kind)
     save(dataset, tmp_path / "seg.dcm")
     assert dataset.NumberOfFrames == 3
     segments = by_dcmqi(tmp_path / "seg.dcm")
@@ -75,7 +75,9 @@ def test_other_types_hold_the_same_voxels(tmp_path, oblique, errors, kind):
     volume = oblique.volume
     labels = some_labels(volume.array.shape)
     given = as_probabilities(labels) if kind is FRACTIONAL else labels
-    save(segmentation(oblique, given, volume.affine, MAKER, segmentation_type=kind), tmp_path / "seg.dcm")
+    save(
+        make_segmentation(oblique, given, volume.affine, MAKER, segmentation_type=kind), tmp_path / "seg.dcm"
+    )
     dataset = segread(tmp_path / "seg.dcm")
     assert dataset.SegmentationType == kind
     if kind is FRACTIONAL:
@@ -97,13 +99,13 @@ def test_other_types_hold_the_same_voxels(tmp_path, oblique, errors, kind):
 def test_masks_may_overlap(tmp_path, oblique):
     volume = oblique.volume
     masks = np.random.default_rng(3).random((*volume.array.shape, 6)) > 0.5
-    save(segmentation(oblique, masks, volume.affine, MAKER), tmp_path / "seg.dcm")
+    save(make_segmentation(oblique, masks, volume.affine, MAKER), tmp_path / "seg.dcm")
     for segment, value in zip(by_dcmqi(tmp_path / "seg.dcm"), NAMES, strict=True):
         assert np.array_equal(seen_on(volume.affine, volume.array.shape, *segment), masks[..., value])
     with pytest.raises(UsageError, match="do not overlap"):
-        segmentation(oblique, masks, volume.affine, MAKER, segmentation_type=LABELMAP)
+        make_segmentation(oblique, masks, volume.affine, MAKER, segmentation_type=LABELMAP)
     single = as_probabilities(some_labels(volume.array.shape)) > 0
-    flat = segmentation(oblique, single, volume.affine, MAKER, segmentation_type=LABELMAP)
+    flat = make_segmentation(oblique, single, volume.affine, MAKER, segmentation_type=LABELMAP)
     assert sorted(np.unique(flat.pixel_array)) == [0, 1, 2, 3]
 
 
@@ -112,7 +114,7 @@ def test_values_may_be_large(oblique):
     labels = np.random.default_rng(5).choice(np.array([0, 300, 2**31]), oblique.volume.array.shape)
     for changed in ({}, {2**31: 300}):  # 32 and 16 bits
         given = np.where(labels == 2**31, changed.get(2**31, 2**31), labels)
-        dataset = segmentation(
+        dataset = make_segmentation(
             oblique, given, oblique.volume.affine, replace(MAKER, label_names=names, codes=codes)
         )
         counts = [int(frames.sum()) for frames in by_segment(dataset)]
@@ -129,14 +131,14 @@ def by_segment(dataset):
 
 def test_an_empty_result_is_an_object_too(tmp_path, oblique, errors):
     labels = np.zeros(oblique.volume.array.shape, np.uint8)
-    save(segmentation(oblique, labels, oblique.volume.affine, MAKER), tmp_path / "seg.dcm")
+    save(make_segmentation(oblique, labels, oblique.volume.affine, MAKER), tmp_path / "seg.dcm")
     assert errors(tmp_path / "seg.dcm") == []
     assert not segread(tmp_path / "seg.dcm").pixel_array.any()
 
 
 def test_the_validator_has_nothing_to_say(tmp_path, oblique, errors):
     labels = some_labels(oblique.volume.array.shape)
-    save(segmentation(oblique, labels, oblique.volume.affine, MAKER), tmp_path / "seg.dcm")
+    save(make_segmentation(oblique, labels, oblique.volume.affine, MAKER), tmp_path / "seg.dcm")
     assert errors(tmp_path / "seg.dcm") == []
     dataset = read_back(tmp_path / "seg.dcm")
     del dataset.SegmentSequence[0].SegmentedPropertyTypeCodeSequence
@@ -146,7 +148,7 @@ def test_the_validator_has_nothing_to_say(tmp_path, oblique, errors):
 
 def test_frames_refer_to_the_images_at_their_places(oblique):
     labels = some_labels(oblique.volume.array.shape)
-    dataset = segmentation(oblique, labels, oblique.volume.affine, MAKER)
+    dataset = make_segmentation(oblique, labels, oblique.volume.affine, MAKER)
     headers = {header.SOPInstanceUID: header for header in oblique.headers}
     for item in dataset.PerFrameFunctionalGroupsSequence:
         (reference,) = item.DerivationImageSequence[0].SourceImageSequence
@@ -163,7 +165,7 @@ def test_frames_refer_to_the_images_at_their_places(oblique):
 
 def test_segments_say_what_they_are(oblique):
     labels = some_labels(oblique.volume.array.shape)
-    segments = segmentation(oblique, labels, oblique.volume.affine, MAKER).SegmentSequence
+    segments = make_segmentation(oblique, labels, oblique.volume.affine, MAKER).SegmentSequence
     assert [segment.SegmentLabel for segment in segments] == list(NAMES.values())
     for segment, codes in zip(segments, CODES.values(), strict=True):
         kind = segment.SegmentedPropertyTypeCodeSequence[0]
@@ -181,7 +183,7 @@ def test_a_label_without_a_code_is_not_written(oblique):
     maker = replace(MAKER, codes={value: codes for value, codes in CODES.items() if value != 5})
     labels = np.zeros(oblique.volume.array.shape, np.uint8)  # not even where it has no voxel
     with pytest.raises(UsageError, match=r"label 5 \(lesion of the left kidney\).*segment_codes"):
-        segmentation(oblique, labels, oblique.volume.affine, maker)
+        make_segmentation(oblique, labels, oblique.volume.affine, maker)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_labels_that_are_none(oblique, value, code):
     labels = np.zeros(oblique.volume.array.shape)
     labels[0, 0, 0] = value
     with pytest.raises(CaseError) as error:
-        segmentation(oblique, labels, oblique.volume.affine, MAKER)
+        make_segmentation(oblique, labels, oblique.volume.affine, MAKER)
     assert error.value.code == code
 
 
@@ -200,7 +202,7 @@ def test_probabilities_that_are_none(oblique, value):
     given = np.zeros((*oblique.volume.array.shape, 6))
     given[0, 0, 0, 5] = value
     with pytest.raises(CaseError) as error:
-        segmentation(oblique, given, oblique.volume.affine, MAKER, segmentation_type=FRACTIONAL)
+        make_segmentation(oblique, given, oblique.volume.affine, MAKER, segmentation_type=FRACTIONAL)
     assert error.value.code == "probabilities-out-of-range"
 
 
@@ -208,7 +210,7 @@ def test_probabilities_that_are_none(oblique, value):
 def test_probabilities_want_a_channel_for_each_label(oblique, shape):
     given = np.zeros((*oblique.volume.array.shape, *shape))
     with pytest.raises(UsageError, match="FRACTIONAL: expected an array"):
-        segmentation(oblique, given, oblique.volume.affine, MAKER, segmentation_type=FRACTIONAL)
+        make_segmentation(oblique, given, oblique.volume.affine, MAKER, segmentation_type=FRACTIONAL)
 
 
 def sheared(folder):
@@ -223,9 +225,9 @@ def test_a_tilted_source_is_refused_unless_it_is_allowed(tmp_path):
     source = sheared(tmp_path)
     labels = some_labels(source.volume.array.shape)
     with pytest.raises(CaseError, match=r"tilt of 1\d\.\d degrees") as error:
-        segmentation(source, labels, source.volume.affine, MAKER)
+        make_segmentation(source, labels, source.volume.affine, MAKER)
     assert error.value.code == "source-sheared"
-    dataset = segmentation(source, labels, source.volume.affine, MAKER, allow_sheared=True)
+    dataset = make_segmentation(source, labels, source.volume.affine, MAKER, allow_sheared=True)
     place = np.diag([-1, -1, 1, 1]) @ source.volume.affine
     numbers = dict(zip(NAMES, (1, 2, 3), strict=True))
     pixels = dataset.pixel_array
@@ -244,7 +246,7 @@ def test_why_tilted_sources_are_refused(tmp_path):
     # If dcmqi learns to place sheared slices, this fails, and the refusal can go.
     source = sheared(tmp_path)
     labels = some_labels(source.volume.array.shape)
-    dataset = segmentation(source, labels, source.volume.affine, MAKER, allow_sheared=True)
+    dataset = make_segmentation(source, labels, source.volume.affine, MAKER, allow_sheared=True)
     save(dataset, tmp_path / "seg.dcm")
     _, affine = by_dcmqi(tmp_path / "seg.dcm")[0]
     corners = np.array([[0, 0, 0], [0, 0, labels.shape[2] - 1]])

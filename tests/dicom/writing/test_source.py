@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from medkit.dicom import read
-from medkit.dicom.writing.segmentation import segmentation
+from medkit.dicom.writing.segmentation import make_segmentation
 from medkit.dicom.writing.source import open_source
 from medkit.errors import CaseError
 from tests.dicom.writing.sources import MAKER, geometry, some_labels, write_series
@@ -72,13 +72,23 @@ def test_a_file_that_is_gone_or_broken(series, content):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PatientID", "other"), ("PatientName", "Other^One"), ("StudyInstanceUID", "1.2.3"),
+    [("PatientID", "other"), ("PatientName", "Other^One"), ("PatientBirthDate", "19700102"), ("PatientSex", "M"),
+     ("StudyInstanceUID", "1.2.3"), ("StudyDate", "20200103"), ("StudyTime", "030406"), ("StudyID", "S2"),
+     ("AccessionNumber", "A2"), ("ReferringPhysicianName", "Other^One"), ("AccessionNumber", None),
      ("SeriesInstanceUID", "1.2.3"), ("FrameOfReferenceUID", "1.2.3"),
      ("ImageOrientationPatient", [0, 1, 0, 1, 0, 0])],
 )  # fmt: skip
 def test_an_image_of_something_else(series, name, value):
     change(series.frames[2].path, **{name: value})
     assert refused(series) == "source-mixed"
+
+
+def test_what_is_empty_in_one_image_and_absent_in_another_is_the_same(tmp_path):
+    names = ("AccessionNumber", "StudyID", "PatientBirthDate", "ReferringPhysicianName")
+    array, affine = geometry()
+    volume = write_series(tmp_path, array, affine, **dict.fromkeys(names))
+    change(volume.frames[2].path, **dict.fromkeys(names, ""))
+    assert open_source(volume).header.get("AccessionNumber") is None
 
 
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"])
@@ -112,7 +122,7 @@ def test_what_the_source_lacks_stays_empty(tmp_path):
         "SeriesNumber",
     )
     volume = write_series(tmp_path, array, affine, **dict.fromkeys(lacking))
-    dataset = segmentation(open_source(volume), some_labels(array.shape), affine, MAKER)
+    dataset = make_segmentation(open_source(volume), some_labels(array.shape), affine, MAKER)
     assert [dataset[name].value for name in lacking[:2]] == [None, None]
     thickness = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness
     assert float(thickness) == pytest.approx(3)  # as far as it is to the next slice
@@ -142,7 +152,7 @@ def test_sources_of_other_forms(tmp_path, errors, kind):
     assert volumes
     for volume in volumes:
         source = open_source(volume)
-        dataset = segmentation(source, np.full(volume.array.shape, 2), volume.affine, MAKER)
+        dataset = make_segmentation(source, np.full(volume.array.shape, 2), volume.affine, MAKER)
         path = tmp_path / f"{volume.name}.dcm"
         dataset.save_as(path)
         assert errors(path) == []

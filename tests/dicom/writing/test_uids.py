@@ -5,14 +5,29 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import Dataset
 from pydicom.uid import UID
 
+from medkit.data.label_codes import Concept
 from medkit.dicom.writing import maker as maker_module
-from medkit.dicom.writing.uids import ResultUids, derived_uid
-from tests.dicom.writing.sources import MAKER
+from medkit.dicom.writing.derived_images import DerivedModality, make_derived_images
+from medkit.dicom.writing.parametric_map import MapQuantity, make_parametric_map
+from medkit.dicom.writing.picture import draw_picture
+from medkit.dicom.writing.report import volume_report
+from medkit.dicom.writing.segmentation import make_segmentation, tracking
+from medkit.dicom.writing.source import open_source
+from medkit.dicom.writing.uids import PENDING_UID, ResultUids, derived_uid
+from tests.dicom.writing.sources import CODES, LIVER, MAKER, NAMES, geometry, some_labels, write_series
+
+SHAPE = (40, 36, 3)
+DIFFUSION = Concept("113041", "Apparent Diffusion Coefficient", "DCM")
+MAP = MapQuantity("ADC", "Diffusion", Concept("um2/s", "um2/s", "UCUM"))
+OTHER_CODES = replace(MAKER, codes={**CODES, 1: replace(CODES[1], type=LIVER)})
+OTHER_NAMES = replace(MAKER, label_names=NAMES | {1: "other"})
 
 
 @given(st.lists(st.text()))
@@ -30,35 +45,147 @@ def test_where_one_text_ends_matters():
     )
 
 
-def every_uid(uids):
-    return {uids.series, uids.instance, uids.inside("dimensions")}
+def source_with(folder, **attributes):
+    array, affine = geometry("LPS", oblique=True, shape=SHAPE)
+    return open_source(write_series(folder, array, affine, order=False, **attributes))
 
 
-def test_everything_that_decides_a_result_decides_its_uids(oblique, monkeypatch):
-    uids = ResultUids(oblique, MAKER, "segmentation-binary", "content")
-    known = every_uid(uids)
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return source_with(tmp_path_factory.mktemp("source"))
+
+
+def segments(source, maker=MAKER, labels=None, **options):
+    labels = some_labels(SHAPE) if labels is None else labels
+    return make_segmentation(source, labels, source.volume.affine, maker, **options)
+
+
+def adc(source, quantity=MAP, scale=1.0, maker=MAKER):
+    values = source.volume.array * scale
+    return make_parametric_map(source, values, source.volume.affine, maker, quantity)
+
+
+def report(source, maker=MAKER, notes=()):
+    return volume_report(source, segments(source, maker), maker, notes)
+
+
+def drawn(source, maker=MAKER):
+    return draw_picture(source, some_labels(SHAPE), source.volume.affine, maker)
+
+
+def images(source, scale=0.37, shift=0.0, last=0.0):
+    """With another value in the last image, whatever the others have."""
+    array = source.volume.array * scale
+    array[20, 30, -1] += last
+    affine = source.volume.affine.copy()
+    affine[:3, 3] += shift
+    return make_derived_images(source, array, affine, MAKER, modality=DerivedModality.MR, what="synthesis")
+
+
+def one_voxel_less():
+    labels = some_labels(SHAPE)
+    labels[tuple(np.argwhere(labels)[0])] = 0
+    return labels
+
+
+OTHERS = {
+    "voxel of a segmentation": (segments, lambda source: segments(source, labels=one_voxel_less())),
+    "code of a segment": (segments, lambda source: segments(source, OTHER_CODES)),
+    "name of a segment": (segments, lambda source: segments(source, OTHER_NAMES)),
+    "unit of a map": (
+        adc,
+        lambda source: adc(source, replace(MAP, unit=Concept("mm2/s", "mm2/s", "UCUM"))),
+    ),
+    "quantity of a map": (adc, lambda source: adc(source, replace(MAP, quantity=DIFFUSION))),
+    "explanation of a map": (adc, lambda source: adc(source, replace(MAP, explanation="Other"))),
+    "scale of a map": (adc, lambda source: adc(source, scale=2.0)),
+    "anatomy of a map": (
+        lambda source: adc(source, maker=replace(MAKER, label_names={1: "a"})),
+        lambda source: adc(source, maker=replace(OTHER_CODES, label_names={1: "a"})),
+    ),
+    "note of a report": (report, lambda source: report(source, notes=["a gap"])),
+    "code of a report": (report, lambda source: report(source, OTHER_CODES)),
+    "name in a picture": (drawn, lambda source: drawn(source, OTHER_NAMES)),
+}
+
+
+@pytest.mark.parametrize(("make", "make_other"), OTHERS.values(), ids=OTHERS)
+def test_an_object_that_says_anything_else_is_another(source, make, make_other):
+    made, other = make(source), make_other(source)
+    assert made.SOPInstanceUID == make(source).SOPInstanceUID
+    assert made.SOPInstanceUID != other.SOPInstanceUID
+    assert made.SeriesInstanceUID == other.SeriesInstanceUID
+
+
+# What an archive corrects: the images keep their UIDs.
+CORRECTED = {
+    "PatientName": "Corrected^Name", "PatientID": "other", "PatientBirthDate": "19710101", "AccessionNumber": "A2",
+    "StudyDescription": "Other",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CORRECTED)
+@pytest.mark.parametrize("make", [segments, adc, report, drawn, lambda source: images(source)[1]],
+                         ids=["segmentation", "map", "report", "picture", "derived image"])  # fmt: skip
+def test_an_object_of_a_corrected_patient_or_study_is_another(source, tmp_path, make, name):
+    corrected = source_with(tmp_path, **{name: CORRECTED[name]})
+    assert corrected.identity == source.identity
+    assert make(corrected).SOPInstanceUID != make(source).SOPInstanceUID
+
+
+@pytest.mark.parametrize(
+    "other", [{"scale": 0.74}, {"shift": 30.0}, {"last": 0.1}], ids=["scale", "place", "one image"]
+)
+def test_derived_images_of_another_volume_are_another_series(source, other):
+    # In one series a viewer would stack the images of both.
+    made, others = images(source), images(source, **other)
+    for one in (made, others):
+        assert len({image.SeriesInstanceUID for image in one}) == 1
+        assert len({image.SOPInstanceUID for image in one}) == SHAPE[2]
+    assert made[0].SeriesInstanceUID != others[0].SeriesInstanceUID
+    assert not {image.SOPInstanceUID for image in made} & {image.SOPInstanceUID for image in others}
+
+
+def test_a_file_is_called_as_its_object(source):
+    for made in (segments(source), adc(source), report(source), drawn(source), *images(source)):
+        assert made.file_meta.MediaStorageSOPInstanceUID == made.SOPInstanceUID
+        assert PENDING_UID not in str(made)
+
+
+def identified(uids):
+    dataset = Dataset()
+    dataset.file_meta = Dataset()
+    dataset.DimensionOrganizationSequence = [Dataset()]
+    uids.identify(dataset)
+    (dimension,) = dataset.DimensionOrganizationSequence
+    return {dataset.SeriesInstanceUID, dataset.SOPInstanceUID, dimension.DimensionOrganizationUID}
+
+
+def test_source_maker_and_kind_decide_every_uid(oblique, source, monkeypatch):
+    uids = ResultUids(oblique, MAKER, "segmentation-binary")
+    known = identified(uids)
     assert len(known) == 3
-    assert every_uid(replace(uids)) == known
+    assert identified(replace(uids)) == known
     others = [
         replace(uids, kind="segmentation-labelmap"),
+        replace(uids, source=source),
         replace(uids, maker=replace(MAKER, digest="f" * 64)),
         replace(uids, maker=replace(MAKER, settings={"overrides": {"inferer::overlap": 0.25}})),
         replace(uids, maker=replace(MAKER, bundle="other")),
     ]
     for other in others:
-        assert not every_uid(other) & known
+        assert not identified(other) & known
     monkeypatch.setattr(maker_module, "__version__", "99.0")
-    assert not every_uid(uids) & known
-
-
-def test_other_content_is_another_instance_of_the_same_series(oblique):
-    uids = ResultUids(oblique, MAKER, "segmentation-binary", "content")
-    other = replace(uids, content="other")
-    assert other.series == uids.series
-    assert other.instance != uids.instance
+    assert not identified(uids) & known
 
 
 @pytest.mark.parametrize("order", [{"a": 1, "b": 2}, {"b": 2, "a": 1}])
 def test_the_order_of_settings_does_not_matter(oblique, order):
-    first = ResultUids(oblique, replace(MAKER, settings={"a": 1, "b": 2}), "report", "")
-    assert ResultUids(oblique, replace(MAKER, settings=order), "report", "").series == first.series
+    first = ResultUids(oblique, replace(MAKER, settings={"a": 1, "b": 2}), "report")
+    assert ResultUids(oblique, replace(MAKER, settings=order), "report").series == first.series
+
+
+def test_a_structure_is_tracked_by_what_it_is(oblique):
+    known = tracking(oblique, MAKER, 1)
+    assert tracking(oblique, replace(MAKER, label_names={1: NAMES[1]}), 1) == known
+    assert len({known[1], *(tracking(oblique, maker, 1)[1] for maker in (OTHER_CODES, OTHER_NAMES))}) == 3
