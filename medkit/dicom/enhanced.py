@@ -10,7 +10,7 @@ from medkit.dicom.findings import Finding, Refused
 from medkit.dicom.planes import (
     Plane,
     cosines_note,
-    normalised,
+    key_text,
     pixel_spacing,
     soft_keys,
     strict_keys,
@@ -157,7 +157,7 @@ def _keys(groups: _Groups, rows: tuple[tuple[str, str, str], ...]) -> dict[str, 
     found = {}
     for sequence, name, key in rows:
         group = groups[sequence]
-        if group is not None and (value := normalised(group.text(name))):
+        if group is not None and (value := key_text(group, name)):
             found[key] = value
     return found
 

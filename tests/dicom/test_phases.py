@@ -113,3 +113,11 @@ def test_blank_slices_of_two_phases_are_no_copies(two, written):
     volumes = read(written(together(two))).volumes
     assert [volume.array.shape[2] for volume in volumes] == [9, 9]
     assert all(np.count_nonzero(volume.array[..., 0]) == 0 for volume in volumes)
+
+
+def test_fractions_of_a_second_tell_passes_apart(two, written):
+    for number, dataset in enumerate(together(two)):
+        dataset.AcquisitionTime = f"101112.{50_000 * number:06}"
+    volumes = read(written(together(two))).volumes
+    assert [volume.facts["keys"] for volume in volumes] == [{"pass": "1"}, {"pass": "2"}]
+    assert volumes[1].array.mean() - volumes[0].array.mean() > 200

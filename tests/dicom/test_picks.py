@@ -47,3 +47,13 @@ def test_a_pick_that_nothing_has_is_refused(picks, there, folder):
     with pytest.raises(UsageError, match=r"expected a value that is there") as raised:
         read(folder, picks=picks)
     assert there in str(raised.value)
+
+
+def test_numbers_are_found_however_they_are_written_and_text_as_it_is(mr, written):
+    for one, name in enumerate(("1", "01", "B")):
+        for dataset in mr.datasets[3 * one : 3 * one + 3]:
+            dataset.StackID = name
+    folder = written(mr.datasets)
+    assert [volume.array.shape[2] for volume in read(folder, picks={"stack": "1"}).volumes] == [3]
+    with pytest.raises(UsageError, match="there are 01, 1, B"):
+        read(folder, picks={"stack": "C"})
