@@ -79,6 +79,19 @@ def times_only(dataset: Dataset, one: int, number: int) -> None:
     dataset.AcquisitionTime = dataset.ContentTime = f"10{11 + one}{number:02}"
 
 
+def over_midnight(dataset: Dataset, one: int, number: int) -> None:
+    """The first pass begins on the one day and ends on the next."""
+    second = 86_390 + 2 * number + 60 * one
+    dataset.AcquisitionDate = f"2020010{2 + second // 86_400}"
+    second %= 86_400
+    dataset.AcquisitionTime = f"{second // 3600:02}{second // 60 % 60:02}{second % 60:02}"
+    dataset.ContentDate, dataset.ContentTime = dataset.AcquisitionDate, dataset.AcquisitionTime
+
+
+def within_a_second(dataset: Dataset, one: int, number: int) -> None:
+    dataset.AcquisitionTime = f"101112.{50_000 * (9 * one + number):06}"
+
+
 def temporal(dataset: Dataset, one: int, number: int) -> None:
     dataset.TemporalPositionIdentifier, dataset.NumberOfTemporalPositions = one + 1, 3
     dataset.AcquisitionTime = f"1011{one:02}"
@@ -116,6 +129,8 @@ def stacks_named(dataset: Dataset, one: int, number: int) -> None:
 for _name, _about, _mark, _modality, _count in (
     ("phases", "two passes by AcquisitionNumber and time", phases, "CT", 2),
     ("phases-by-time", "two passes by AcquisitionTime alone", times_only, "CT", 2),
+    ("phases-over-midnight", "two passes, the first over midnight, by date and time", over_midnight, "CT", 2),
+    ("phases-within-a-second", "two passes by fractions of AcquisitionTime", within_a_second, "CT", 2),
     ("temporal-positions", "three TemporalPositionIdentifiers", temporal, "MR", 3),
     ("trigger-times", "three cardiac phases by TriggerTime", triggers, "MR", 3),
     ("echoes", "three echoes by EchoNumbers and EchoTime", echoes, "MR", 3),
