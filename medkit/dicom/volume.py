@@ -197,16 +197,16 @@ def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) ->
     if part.step is None and not tilted:
         return volume
     array, affine, said = volume.array, volume.affine, list(volume.repairs)
-    outside = np.zeros(array.shape, bool)
+    outside = np.zeros(array.shape, bool) if volume.padding is None else volume.padding
     if part.step is not None:
         origins = np.array([plane.position for plane in part.stack.planes]) * [-1.0, -1.0, 1.0]  # LPS to RAS
-        made = regrid(array, affine, origins, upright=False, step=part.step)
+        made = regrid(array, outside, affine, origins, upright=False, step=part.step)
         counts = f"{array.shape[2]} uneven slices interpolated onto {made.array.shape[2]} even ones"
         said.append(Finding(Repair.RESAMPLE, f"{counts}, over up to {made.bridged_mm:.4g} mm"))
         array, affine, outside = made.array, made.affine, made.outside
     if tilted:  # after the other: between slices is interpolated along the tilt, where both have pixels
         origins = affine[:3, 3] + np.arange(array.shape[2])[:, None] * affine[:3, 2]
-        made = regrid(array, affine, origins, upright=True, step=None)
+        made = regrid(array, outside, affine, origins, upright=True, step=None)
         tilt = f"a tilt of {part.stack.tilt_degrees:.3g} degrees"
         said.append(Finding(Repair.DESHEAR, f"{tilt} was taken away by interpolation within slices"))
         array, affine, outside = made.array, made.affine, made.outside
@@ -217,7 +217,8 @@ def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) ->
     if count:
         notes += (
             Finding(
-                "padding", f"{count} voxels lie outside of all slices and have the lowest value; see the mask"
+                "padding",
+                f"{count} voxels lie outside of all slices or touch padding, and have the lowest value; see the mask",
             ),
         )
     return replace(

@@ -62,6 +62,8 @@ REFUSED = {
     "orientation-parallel": "bad-orientation",
     "orientation-zero": "bad-orientation",
     "palette-colour": "colour",
+    "padding-gap": "gap",
+    "padding-gap-tilted": "gap",
     "patient-mixed": "mixed-patient",
     "picture-other-size": "bad-pixels",
     "pixel-spacing-absent": "no-geometry",

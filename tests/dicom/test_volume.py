@@ -7,6 +7,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medkit.dicom import read
+from tests.dicom_series import make
 
 
 def codes(folder):
@@ -80,3 +81,31 @@ def test_facts_for_machines(stack, written):
     assert volume.facts["transfer_syntaxes"] == ["1.2.840.10008.1.2.1"]
     assert volume.modality == "CT"
     assert volume.study_instance_uid == stack.identity.study
+
+
+@pytest.mark.parametrize(
+    ("kind", "repairs"),
+    [
+        ("padding-tilted", ["deshear"]),
+        ("padding-gap", ["resample"]),
+        ("padding-gap-tilted", ["deshear", "resample"]),
+    ],
+)
+def test_what_touches_padding_is_padding_after_a_repair_too(kind, repairs, tmp_path):
+    """No value between tissue and padding is left unmarked, and nothing far from padding is marked."""
+    truth = make(kind, tmp_path)
+    (volume,) = read(tmp_path, repairs=repairs).volumes
+    (true,) = truth.repaired[0]
+    index = np.moveaxis(np.indices(volume.array.shape), 0, -1)
+    places = index @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    inverse = np.linalg.inv(true.affine)
+    where = places @ inverse[:3, :3].T + inverse[:3, 3]
+    measured = ~volume.padding
+    error = np.abs(volume.array - true.values(places))
+    assert error[measured].max() <= true.tolerance
+    middle = ((where >= 4) & (where <= np.array([9, 8, 8]))).all(-1)
+    assert middle.sum() > 50
+    assert measured[middle].all()
+    assert volume.array[~measured].max() <= volume.array[measured].min()
+    assert volume.facts["padding_voxels"] == (~measured).sum()
+    assert "padding" in [note.code for note in volume.notes]
