@@ -79,6 +79,7 @@ class Plane:
         strict: what differs between volumes and never within one.
         soft: what may tell volumes apart.
         values: element sets that say how stored numbers become values, the nearest first.
+        real_world: the real-world value mappings of the frame (PS3.3 C.7.6.16.2.11).
         flipped: whether columns and rows are turned round, so that they run as those of the other slices.
     """
 
@@ -92,6 +93,7 @@ class Plane:
     strict: dict[str, str]
     soft: dict[str, str]
     values: tuple[Elements, ...] = field(default=())
+    real_world: tuple[Elements, ...] = ()
     flipped: tuple[bool, bool] = (False, False)
 
     @property
@@ -139,6 +141,7 @@ def classic_planes(instance: Instance, found: PixelFormat) -> list[Plane]:
             strict_keys(elements),
             soft_keys(elements),
             (elements,),
+            tuple(elements.items("RealWorldValueMappingSequence")),
         )
     ]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkit.dicom.enhanced import dose_note, is_dose
+from medkit.dicom.enhanced import dose_note, is_dose, is_parametric_map
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import Stack, coordinates, even_runs, stack_of
 from medkit.dicom.intensities import REMARKS, Mapping, mapping_of, output_type, values_of
@@ -273,7 +273,8 @@ def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[F
                 "philips-scale", "rescaled as the standard has it; Philips' own scale slope is not applied"
             )
         )
-    if any("RealWorldValueMappingSequence" in plane.instance.elements for plane in planes):
+    # Those of a parametric map are applied.
+    if not is_parametric_map(first) and any(plane.real_world for plane in planes):
         notes.append(
             Finding(
                 "real-world-values",

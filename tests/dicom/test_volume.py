@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from medkit.dicom import read
-from tests.dicom_series import make
+from tests.dicom_series import judge, make
 
 
 def codes(folder):
@@ -109,3 +110,25 @@ def test_what_touches_padding_is_padding_after_a_repair_too(kind, repairs, tmp_p
     assert volume.array[~measured].max() <= volume.array[measured].min()
     assert volume.facts["padding_voxels"] == (~measured).sum()
     assert "padding" in [note.code for note in volume.notes]
+
+
+@pytest.mark.parametrize("group", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_a_real_world_mapping_in_functional_groups_is_noted(group, tmp_path):
+    truth = make("enhanced-mr", tmp_path)
+    (path,) = tmp_path.iterdir()
+    dataset = dcmread(path)
+    mapping = Dataset()
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 0.5, 3.0
+    for item in getattr(dataset, group):
+        item.RealWorldValueMappingSequence = [mapping]
+    dataset.save_as(path)
+    reading = read(tmp_path)
+    assert "real-world-values" in {note.code for note in reading.volumes[0].notes}
+    assert judge(truth, [(volume.array, volume.affine) for volume in reading.volumes]).outcome == "right"
+
+
+def test_a_parametric_map_has_its_unit_and_no_note(tmp_path):
+    make("parametric-map-whole", tmp_path)
+    (volume,) = read(tmp_path).volumes
+    assert volume.facts["unit"] == "um2/ms"
+    assert "real-world-values" not in {note.code for note in volume.notes}
