@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from medkit.dicom.planes import Plane
 
-__all__ = ["split"]
+__all__ = ["settings_alike", "split"]
 
 # A localizer has three directions; more, of one slice each, are a radial scan.
 _DIRECTIONS = 3
@@ -39,7 +39,7 @@ def split(
     where only one way of doing so gives whole stacks; or they are copies of each other.
 
     Args:
-        planes: of one series.
+        planes: of one series, see :func:`settings_alike`.
         content: a digest of a frame's stored pixels.
         repairs: asked for.
 
@@ -52,7 +52,7 @@ def split(
     if Repair.SPLIT_FRAMES not in repairs:
         _check_one_frame_of_reference(kept)
     groups = []
-    for found in _strict_groups(_settings_alike(kept)):
+    for found in _strict_groups(kept):
         turned, said = turned_alike(found)
         groups += [Group(part, notes=[*said]) for part in _alike(turned)]
     groups, dropped = without_strays(groups, repairs)
@@ -112,7 +112,7 @@ def _strict_groups(planes: Sequence[Plane]) -> list[list[Plane]]:
     return list(by_key.values())
 
 
-def _settings_alike(planes: Sequence[Plane]) -> list[Plane]:
+def settings_alike(planes: Sequence[Plane]) -> list[Plane]:
     """Give settings that differ in their last digits one value; the exact one may still tell volumes apart."""
     made = list(planes)
     for key in _MEASURED:
