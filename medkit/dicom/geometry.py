@@ -23,6 +23,7 @@ __all__ = [
     "check_placed",
     "coordinates",
     "even_runs",
+    "is_even",
     "same_direction",
     "same_place",
     "same_spacing",
@@ -178,6 +179,15 @@ def stack_of(planes: Sequence[Plane]) -> Stack:
             )
         )
     return Stack(tuple(ordered), _affine(ordered[0], origin, step), tilt, tuple(notes))
+
+
+def is_even(planes: Sequence[Plane]) -> bool:
+    """Whether parallel slices are a stack as they are."""
+    try:
+        stack_of(planes)
+    except Refused:
+        return False
+    return True
 
 
 def _position(plane: Plane) -> NDArray[np.float64]:

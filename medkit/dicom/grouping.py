@@ -10,6 +10,7 @@ import numpy as np
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import same_direction, same_place, same_spacing
 from medkit.dicom.group import Group
+from medkit.dicom.interlaced import check_whole_rows
 from medkit.dicom.phases import told_apart
 from medkit.dicom.strays import turned_alike, without_strays
 
@@ -45,7 +46,7 @@ def split(
 
     Raises:
         Refused: ``mixed-frame-of-reference``, ``mixed-orientation``, ``mixed-spacing``,
-            ``mixed-matrix``, ``mixed-parameters``, ``multi-phase`` or ``duplicate``.
+            ``mixed-matrix``, ``mixed-parameters``, ``interlaced``, ``nonuniform``, ``multi-phase`` or ``duplicate``.
     """
     kept, repaired = _without_localizers(planes, repairs)
     kept, notes = _without_resent(kept, content)
@@ -57,6 +58,7 @@ def split(
         groups += [Group(part, notes=[*said]) for part in _alike(turned)]
     groups, dropped = without_strays(groups, repairs)
     _check_directions(groups)
+    check_whole_rows(groups)
     groups = [part for group in groups for part in told_apart(group, content, repairs)]
     _name_by_difference(groups)
     for group in groups:

@@ -13,6 +13,7 @@ from pydicom.valuerep import DT
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import coordinates, same_place
 from medkit.dicom.group import Group
+from medkit.dicom.interlaced import check_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -35,10 +36,12 @@ def told_apart(group: Group, content: Callable[[Plane], bytes], repairs: Collect
         repairs: asked for.
 
     Raises:
-        Refused: ``multi-phase`` or ``duplicate``.
+        Refused: ``multi-phase`` or ``duplicate``; ``interlaced`` or ``nonuniform``, where slices of two kinds take turns
+            along a row.
     """
     places = _places(group.planes)
     if len(places) == len(group.planes):
+        check_turns(group)
         return [group]
     ways = _ways(places)
     if not ways and (passes := _passes(group, places, repairs)):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medkit.dicom.group import Group
     from medkit.dicom.planes import Plane
 
-__all__ = ["note_left_out", "turned_alike", "without_strays"]
+__all__ = ["comparable", "difference", "note_left_out", "turned_alike", "without_strays"]
 
 _PARALLEL = 0.999
 # A group of fewer slices that fills another's place is no volume of its own, but part of it or a fault.
@@ -96,7 +96,7 @@ def note_left_out(groups: Sequence[Group], planes: Sequence[Plane], picked: Sequ
     kept = {id(plane) for plane in picked}
     left = [plane for plane in planes if id(plane) not in kept]
     for group in groups:
-        beside = [plane for plane in left if _comparable(plane, group.planes[0])]
+        beside = [plane for plane in left if comparable(plane, group.planes[0])]
         if beside and _shares_row(beside, group.planes):
             said = "a pick left out slices at other places of this row"
             group.notes.append(Finding("part-picked", f"{said}: it may be a part of a larger volume"))
@@ -104,10 +104,10 @@ def note_left_out(groups: Sequence[Group], planes: Sequence[Plane], picked: Sequ
 
 def _fills(few: Sequence[Plane], many: Sequence[Plane]) -> bool:
     """Whether few slices belong into the row of many."""
-    return len(few) < len(many) and _comparable(few[0], many[0]) and _shares_row(few, many)
+    return len(few) < len(many) and comparable(few[0], many[0]) and _shares_row(few, many)
 
 
-def _comparable(one: Plane, other: Plane) -> bool:
+def comparable(one: Plane, other: Plane) -> bool:
     """Whether two slices are parallel and their places can be compared."""
     if one.localizer != other.localizer or abs(float(one.normal @ other.normal)) < _PARALLEL:
         return False
@@ -127,7 +127,7 @@ def _shares_row(few: Sequence[Plane], many: Sequence[Plane]) -> bool:
 
 
 def _stray(one: Plane, other: Plane) -> Finding:
-    what, code = _difference(one, other)
+    what, code = difference(one, other)
     return Finding(
         code,
         f"{one.where}: expected {what[2]} as in {other.where}, got {what[1]}: {what[0]} differs within one row "
@@ -136,7 +136,7 @@ def _stray(one: Plane, other: Plane) -> Finding:
     )
 
 
-def _difference(one: Plane, other: Plane) -> tuple[tuple[str, str, str], str]:
+def difference(one: Plane, other: Plane) -> tuple[tuple[str, str, str], str]:
     """Name, value here and value there of the first difference, and its code."""
     if (one.format.rows, one.format.columns) != (other.format.rows, other.format.columns):
         sizes = [f"{plane.format.rows} x {plane.format.columns}" for plane in (one, other)]

@@ -214,6 +214,72 @@ def echo_time_jitters(folder: Path, rng: Generator) -> Truth:
     return stack.truth()
 
 
+def alternating(folder: Path, rng: Generator, *, spoil: Callable[[Dataset], None], modality: str) -> Truth:
+    """Every second slice of one volume says something else."""
+    stack = Stack(rng, modality=modality)
+    for dataset in stack.datasets[1::2]:
+        spoil(dataset)
+    stack.write(folder)
+    return Truth((), others=((stack.volume(),),))
+
+
+def turned_a_little(dataset: Dataset) -> None:
+    """By less than a hundredth of a pixel at the edge."""
+    axes = np.array(dataset.ImageOrientationPatient, float).reshape(2, 3)
+    turn = np.array([[np.cos(3e-4), np.sin(3e-4)], [-np.sin(3e-4), np.cos(3e-4)]])
+    dataset.ImageOrientationPatient = numbers((turn @ axes).ravel())
+
+
+def flipped_less(dataset: Dataset) -> None:
+    dataset.FlipAngle = "89.5"
+
+
+for _name, _about, _spoil, _modality in (
+    ("direction-alternates", "every second slice turned by 0.0003 radians", turned_a_little, "CT"),
+    ("flip-angle-alternates", "a FlipAngle in every second slice alone", flipped_less, "MR"),
+):
+    add(_name, _about, partial(alternating, spoil=_spoil, modality=_modality))
+
+
+def shifted_phases(folder: Path, rng: Generator, *, part: float, modality: str) -> Truth:
+    """A second acquisition, after contrast, lies a part of a step from the first."""
+    one = Stack(rng, modality=modality)
+    positions = [position + part * one.grid.step for position in one.positions]
+    two = Stack(
+        rng,
+        one.grid,
+        positions=positions,
+        modality=modality,
+        identity=one.identity,
+        offset=STEP,
+        first=10,
+    )
+    for number, dataset in enumerate([*one.datasets, *two.datasets]):
+        phases(dataset, number // 9, number % 9)
+    for dataset in two.datasets:
+        dataset.ContrastBolusAgent = "Agent"
+    write(folder, one.datasets + two.datasets, rng)
+    shifted = replace(one.grid, origin=positions[0])
+    return Truth((), others=((one.volume(), replace(two.volume(), affine=shifted.affine)),))
+
+
+add(
+    "phases-half-a-slice-apart",
+    "two acquisitions of CT, the second half a slice further",
+    partial(shifted_phases, part=0.5, modality="CT"),
+)
+add(
+    "phases-half-a-slice-apart-mr",
+    "two acquisitions of MR, the second half a slice further",
+    partial(shifted_phases, part=0.5, modality="MR"),
+)
+add(
+    "phases-nearly-at-one-place",
+    "two acquisitions of MR, the second 0.02 mm further",
+    partial(shifted_phases, part=0.008, modality="MR"),
+)
+
+
 def localizer(folder: Path, rng: Generator, *, count: int = 1, size: tuple[int, int] = (14, 12)) -> Truth:
     stack = Stack(rng)
     stack.datasets = stack.datasets
