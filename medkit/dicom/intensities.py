@@ -48,6 +48,7 @@ class Mapping:
         table: instead of both.
         padding: lowest and highest stored number that stand for no measurement.
         unit: as the file names it.
+        said: whether the file says how to rescale, or holds real numbers as they are.
         bounds: lowest and highest stored number that the slope is for, where the file says so.
     """
 
@@ -56,6 +57,7 @@ class Mapping:
     table: Table | None = None
     padding: tuple[int, int] | None = None
     unit: str = ""
+    said: bool = True
     bounds: tuple[int, int] | None = None
 
     @property
@@ -96,11 +98,10 @@ def mapping_of(plane: Plane) -> Mapping:
                 f"{plane.where}: expected a DoseGridScaling above 0 alone, got {factor}; export it again",
             )
         return Mapping(slope=factor, padding=padding, unit=elements.text("DoseUnits"))
-    if scale is None:
-        return Mapping(padding=padding, unit=unit)
-    slope, intercept = scale.number("RescaleSlope"), scale.number("RescaleIntercept")
+    slope = None if scale is None else scale.number("RescaleSlope")
+    intercept = None if scale is None else scale.number("RescaleIntercept")
     if slope is None and intercept is None:
-        return Mapping(padding=padding, unit=unit)
+        return Mapping(padding=padding, unit=unit, said=plane.format.floating is not None)
     if slope is None or intercept is None or slope == 0:
         raise Refused(
             "bad-rescale",
@@ -249,8 +250,19 @@ def values_of(
         else:
             out[...] = stored
     else:
-        out[...] = stored.astype(np.float64) * mapping.slope + mapping.intercept
+        _write_real(stored, plane, mapping, out)
     return padding, remarks
+
+
+def _write_real(stored: NDArray[Any], plane: Plane, mapping: Mapping, out: NDArray[Any]) -> None:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        out[...] = stored.astype(np.float64) * mapping.slope + mapping.intercept
+    if not np.isfinite(out).all():
+        raise Refused(
+            "not-finite",
+            f"{plane.where}: expected values that float32 can hold, got some above {np.finfo(out.dtype).max:.3g}; "
+            "export it in another unit",
+        )
 
 
 def _check_mapped(stored: NDArray[Any], bounds: tuple[int, int], plane: Plane) -> None:

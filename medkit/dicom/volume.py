@@ -118,6 +118,7 @@ def _to_resample(ordered: Sequence[Plane], refused: Refused) -> _Part:
 def _volume(part: _Part, group: Group, name: str, limits: Limits, pool: ThreadPoolExecutor) -> SeriesVolume:
     planes = part.stack.planes
     mappings = [mapping_of(plane) for plane in planes]
+    _check_all_rescaled(planes, mappings)
     array, padding, remarks = _array(planes, mappings, limits, pool)
     first = planes[0].instance
     notes = [
@@ -190,6 +191,16 @@ def _array(
 
     remarks = set().union(*pool.map(read, by_instance.values()))
     return slices.transpose(2, 1, 0), None if padding is None else padding.transpose(2, 1, 0), remarks
+
+
+def _check_all_rescaled(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> None:
+    said = [mapping.said for mapping in mappings]
+    if any(said) and not all(said):
+        raise Refused(
+            "bad-rescale",
+            f"{planes[said.index(False)].where}: expected RescaleSlope and RescaleIntercept as in "
+            f"{planes[said.index(True)].where}, got neither; export it again",
+        )
 
 
 def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) -> SeriesVolume:
@@ -271,6 +282,13 @@ def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[F
         notes.append(
             Finding(
                 "philips-scale", "rescaled as the standard has it; Philips' own scale slope is not applied"
+            )
+        )
+    if first.modality == "CT" and not all(mapping.said for mapping in mappings):
+        notes.append(
+            Finding(
+                "no-rescale",
+                "CT without RescaleSlope and RescaleIntercept: values are stored numbers, perhaps no Hounsfield units",
             )
         )
     # Those of a parametric map are applied.

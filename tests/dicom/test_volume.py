@@ -132,3 +132,39 @@ def test_a_parametric_map_has_its_unit_and_no_note(tmp_path):
     (volume,) = read(tmp_path).volumes
     assert volume.facts["unit"] == "um2/ms"
     assert "real-world-values" not in {note.code for note in volume.notes}
+
+
+RESCALE = ("RescaleSlope", "RescaleIntercept", "RescaleType")
+
+
+def test_ct_without_a_slope_is_noted_and_mr_is_not(stack, mr, written):
+    for dataset in stack.datasets:
+        for name in RESCALE:
+            delattr(dataset, name)
+    assert codes(written(stack.datasets)) == {"no-rescale"}
+    assert codes(written(mr.datasets, "mr")) == set()
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_a_slope_in_some_slices_alone_is_refused(number, stack, written):
+    for dataset in stack.datasets:
+        del dataset.RescaleType
+    for name in RESCALE[:2]:
+        delattr(stack.datasets[number], name)
+    (refusal,) = read(written(stack.datasets)).refused
+    assert refusal.code == "bad-rescale"
+    assert f"{number:03}.dcm: expected RescaleSlope" in refusal.message
+
+
+@pytest.mark.parametrize("value", [1e39, -1e39, 3e38])
+def test_values_beyond_float32_are_refused(value, stack, written):
+    for dataset in stack.datasets:
+        dataset.DoubleFloatPixelData = np.full((12, 14), value, "<f8").tobytes()
+        dataset.BitsAllocated = 64
+        for name in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation", *RESCALE):
+            delattr(dataset, name)
+    reading = read(written(stack.datasets))
+    if abs(value) > 3.5e38:
+        assert [refusal.code for refusal in reading.refused] == ["not-finite"]
+    else:
+        assert np.isclose(reading.volumes[0].array, value).all()
