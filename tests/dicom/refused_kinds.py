@@ -52,6 +52,7 @@ REFUSED = {
     "junk-magic": "broken-file",
     "junk-zero": "broken-file",
     "last-slice-other-echo": "mixed-parameters",
+    "micro-ct-gap": "gap",
     "mosaic": "mosaic",
     "no-rows": "bad-pixels",
     "nothing-tells-apart": "multi-phase",
