@@ -31,6 +31,8 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from medkit.dicom.group import Group
+
 __all__ = ["read"]
 
 _THREADS = 4
@@ -311,8 +313,8 @@ def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
     return planes
 
 
-def _unequal(groups: Sequence[object]) -> list[Finding]:
-    counts = sorted({len(group.planes) for group in groups})  # type: ignore[attr-defined]
+def _unequal(groups: Sequence[Group]) -> list[Finding]:
+    counts = sorted({len(group.planes) for group in groups})
     if len(counts) < 2:
         return []
     shown = ", ".join(map(str, counts))
