@@ -10,6 +10,7 @@ import numpy as np
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import same_direction, same_place, same_spacing
 from medkit.dicom.group import Group
+from medkit.dicom.interlaced import check_whole_rows
 from medkit.dicom.phases import told_apart
 from medkit.dicom.strays import turned_alike, without_strays
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from medkit.dicom.planes import Plane
 
-__all__ = ["split"]
+__all__ = ["settings_alike", "split"]
 
 # A localizer has three directions; more, of one slice each, are a radial scan.
 _DIRECTIONS = 3
@@ -39,24 +40,25 @@ def split(
     where only one way of doing so gives whole stacks; or they are copies of each other.
 
     Args:
-        planes: of one series.
+        planes: of one series, see :func:`settings_alike`.
         content: a digest of a frame's stored pixels.
         repairs: asked for.
 
     Raises:
         Refused: ``mixed-frame-of-reference``, ``mixed-orientation``, ``mixed-spacing``,
-            ``mixed-matrix``, ``mixed-parameters``, ``multi-phase`` or ``duplicate``.
+            ``mixed-matrix``, ``mixed-parameters``, ``interlaced``, ``nonuniform``, ``multi-phase`` or ``duplicate``.
     """
     kept, repaired = _without_localizers(planes, repairs)
     kept, notes = _without_resent(kept, content)
     if Repair.SPLIT_FRAMES not in repairs:
         _check_one_frame_of_reference(kept)
     groups = []
-    for found in _strict_groups(_settings_alike(kept)):
+    for found in _strict_groups(kept):
         turned, said = turned_alike(found)
         groups += [Group(part, notes=[*said]) for part in _alike(turned)]
     groups, dropped = without_strays(groups, repairs)
     _check_directions(groups)
+    check_whole_rows(groups)
     groups = [part for group in groups for part in told_apart(group, content, repairs)]
     _name_by_difference(groups)
     for group in groups:
@@ -112,7 +114,7 @@ def _strict_groups(planes: Sequence[Plane]) -> list[list[Plane]]:
     return list(by_key.values())
 
 
-def _settings_alike(planes: Sequence[Plane]) -> list[Plane]:
+def settings_alike(planes: Sequence[Plane]) -> list[Plane]:
     """Give settings that differ in their last digits one value; the exact one may still tell volumes apart."""
     made = list(planes)
     for key in _MEASURED:

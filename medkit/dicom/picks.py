@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medkit.dicom.planes import normalised
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +44,14 @@ class Picks:
             self.keys |= plane.strict.keys() | plane.soft.keys() | {"matrix"}
         for key in self.picks:
             if key not in (_SERIES, _VOLUME):
-                kept = [plane for plane in kept if self._takes(key, _value(plane, key))]
+                values = [_value(plane, key) for plane in kept]
+                # Text such as 01 and 1 is told apart where both are there.
+                wanted = self.picks[key] if self.picks[key] in values else None
+                kept = [
+                    plane
+                    for plane, value in zip(kept, values, strict=True)
+                    if self._takes(key, value) and wanted in (None, value)
+                ]
         return kept
 
     def check_used(self) -> None:
@@ -82,4 +88,10 @@ def _value(plane: Plane, key: str) -> str:
 
 
 def _same(one: str, other: str) -> bool:
-    return one == other or normalised(one) == normalised(other)
+    """As text or as numbers."""
+    try:
+        return one == other or [float(part) for part in one.split("\\")] == [
+            float(part) for part in other.split("\\")
+        ]
+    except ValueError:
+        return False

@@ -16,7 +16,7 @@ from medkit.dicom.enhanced import dose_planes, enhanced_planes, is_dose, is_enha
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.format import pixel_format
 from medkit.dicom.geometry import check_placed
-from medkit.dicom.grouping import split
+from medkit.dicom.grouping import settings_alike, split
 from medkit.dicom.instance import Instance, read_instance
 from medkit.dicom.limits import Limits
 from medkit.dicom.picks import Picks
@@ -24,11 +24,14 @@ from medkit.dicom.pixels import stored_frames
 from medkit.dicom.planes import Plane, classic_planes
 from medkit.dicom.result import Reading, SeriesReading, SeriesVolume
 from medkit.dicom.sources import Source, find_sources
+from medkit.dicom.strays import note_left_out
 from medkit.dicom.volume import content_digest, make_volumes
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from medkit.dicom.group import Group
 
 __all__ = ["read"]
 
@@ -191,9 +194,11 @@ def _read_series(
         notes += [finding for finding in left_out if finding.code == "not-an-image"]
         asked += [finding for finding in left_out if finding.code == Repair.DROP_BROKEN]
         asked += check_counts(instances, planes, wish.expected.get(uid), wish.repairs)
-        planes = wish.picks.take_planes(planes)
-        if planes:
-            groups = split(planes, content_digest, wish.repairs)
+        planes = settings_alike(planes)
+        picked = wish.picks.take_planes(planes)
+        if picked:
+            groups = split(picked, content_digest, wish.repairs)
+            note_left_out(groups, planes, picked)
             notes += _unequal(groups)
             for group in groups:
                 group.repairs[:0] = asked
@@ -308,8 +313,8 @@ def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
     return planes
 
 
-def _unequal(groups: Sequence[object]) -> list[Finding]:
-    counts = sorted({len(group.planes) for group in groups})  # type: ignore[attr-defined]
+def _unequal(groups: Sequence[Group]) -> list[Finding]:
+    counts = sorted({len(group.planes) for group in groups})
     if len(counts) < 2:
         return []
     shown = ", ".join(map(str, counts))

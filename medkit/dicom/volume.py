@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkit.dicom.enhanced import dose_note, is_dose
+from medkit.dicom.enhanced import dose_note, is_dose, is_parametric_map
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import Stack, coordinates, even_runs, stack_of
 from medkit.dicom.intensities import REMARKS, Mapping, mapping_of, output_type, values_of
@@ -118,6 +118,7 @@ def _to_resample(ordered: Sequence[Plane], refused: Refused) -> _Part:
 def _volume(part: _Part, group: Group, name: str, limits: Limits, pool: ThreadPoolExecutor) -> SeriesVolume:
     planes = part.stack.planes
     mappings = [mapping_of(plane) for plane in planes]
+    _check_all_rescaled(planes, mappings)
     array, padding, remarks = _array(planes, mappings, limits, pool)
     first = planes[0].instance
     notes = [
@@ -192,21 +193,31 @@ def _array(
     return slices.transpose(2, 1, 0), None if padding is None else padding.transpose(2, 1, 0), remarks
 
 
+def _check_all_rescaled(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> None:
+    said = [mapping.said for mapping in mappings]
+    if any(said) and not all(said):
+        raise Refused(
+            "bad-rescale",
+            f"{planes[said.index(False)].where}: expected RescaleSlope and RescaleIntercept as in "
+            f"{planes[said.index(True)].where}, got neither; export it again",
+        )
+
+
 def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) -> SeriesVolume:
     tilted = Repair.DESHEAR in repairs and any(note.code == "tilt" for note in volume.notes)
     if part.step is None and not tilted:
         return volume
     array, affine, said = volume.array, volume.affine, list(volume.repairs)
-    outside = np.zeros(array.shape, bool)
+    outside = np.zeros(array.shape, bool) if volume.padding is None else volume.padding
     if part.step is not None:
         origins = np.array([plane.position for plane in part.stack.planes]) * [-1.0, -1.0, 1.0]  # LPS to RAS
-        made = regrid(array, affine, origins, upright=False, step=part.step)
+        made = regrid(array, outside, affine, origins, upright=False, step=part.step)
         counts = f"{array.shape[2]} uneven slices interpolated onto {made.array.shape[2]} even ones"
         said.append(Finding(Repair.RESAMPLE, f"{counts}, over up to {made.bridged_mm:.4g} mm"))
         array, affine, outside = made.array, made.affine, made.outside
     if tilted:  # after the other: between slices is interpolated along the tilt, where both have pixels
         origins = affine[:3, 3] + np.arange(array.shape[2])[:, None] * affine[:3, 2]
-        made = regrid(array, affine, origins, upright=True, step=None)
+        made = regrid(array, outside, affine, origins, upright=True, step=None)
         tilt = f"a tilt of {part.stack.tilt_degrees:.3g} degrees"
         said.append(Finding(Repair.DESHEAR, f"{tilt} was taken away by interpolation within slices"))
         array, affine, outside = made.array, made.affine, made.outside
@@ -217,7 +228,8 @@ def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) ->
     if count:
         notes += (
             Finding(
-                "padding", f"{count} voxels lie outside of all slices and have the lowest value; see the mask"
+                "padding",
+                f"{count} voxels lie outside of all slices or touch padding, and have the lowest value; see the mask",
             ),
         )
     return replace(
@@ -272,7 +284,15 @@ def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[F
                 "philips-scale", "rescaled as the standard has it; Philips' own scale slope is not applied"
             )
         )
-    if any("RealWorldValueMappingSequence" in plane.instance.elements for plane in planes):
+    if first.modality == "CT" and not all(mapping.said for mapping in mappings):
+        notes.append(
+            Finding(
+                "no-rescale",
+                "CT without RescaleSlope and RescaleIntercept: values are stored numbers, perhaps no Hounsfield units",
+            )
+        )
+    # Those of a parametric map are applied.
+    if not is_parametric_map(first) and any(plane.real_world for plane in planes):
         notes.append(
             Finding(
                 "real-world-values",

@@ -113,3 +113,40 @@ def test_blank_slices_of_two_phases_are_no_copies(two, written):
     volumes = read(written(together(two))).volumes
     assert [volume.array.shape[2] for volume in volumes] == [9, 9]
     assert all(np.count_nonzero(volume.array[..., 0]) == 0 for volume in volumes)
+
+
+def test_fractions_of_a_second_tell_passes_apart(two, written):
+    for number, dataset in enumerate(together(two)):
+        dataset.AcquisitionTime = f"101112.{50_000 * number:06}"
+    volumes = read(written(together(two))).volumes
+    assert [volume.facts["keys"] for volume in volumes] == [{"pass": "1"}, {"pass": "2"}]
+    assert volumes[1].array.mean() - volumes[0].array.mean() > 200
+
+
+@pytest.mark.parametrize("said", ["AcquisitionDateTime", "AcquisitionDate", ""])
+def test_passes_over_midnight_are_dealt_by_day_and_time(said, two, written):
+    """Without a day the later slices of the first pass would come before its first."""
+    for number, dataset in enumerate(together(two)):
+        second = 86400 - 8 + 2 * number
+        day = "20200102" if second < 86400 else "20200103"
+        second %= 86400
+        dataset.AcquisitionTime = f"{second // 3600:02}{second // 60 % 60:02}{second % 60:02}"
+        del dataset.AcquisitionDate
+        if said:
+            setattr(dataset, said, day + (dataset.AcquisitionTime if said == "AcquisitionDateTime" else ""))
+    reading = read(written(together(two)))
+    if said:
+        means = [volume.array.mean() for volume in reading.volumes]
+        assert means[1] - means[0] > 200
+    else:
+        assert [refusal.code for refusal in reading.refused] == ["multi-phase"]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR TM")
+@pytest.mark.parametrize("time", ["1011", "103212.", "10:32:12", "996112"])
+def test_a_time_that_is_none_tells_nothing(time, two, written):
+    for number, dataset in enumerate(together(two)):
+        dataset.AcquisitionTime = f"1011{number:02}"
+    two[1].datasets[4].AcquisitionTime = time
+    (refusal,) = read(written(together(two))).refused
+    assert refusal.code == "multi-phase"

@@ -47,3 +47,36 @@ def test_a_pick_that_nothing_has_is_refused(picks, there, folder):
     with pytest.raises(UsageError, match=r"expected a value that is there") as raised:
         read(folder, picks=picks)
     assert there in str(raised.value)
+
+
+def test_numbers_are_found_however_they_are_written_and_text_as_it_is(mr, written):
+    for one, name in enumerate(("1", "01", "B")):
+        for dataset in mr.datasets[3 * one : 3 * one + 3]:
+            dataset.StackID = name
+    folder = written(mr.datasets)
+    assert [volume.array.shape[2] for volume in read(folder, picks={"stack": "1"}).volumes] == [3]
+    with pytest.raises(UsageError, match="there are 01, 1, B"):
+        read(folder, picks={"stack": "C"})
+
+
+def test_a_setting_that_jitters_is_picked_with_the_whole_volume(mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.EchoTime = "11" if number < 6 else "11.01"
+    folder = written(mr.datasets)
+    (volume,) = read(folder, picks={"echo-time": "11"}).volumes
+    assert volume.array.shape[2] == 9
+    assert "part-picked" not in [note.code for note in volume.notes]
+
+
+@pytest.mark.parametrize("first", [1, 6, 8])
+def test_a_pick_of_a_part_is_noted(first, mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.AcquisitionNumber = 1 if number < first else 2
+    (volume,) = read(written(mr.datasets), picks={"acquisition": "2"}).volumes
+    assert volume.array.shape[2] == 9 - first
+    assert "part-picked" in [note.code for note in volume.notes]
+
+
+def test_a_pick_of_one_of_two_at_a_place_is_not(folder):
+    (volume,) = read(folder, picks={"echo-time": "80"}).volumes
+    assert not volume.notes

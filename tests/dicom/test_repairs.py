@@ -38,7 +38,7 @@ def test_a_tilt_is_taken_away(shear):
     made_of = affine(shear)
     origins = made_of[:3, 3] + np.arange(7)[:, None] * made_of[:3, 2]
     array = linear(origins, (9, 8))
-    made = regrid(array, made_of, origins, upright=True, step=None)
+    made = regrid(array, None, made_of, origins, upright=True, step=None)
     inside = check(made)
     assert np.allclose(made.affine[:3, :2].T @ made.affine[:3, 2], 0)
     assert made.array.shape[2] == 7
@@ -50,7 +50,7 @@ def test_a_tilt_is_taken_away(shear):
 @given(steps=st.lists(st.floats(1, 6), min_size=2, max_size=9), step=st.floats(0.5, 4))
 def test_uneven_slices_become_even(steps, step):
     origins = np.array([10, 20, -5]) + np.outer(np.concatenate([[0], np.cumsum(steps)]), [0, 0, 1])
-    made = regrid(linear(origins, (5, 4)), affine(), origins, upright=False, step=step)
+    made = regrid(linear(origins, (5, 4)), None, affine(), origins, upright=False, step=step)
     assert check(made).all()
     assert made.affine[2, 2] <= step + 1e-9
     last = made.affine @ [0, 0, made.array.shape[2] - 1, 1]
@@ -61,6 +61,6 @@ def test_uneven_slices_become_even(steps, step):
 def test_slices_that_jitter_keep_what_they_have_in_common():
     origins = np.array([10, 20, -5]) + np.outer(np.arange(6), [0, 0, 2.5])
     origins[1:-1, 0] += [0.4, -0.4, 0.2, 0]
-    made = regrid(linear(origins, (9, 8)), affine(), origins, upright=False, step=2.5)
+    made = regrid(linear(origins, (9, 8)), None, affine(), origins, upright=False, step=2.5)
     assert check(made).all()
     assert made.array.shape == (7, 8, 6)
