@@ -176,6 +176,11 @@ class Instance:
         return self.elements.text("Modality")
 
     @cached_property
+    def series_number(self) -> int | None:
+        """SeriesNumber; ``None`` where it is missing or no number."""
+        return self.elements.whole("SeriesNumber")
+
+    @cached_property
     def frames(self) -> int:
         """Number of frames, one where nothing is said."""
         count = self.elements.integer("NumberOfFrames")
@@ -191,7 +196,8 @@ def read_instance(source: Source, limits: Limits) -> Instance:
     """Read a header.
 
     Raises:
-        Refused: ``empty-file``, ``not-dicom``, ``truncated`` (it ends in its header) or ``too-large``.
+        Refused: ``empty-file``, ``not-dicom``, ``truncated`` (it ends in its header), ``too-large``, or ``bad-value``
+            (its series or modality is no text).
         OSError: the file cannot be read.
     """
     with source.open() as file:
@@ -221,6 +227,7 @@ def read_instance(source: Source, limits: Limits) -> Instance:
             "truncated",
             f"{source.shown}: expected a header with SeriesInstanceUID, got one without; copy it again",
         )
+    _ = instance.modality  # raises here, where it is the fault of this file alone
     instance.executable = start[:2] == b"MZ"
     return instance
 

@@ -159,20 +159,15 @@ def _by_series(instances: Iterable[Instance]) -> list[tuple[str, list[Instance]]
         found.setdefault((uid,) if uid else ("", *_folder(instance.source)), []).append(instance)
     return sorted(
         ((key[0], instances) for key, instances in found.items()),
-        key=lambda item: (_number(item[1][0]) or 0, item[0], item[1][0].source.shown),
+        key=lambda item: (item[1][0].series_number or 0, item[0], item[1][0].source.shown),
     )
-
-
-def _number(instance: Instance) -> int | None:
-    text = instance.elements.text("SeriesNumber")
-    return int(text) if text.lstrip("-").isdigit() else None
 
 
 def _read_series(
     uid: str, instances: list[Instance], wish: _Wish, broken: Sequence[_Broken], names: set[str]
 ) -> SeriesReading | None:
     first = instances[0]
-    if not wish.picks.takes_series(uid, _number(first)):
+    if not wish.picks.takes_series(uid, first.series_number):
         return None
     refusals: list[Finding] = []
     notes: list[Finding] = []
@@ -212,7 +207,7 @@ def _read_series(
         volumes = []
     kept = tuple(volume for volume in volumes if wish.picks.takes_volume(volume.name))
     return SeriesReading(
-        uid, first.modality, _number(first), kept, tuple(refusals), tuple(notes), len(instances)
+        uid, first.modality, first.series_number, kept, tuple(refusals), tuple(notes), len(instances)
     )
 
 
@@ -320,7 +315,7 @@ def _unequal(groups: Sequence[object]) -> list[Finding]:
 
 def _name(instance: Instance, keys: Mapping[str, str], names: set[str]) -> str:
     """A name that no other volume of the reading has."""
-    number = _number(instance)
+    number = instance.series_number
     parts = ["series" if number is None else f"{number:03d}"]
     parts += [f"{key}-{value}" for key, value in keys.items() if key not in _LONG_KEYS]
     name = "_".join(_safe(part) for part in parts)[:_NAME_LENGTH]

@@ -284,10 +284,11 @@ def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[F
 
 def _number_notes(planes: Sequence[Plane]) -> list[Finding]:
     """Slices may be missing where every second InstanceNumber is."""
-    numbers = [plane.instance.elements.text("InstanceNumber") for plane in planes]
-    if len(planes) < 3 or planes[0].format.frames > 1 or not all(number.isdigit() for number in numbers):
+    found = (plane.instance.elements.whole("InstanceNumber") for plane in planes)
+    numbers = [number for number in found if number is not None]
+    if len(planes) < 3 or planes[0].format.frames > 1 or len(numbers) < len(planes):
         return []
-    steps = set(np.diff(np.array(numbers, dtype=np.int64)).tolist())
+    steps = set(np.diff(numbers).tolist())
     if len(steps) == 1 and abs(step := steps.pop()) > 1:
         return [
             Finding("instance-numbers", f"InstanceNumber goes in steps of {abs(step)}: others may be missing")
@@ -308,9 +309,8 @@ _LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "53", "55", "81")
 def _facts(part: _Part, group: Group, mappings: Sequence[Mapping], padding: int) -> dict[str, Any]:
     planes = part.stack.planes
     syntaxes = Counter(str(plane.instance.transfer_syntax) for plane in planes)
-    number = planes[0].instance.elements.text("SeriesNumber")
     return {
-        "series_number": int(number) if number.lstrip("-").isdigit() else None,
+        "series_number": planes[0].instance.series_number,
         "keys": dict(group.keys),
         "parameters": {key: value for key, value in planes[0].strict.items() if key not in _NOT_FACTS},
         "unit": mappings[0].unit,

@@ -129,6 +129,24 @@ def test_a_fault_of_ours_is_a_refusal(stack, written, monkeypatch):
     assert "ZeroDivisionError: oops" in refusal.message
 
 
+@pytest.mark.parametrize(("vr", "text"), [("LO", "--5"), ("LO", "\xb2"), ("UT", "9" * 5000), ("OB", b"5 ")])
+def test_a_series_number_that_is_none_leaves_the_series_readable(vr, text, stack, written):
+    for dataset in stack.datasets:
+        dataset.add_new(0x00200011, vr, text)
+        dataset.add_new(0x00200013, vr, text)
+    (volume,) = read(written(stack.datasets)).volumes
+    assert (volume.name, volume.facts["series_number"]) == ("series", None)
+
+
+def test_a_modality_of_bytes_ends_its_series_and_no_other(stack, written):
+    other = Stack(stack.rng)
+    for dataset in other.datasets:
+        dataset.add_new(0x00080060, "OB", b"CT")
+    reading = read([written(stack.datasets), written(other.datasets, "other")])
+    assert [volume.array.shape for volume in reading.volumes] == [(14, 12, 9)]
+    assert {refusal.code for refusal in reading.refused} == {"bad-value"}
+
+
 def test_a_zip_with_a_wrong_checksum_is_refused(stack, written, tmp_path):
     folder = written(stack.datasets)
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
