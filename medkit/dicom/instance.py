@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from medkit.dicom.limits import Limits
-    from medkit.dicom.sources import Source
+    from medkit.dicom.sources import SourceFile
 
 __all__ = ["Instance", "PixelElement", "inflated", "read_instance"]
 
@@ -48,7 +48,6 @@ _KEYWORDS = [
     "ContentTime",
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
-    "NumberOfTemporalPositions",
     "NumberOfSlices",
     "NumberOfTimeSlices",
     "EchoTime",
@@ -69,21 +68,17 @@ _KEYWORDS = [
     "FrameReferenceTime",
     "ComplexImageComponent",
     "StackID",
-    "SeriesType",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
-    "ImagerPixelSpacing",
     "SliceThickness",
     "SpacingBetweenSlices",
     "GridFrameOffsetVector",
-    "FrameIncrementPointer",
     "NumberOfFrames",
     "Rows",
     "Columns",
     "SamplesPerPixel",
     "PhotometricInterpretation",
-    "PlanarConfiguration",
     "BitsAllocated",
     "BitsStored",
     "HighBit",
@@ -106,10 +101,6 @@ _KEYWORDS = [
     "ConcatenationUID",
     "InConcatenationNumber",
     "InConcatenationTotalNumber",
-    "ConcatenationFrameOffsetNumber",
-    "ImageOrientationSlide",
-    "TotalPixelMatrixColumns",
-    "DetectorInformationSequence",
 ]
 _TAGS = [
     *(tag_of(name) for name in _KEYWORDS),
@@ -154,7 +145,7 @@ class Instance:
     """
 
     def __init__(
-        self, source: Source, dataset: Dataset, pixels: PixelElement | None, deflated: int | None = None
+        self, source: SourceFile, dataset: Dataset, pixels: PixelElement | None, deflated: int | None = None
     ) -> None:
         self.source, self.pixels, self.deflated = source, pixels, deflated
         self.elements = Elements(dataset, source.shown)
@@ -192,7 +183,7 @@ class Instance:
         return list(self.elements.notes)
 
 
-def read_instance(source: Source, limits: Limits) -> Instance:
+def read_instance(source: SourceFile, limits: Limits) -> Instance:
     """Read a header.
 
     Raises:
@@ -239,7 +230,7 @@ def inflated(instance: Instance, file: BinaryIO, length: int) -> bytes:
     return zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), length)
 
 
-def _read(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
+def _read(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
     if _DEFLATED in start:
         return _deflated(source, file, start, limits)
     file.seek(0)
@@ -251,13 +242,13 @@ def _read(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> Insta
     return instance
 
 
-def _plain(source: Source, file: BinaryIO) -> Instance:
+def _plain(source: SourceFile, file: BinaryIO) -> Instance:
     dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
     implicit, little = dataset.original_encoding
     return Instance(source, dataset, _pixel_element(file, bool(implicit), bool(little), source))
 
 
-def _deflated(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
+def _deflated(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
     """pydicom inflates without a bound: 400 KiB became 850 MB."""
     base = _PREAMBLE + len(_MARK) if start[128:132] == _MARK else len(_MARK) if start[:4] == _MARK else 0
     file.seek(base)
@@ -283,7 +274,7 @@ def _deflated(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> I
 
 
 def _pixel_element(
-    file: BinaryIO, implicit: bool, little: bool, source: Source | None
+    file: BinaryIO, implicit: bool, little: bool, source: SourceFile | None
 ) -> PixelElement | None:
     """The element that pydicom stopped before."""
     offset = file.tell()

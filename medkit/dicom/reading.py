@@ -23,7 +23,7 @@ from medkit.dicom.picks import Picks
 from medkit.dicom.pixels import stored_frames
 from medkit.dicom.planes import Plane, classic_planes
 from medkit.dicom.result import Reading, SeriesReading, SeriesVolume
-from medkit.dicom.sources import Source, find_sources
+from medkit.dicom.sources import SourceFile, find_sources
 from medkit.dicom.volume import content_digest, make_volumes
 from medkit.errors import UsageError
 
@@ -114,7 +114,7 @@ _IDENTITY = {
 class _Broken:
     """A file that could not be read, and whether it looks as if it belonged to the series beside it."""
 
-    def __init__(self, source: Source, finding: Finding) -> None:
+    def __init__(self, source: SourceFile, finding: Finding) -> None:
         self.source, self.finding = source, finding
         named = Path(source.member or source.path.name).suffix.lower() in _DICOM_SUFFIXES
         self.suspicious = finding.code not in ("not-dicom",) and (named or finding.code != "empty-file")
@@ -124,7 +124,7 @@ class _Broken:
         return _folder(self.source)
 
 
-def _folder(source: Source) -> tuple[str, str]:
+def _folder(source: SourceFile) -> tuple[str, str]:
     if source.member is None:
         return str(source.path.parent), ""
     return str(source.path), str(Path(source.member).parent)
@@ -137,7 +137,7 @@ def _known_repairs(repairs: Collection[Repair | str]) -> frozenset[Repair]:
         raise UsageError(f"expected a repair of {', '.join(_REPAIRS)}, got {error}") from error
 
 
-def _opened(file: Source, limits: Limits) -> Instance | _Broken:
+def _opened(file: SourceFile, limits: Limits) -> Instance | _Broken:
     try:
         return read_instance(file, limits)
     except Refused as refused:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from medkit.dicom.limits import Limits
 
-__all__ = ["Source", "find_sources"]
+__all__ = ["SourceFile", "find_sources"]
 
 # What is no image by its name, and stands beside images often.
 _INDEX_NAMES = {"DICOMDIR"}
@@ -25,7 +25,7 @@ _ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file, or a member of a zip.
 
     Args:
@@ -51,7 +51,7 @@ class Source:
 
 def find_sources(
     asked: Path | Sequence[Path], limits: Limits, stack: ExitStack
-) -> tuple[list[Source], list[Finding]]:
+) -> tuple[list[SourceFile], list[Finding]]:
     """All files below, by name, with refusals of zips that may not be opened.
 
     Args:
@@ -62,7 +62,7 @@ def find_sources(
     Raises:
         UsageError: nothing there.
     """
-    found: list[Source] = []
+    found: list[SourceFile] = []
     refusals: list[Finding] = []
     for path in [asked] if isinstance(asked, (str, Path)) else asked:
         path = Path(path)
@@ -77,7 +77,7 @@ def find_sources(
                 found += members
                 refusals += [refusal] if refusal else []
             else:
-                found.append(Source(file, shown, file.stat().st_size))
+                found.append(SourceFile(file, shown, file.stat().st_size))
     return found, refusals
 
 
@@ -93,7 +93,7 @@ def _files_below(path: Path) -> Iterator[Path]:
                 yield file
 
 
-def _members(path: Path, shown: str, limits: Limits, stack: ExitStack) -> tuple[list[Source], Finding | None]:
+def _members(path: Path, shown: str, limits: Limits, stack: ExitStack) -> tuple[list[SourceFile], Finding | None]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except (zipfile.BadZipFile, OSError, ValueError) as error:
@@ -103,7 +103,7 @@ def _members(path: Path, shown: str, limits: Limits, stack: ExitStack) -> tuple[
         return [], Finding("zip-unsafe", f"{shown}: {problem}; unpack it by hand if you trust it")
     entries = [entry for entry in entries if Path(entry.filename).name not in _INDEX_NAMES]
     return [
-        Source(path, f"{shown}:{entry.filename}", entry.file_size, entry.filename, archive)
+        SourceFile(path, f"{shown}:{entry.filename}", entry.file_size, entry.filename, archive)
         for entry in sorted(entries, key=lambda entry: entry.filename)
     ], None
 
