@@ -114,6 +114,7 @@ _LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
 _BEGINNINGS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
 _MARK, _PREAMBLE = b"DICM", 128
+_DIRECTORY = "1.2.840.10008.1.3.10"
 _SEEN = 4096  # bytes in which the transfer syntax stands
 
 
@@ -154,6 +155,7 @@ class Instance:
         meta = getattr(dataset, "file_meta", {})
         self.transfer_syntax = UID(str(meta.get("TransferSyntaxUID", "") or ""))
         self.media_uid = str(meta.get("MediaStorageSOPInstanceUID", "") or "")
+        self.media_class = str(meta.get("MediaStorageSOPClassUID", "") or "")
         self.executable = False
 
     @cached_property
@@ -187,8 +189,8 @@ def read_instance(source: SourceFile, limits: Limits) -> Instance:
     """Read a header.
 
     Raises:
-        Refused: ``empty-file``, ``not-dicom``, ``truncated`` (it ends in its header), ``too-large``, or ``bad-value``
-            (its series or modality is no text).
+        Refused: ``empty-file``, ``not-dicom``, ``directory`` (a DICOMDIR), ``truncated`` (it ends in its header),
+            ``too-large``, or ``bad-value`` (its series or modality is no text).
         OSError: the file cannot be read.
     """
     with source.open() as file:
@@ -213,6 +215,8 @@ def read_instance(source: SourceFile, limits: Limits) -> Instance:
             ) from error
     if not marked and not instance.elements.text("SOPClassUID"):
         raise Refused("not-dicom", f"{source.shown}: expected a DICOM file, got another kind")
+    if instance.media_class == _DIRECTORY:
+        raise Refused("directory", f"{source.shown}: expected a DICOM image, got an index of files")
     if not instance.elements.text("SeriesInstanceUID") and instance.pixels is None:
         raise Refused(
             "truncated",

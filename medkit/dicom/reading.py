@@ -8,7 +8,6 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medkit.dicom.counts import check_counts
@@ -17,18 +16,20 @@ from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.format import pixel_format
 from medkit.dicom.geometry import check_placed
 from medkit.dicom.grouping import split
-from medkit.dicom.instance import Instance, read_instance
+from medkit.dicom.instance import Instance
 from medkit.dicom.limits import Limits
+from medkit.dicom.opening import Broken, check_neighbours, folder_of, open_file, without_strangers
 from medkit.dicom.picks import Picks
 from medkit.dicom.pixels import stored_frames
 from medkit.dicom.planes import Plane, classic_planes
 from medkit.dicom.result import Reading, SeriesReading, SeriesVolume
-from medkit.dicom.sources import SourceFile, find_sources
+from medkit.dicom.sources import find_sources
 from medkit.dicom.volume import content_digest, make_volumes
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
 __all__ = ["read"]
 
@@ -45,7 +46,6 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _NO_IMAGES = re.compile(
     r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(4\.2$|11\.|88\.|66\.|104\.|481\.[34589]|67|68|9\.)"
 )
-_DICOM_SUFFIXES = {".dcm", ".dicom", ".ima", ".img"}
 
 
 def read(
@@ -78,9 +78,10 @@ def read(
         pool = stack.enter_context(ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)))
         wish = _Wish(_known_repairs(repairs), picked, dict(expected or {}), limits or Limits(), pool)
         files, refusals = find_sources(source, wish.limits, stack)
-        opened = list(pool.map(lambda file: _opened(file, wish.limits), files))
-        broken = [found for found in opened if isinstance(found, _Broken)]
-        series = _by_series(found for found in opened if isinstance(found, Instance))
+        opened = list(pool.map(lambda file: open_file(file, wish.limits), files))
+        instances, strangers = without_strangers(found for found in opened if isinstance(found, Instance))
+        broken = [found for found in opened if isinstance(found, Broken) and not found.unheard] + strangers
+        series = _by_series(instances)
         names: set[str] = set()
         readings = [_read_series(uid, found, wish, broken, names) for uid, found in series]
     refusals += [found.finding for found in broken]
@@ -111,25 +112,6 @@ _IDENTITY = {
 }
 
 
-class _Broken:
-    """A file that could not be read, and whether it looks as if it belonged to the series beside it."""
-
-    def __init__(self, source: SourceFile, finding: Finding) -> None:
-        self.source, self.finding = source, finding
-        named = Path(source.member or source.path.name).suffix.lower() in _DICOM_SUFFIXES
-        self.suspicious = finding.code not in ("not-dicom",) and (named or finding.code != "empty-file")
-
-    @property
-    def folder(self) -> tuple[str, str]:
-        return _folder(self.source)
-
-
-def _folder(source: SourceFile) -> tuple[str, str]:
-    if source.member is None:
-        return str(source.path.parent), ""
-    return str(source.path), str(Path(source.member).parent)
-
-
 def _known_repairs(repairs: Collection[Repair | str]) -> frozenset[Repair]:
     try:
         return frozenset(_REPAIRS[str(repair)] for repair in repairs)
@@ -137,26 +119,12 @@ def _known_repairs(repairs: Collection[Repair | str]) -> frozenset[Repair]:
         raise UsageError(f"expected a repair of {', '.join(_REPAIRS)}, got {error}") from error
 
 
-def _opened(file: SourceFile, limits: Limits) -> Instance | _Broken:
-    try:
-        return read_instance(file, limits)
-    except Refused as refused:
-        return _Broken(file, refused.finding)
-    except Exception as error:  # a zip's checksum, a disk, a password
-        return _Broken(
-            file,
-            Finding(
-                "truncated", f"{file.shown}: expected a file that can be read, got {error}; copy it again"
-            ),
-        )
-
-
 def _by_series(instances: Iterable[Instance]) -> list[tuple[str, list[Instance]]]:
     """Files that name no series, as de-identifiers leave them, go by their folder."""
     found: dict[tuple[str, ...], list[Instance]] = {}
     for instance in instances:
         uid = instance.elements.text("SeriesInstanceUID")
-        found.setdefault((uid,) if uid else ("", *_folder(instance.source)), []).append(instance)
+        found.setdefault((uid,) if uid else ("", *folder_of(instance.source)), []).append(instance)
     return sorted(
         ((key[0], instances) for key, instances in found.items()),
         key=lambda item: (item[1][0].series_number or 0, item[0], item[1][0].source.shown),
@@ -164,7 +132,7 @@ def _by_series(instances: Iterable[Instance]) -> list[tuple[str, list[Instance]]
 
 
 def _read_series(
-    uid: str, instances: list[Instance], wish: _Wish, broken: Sequence[_Broken], names: set[str]
+    uid: str, instances: list[Instance], wish: _Wish, broken: Sequence[Broken], names: set[str]
 ) -> SeriesReading | None:
     first = instances[0]
     if not wish.picks.takes_series(uid, first.series_number):
@@ -180,7 +148,7 @@ def _read_series(
                     "no-series-uid", "no SeriesInstanceUID: the files of this folder are taken for a series"
                 )
             )
-        asked = _check_neighbours(instances, broken, wish.repairs)
+        asked = check_neighbours(instances, broken, wish.repairs)
         planes, left_out = _planes(instances, wish)
         refusals += [finding for finding in left_out if finding.code in _REFUSED_APART]
         notes += [finding for finding in left_out if finding.code == "not-an-image"]
@@ -225,25 +193,6 @@ def _check_one_patient(instances: list[Instance]) -> None:
                 f"{other.source.shown}: expected the {name} of {one.source.shown} in one series, got another; "
                 "find out whose images these are",
             )
-
-
-def _check_neighbours(
-    instances: list[Instance], broken: Sequence[_Broken], repairs: frozenset[Repair]
-) -> list[Finding]:
-    """Refuse a series beside whose files there is a broken one that may be its own."""
-    folders = {_folder(instance.source) for instance in instances}
-    beside = [found for found in broken if found.suspicious and found.folder in folders]
-    if not beside:
-        return []
-    message = (
-        f"{beside[0].source.shown}: expected whole files beside those of a series, got {len(beside)} broken"
-    )
-    if Repair.DROP_BROKEN in repairs:
-        return [Finding(Repair.DROP_BROKEN, f"{message}, left out as was asked for")]
-    raise Refused(
-        "broken-file",
-        f"{message}, which may be slices of it; copy them again or ask for the repair drop-broken",
-    )
 
 
 def _planes(instances: list[Instance], wish: _Wish) -> tuple[list[Plane], list[Finding]]:

@@ -44,6 +44,7 @@ REFUSED = {
     "jitter-0.4": "nonuniform",
     "jitter-0.4-in-plane": "nonuniform",
     "jpeg-2000-cut": "truncated",
+    "junk-dcm": "broken-file",
     "junk-magic": "broken-file",
     "junk-zero": "broken-file",
     "jpeg-2000-cut-last": "truncated",
