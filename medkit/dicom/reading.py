@@ -42,9 +42,10 @@ _REPAIRS = {repair.value: repair for repair in Repair}
 _REFUSED_APART = {"colour", "secondary-capture"}
 _APART = {*_REFUSED_APART, "not-an-image"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-# What a picture of nothing is called: presentation states, reports, structure sets, segmentations.
+_STANDARD_CLASSES = "1.2.840.10008."
+# What a picture of nothing is called: presentation states, reports, structure sets, segmentations, raw data.
 _NO_IMAGES = re.compile(
-    r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(4\.2$|11\.|88\.|66\.|104\.|481\.[34589]|67|68|9\.)"
+    r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(4\.2$|11\.|88\.|66(\.|$)|104\.|481\.[34589]|67|68|9\.)"
 )
 
 
@@ -200,10 +201,11 @@ def _planes(instances: list[Instance], wish: _Wish) -> tuple[list[Plane], list[F
     drop = Repair.DROP_BROKEN in wish.repairs
     planes: list[Plane] = []
     left_out: list[Finding] = []
+    pictures = {_kind(instance) for instance in instances if instance.pixels is not None}
 
     def opened(instance: Instance) -> list[Plane] | Refused:
         try:
-            found = _planes_of(instance, wish.limits)
+            found = _planes_of(instance, wish.limits, pictures)
             if drop:  # by decoding it, since only that tells whether it can be
                 all(True for _ in stored_frames(instance, found[0].format, [plane.number for plane in found]))
         except Refused as refused:
@@ -226,9 +228,13 @@ def _planes(instances: list[Instance], wish: _Wish) -> tuple[list[Plane], list[F
     return planes, left_out
 
 
-def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
-    kind = instance.elements.text("SOPClassUID")
-    if _NO_IMAGES.match(kind):
+def _kind(instance: Instance) -> str:
+    return instance.elements.text("SOPClassUID")
+
+
+def _planes_of(instance: Instance, limits: Limits, pictures: Collection[str]) -> list[Plane]:
+    kind = _kind(instance)
+    if _NO_IMAGES.match(kind) or _is_private_data(instance, pictures):
         raise Refused(
             "not-an-image",
             f"{instance.source.shown}: {instance.modality or 'an object'} without an image; left out",
@@ -250,6 +256,13 @@ def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
     for plane in planes:
         check_placed(plane)
     return planes
+
+
+def _is_private_data(instance: Instance, pictures: Collection[str]) -> bool:
+    """Whether it is a vendor's own kind of object, and no picture, so that nothing of it was cut off."""
+    kind = _kind(instance)
+    empty = instance.pixels is None and "Rows" not in instance.elements
+    return empty and bool(kind) and not kind.startswith(_STANDARD_CLASSES) and kind not in pictures
 
 
 def _unequal(groups: Sequence[object]) -> list[Finding]:

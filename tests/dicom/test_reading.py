@@ -83,6 +83,30 @@ def test_objects_that_are_no_images_are_noted(stack, written):
     assert [note.code for series in reading.series for note in series.notes] == ["not-an-image"]
 
 
+@pytest.mark.parametrize(
+    "kind", ["1.2.840.10008.5.1.4.1.1.66", "1.3.12.2.1107.5.9.1"], ids=["raw-data", "siemens-non-image"]
+)
+def test_raw_data_and_vendors_own_objects_are_noted(kind, stack, written):
+    data = deepcopy(stack.datasets[0])
+    data.SOPClassUID, data.SOPInstanceUID = kind, "1.2"
+    for name in ("PixelData", "Rows", "Columns", "ImagePositionPatient"):
+        del data[name]
+    reading = read(written([*stack.datasets, data]))
+    assert [volume.array.shape[2] for volume in reading.volumes] == [9]
+    assert not reading.refused
+    assert [note.code for note in reading.series[0].notes] == ["not-an-image"]
+
+
+@pytest.mark.parametrize("kind", ["1.2.840.10008.5.1.4.1.1.2", "1.3.46.670589.11.0.0.12.1"], ids=["ct", "private"])
+def test_an_image_cut_short_is_no_object_of_another_kind(kind, stack, written):
+    for dataset in stack.datasets:
+        dataset.SOPClassUID = kind
+    for name in ("PixelData", "Rows", "Columns"):
+        del stack.datasets[8][name]
+    reading = read(written(stack.datasets))
+    assert [refusal.code for refusal in reading.refused] == ["no-pixels"]
+
+
 def test_a_broken_file_beside_a_series_refuses_it_and_no_other(stack, written):
     folder = written(stack.datasets)
     other = Stack(stack.rng)
