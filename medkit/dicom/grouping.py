@@ -10,6 +10,7 @@ import numpy as np
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import same_direction, same_place, same_spacing
 from medkit.dicom.group import Group
+from medkit.dicom.limits import Limits
 from medkit.dicom.phases import told_apart
 from medkit.dicom.strays import turned_alike, without_strays
 
@@ -30,7 +31,10 @@ _SAME_SETTING = 2e-3
 
 
 def split(
-    planes: Sequence[Plane], content: Callable[[Plane], bytes], repairs: Collection[Repair] = ()
+    planes: Sequence[Plane],
+    content: Callable[[Plane], bytes],
+    repairs: Collection[Repair] = (),
+    limits: Limits | None = None,
 ) -> list[Group]:
     """Split the frames of a series.
 
@@ -42,17 +46,22 @@ def split(
         planes: of one series.
         content: a digest of a frame's stored pixels.
         repairs: asked for.
+        limits: of the number of volumes.
 
     Raises:
         Refused: ``mixed-frame-of-reference``, ``mixed-orientation``, ``mixed-spacing``,
-            ``mixed-matrix``, ``mixed-parameters``, ``multi-phase`` or ``duplicate``.
+            ``mixed-matrix``, ``mixed-parameters``, ``multi-phase``, ``duplicate`` or ``too-large``.
     """
     kept, repaired = _without_localizers(planes, repairs)
     kept, notes = _without_resent(kept, content)
     if Repair.SPLIT_FRAMES not in repairs:
         _check_one_frame_of_reference(kept)
-    groups = []
-    for found in _strict_groups(_settings_alike(kept)):
+    groups: list[Group] = []
+    strict = _strict_groups(_settings_alike(kept))
+    limits = limits or Limits()
+    for found in strict:
+        _check_few(max(len(strict), len(groups)), found[0], limits)
+        _check_few_directions(found, limits)
         turned, said = turned_alike(found)
         groups += [Group(part, notes=[*said]) for part in _alike(turned)]
     groups, dropped = without_strays(groups, repairs)
@@ -110,6 +119,28 @@ def _strict_groups(planes: Sequence[Plane]) -> list[list[Plane]]:
         key = (plane.format.rows, plane.format.columns, tuple(sorted(plane.strict.items())))
         by_key.setdefault(key, []).append(plane)
     return list(by_key.values())
+
+
+def _check_few(count: int, plane: Plane, limits: Limits) -> None:
+    if count > limits.volumes:
+        raise Refused(
+            "too-large",
+            f"{plane.where}: expected at most {limits.volumes} volumes in a series, got {count} kinds of slices; pick "
+            "some by what tells them apart, or raise the limit",
+        )
+
+
+def _check_few_directions(planes: Sequence[Plane], limits: Limits) -> None:
+    seen: list[Plane] = []
+    for plane in planes:
+        if not any(same_direction(plane, other) and same_spacing(plane, other) for other in seen):
+            seen.append(plane)
+        if len(seen) > limits.directions:
+            raise Refused(
+                "mixed-orientation",
+                f"{plane.where}: expected parallel slices, got more than {limits.directions} directions or spacings; "
+                "a radial scan is no volume",
+            )
 
 
 def _settings_alike(planes: Sequence[Plane]) -> list[Plane]:

@@ -240,10 +240,22 @@ def _read(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) -> I
     file.seek(0)
     if start[:4] != _MARK:
         return _plain(source, file)
-    instance = _plain(source, io.BytesIO(bytes(_PREAMBLE) + file.read()))
-    if instance.pixels is not None:
-        instance.pixels = replace(instance.pixels, offset=instance.pixels.offset - _PREAMBLE)
+    beginning = bytes(_PREAMBLE) + file.read(limits.header_bytes)
+    instance = _plain(source, io.BytesIO(beginning))
+    if instance.pixels is None:
+        _check_header_ended(source, len(beginning) - _PREAMBLE, limits)
+        return instance
+    instance.pixels = replace(instance.pixels, offset=instance.pixels.offset - _PREAMBLE)
     return instance
+
+
+def _check_header_ended(source: SourceFile, size: int, limits: Limits) -> None:
+    if size == limits.header_bytes:
+        raise Refused(
+            "too-large",
+            f"{source.shown}: expected a header of at most {limits.header_bytes} bytes, got more; "
+            "raise the limit if you trust the file",
+        )
 
 
 def _plain(source: SourceFile, file: BinaryIO) -> Instance:
@@ -266,12 +278,8 @@ def _deflated(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) 
     stream = io.BytesIO(beginning)
     dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
     pixels = _pixel_element(stream, False, True, None)
-    if pixels is None and len(beginning) == limits.header_bytes:
-        raise Refused(
-            "too-large",
-            f"{source.shown}: expected a header of at most {limits.header_bytes} bytes, got more when inflated; "
-            "raise the limit if you trust the file",
-        )
+    if pixels is None:
+        _check_header_ended(source, len(beginning), limits)
     instance = Instance(source, dataset, pixels, deflated=first)
     instance.transfer_syntax = DeflatedExplicitVRLittleEndian
     return instance

@@ -24,7 +24,7 @@ from medkit.dicom.pixels import stored_frames
 from medkit.dicom.planes import Plane, classic_planes
 from medkit.dicom.result import Reading, SeriesReading, SeriesVolume
 from medkit.dicom.sources import find_sources
-from medkit.dicom.volume import content_digest, make_volumes
+from medkit.dicom.volume import ContentDigests, make_volumes
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _read_series(
         asked += check_counts(instances, planes, wish.expected.get(uid), wish.repairs)
         planes = wish.picks.take_planes(planes)
         if planes:
-            groups = split(planes, content_digest, wish.repairs)
+            groups = split(planes, ContentDigests(), wish.repairs, wish.limits)
             notes += _unequal(groups)
             for group in groups:
                 group.repairs[:0] = asked

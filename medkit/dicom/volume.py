@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medkit.dicom.group import Group
+    from medkit.dicom.instance import Instance
     from medkit.dicom.limits import Limits
     from medkit.dicom.planes import Plane
 
-__all__ = ["content_digest", "make_volumes"]
+__all__ = ["ContentDigests", "make_volumes"]
 
 # A resampled stack bridges no more than so many usual distances.
 _BRIDGE = 8.0
@@ -35,10 +36,20 @@ _SQUEEZE = 0.2
 _FEW = 3
 
 
-def content_digest(plane: Plane) -> bytes:
-    """A digest of a frame's stored pixels."""
-    (raw,) = stored_frames(plane.instance, plane.format, [plane.number])
-    return hashlib.sha256(np.ascontiguousarray(raw).data).digest()
+class ContentDigests:
+    """Digests of the stored pixels of frames. All of an object are made in one pass: each could need the whole of it."""
+
+    def __init__(self) -> None:
+        self.by_object: dict[Instance, list[bytes]] = {}
+
+    def __call__(self, plane: Plane) -> bytes:
+        """The digest of one frame."""
+        found = self.by_object.get(plane.instance)
+        if found is None:
+            frames = stored_frames(plane.instance, plane.format, range(1, plane.format.frames + 1))
+            found = [hashlib.sha256(np.ascontiguousarray(frame).data).digest() for frame in frames]
+            self.by_object[plane.instance] = found
+        return found[plane.number - 1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,18 @@ def test_a_deflated_header_is_inflated_no_further_than_the_limit(stack, tmp_path
     assert refused.value.finding.code == "too-large"
 
 
+def test_of_a_file_without_a_preamble_no_more_is_held_than_the_limit(stack, tmp_path):
+    save(tmp_path / "a", stack.datasets[0])
+    whole = (tmp_path / "a").read_bytes()[128:]
+    (tmp_path / "bare").write_bytes(whole + bytes(1_000_000))
+    end = opened(tmp_path / "bare").pixels.offset
+    assert whole[end:] == stack.datasets[0].PixelData
+    assert opened(tmp_path / "bare", Limits(header_bytes=end)).pixels.offset == end
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path / "bare", Limits(header_bytes=end - 200))
+    assert refused.value.finding.code == "too-large"
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [

@@ -97,7 +97,9 @@ def test_raw_data_and_vendors_own_objects_are_noted(kind, stack, written):
     assert [note.code for note in reading.series[0].notes] == ["not-an-image"]
 
 
-@pytest.mark.parametrize("kind", ["1.2.840.10008.5.1.4.1.1.2", "1.3.46.670589.11.0.0.12.1"], ids=["ct", "private"])
+@pytest.mark.parametrize(
+    "kind", ["1.2.840.10008.5.1.4.1.1.2", "1.3.46.670589.11.0.0.12.1"], ids=["ct", "private"]
+)
 def test_an_image_cut_short_is_no_object_of_another_kind(kind, stack, written):
     for dataset in stack.datasets:
         dataset.SOPClassUID = kind

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+import medkit.dicom.pixels
 from medkit.dicom import read
+from tests.dicom_series import make
 
 
 def codes(folder):
@@ -80,3 +84,20 @@ def test_facts_for_machines(stack, written):
     assert volume.facts["transfer_syntaxes"] == ["1.2.840.10008.1.2.1"]
     assert volume.modality == "CT"
     assert volume.study_instance_uid == stack.identity.study
+
+
+def test_a_deflated_object_that_came_twice_is_inflated_once_for_each_use(tmp_path, monkeypatch):
+    make("enhanced-deflated", tmp_path)
+    (path,) = tmp_path.iterdir()
+    shutil.copy(path, tmp_path / "again.dcm")
+    inflated, calls = medkit.dicom.pixels.inflated, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return inflated(*arguments)
+
+    monkeypatch.setattr(medkit.dicom.pixels, "inflated", counted)
+    (volume,) = read(tmp_path).volumes
+    assert "duplicate" in {note.code for note in volume.notes}
+    assert volume.array.shape[2] > 3
+    assert len(calls) == 3, "a digest of either, and the volume"
