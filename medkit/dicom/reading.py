@@ -18,6 +18,7 @@ from medkit.dicom.geometry import check_placed
 from medkit.dicom.grouping import split
 from medkit.dicom.instance import Instance
 from medkit.dicom.limits import Limits
+from medkit.dicom.naming import shown_keys, volume_name
 from medkit.dicom.opening import Broken, check_neighbours, folder_of, open_file, without_strangers
 from medkit.dicom.picks import Picks
 from medkit.dicom.pixels import stored_frames
@@ -31,12 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from medkit.dicom.group import Group
+
 __all__ = ["read"]
 
 _THREADS = 4
-_NAME_LENGTH, _PART_LENGTH = 120, 40
-# That tell volumes apart, and are UIDs.
-_LONG_KEYS = {"class", "frame-of-reference"}
 _REPAIRS = {repair.value: repair for repair in Repair}
 # Refusals of one object that leave the other objects of its series what they are.
 _REFUSED_APART = {"colour", "secondary-capture"}
@@ -159,11 +159,12 @@ def _read_series(
         if planes:
             groups = split(planes, ContentDigests(), wish.repairs, wish.limits)
             notes += _unequal(groups)
-            for group in groups:
+            for group, keys in zip(groups, shown_keys([group.keys for group in groups]), strict=True):
                 group.repairs[:0] = asked
-                volumes += make_volumes(
-                    group, _name(first, group.keys, names), wish.repairs, wish.limits, wish.pool
-                )
+                group.keys = keys
+                name = volume_name(first.series_number, keys, names)
+                names.add(name.lower())
+                volumes += make_volumes(group, name, wish.repairs, wish.limits, wish.pool)
     except Refused as refused:
         refusals.append(refused.finding)
         volumes = []
@@ -265,30 +266,11 @@ def _is_private_data(instance: Instance, pictures: Collection[str]) -> bool:
     return empty and bool(kind) and not kind.startswith(_STANDARD_CLASSES) and kind not in pictures
 
 
-def _unequal(groups: Sequence[object]) -> list[Finding]:
-    counts = sorted({len(group.planes) for group in groups})  # type: ignore[attr-defined]
+def _unequal(groups: Sequence[Group]) -> list[Finding]:
+    counts = sorted({len(group.planes) for group in groups})
     if len(counts) < 2:
         return []
     shown = ", ".join(map(str, counts))
     return [
         Finding("unequal-slices", f"the volumes of this series have different numbers of slices: {shown}")
     ]
-
-
-def _name(instance: Instance, keys: Mapping[str, str], names: set[str]) -> str:
-    """A name that no other volume of the reading has."""
-    number = instance.series_number
-    parts = ["series" if number is None else f"{number:03d}"]
-    parts += [f"{key}-{value}" for key, value in keys.items() if key not in _LONG_KEYS]
-    name = "_".join(_safe(part) for part in parts)[:_NAME_LENGTH]
-    unique, count = name, 1
-    while unique.lower() in names:
-        count += 1
-        unique = f"{name}_{count}"
-    names.add(unique.lower())
-    return unique
-
-
-def _safe(part: str) -> str:
-    """Letters, digits and a few signs, which every file system takes; underscores part the parts."""
-    return re.sub(r"[^A-Za-z0-9.+-]+|\.{2,}", "-", part).strip("-.")[:_PART_LENGTH]

@@ -14,6 +14,7 @@ from medkit.dicom.enhanced import dose_note, is_dose
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import Stack, coordinates, even_runs, stack_of
 from medkit.dicom.intensities import REMARKS, Mapping, mapping_of, output_type, values_of
+from medkit.dicom.naming import tells_nothing_of_a_person
 from medkit.dicom.pixels import stored_frames
 from medkit.dicom.repairs import regrid
 from medkit.dicom.result import Frame, SeriesVolume
@@ -323,7 +324,11 @@ def _facts(part: _Part, group: Group, mappings: Sequence[Mapping], padding: int)
     return {
         "series_number": planes[0].instance.series_number,
         "keys": dict(group.keys),
-        "parameters": {key: value for key, value in planes[0].strict.items() if key not in _NOT_FACTS},
+        "parameters": {
+            key: value
+            for key, value in planes[0].strict.items()
+            if key not in _NOT_FACTS and tells_nothing_of_a_person(key, value)
+        },
         "unit": mappings[0].unit,
         "tilt_degrees": round(part.stack.tilt_degrees, 4),
         "padding_voxels": padding,
