@@ -17,6 +17,7 @@ class Limits:
         header_bytes: of a file before its pixels, where it must be inflated or held.
         frame_pixels: rows times columns.
         series_bytes: of the decoded pixels of one series.
+        held_bytes: of all volumes that one reading gives together.
         volumes: of one series; each is compared with each.
         directions: of the slices of one volume's settings.
         members: of a zip.
@@ -29,6 +30,7 @@ class Limits:
     header_bytes: int = 64 * _MIB
     frame_pixels: int = 128 * _MIB
     series_bytes: int = 16 * 1024 * _MIB
+    held_bytes: int = 32 * 1024 * _MIB
     volumes: int = 500
     directions: int = 100
     members: int = 200_000

@@ -7,8 +7,8 @@ import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from medkit.dicom.counts import check_counts
 from medkit.dicom.enhanced import dose_planes, enhanced_planes, is_dose, is_enhanced
@@ -29,12 +29,14 @@ from medkit.dicom.volume import ContentDigests, make_volumes
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from medkit.dicom.group import Group
 
-__all__ = ["read"]
+__all__ = ["read", "read_each"]
+
+_Taken = TypeVar("_Taken")
 
 _THREADS = 4
 _REPAIRS = {repair.value: repair for repair in Repair}
@@ -73,6 +75,47 @@ def read(
     Raises:
         UsageError: nothing there, an unknown repair, or a pick that nothing has.
     """
+    limits = limits or Limits()
+    held = 0
+
+    def kept(series: SeriesReading) -> SeriesReading:
+        nonlocal held
+        size = sum(volume.array.nbytes for volume in series.volumes)
+        if held + size > limits.held_bytes:
+            text = (
+                f"expected volumes of at most {limits.held_bytes} bytes in one reading, got more; pick series, convert, "
+                "or raise the limit"
+            )
+            return replace(series, volumes=(), refusals=(*series.refusals, Finding("too-large", text)))
+        held += size
+        return series
+
+    series, refusals = read_each(source, kept, repairs=repairs, picks=picks, expected=expected, limits=limits)
+    return Reading(series, refusals)
+
+
+def read_each(
+    source: Path | Sequence[Path],
+    take: Callable[[SeriesReading], _Taken],
+    *,
+    repairs: Collection[Repair | str] = (),
+    picks: Mapping[str, str] | None = None,
+    expected: Mapping[str, int] | None = None,
+    limits: Limits | None = None,
+) -> tuple[tuple[_Taken, ...], tuple[Finding, ...]]:
+    """Read the series of a source one after another, and keep of each what is taken.
+
+    Args:
+        source: see :func:`read`.
+        take: gets each series as soon as it is read; it may let its voxels go.
+        repairs: see :func:`read`.
+        picks: see :func:`read`.
+        expected: see :func:`read`.
+        limits: see :func:`read`.
+
+    Returns:
+        What was taken of each series, and the refusals of files that belong to none.
+    """
     picked = Picks(picks or {})
     with ExitStack() as stack, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on what is checked here
@@ -84,13 +127,18 @@ def read(
         broken = [found for found in opened if isinstance(found, Broken) and not found.unheard] + strangers
         series = _by_series(instances)
         names: set[str] = set()
-        readings = [_read_series(uid, found, wish, broken, names) for uid, found in series]
+        taken = []
+        for uid, found in series:
+            reading = _read_series(uid, found, wish, broken, names)
+            if reading is not None:
+                taken.append(take(reading))
+            del reading  # or it would be held while the next is read
     refusals += [found.finding for found in broken]
     for uid in sorted(wish.expected.keys() - {uid for uid, _ in series}):
         text = f"series {uid}: expected {wish.expected[uid]} images, got none; fetch it"
         refusals.append(Finding("count-mismatch", text))
     picked.check_used()
-    return Reading(tuple(found for found in readings if found is not None), tuple(refusals))
+    return tuple(taken), tuple(refusals)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 import zipfile
 from copy import deepcopy
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 import medkit.dicom.reading
-from medkit.dicom import Repair, read
+from medkit.dicom import Limits, Repair, read
+from medkit.dicom.reading import read_each
 from medkit.errors import UsageError
 from tests.dicom_series.stacks import Stack, save
 
@@ -185,6 +187,30 @@ def test_a_zip_with_a_wrong_checksum_is_refused(stack, written, tmp_path):
     reading = read(tmp_path / "z.zip")
     assert not reading.volumes
     assert reading.refused
+
+
+def test_series_are_let_go_one_after_another(stack, written):
+    folder = written([*stack.datasets, *Stack(stack.rng).datasets, *Stack(stack.rng).datasets])
+    seen, alive = [], []
+
+    def take(series):
+        alive.append(sum(volume() is not None for volume in seen))
+        seen.extend(weakref.ref(volume) for volume in series.volumes)
+        return len(series.volumes)
+
+    taken, refusals = read_each(folder, take)
+    assert taken == (1, 1, 1)
+    assert not refusals
+    assert alive == [0, 0, 0]
+
+
+def test_no_more_is_held_than_the_limit(stack, written):
+    folder = written([*stack.datasets, *Stack(stack.rng).datasets])
+    size = 14 * 12 * 9 * 2
+    assert not read(folder, limits=Limits(held_bytes=2 * size)).refused
+    reading = read(folder, limits=Limits(held_bytes=2 * size - 1))
+    assert len(reading.volumes) == 1
+    assert [refusal.code for refusal in reading.refused] == ["too-large"]
 
 
 def test_an_unknown_repair(tmp_path):
