@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ _verbose = click.option(
 @click.group("dicom")
 def command() -> None:
     """Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects."""
+    # Remarks on what the reader checks itself. Not in the reader: filters are those of all threads of a program.
+    warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 
 @command.command("inspect", epilog=_REPAIRS)

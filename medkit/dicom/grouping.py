@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medkit.dicom.findings import Finding, Refused, Repair
+from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.geometry import same_direction, same_place, same_spacing
 from medkit.dicom.group import Group
 from medkit.dicom.limits import Limits
@@ -83,7 +83,8 @@ def _without_localizers(
     if not kept or len(kept) == len(planes):
         return list(planes), []
     count = len(planes) - len(kept)
-    return kept, [Finding(Repair.DROP_LOCALIZER, f"left out {count} localizer images, as was asked for")]
+    said = f"left out {counted(count, 'localizer image', 'localizer images')}, as was asked for"
+    return kept, [Finding(Repair.DROP_LOCALIZER, said)]
 
 
 def _without_resent(
@@ -106,7 +107,12 @@ def _without_resent(
                 f"{first.where}; find out which is right and remove the other",
             )
     notes = (
-        [Finding("duplicate", f"{again} frames came more than once, alike; one of each is used")]
+        [
+            Finding(
+                "duplicate",
+                f"{counted(again, 'frame', 'frames')} came more than once, alike; one of each is used",
+            )
+        ]
         if again
         else []
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -117,8 +116,7 @@ def read_each(
         What was taken of each series, and the refusals of files that belong to none.
     """
     picked = Picks(picks or {})
-    with ExitStack() as stack, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks on what is checked here
+    with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)))
         wish = _Wish(_known_repairs(repairs), picked, dict(expected or {}), limits or Limits(), pool)
         files, refusals = find_sources(source, wish.limits, stack)

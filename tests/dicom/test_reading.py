@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 import weakref
 import zipfile
 from copy import deepcopy
@@ -211,6 +212,11 @@ def test_no_more_is_held_than_the_limit(stack, written):
     reading = read(folder, limits=Limits(held_bytes=2 * size - 1))
     assert len(reading.volumes) == 1
     assert [refusal.code for refusal in reading.refused] == ["too-large"]
+
+
+def test_the_filters_of_warnings_are_left_alone_since_all_threads_share_them(stack, written):
+    taken, _ = read_each(written(stack.datasets), lambda series: list(warnings.filters))
+    assert taken == (warnings.filters,)
 
 
 def test_an_unknown_repair(tmp_path):
