@@ -28,6 +28,8 @@ _TEXT_VRS = frozenset(
 )
 _STRUCTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _NUMBER_VRS = frozenset(["DS", "IS", *_STRUCTS])
+# Of an integer string twelve characters are allowed (PS3.5 section 6.2).
+_WHOLE = re.compile(r"[+-]?[0-9]{1,12}")
 _COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 # Vendors' own elements: tag, VR, and the creator that must own the block.
 PRIVATE = {
@@ -124,6 +126,14 @@ class Elements:
                 f"{self.where}: expected a whole number as {name}, got {value:g}; export it again",
             )
         return None if value is None else int(value)
+
+    def whole(self, name: str) -> int | None:
+        """The one value as a whole number, of an element that no voxel depends on; ``None`` where it is none."""
+        try:
+            text = self.text(name)
+        except Refused:
+            return None
+        return int(text) if _WHOLE.fullmatch(text) else None
 
     def items(self, name: str) -> list[Elements]:
         """The items of a sequence; none where it is missing.

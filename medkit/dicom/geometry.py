@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medkit.data.grid import flip_lps_ras
-from medkit.dicom.findings import Finding, Refused
+from medkit.dicom.findings import Finding, Refused, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -232,8 +232,9 @@ def _uneven(planes: Sequence[Plane]) -> Refused:
     if runs.whole and missing:
         return Refused(
             "gap",
-            f"{between}: expected slices every {runs.step:.6g} mm, got {steps[worst]:.6g} mm; {missing} slices are "
-            f"missing of {len(planes) + missing}: fetch them, or ask for the repair split-gaps or resample",
+            f"{between}: expected slices every {runs.step:.6g} mm, got {steps[worst]:.6g} mm; "
+            f"{counted(missing, 'slice is', 'slices are')} missing of {len(planes) + missing}: "
+            "fetch what is missing, or ask for the repair split-gaps or resample",
         )
     return Refused(
         "nonuniform",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom.valuerep import DT
 
-from medkit.dicom.findings import Finding, Refused, Repair
+from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.geometry import coordinates, same_place
 from medkit.dicom.group import Group
 from medkit.dicom.interlaced import check_turns
@@ -220,12 +220,16 @@ def _without_copies(
     notes = [*group.notes]
     if copies:
         notes.append(
-            Finding("duplicate", f"{copies} slices are copies of others at their place; one of each is used")
+            Finding(
+                "duplicate",
+                f"{counted(copies, 'slice is a copy of another at its', 'slices are copies of others at their')} place; "
+                "one of each is used",
+            )
         )
     repaired = [
         Finding(
             Repair.DROP_DUPLICATES,
-            f"left out {others} slices, keeping the first by InstanceNumber at their place",
+            f"left out {counted(others, 'slice', 'slices')}, keeping the first by InstanceNumber at their place",
         )
     ]
     return Group(kept, group.keys, notes, [*group.repairs, *(repaired if others else [])])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medkit.dicom.findings import Finding, Refused, Repair
+from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.geometry import coordinates, same_direction, same_spacing
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def turned_alike(planes: Sequence[Plane]) -> tuple[list[Plane], list[Finding]]:
         turned += flipped is not plane
         made.append(flipped)
     note = Finding(
-        "flipped-slice", f"{turned} slices are stored from another end than the others; they are turned round"
+        "flipped-slice",
+        f"{counted(turned, 'slice is', 'slices are')} stored from another end than the others, and turned round",
     )
     return made, [note] if turned else []
 

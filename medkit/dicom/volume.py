@@ -14,6 +14,7 @@ from medkit.dicom.enhanced import dose_note, is_dose, is_parametric_map
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import Stack, coordinates, even_runs, stack_of
 from medkit.dicom.intensities import REMARKS, Mapping, mapping_of, output_type, values_of
+from medkit.dicom.naming import tells_nothing_of_a_person
 from medkit.dicom.pixels import stored_frames
 from medkit.dicom.repairs import regrid
 from medkit.dicom.result import Frame, SeriesVolume
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medkit.dicom.group import Group
+    from medkit.dicom.instance import Instance
     from medkit.dicom.limits import Limits
     from medkit.dicom.planes import Plane
 
-__all__ = ["content_digest", "make_volumes"]
+__all__ = ["ContentDigests", "make_volumes"]
 
 # A resampled stack bridges no more than so many usual distances.
 _BRIDGE = 8.0
@@ -35,10 +37,20 @@ _SQUEEZE = 0.2
 _FEW = 3
 
 
-def content_digest(plane: Plane) -> bytes:
-    """A digest of a frame's stored pixels."""
-    (raw,) = stored_frames(plane.instance, plane.format, [plane.number])
-    return hashlib.sha256(np.ascontiguousarray(raw).data).digest()
+class ContentDigests:
+    """Digests of the stored pixels of frames. All of an object are made in one pass: each could need the whole of it."""
+
+    def __init__(self) -> None:
+        self.by_object: dict[Instance, list[bytes]] = {}
+
+    def __call__(self, plane: Plane) -> bytes:
+        """The digest of one frame."""
+        found = self.by_object.get(plane.instance)
+        if found is None:
+            frames = stored_frames(plane.instance, plane.format, range(1, plane.format.frames + 1))
+            found = [hashlib.sha256(np.ascontiguousarray(frame).data).digest() for frame in frames]
+            self.by_object[plane.instance] = found
+        return found[plane.number - 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,10 +316,11 @@ def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[F
 
 def _number_notes(planes: Sequence[Plane]) -> list[Finding]:
     """Slices may be missing where every second InstanceNumber is."""
-    numbers = [plane.instance.elements.text("InstanceNumber") for plane in planes]
-    if len(planes) < 3 or planes[0].format.frames > 1 or not all(number.isdigit() for number in numbers):
+    found = (plane.instance.elements.whole("InstanceNumber") for plane in planes)
+    numbers = [number for number in found if number is not None]
+    if len(planes) < 3 or planes[0].format.frames > 1 or len(numbers) < len(planes):
         return []
-    steps = set(np.diff(np.array(numbers, dtype=np.int64)).tolist())
+    steps = set(np.diff(numbers).tolist())
     if len(steps) == 1 and abs(step := steps.pop()) > 1:
         return [
             Finding("instance-numbers", f"InstanceNumber goes in steps of {abs(step)}: others may be missing")
@@ -328,11 +341,14 @@ _LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "53", "55", "81")
 def _facts(part: _Part, group: Group, mappings: Sequence[Mapping], padding: int) -> dict[str, Any]:
     planes = part.stack.planes
     syntaxes = Counter(str(plane.instance.transfer_syntax) for plane in planes)
-    number = planes[0].instance.elements.text("SeriesNumber")
     return {
-        "series_number": int(number) if number.lstrip("-").isdigit() else None,
+        "series_number": planes[0].instance.series_number,
         "keys": dict(group.keys),
-        "parameters": {key: value for key, value in planes[0].strict.items() if key not in _NOT_FACTS},
+        "parameters": {
+            key: value
+            for key, value in planes[0].strict.items()
+            if key not in _NOT_FACTS and tells_nothing_of_a_person(key, value)
+        },
         "unit": mappings[0].unit,
         "tilt_degrees": round(part.stack.tilt_degrees, 4),
         "padding_voxels": padding,

@@ -41,10 +41,20 @@ def test_some_refused_and_all_refused(folder, capsys, tmp_path):
     code, _, err = run(capsys, "inspect", folder)
     assert code == 3
     assert "gap: between" in err
+    assert "1 slice is missing of 9" in err
     code, out, _ = run(capsys, "inspect", folder / "bad")
     assert code == 4
     assert "gap" in out
     assert run(capsys, "inspect", folder / "bad", "--repair", "split-gaps")[0] == 0
+
+
+def test_remarks_of_a_library_are_not_shown(tmp_path):
+    make("transfer-syntax-lies", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "medkit", "dicom", "inspect", str(tmp_path)], capture_output=True, text=True
+    )
+    assert "14 x 12 x 9" in done.stdout
+    assert "Warning" not in done.stderr
 
 
 def test_verdicts_for_machines(folder, capsys):

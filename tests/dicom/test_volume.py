@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+import medkit.dicom.pixels
 from medkit.dicom import read
 from tests.dicom_series import judge, make
 
@@ -168,3 +171,20 @@ def test_values_beyond_float32_are_refused(value, stack, written):
         assert [refusal.code for refusal in reading.refused] == ["not-finite"]
     else:
         assert np.isclose(reading.volumes[0].array, value).all()
+
+
+def test_a_deflated_object_that_came_twice_is_inflated_once_for_each_use(tmp_path, monkeypatch):
+    make("enhanced-deflated", tmp_path)
+    (path,) = tmp_path.iterdir()
+    shutil.copy(path, tmp_path / "again.dcm")
+    inflated, calls = medkit.dicom.pixels.inflated, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return inflated(*arguments)
+
+    monkeypatch.setattr(medkit.dicom.pixels, "inflated", counted)
+    (volume,) = read(tmp_path).volumes
+    assert "duplicate" in {note.code for note in volume.notes}
+    assert volume.array.shape[2] > 3
+    assert len(calls) == 3, "a digest of either, and the volume"

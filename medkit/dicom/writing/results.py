@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from medkit.dicom.findings import Repair
 from medkit.dicom.writing.picture import draw_picture
 from medkit.dicom.writing.report import volume_report
 from medkit.dicom.writing.saving import save
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
 
 __all__ = ["ResultKind", "write_results"]
+
+
+_MEANINGS = {repair.value: repair.meaning for repair in Repair}
 
 
 class ResultKind(StrEnum):
@@ -75,7 +79,9 @@ def write_results(
         )
         made[ResultKind.SEGMENTATION] = segments
         if ResultKind.REPORT in kinds:
-            said = [finding.message for finding in (*volume.notes, *volume.repairs)]
+            # Of repairs the meaning: their messages may name files, and these a patient.
+            said = [note.message for note in volume.notes]
+            said += [f"On request: {_MEANINGS[done.code]}" for done in volume.repairs]
             made[ResultKind.REPORT] = volume_report(source, segments, maker, [*said, *notes])
     if ResultKind.PICTURE in kinds:
         made[ResultKind.PICTURE] = draw_picture(source, labels, affine, maker)
