@@ -8,6 +8,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,10 +132,12 @@ def _folder(source: Source) -> tuple[str, str]:
 
 
 def _known_repairs(repairs: Collection[Repair | str]) -> frozenset[Repair]:
-    try:
-        return frozenset(_REPAIRS[str(repair)] for repair in repairs)
-    except KeyError as error:
-        raise UsageError(f"expected a repair of {', '.join(_REPAIRS)}, got {error}") from error
+    for repair in repairs:
+        if str(repair) not in _REPAIRS:
+            near = get_close_matches(str(repair), _REPAIRS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"expected a repair of {', '.join(_REPAIRS)}, got {str(repair)!r}{hint}")
+    return frozenset(_REPAIRS[str(repair)] for repair in repairs)
 
 
 def _opened(file: Source, limits: Limits) -> Instance | _Broken:
@@ -190,15 +193,18 @@ def _read_series(
         refusals += [finding for finding in left_out if finding.code in _REFUSED_APART]
         notes += [finding for finding in left_out if finding.code == "not-an-image"]
         asked += [finding for finding in left_out if finding.code == Repair.DROP_BROKEN]
+        taken = wish.picks.take_planes(planes)
+        if wish.picks.frame_keys and not taken:
+            return None
         asked += check_counts(instances, planes, wish.expected.get(uid), wish.repairs)
-        planes = wish.picks.take_planes(planes)
-        if planes:
-            groups = split(planes, content_digest, wish.repairs)
+        if taken:
+            named = wish.picks.named_by(planes, taken)
+            groups = split(taken, content_digest, wish.repairs)
             notes += _unequal(groups)
             for group in groups:
                 group.repairs[:0] = asked
                 volumes += make_volumes(
-                    group, _name(first, group.keys, names), wish.repairs, wish.limits, wish.pool
+                    group, _name(first, named | group.keys, names), wish.repairs, wish.limits, wish.pool
                 )
     except Refused as refused:
         refusals.append(refused.finding)
@@ -211,6 +217,12 @@ def _read_series(
         )
         volumes = []
     kept = tuple(volume for volume in volumes if wish.picks.takes_volume(volume.name))
+    if not volumes:
+        wish.picks.refused += [refusal.message for refusal in refusals]
+    if wish.picks.names_volume:
+        if not kept:
+            return None
+        refusals = []  # of what stands beside the volume
     return SeriesReading(
         uid, first.modality, _number(first), kept, tuple(refusals), tuple(notes), len(instances)
     )
