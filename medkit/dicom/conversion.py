@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medkit.data.cases import PADDING_MASK
 from medkit.data.grid import Grid
-from medkit.data.writing import UNFINISHED, write_text, write_volume
+from medkit.data.writing import UNFINISHED, make_folder, write_text, write_volume
 from medkit.dicom.reading import read
 from medkit.dicom.verdicts import verdicts
 from medkit.errors import UsageError
@@ -56,7 +57,7 @@ def convert(
     if output.exists() and (not output.is_dir() or any(not _unfinished(path) for path in output.iterdir())):
         raise UsageError(f"{output}: expected an empty folder, or none, got one with files; choose another")
     reading = read(source, repairs=repairs, picks=picks)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     files: dict[str, Path] = {}
     for volume in reading.volumes:
         files[volume.name] = _write(volume, output)
@@ -77,5 +78,5 @@ def _write(volume: SeriesVolume, output: Path) -> Path:
     path = output / f"{volume.name}.nii.gz"
     write_volume(path, volume.array, grid)
     if volume.padding is not None:
-        write_volume(output / f"{volume.name}_padding.nii.gz", volume.padding.astype(np.uint8), grid)
+        write_volume(output / f"{volume.name}{PADDING_MASK}", volume.padding.astype(np.uint8), grid)
     return path

@@ -85,14 +85,14 @@ def write_dicom(
         Kind to file.
 
     Raises:
-        UsageError: no such bundle, no codes for a label, another bundle in the record, several volumes to choose
-            from, or ``output`` holds other results under the same names.
+        UsageError: no label map of that name, no such bundle, no codes for a label, another bundle in the record,
+            several volumes to choose from, or ``output`` holds other results under the same names.
         CaseError: labels or series cannot be read, or do not fit each other.
     """
     from medkit.dicom import read
 
     options = options or DicomOptions()
-    volume = read_volume(labels)
+    volume = _read_labels(labels)
     folder = find_bundle(bundle)
     record = _record_beside(labels)
     maker = _maker(folder, record, labels)
@@ -149,6 +149,15 @@ def _same_before(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     raise UsageError(
         f"{path}: expected no other result of that name there, got one; choose another folder for each study and result"
     )
+
+
+def _read_labels(path: Path) -> Volume:
+    try:
+        return read_volume(path)
+    except CaseError as error:
+        if error.code in ("file-missing", "format-unknown"):  # the one file that the call names
+            raise UsageError(str(error)) from error
+        raise
 
 
 def _record_beside(labels: Path) -> dict[str, Any] | None:

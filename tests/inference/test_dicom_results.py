@@ -150,8 +150,22 @@ def test_a_series_that_cannot_be_read(given):
 
 def test_labels_that_are_not_there(given):
     labels, source, out = given
-    with pytest.raises(CaseError, match="got nothing there"):
+    with pytest.raises(UsageError, match="got nothing there"):
         write_dicom(labels.with_name("b.nii.gz"), source, BUNDLE, out)
+    labels.with_name("b.txt").write_text("1 2 3")
+    with pytest.raises(UsageError, match="got another ending"):
+        write_dicom(labels.with_name("b.txt"), source, BUNDLE, out)
+
+
+def test_a_folder_that_cannot_be_written(given):
+    labels, source, out = given
+    out.write_text("a file")
+    with pytest.raises(
+        UsageError, match=r"out: expected a folder .*, got none \(File exists\); choose another"
+    ):
+        write_dicom(labels, source, BUNDLE, out, SEG)
+    with pytest.raises(UsageError, match=r"\(Not a directory\); choose another"):
+        write_dicom(labels, source, BUNDLE, out / "more", SEG)
 
 
 def test_results_of_another_study_are_not_replaced(given, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from medkit.data.writing import make_folder
 from medkit.dicom.writing.picture import picture
 from medkit.dicom.writing.report import volume_report
 from medkit.dicom.writing.saving import check_free, save
@@ -67,8 +68,8 @@ def write_results(
 
     Raises:
         CaseError: the source cannot be written about, or the labels are not on its grid.
-        UsageError: a label has no code, a picture of probabilities is asked for, or the folder holds other results
-            under these names.
+        UsageError: a label has no code, a picture of probabilities is asked for, or the folder cannot be written or
+            holds other results under these names.
     """
     if ResultKind.PICTURE in kinds and segmentation_type is SegmentationType.FRACTIONAL:
         raise UsageError(
@@ -90,6 +91,7 @@ def write_results(
     paths = {kind: folder / f"{volume.name}.{kind}.dcm" for kind in made}
     for kind, dataset in made.items():
         check_free(paths[kind], dataset)
+    make_folder(folder)
     for kind, dataset in made.items():
         save(dataset, paths[kind])
     return paths
