@@ -101,9 +101,15 @@ def convert_command(
 @click.option("--bundle", required=True, help="Name or folder of the bundle that made the labels.")
 @click.option("--output", "-o", required=True, type=_PATH, help="Folder for the files.")
 @click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="This alone; may be repeated."
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(_KINDS),
+    help="Of the objects these alone; may be repeated. A report (sr) brings its segmentation (seg).",
 )
-@click.option("--type", "segmentation_type", default=_TYPES[0], type=click.Choice(_TYPES), help="Of seg.")
+@click.option("--type", "segmentation_type", default=_TYPES[0], type=click.Choice(_TYPES),
+    help="Of seg. FRACTIONAL goes with --kind seg --kind sr, since sc is drawn of a label map.",
+)  # fmt: skip
 @click.option("--note", "notes", multiple=True, metavar="TEXT", help="Remark for the report.")
 @click.option("--allow-sheared", is_flag=True, help="Write about slices of a tilted gantry too.")
 @_asking
@@ -123,7 +129,10 @@ def write_command(
 
     LABELS is a label map (for FRACTIONAL, class probabilities) on the grid of a series in SOURCE; where another cannot
     be read, or has the same grid, --pick says which one. OUTPUT receives a segmentation (seg), a report of volumes
-    (sr), a picture (sc) and, last, a record of what was written.
+    (sr), a picture (sc) and, last, a record of what was written, all named by the volume (003.seg.dcm). Other results
+    that lie there are never replaced: take a folder for each study and result.
+
+    Exit code 0: all is written; 2: a wrong call; 4: labels or series cannot be read, or do not fit each other.
     """
     from medkit.dicom.writing.results import ResultKind
     from medkit.dicom.writing.segmentation import SegmentationType
@@ -137,7 +146,10 @@ def write_command(
         repairs=repairs,
         picks=_parsed(picks),
     )
-    for kind, path in write_dicom(labels, source, bundle, output, options).items():
+    written = write_dicom(
+        labels, source, bundle, output, options, on_note=lambda note: click.echo(f"note: {note}", err=True)
+    )
+    for kind, path in written.items():
         click.echo(f"{kind.value:8}  {path}")
 
 

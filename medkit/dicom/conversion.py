@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medkit.data.cases import PADDING_MASK
 from medkit.data.grid import Grid
-from medkit.data.writing import UNFINISHED, write_text, write_volume
+from medkit.data.writing import UNFINISHED, make_folder, write_text, write_volume
 from medkit.dicom.reading import read_each
 from medkit.dicom.verdicts import series_verdict, verdicts
 from medkit.errors import UsageError
@@ -61,12 +62,12 @@ def convert(
 
     def written(series: SeriesReading) -> dict[str, Any]:
         for volume in series.volumes:
-            output.mkdir(parents=True, exist_ok=True)
+            make_folder(output)
             files[volume.name] = _write(volume, output)
         return series_verdict(series, {name: path.name for name, path in files.items()})
 
     series, refusals = read_each(source, written, repairs=repairs, picks=picks)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     record = verdicts(series, refusals, repairs, picks)
     write_text(output / VERDICTS, json.dumps(record, indent=2) + "\n")
     return Conversion(record, files)
@@ -83,5 +84,5 @@ def _write(volume: SeriesVolume, output: Path) -> Path:
     path = output / f"{volume.name}.nii.gz"
     write_volume(path, volume.array, grid)
     if volume.padding is not None:
-        write_volume(output / f"{volume.name}_padding.nii.gz", volume.padding.astype(np.uint8), grid)
+        write_volume(output / f"{volume.name}{PADDING_MASK}", volume.padding.astype(np.uint8), grid)
     return path

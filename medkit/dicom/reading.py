@@ -7,6 +7,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
 from medkit.dicom.counts import check_counts
@@ -161,10 +162,12 @@ _IDENTITY = {
 
 
 def _known_repairs(repairs: Collection[Repair | str]) -> frozenset[Repair]:
-    try:
-        return frozenset(_REPAIRS[str(repair)] for repair in repairs)
-    except KeyError as error:
-        raise UsageError(f"expected a repair of {', '.join(_REPAIRS)}, got {error}") from error
+    for repair in repairs:
+        if str(repair) not in _REPAIRS:
+            near = get_close_matches(str(repair), _REPAIRS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"expected a repair of {', '.join(_REPAIRS)}, got {str(repair)!r}{hint}")
+    return frozenset(_REPAIRS[str(repair)] for repair in repairs)
 
 
 def _by_series(instances: Iterable[Instance]) -> list[tuple[str, list[Instance]]]:
@@ -201,14 +204,17 @@ def _read_series(
         refusals += [finding for finding in left_out if finding.code in _REFUSED_APART]
         notes += [finding for finding in left_out if finding.code == "not-an-image"]
         asked += [finding for finding in left_out if finding.code == Repair.DROP_BROKEN]
-        asked += check_counts(instances, planes, wish.expected.get(uid), wish.repairs)
         planes = settings_alike(planes)
-        picked = wish.picks.take_planes(planes)
-        if picked:
-            groups = split(picked, ContentDigests(), wish.repairs, wish.limits)
-            note_left_out(groups, planes, picked)
+        taken = wish.picks.take_planes(planes)
+        if wish.picks.frame_keys and not taken:
+            return None
+        asked += check_counts(instances, planes, wish.expected.get(uid), wish.repairs)
+        if taken:
+            named = wish.picks.named_by(planes, taken)
+            groups = split(taken, ContentDigests(), wish.repairs, wish.limits)
+            note_left_out(groups, planes, taken)
             notes += _unequal(groups)
-            for group, keys in zip(groups, shown_keys([group.keys for group in groups]), strict=True):
+            for group, keys in zip(groups, shown_keys([named | group.keys for group in groups]), strict=True):
                 group.repairs[:0] = asked
                 group.keys = keys
                 name = volume_name(first.series_number, keys, names)
@@ -225,6 +231,12 @@ def _read_series(
         )
         volumes = []
     kept = tuple(volume for volume in volumes if wish.picks.takes_volume(volume.name))
+    if not volumes:
+        wish.picks.refused += [refusal.message for refusal in refusals]
+    if wish.picks.names_volume:
+        if not kept:
+            return None
+        refusals = []  # of what stands beside the volume
     return SeriesReading(
         uid, first.modality, first.series_number, kept, tuple(refusals), tuple(notes), len(instances)
     )

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Regridded", "regrid"]
 
-_ROUNDING_VOXELS = 1e-6
+# Headers round positions, mostly to thousandths of a millimetre: what is nearer than this to the grid lies on it, and
+# is not interpolated.
+_ROUNDING_VOXELS = 5e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ def regrid(
         affine: 4x4 to RAS millimetres; its first two columns are those of every slice.
         origins: ``(K, 3)``, RAS millimetres of the first pixel of each slice, ascending along the third column.
         upright: whether the third axis becomes the normal; else it is the line from first to last slice.
-        step: millimetres between slices along the third axis, made a little smaller so that the last is met; ``None``
+        step: millimetres between slices along the third axis, made smaller where the last asks for it; ``None``
             keeps their number, where they are even.
 
     Returns:
@@ -120,16 +122,17 @@ def _between(
     array: NDArray[np.float32], outside: NDArray[np.bool_], along: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Interpolate between neighbouring slices at ``along``, from 0 to 1, onto so many even ones."""
-    wanted = np.linspace(0, 1, count)
-    below = np.clip(np.searchsorted(along, wanted + 1e-9, side="right") - 1, 0, len(along) - 2)
-    part = np.clip((wanted - along[below]) / (along[below + 1] - along[below]), 0, 1)
+    places, wanted = along * (count - 1), np.arange(count)
+    places = np.where(np.abs(places - np.rint(places)) <= _ROUNDING_VOXELS, np.rint(places), places)
+    below = np.clip(np.searchsorted(places, wanted, side="right") - 1, 0, len(places) - 2)
+    part = (wanted - places[below]) / (places[below + 1] - places[below])
     made = np.empty((*array.shape[:2], count), np.float32)
     nowhere = np.empty(made.shape, bool)
     for number, (first, weight) in enumerate(zip(below, part, strict=True)):
         here, there = array[..., first].astype(np.float64), array[..., first + 1].astype(np.float64)
         made[..., number] = here + (there - here) * weight
         # A slice of no weight has no say, here or there.
-        left, right = weight < 1 - _ROUNDING_VOXELS, weight > _ROUNDING_VOXELS
+        left, right = weight < 1, weight > 0
         nowhere[..., number] = (outside[..., first] & left) | (outside[..., first + 1] & right)
     made[nowhere] = array.min()
     return made, nowhere

@@ -12,7 +12,7 @@ import numpy as np
 
 from medkit.dicom.enhanced import dose_note, is_dose, is_parametric_map
 from medkit.dicom.findings import Finding, Refused, Repair
-from medkit.dicom.geometry import Stack, coordinates, even_runs, stack_of
+from medkit.dicom.geometry import Runs, Stack, coordinates, even_runs, stack_of
 from medkit.dicom.intensities import REMARKS, Mapping, mapping_of, output_type, values_of
 from medkit.dicom.naming import tells_nothing_of_a_person
 from medkit.dicom.pixels import stored_frames
@@ -34,6 +34,8 @@ __all__ = ["ContentDigests", "make_volumes"]
 # A resampled stack bridges no more than so many usual distances.
 _BRIDGE = 8.0
 _SQUEEZE = 0.2
+# Distances are one where they differ by less.
+_ALIKE = 0.02
 _FEW = 3
 
 
@@ -124,7 +126,17 @@ def _to_resample(ordered: Sequence[Plane], refused: Refused) -> _Part:
         )
     # Two slices make the affine of an even stack, whatever lies between.
     stack = stack_of([ordered[0], ordered[-1]])
-    return _Part(Stack(tuple(ordered), stack.affine, stack.tilt_degrees, stack.notes), float(steps.min()), ())
+    step = float(np.linalg.norm(stack.affine[:3, 2])) / _intervals(steps, runs)
+    return _Part(Stack(tuple(ordered), stack.affine, stack.tilt_degrees, stack.notes), step, ())
+
+
+def _intervals(steps: NDArray[np.float64], runs: Runs) -> int:
+    """The number of even steps from first to last: as many as are known, or as the smallest of uneven ones asks for.
+
+    The smallest of many distances is less than the others by rounding alone: those that are like it count together.
+    """
+    smallest = steps[steps <= steps.min() * (1 + _ALIKE)].mean()
+    return int(np.rint(steps / smallest).sum() if runs.whole else np.ceil(steps.sum() / smallest - _ALIKE))
 
 
 def _volume(part: _Part, group: Group, name: str, limits: Limits, pool: ThreadPoolExecutor) -> SeriesVolume:

@@ -6,6 +6,7 @@ import pytest
 
 from medkit.dicom import read
 from medkit.errors import UsageError
+from tests.dicom_series import make
 from tests.dicom_series.stacks import Stack
 
 
@@ -23,10 +24,10 @@ def folder(mr, written):
     [
         ({}, ["003_echo-time-11", "003_echo-time-80", "004"]),
         ({"series": "4"}, ["004"]),
-        ({"echo-time": "80"}, ["003"]),
-        ({"echo-time": "11.0"}, ["003", "004"]),
+        ({"echo-time": "80"}, ["003_echo-time-80"]),
+        ({"echo-time": "11.0"}, ["003_echo-time-11", "004"]),
         ({"volume": "003_echo-time-80"}, ["003_echo-time-80"]),
-        ({"series": "3", "echo-time": "11"}, ["003"]),
+        ({"series": "3", "echo-time": "11"}, ["003_echo-time-11"]),
         ({"matrix": "14x12", "series": "4"}, ["004"]),
     ],
 )
@@ -80,3 +81,24 @@ def test_a_pick_of_a_part_is_noted(first, mr, written):
 def test_a_pick_of_one_of_two_at_a_place_is_not(folder):
     (volume,) = read(folder, picks={"echo-time": "80"}).volumes
     assert not volume.notes
+
+
+def test_series_without_what_was_picked_are_not_listed(folder):
+    make("gap-one", folder / "refused")
+    assert [series.number for series in read(folder, picks={"echo-time": "80"}).series] == [3]
+    found = read(folder, picks={"volume": "004"})
+    assert [series.number for series in found.series] == [4]
+    assert not found.refused
+
+
+def test_a_refused_series_may_have_what_is_not_found(folder):
+    make("gap-one", folder / "refused")
+    with pytest.raises(UsageError, match=r"1 series are refused and may hold it: between .* every"):
+        read(folder, picks={"volume": "005"})
+
+
+def test_a_key_or_a_repair_that_is_nearly_right(folder):
+    with pytest.raises(UsageError, match=r"^pick echotime=80: .*did you mean echo-time\?$"):
+        read(folder, picks={"echotime": "80"})
+    with pytest.raises(UsageError, match=r"got 'resampel'; did you mean resample\?$"):
+        read(folder, repairs=["resampel"])
