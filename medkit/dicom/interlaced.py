@@ -21,6 +21,8 @@ __all__ = ["check_turns", "check_whole_rows"]
 
 # That tell volumes apart where slices take turns. A time does not: many scanners acquire every second slice first.
 _KEYS = ("acquisition", "contrast", "echo", "filter", "repetition-time", "scan-options", "sequence-name")
+# That no scanner changes within a volume: what differs in them is two volumes, wherever their slices lie.
+_CHOSEN = {"component", "image-type", "kernel"}
 # Slices of two groups that lie this much of a distance from each other at least are at places of their own.
 _APART = 0.1
 
@@ -41,6 +43,8 @@ def check_whole_rows(groups: Sequence[Group]) -> None:
         if len(row) > 1 and is_even(list(itertools.chain(*row))):
             one, two = row[0][0], row[1][0]
             (name, here, there), _ = difference(two, one)
+            if name in _CHOSEN:
+                continue
             raise Refused(
                 "interlaced",
                 f"{two.where}: expected {name} {there} as in {one.where} in all of an even row of slices, got {here} in "
