@@ -77,10 +77,10 @@ def test_slices_on_the_grid_survive_the_rounding_of_their_positions(upright):
     origins = np.array([10, 20, -5]) + np.outer(np.arange(20), [0, 0, 3.0])
     origins = np.round(origins + rng.uniform(-1e-3, 1e-3, origins.shape), 3)
     array = rng.integers(0, 1000, (9, 8, 20))
-    made = regrid(array, affine(step=3), origins, upright=upright, step=None if upright else 3.0)
+    made = regrid(array, None, affine(step=3), origins, upright=upright, step=None if upright else 3.0)
     assert np.array_equal(made.array, array)
     there = np.delete(np.arange(20), [4, 11, 12])
-    made = regrid(array[..., there], affine(step=3), origins[there], upright=False, step=3.0)
+    made = regrid(array[..., there], None, affine(step=3), origins[there], upright=False, step=3.0)
     assert made.array.shape == (9, 8, 20)
     assert np.array_equal(made.array[..., there], array[..., there])
 
