@@ -41,7 +41,7 @@ def find_cases(inputs: Sequence[str | Path]) -> list[Case]:
     """Cases named by files, folders (searched in depth, hidden entries left out) and lists.
 
     Of a folder, ``.npz`` files are cases only where it holds no other image: beside images they are other
-    programs' arrays. The masks ``NAME_padding.nii.gz`` that ``medkit dicom convert`` writes beside ``NAME.nii.gz`` are none.
+    programs' arrays. Masks ``NAME_padding.nii.gz`` beside ``NAME.nii.gz``, as ``medkit dicom convert`` writes, are none.
 
     A list is a ``.txt`` file with a path a line, or a ``.json`` file with an array of paths, of arrays of
     paths (one per channel), or of ``{"image": ...}`` entries; its paths are relative to the list's own

@@ -212,10 +212,11 @@ def _uneven(planes: Sequence[Plane]) -> Refused:
     between = f"between {planes[worst].where} and {planes[worst + 1].where}"
     missing = int(np.rint(steps / runs.step - 1).sum())
     if runs.whole and missing:
+        are = "is" if missing == 1 else "are"
         return Refused(
             "gap",
-            f"{between}: expected slices every {runs.step:.6g} mm, got {steps[worst]:.6g} mm; {missing} slices are "
-            f"missing of {len(planes) + missing}: fetch them, or ask for the repair split-gaps or resample",
+            f"{between}: expected slices every {runs.step:.6g} mm, got {steps[worst]:.6g} mm; {missing} of "
+            f"{len(planes) + missing} slices {are} missing: fetch them, or ask for the repair split-gaps or resample",
         )
     return Refused(
         "nonuniform",

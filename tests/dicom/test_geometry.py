@@ -77,7 +77,7 @@ def test_missing_slices_are_a_gap_and_counted(missing):
     with pytest.raises(Refused) as refused:
         stack_of(planes([(0, 0, 2.5 * place) for place in places]))
     assert refused.value.finding.code == "gap"
-    assert f"{len(missing)} slices are missing of 20" in refused.value.finding.message
+    assert f"{len(missing)} of 20 slices " in refused.value.finding.message
     runs = even_runs(planes([(0, 0, 2.5 * place) for place in places]))
     assert [place for first, last in runs.bounds for place in places[first:last]] == places
     for first, last in runs.bounds:

@@ -90,7 +90,7 @@ def test_a_missing_slice(real_dicom):
     reading = read(real_dicom / "prostatex_0000_missing_slice")
     assert not reading.volumes
     assert [refusal.code for refusal in reading.refused] == ["gap"]
-    assert "1 slices are missing of 19" in reading.refused[0].message
+    assert "1 of 19 slices is missing" in reading.refused[0].message
     volumes = read(real_dicom / "prostatex_0000_missing_slice", repairs=["split-gaps"]).volumes
     assert sum(volume.array.shape[2] for volume in volumes) == 18
 

@@ -84,7 +84,10 @@ def test_an_image_of_something_else(series, name, value):
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"])
 def test_images_that_nothing_can_refer_to(tmp_path, name):
     array, affine = geometry()
-    assert refused(write_series(tmp_path, array, affine, **{name: None})) == "source-incomplete"
+    volume = write_series(tmp_path, array, affine, **{name: None})
+    assert refused(volume) == "source-incomplete"
+    with pytest.raises(CaseError, match=r"^series (\d[\d.]+|003): expected images"):
+        open_source(volume)
 
 
 def test_a_volume_that_was_resampled(series):
