@@ -212,8 +212,8 @@ def _mend_of_phases(group: Group, places: list[list[Plane]], repairs: Collection
     vain = [repair for repair in (Repair.PASSES_BY_TIME, Repair.DROP_DUPLICATES) if repair in repairs]
     asked = f"{' and '.join(vain)} cannot help here; " if vain else ""
     return (
-        f"{asked}no pick or repair can tell them apart (most private elements, such as GE's gradient directions, and all "
-        "without their creator are not read): convert them with the scanner's own software"
+        f"{asked}no pick or repair can tell them apart (most private elements, such as GE's gradient directions, "
+        "and all without their creator are not read): convert them with the scanner's own software"
     )
 
 
