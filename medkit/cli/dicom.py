@@ -29,11 +29,11 @@ def _asking(function: Callable[..., None]) -> Callable[..., None]:
     """The options of all commands that read."""
     repair = click.option(
         "--repair", "repairs", multiple=True, type=click.Choice([repair.value for repair in Repair]), metavar="NAME",
-        help="Repair what would be refused; see above.",
+        help="Repair what would be refused; see below. May be given several times.",
     )  # fmt: skip
     pick = click.option(
         "--pick", "picks", multiple=True, metavar="KEY=VALUE",
-        help="Read this alone: series=NUMBER, volume=NAME, or a key that tells volumes apart.",
+        help="Read this alone: series=NUMBER, volume=NAME, or a key that tells volumes apart. Several may be given.",
     )  # fmt: skip
     return repair(pick(function))
 
@@ -50,7 +50,7 @@ def command() -> None:
     warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 
-@command.command("inspect", epilog=_REPAIRS)
+@command.command("inspect", epilog=_REPAIRS, short_help="Print a verdict on each series.")
 @click.argument("source", type=_PATH)
 @_asking
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts for machines.")
@@ -72,7 +72,7 @@ def inspect_command(
     raise click.exceptions.Exit(exit_code(record))
 
 
-@command.command("convert", epilog=_REPAIRS)
+@command.command("convert", epilog=_REPAIRS, short_help="Write each volume as NIfTI.")
 @click.argument("source", type=_PATH)
 @click.option("--output", "-o", required=True, type=_PATH, help="Empty folder for the results.")
 @_asking
@@ -95,7 +95,7 @@ def convert_command(
     raise click.exceptions.Exit(exit_code(conversion.verdicts))
 
 
-@command.command("write", epilog=_REPAIRS)
+@command.command("write", epilog=_REPAIRS, short_help="Write labels as DICOM objects.")
 @click.argument("labels", type=_PATH)
 @click.argument("source", type=_PATH)
 @click.option("--bundle", required=True, help="Name or folder of the bundle that made the labels.")
@@ -157,7 +157,11 @@ def _parsed(picks: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pick in picks:
         key, equals, value = pick.partition("=")
-        if not equals or not key or not value or key in found:
-            raise UsageError(f"--pick {pick}: expected KEY=VALUE, each key once, got {pick!r}")
+        if not equals or not key or not value:
+            raise UsageError(f"--pick {pick}: expected KEY=VALUE, got {pick!r}")
+        if key in found:
+            raise UsageError(
+                f"--pick {pick}: expected each key once, got {key}={found[key]} too; leave one out, or call for each"
+            )
         found[key] = value
     return found

@@ -50,10 +50,11 @@ def told_apart(group: Group, content: Callable[[Plane], bytes], repairs: Collect
         return [Group(planes, keys, [*group.notes], [*group.repairs]) for keys, planes in ways[0]]
     if len(ways) > 1:
         keys = " or ".join("+".join(way[0][0]) for way in ways)
+        first = " ".join(f"--pick {key}={value}" for key, value in ways[0][0][0].items())
         raise Refused(
             "multi-phase",
             f"{places[0][0].where}: expected one way to tell {len(places[0])} slices at one place apart, got {keys}; "
-            "pick a value of one of them",
+            f"pick a value of one of them, as {first}",
         )
     return [_without_copies(group, places, content, repairs)]
 
@@ -207,7 +208,7 @@ def _without_copies(
     if others and (phases or Repair.DROP_DUPLICATES not in repairs):
         first = max(places, key=len)
         mend = (
-            "split the series where its scanner's order is known"
+            _mend_of_phases(group, places, repairs)
             if phases
             else "ask for the repair drop-duplicates, which keeps the first by InstanceNumber"
         )
@@ -233,6 +234,18 @@ def _without_copies(
         )
     ]
     return Group(kept, group.keys, notes, [*group.repairs, *(repaired if others else [])])
+
+
+def _mend_of_phases(group: Group, places: list[list[Plane]], repairs: Collection[Repair]) -> str:
+    """What would help, or that nothing here does; repairs that were asked for in vain are named."""
+    if Repair.PASSES_BY_TIME not in repairs and _passes(group, places, [Repair.PASSES_BY_TIME]):
+        return "ask for the repair passes-by-time, which goes by their acquisition time"
+    vain = [repair for repair in (Repair.PASSES_BY_TIME, Repair.DROP_DUPLICATES) if repair in repairs]
+    asked = f"{' and '.join(vain)} cannot help here; " if vain else ""
+    return (
+        f"{asked}no pick or repair can tell them apart (most private elements, such as GE's gradient directions, "
+        "and all without their creator are not read): convert them with the scanner's own software"
+    )
 
 
 def _as_values(plane: Plane) -> tuple[str, ...]:

@@ -110,9 +110,21 @@ def _runs(ordered: Sequence[Plane]) -> list[_Part]:
         Repair.SPLIT_GAPS, f"split into {len(bounds)} volumes at missing or uneven slices, as was asked for"
     )
     return [
-        _Part(stack_of(ordered[first:last]), None, (said,), f"_part{number}")
+        _Part(_run(ordered[first:last]), None, (said,), f"_part{number}")
         for number, (first, last) in enumerate(bounds, 1)
     ]
+
+
+def _run(planes: Sequence[Plane]) -> Stack:
+    try:
+        return stack_of(planes)
+    except Refused as refused:
+        if len(planes) > 1:
+            raise
+        raise Refused(
+            refused.finding.code,
+            f"{refused}; split-gaps leaves it alone beside missing slices: ask for resample instead",
+        ) from refused
 
 
 def _to_resample(ordered: Sequence[Plane], refused: Refused) -> _Part:

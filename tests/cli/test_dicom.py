@@ -90,6 +90,9 @@ def test_picks(tmp_path, capsys):
         code, _, err = run(capsys, "inspect", tmp_path, "--pick", wrong)
         assert code == 2
         assert "expected KEY=VALUE" in err
+    code, _, err = run(capsys, "inspect", tmp_path, "--pick", "echo-time=11", "--pick", "echo-time=80")
+    assert code == 2
+    assert "expected each key once, got echo-time=11 too" in err
 
 
 def test_a_wrong_call(tmp_path, capsys):
@@ -97,6 +100,13 @@ def test_a_wrong_call(tmp_path, capsys):
     code, _, err = run(capsys, "inspect", tmp_path, "--repair", "mend")
     assert code == 2
     assert "mend" in err
+
+
+def test_no_help_is_cut(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert "..." not in out.partition("Commands:")[2]
+    assert "see below" in run(capsys, "inspect", "--help")[1]
 
 
 def test_help_names_the_repairs_without_pydicom():

@@ -49,7 +49,9 @@ def test_two_ways_that_disagree_are_refused_until_one_is_picked(two, written):
     folder = written(together(two))
     (refusal,) = read(folder).refused
     assert refusal.code == "multi-phase"
-    assert "acquisition or trigger-time" in refusal.message
+    assert (
+        "acquisition or trigger-time; pick a value of one of them, as --pick acquisition=1" in refusal.message
+    )
     (volume,) = read(folder, picks={"acquisition": "2"}).volumes
     assert {frame.sop_instance_uid for frame in volume.frames} == {d.SOPInstanceUID for d in two[1].datasets}
 
@@ -73,7 +75,9 @@ def test_passes_in_turn_need_to_be_asked_for(two, written):
         for turn, stack in enumerate(two):
             stack.datasets[number].AcquisitionTime = f"1011{2 * number + turn:02}"
     folder = written(together(two))
-    assert [refusal.code for refusal in read(folder).refused] == ["multi-phase"]
+    (refusal,) = read(folder).refused
+    assert refusal.code == "multi-phase"
+    assert refusal.message.endswith("ask for the repair passes-by-time, which goes by their acquisition time")
     volumes = read(folder, repairs=["passes-by-time"]).volumes
     assert [volume.facts["keys"] for volume in volumes] == [{"pass": "1"}, {"pass": "2"}]
     assert all(repair.code == "passes-by-time" for volume in volumes for repair in volume.repairs)
@@ -101,8 +105,11 @@ def test_a_copy_with_another_slope_is_no_copy(stack, written):
 
 def test_phases_without_any_difference_are_not_mixed_on_request_either(two, written):
     folder = written(together(two))
-    reading = read(folder, repairs=["drop-duplicates"])
-    assert [refusal.code for refusal in reading.refused] == ["multi-phase"]
+    (plain,) = read(folder).refused
+    assert "; no pick or repair can tell them apart" in plain.message
+    (refusal,) = read(folder, repairs=["drop-duplicates", "passes-by-time"]).refused
+    assert refusal.code == "multi-phase"
+    assert "passes-by-time and drop-duplicates cannot help here; no pick or repair" in refusal.message
 
 
 def test_blank_slices_of_two_phases_are_no_copies(two, written):

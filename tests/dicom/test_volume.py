@@ -188,3 +188,24 @@ def test_a_deflated_object_that_came_twice_is_inflated_once_for_each_use(tmp_pat
     assert "duplicate" in {note.code for note in volume.notes}
     assert volume.array.shape[2] > 3
     assert len(calls) == 3, "a digest of either, and the volume"
+
+
+def test_a_lone_slice_beside_a_gap_is_said_to_be_one(stack, written):
+    del stack.datasets[1]
+    for dataset in stack.datasets:
+        dataset.SliceThickness = None
+    (refusal,) = read(written(stack.datasets), repairs=["split-gaps"]).refused
+    assert refusal.code == "no-geometry"
+    assert refusal.message.endswith(
+        "split-gaps leaves it alone beside missing slices: ask for resample instead"
+    )
+
+
+def test_what_is_said_of_announced_images_and_of_colours(stack, written):
+    for dataset in stack.datasets:
+        dataset.ImagesInAcquisition, dataset.AcquisitionNumber = 30, None
+    (refusal,) = read(written(stack.datasets, "announced")).refused
+    assert "expected 30 images as ImagesInAcquisition says" in refusal.message
+    for dataset in stack.datasets:
+        dataset.ImagesInAcquisition, dataset.PhotometricInterpretation = None, "PALETTE COLOR"
+    assert "got PALETTE COLOR; colour" in read(written(stack.datasets, "palette")).refused[0].message
