@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from medkit.cli.dicom_verdicts import exit_code, print_verdicts
 from medkit.dicom.findings import Repair
-from medkit.errors import ExitCode, UsageError
+from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from medkit.dicom import Reading, SeriesReading
-
-_WIDTH = 120  # that of a table, so that names are whole in a file
 _PATH = click.Path(path_type=Path)
 # Spelled out, as in `ResultKind` and `SegmentationType`: the help needs no DICOM library.
 _KINDS = ("seg", "sr", "sc")
@@ -33,46 +29,57 @@ def _asking(function: Callable[..., None]) -> Callable[..., None]:
     """The options of all commands that read."""
     repair = click.option(
         "--repair", "repairs", multiple=True, type=click.Choice([repair.value for repair in Repair]), metavar="NAME",
-        help="Repair what would be refused; see above.",
+        help="Repair what would be refused; see below. May be given several times.",
     )  # fmt: skip
     pick = click.option(
         "--pick", "picks", multiple=True, metavar="KEY=VALUE",
-        help="Read this alone: series=NUMBER, volume=NAME, or a key that tells volumes apart.",
+        help="Read this alone: series=NUMBER, volume=NAME, or a key that tells volumes apart. Several may be given.",
     )  # fmt: skip
     return repair(pick(function))
+
+
+_verbose = click.option(
+    "--verbose", is_flag=True, help="Name each file that is no DICOM, not the first alone."
+)
 
 
 @click.group("dicom")
 def command() -> None:
     """Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects."""
+    # Remarks on what the reader checks itself. Not in the reader: filters are those of all threads of a program.
+    warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 
-@command.command("inspect", epilog=_REPAIRS)
+@command.command("inspect", epilog=_REPAIRS, short_help="Print a verdict on each series.")
 @click.argument("source", type=_PATH)
 @_asking
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts for machines.")
-def inspect_command(source: Path, repairs: tuple[str, ...], picks: tuple[str, ...], as_json: bool) -> None:
+@_verbose
+def inspect_command(
+    source: Path, repairs: tuple[str, ...], picks: tuple[str, ...], as_json: bool, verbose: bool
+) -> None:
     """Read the series in SOURCE (a folder, a zip or a file) and print a verdict on each.
 
     Nothing is written. Exit code 0: all series are read; 3: some are refused; 4: all are.
     """
-    from medkit.dicom import read
-    from medkit.dicom.verdicts import verdicts
+    from medkit.dicom import inspect
 
-    chosen = _parsed(picks)
-    reading = read(source, repairs=repairs, picks=chosen)
+    record = inspect(source, repairs=repairs, picks=_parsed(picks))
     if as_json:
-        click.echo(json.dumps(verdicts(reading, repairs, chosen), indent=2))
+        click.echo(json.dumps(record, indent=2))
     else:
-        _print(reading)
-    raise click.exceptions.Exit(_exit_code(reading))
+        print_verdicts(record, verbose=verbose)
+    raise click.exceptions.Exit(exit_code(record))
 
 
-@command.command("convert", epilog=_REPAIRS)
+@command.command("convert", epilog=_REPAIRS, short_help="Write each volume as NIfTI.")
 @click.argument("source", type=_PATH)
 @click.option("--output", "-o", required=True, type=_PATH, help="Empty folder for the results.")
 @_asking
-def convert_command(source: Path, output: Path, repairs: tuple[str, ...], picks: tuple[str, ...]) -> None:
+@_verbose
+def convert_command(
+    source: Path, output: Path, repairs: tuple[str, ...], picks: tuple[str, ...], verbose: bool
+) -> None:
     """Write each volume of the series in SOURCE (a folder, a zip or a file) as NIfTI.
 
     OUTPUT receives NAME.nii.gz for each volume, NAME_padding.nii.gz where the file says that some of its voxels are no
@@ -81,22 +88,28 @@ def convert_command(source: Path, output: Path, repairs: tuple[str, ...], picks:
     from medkit.dicom import convert
 
     conversion = convert(source, output, repairs=repairs, picks=_parsed(picks))
-    _print(conversion.reading)
+    print_verdicts(conversion.verdicts, verbose=verbose)
     for path in conversion.files.values():
         click.echo(f"volume    {path}")
     click.echo(f"verdicts  {output / 'verdicts.json'}")
-    raise click.exceptions.Exit(_exit_code(conversion.reading))
+    raise click.exceptions.Exit(exit_code(conversion.verdicts))
 
 
-@command.command("write", epilog=_REPAIRS)
+@command.command("write", epilog=_REPAIRS, short_help="Write labels as DICOM objects.")
 @click.argument("labels", type=_PATH)
 @click.argument("source", type=_PATH)
 @click.option("--bundle", required=True, help="Name or folder of the bundle that made the labels.")
 @click.option("--output", "-o", required=True, type=_PATH, help="Folder for the files.")
 @click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="This alone; may be repeated."
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(_KINDS),
+    help="Of the objects these alone; may be repeated. A report (sr) brings its segmentation (seg).",
 )
-@click.option("--type", "segmentation_type", default=_TYPES[0], type=click.Choice(_TYPES), help="Of seg.")
+@click.option("--type", "segmentation_type", default=_TYPES[0], type=click.Choice(_TYPES),
+    help="Of seg. FRACTIONAL goes with --kind seg --kind sr, since sc is drawn of a label map.",
+)  # fmt: skip
 @click.option("--note", "notes", multiple=True, metavar="TEXT", help="Remark for the report.")
 @click.option("--allow-sheared", is_flag=True, help="Write about slices of a tilted gantry too.")
 @_asking
@@ -116,7 +129,10 @@ def write_command(
 
     LABELS is a label map (for FRACTIONAL, class probabilities) on the grid of a series in SOURCE; where another cannot
     be read, or has the same grid, --pick says which one. OUTPUT receives a segmentation (seg), a report of volumes
-    (sr), a picture (sc) and, last, a record of what was written.
+    (sr), a picture (sc) and, last, a record of what was written, all named by the volume (003.seg.dcm). Other results
+    that lie there are never replaced: take a folder for each study and result.
+
+    Exit code 0: all is written; 2: a wrong call; 4: labels or series cannot be read, or do not fit each other.
     """
     from medkit.dicom.writing.results import ResultKind
     from medkit.dicom.writing.segmentation import SegmentationType
@@ -130,7 +146,10 @@ def write_command(
         repairs=repairs,
         picks=_parsed(picks),
     )
-    for kind, path in write_dicom(labels, source, bundle, output, options).items():
+    written = write_dicom(
+        labels, source, bundle, output, options, on_note=lambda note: click.echo(f"note: {note}", err=True)
+    )
+    for kind, path in written.items():
         click.echo(f"{kind.value:8}  {path}")
 
 
@@ -138,47 +157,11 @@ def _parsed(picks: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pick in picks:
         key, equals, value = pick.partition("=")
-        if not equals or not key or not value or key in found:
-            raise UsageError(f"--pick {pick}: expected KEY=VALUE, each key once, got {pick!r}")
+        if not equals or not key or not value:
+            raise UsageError(f"--pick {pick}: expected KEY=VALUE, got {pick!r}")
+        if key in found:
+            raise UsageError(
+                f"--pick {pick}: expected each key once, got {key}={found[key]} too; leave one out, or call for each"
+            )
         found[key] = value
     return found
-
-
-def _exit_code(reading: Reading) -> ExitCode:
-    if not reading.volumes:
-        return ExitCode.NONE_SUCCEEDED
-    return ExitCode.SOME_FAILED if reading.refused else ExitCode.DONE
-
-
-def _print(reading: Reading) -> None:
-    table = Table("series", "modality", "files", "verdict", "volume", "shape", "type")
-    for series in reading.series:
-        _add_rows(table, series)
-    Console(width=max(Console().width, _WIDTH)).print(table)
-    for series in reading.series:
-        name = "series" if series.number is None else f"series {series.number}"
-        for volume in series.volumes:
-            for finding in (*volume.repairs, *volume.notes):
-                click.echo(f"{volume.name}: {finding.code}: {finding.message}", err=True)
-        for note in series.notes:
-            click.echo(f"{name}: {note.code}: {note.message}", err=True)
-        for refusal in series.refusals:
-            click.echo(f"refused {name}: {refusal.code}: {refusal.message}", err=True)
-    for refusal in reading.refusals:
-        click.echo(f"left out {refusal.code}: {refusal.message}", err=True)
-
-
-def _add_rows(table: Table, series: SeriesReading) -> None:
-    number = "?" if series.number is None else str(series.number)
-    head = [number, escape(series.modality), str(series.files)]
-    if not series.volumes:
-        verdict = "refused" if series.refusals else "no image"
-        table.add_row(
-            *head, ", ".join(sorted({finding.code for finding in series.refusals})) or verdict, "", "", ""
-        )
-    for volume in series.volumes:
-        codes = sorted({str(finding.code) for finding in (*volume.repairs, *volume.notes)})
-        shape = " x ".join(map(str, volume.array.shape))
-        verdict = "read" + (f" ({', '.join(codes)})" if codes else "")
-        table.add_row(*head, verdict, escape(volume.name), shape, str(volume.array.dtype))
-        head = ["", "", ""]

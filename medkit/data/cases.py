@@ -16,8 +16,10 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Case", "find_cases"]
+__all__ = ["PADDING_MASK", "Case", "find_cases"]
 
+PADDING_MASK = "_padding.nii.gz"
+"""How the name of a mask ends that lies beside ``NAME.nii.gz`` and says which of its voxels are no measurement."""
 
 _LONGEST_NAME = 200  # bytes; file systems take 255
 
@@ -39,7 +41,8 @@ def find_cases(inputs: Sequence[str | Path]) -> list[Case]:
     """Cases named by files, folders (searched in depth, hidden entries left out) and lists.
 
     Of a folder, ``.npz`` files are cases only where it holds no other image: beside images they are other
-    programs' arrays.
+    programs' arrays. Masks ``NAME_padding.nii.gz``, which ``medkit dicom convert`` writes beside ``NAME.nii.gz``,
+    are no cases.
 
     A list is a ``.txt`` file with a path a line, or a ``.json`` file with an array of paths, of arrays of
     paths (one per channel), or of ``{"image": ...}`` entries; its paths are relative to the list's own
@@ -85,7 +88,8 @@ def _expand(path: Path) -> Iterable[tuple[Path, tuple[Path, ...]]]:
         if not (found := _images_below(folder)):
             raise UsageError(
                 f"{path}: expected image files (ending in {', '.join(READABLE_SUFFIXES)}), got a folder "
-                "with none; name another folder, or the files themselves"
+                "with none; name another folder, or the files themselves; DICOM series become such files with "
+                "'medkit dicom convert'"
             )
         return [(folder, (file,)) for file in found]
     if not path.exists():
@@ -135,7 +139,12 @@ def _is_image(path: Path) -> bool:
     pair = suffix.startswith(".img") and any(
         (file_suffix(other) or "").startswith(".hdr") for other in source_files(path)
     )
-    return bool(suffix) and not path.name.startswith(".") and not pair
+    return bool(suffix) and not path.name.startswith(".") and not pair and not _is_padding_mask(path)
+
+
+def _is_padding_mask(path: Path) -> bool:
+    name = path.name.removesuffix(PADDING_MASK)
+    return name != path.name and path.with_name(f"{name}.nii.gz").exists()
 
 
 def _text(path: Path) -> str:

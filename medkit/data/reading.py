@@ -102,7 +102,7 @@ def read_volume(path: Path, arrays: Sequence[str] = ()) -> Volume:
             raise CaseError(
                 "format-unknown",
                 f"{path}: expected one of {', '.join(READABLE_SUFFIXES)}, got another ending; "
-                "convert the image to NIfTI first",
+                "convert the image to NIfTI first, DICOM with 'medkit dicom convert'",
             )
         if suffix == ARCHIVE_SUFFIX:
             return check_volume(read_archive(path, arrays))

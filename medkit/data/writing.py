@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from medkit.data.grid import Grid
 
-__all__ = ["UNFINISHED", "replacing", "write_channels", "write_labels", "write_text", "write_volume"]
+__all__ = [
+    "UNFINISHED",
+    "make_folder",
+    "replacing",
+    "write_channels",
+    "write_labels",
+    "write_text",
+    "write_volume",
+]
 
 UNFINISHED = ".part-"  # how the names of files that are being written begin
 
@@ -49,6 +57,23 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, if it is not there.
+
+    Raises:
+        UsageError: something else stands there, or nothing can be written into it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(path, os.W_OK | os.X_OK) else "Permission denied"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise UsageError(
+            f"{path}: expected a folder that can be written, got none ({reason}); choose another"
+        )
 
 
 def write_text(path: Path, text: str) -> None:

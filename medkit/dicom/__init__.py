@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medkit.dicom.conversion import convert
     from medkit.dicom.monai_reader import DicomReader
     from medkit.dicom.reading import read
+    from medkit.dicom.verdicts import inspect
 
 __all__ = [
     "DicomReader",
@@ -31,6 +32,7 @@ __all__ = [
     "SeriesReading",
     "SeriesVolume",
     "convert",
+    "inspect",
     "read",
 ]
 
@@ -38,6 +40,7 @@ __all__ = [
 _LAZY = {
     "DicomReader": "medkit.dicom.monai_reader",
     "convert": "medkit.dicom.conversion",
+    "inspect": "medkit.dicom.verdicts",
     "read": "medkit.dicom.reading",
 }
 

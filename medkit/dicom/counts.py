@@ -65,8 +65,9 @@ def _acquisitions(planes: Sequence[Plane]) -> str | None:
     for key, said in announced.items():
         if len(counts[key]) < said:
             where = planes[0].instance.source.shown
+            acquisition = f" of acquisition {key}" if key else ""
             return (
-                f"{where}: expected {said} images of acquisition {key or '?'} as ImagesInAcquisition says, got "
+                f"{where}: expected {said} images{acquisition} as ImagesInAcquisition says, got "
                 f"{len(counts[key])}"
             )
     return None

@@ -21,12 +21,15 @@ from medkit.dicom.findings import Finding, Refused
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["PRIVATE", "Elements", "tag_of"]
+__all__ = ["PRIVATE", "Elements", "is_number", "tag_of"]
 
 _TEXT_VRS = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 )
 _STRUCTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_NUMBER_VRS = frozenset(["DS", "IS", *_STRUCTS])
+# Of an integer string twelve characters are allowed (PS3.5 section 6.2).
+_WHOLE = re.compile(r"[+-]?[0-9]{1,12}")
 _COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 # Vendors' own elements: tag, VR, and the creator that must own the block.
 PRIVATE = {
@@ -52,6 +55,12 @@ def tag_of(name: str) -> int:
 @cache
 def _vr_of(name: str) -> str:
     return PRIVATE[name][1] if name in PRIVATE else dictionary_VR(tag_of(name)).split(" ")[0]
+
+
+@cache
+def is_number(name: str) -> bool:
+    """Whether the standard has numbers as values of an element, and not text, a date or a time."""
+    return _vr_of(name) in _NUMBER_VRS
 
 
 class Elements:
@@ -117,6 +126,14 @@ class Elements:
                 f"{self.where}: expected a whole number as {name}, got {value:g}; export it again",
             )
         return None if value is None else int(value)
+
+    def whole(self, name: str) -> int | None:
+        """The one value as a whole number, of an element that no voxel depends on; ``None`` where it is none."""
+        try:
+            text = self.text(name)
+        except Refused:
+            return None
+        return int(text) if _WHOLE.fullmatch(text) else None
 
     def items(self, name: str) -> list[Elements]:
         """The items of a sequence; none where it is missing.

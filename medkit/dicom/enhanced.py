@@ -10,7 +10,7 @@ from medkit.dicom.findings import Finding, Refused
 from medkit.dicom.planes import (
     Plane,
     cosines_note,
-    normalised,
+    key_text,
     pixel_spacing,
     soft_keys,
     strict_keys,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medkit.dicom.format import PixelFormat
     from medkit.dicom.instance import Instance
 
-__all__ = ["dose_note", "dose_planes", "enhanced_planes", "is_dose", "is_enhanced"]
+__all__ = ["dose_note", "dose_planes", "enhanced_planes", "is_dose", "is_enhanced", "is_parametric_map"]
 
 # Functional group, element, key: what differs between volumes and never within one.
 _STRICT = (
@@ -61,7 +61,9 @@ _WITHIN_VOLUME = {
     "FrameReferenceDateTime",
 }
 _FRAMES = "PerFrameFunctionalGroupsSequence"
+_REAL_WORLD = "RealWorldValueMappingSequence"
 _RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+_PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 
 
 def is_enhanced(instance: Instance) -> bool:
@@ -72,6 +74,11 @@ def is_enhanced(instance: Instance) -> bool:
 def is_dose(instance: Instance) -> bool:
     """Whether it is an RT dose."""
     return instance.elements.text("SOPClassUID") == _RT_DOSE
+
+
+def is_parametric_map(instance: Instance) -> bool:
+    """Whether it is a parametric map, whose values are real-world ones."""
+    return instance.elements.text("SOPClassUID") == _PARAMETRIC_MAP
 
 
 def enhanced_planes(instance: Instance, found: PixelFormat) -> list[Plane]:
@@ -110,9 +117,12 @@ class _Groups:
 
     def __getitem__(self, name: str) -> Elements | None:
         if name not in self.found:
-            items = next((items for group in self.sets if (items := group.items(name))), [])
-            self.found[name] = items[0] if items else None
+            self.found[name] = next(iter(self.items(name)), None)
         return self.found[name]
+
+    def items(self, name: str) -> list[Elements]:
+        """All items of a functional group that may have several."""
+        return next((items for group in self.sets if (items := group.items(name))), [])
 
 
 def _has_frame_type(shared: Elements | None, per_frame: list[Elements]) -> bool:
@@ -139,6 +149,7 @@ def _plane(
     instance.elements.notes.update(dict.fromkeys(cosines_note(cosines)))
     transformation = groups["PixelValueTransformationSequence"]
     values = tuple(group for group in (transformation, instance.elements) if group is not None)
+    real_world = groups.items(_REAL_WORLD) or instance.elements.items(_REAL_WORLD)
     return Plane(
         instance,
         found,
@@ -150,6 +161,7 @@ def _plane(
         common | _keys(groups, _STRICT),
         soft | _keys(groups, _SOFT) | _direction(groups) | _indices(content, dimensions),
         values,
+        tuple(real_world),
     )
 
 
@@ -157,7 +169,7 @@ def _keys(groups: _Groups, rows: tuple[tuple[str, str, str], ...]) -> dict[str, 
     found = {}
     for sequence, name, key in rows:
         group = groups[sequence]
-        if group is not None and (value := normalised(group.text(name))):
+        if group is not None and (value := key_text(group, name)):
             found[key] = value
     return found
 

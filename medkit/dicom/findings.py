@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Finding", "Refused", "Repair"]
+__all__ = ["Finding", "Refused", "Repair", "counted"]
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,8 @@ class Repair(StrEnum):
     SPLIT_FRAMES = "split-frames", "make a volume of the slices of each frame of reference"
     PASSES_BY_TIME = "passes-by-time", "deal slices at one place out to volumes by acquisition time"
     ACCEPT_COUNT = "accept-count", "take fewer images than were announced for the whole"
+
+
+def counted(count: int, one: str, several: str) -> str:
+    """A number and what is counted, as people write it: ``1 slice is``, ``2 slices are``."""
+    return f"{count} {one if count == 1 else several}"

@@ -83,9 +83,10 @@ def pixel_format(instance: Instance, limits: Limits) -> PixelFormat:
     samples = elements.integer("SamplesPerPixel") or 1
     photometric = elements.text("PhotometricInterpretation") or "MONOCHROME2"
     if samples != 1 or photometric not in _GREY:
+        colours = photometric if samples == 1 else f"{samples} samples of {photometric}"
         raise Refused(
             "colour",
-            f"{where}: expected grey values, got {samples} samples of {photometric}; colour is no measurement",
+            f"{where}: expected grey values, got {colours}; colour is no measurement",
         )
     floating = _FLOATS.get(instance.pixels.keyword)
     if floating is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medkit.data.grid import flip_lps_ras
-from medkit.dicom.findings import Finding, Refused
+from medkit.dicom.findings import Finding, Refused, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ __all__ = [
     "check_placed",
     "coordinates",
     "even_runs",
+    "is_even",
     "same_direction",
     "same_place",
     "same_spacing",
@@ -32,12 +33,14 @@ __all__ = [
 # Directions and sizes that differ by less are one, but for rounding: 0.04 mm at the end of a field of 400 mm.
 _SAME_DIRECTION = 1e-4
 _SAME_SIZE = 1e-4
-# Slices that are nearer than this lie at one place.
-SAME_PLACE_MM = 0.01
+# Slices that are nearer than this, and than this part of a pixel's edge, lie at one place.
+_SAME_PLACE_MM = 0.01
+_SAME_PLACE_PIXELS = 0.1
 # How far a slice may be from the even place: rounding of positions and no more. 2 % of a slice's edge is a tenth of what
 # linear interpolation between slices would be asked to mend.
 _EVEN = 0.02
 _ROUNDING_MM = 2e-3
+_ROUNDING_STEPS = 0.05  # where slices are so near to each other that this is less
 _TILT_DEGREES = 0.05
 
 
@@ -103,7 +106,9 @@ def coordinates(planes: Sequence[Plane]) -> NDArray[np.float64]:
 
 def same_place(one: Plane, other: Plane) -> bool:
     """Whether two parallel slices lie at one place."""
-    return float(np.linalg.norm(_position(one) - _position(other))) < SAME_PLACE_MM
+    assert one.spacing is not None
+    nearest = min(_SAME_PLACE_MM, _SAME_PLACE_PIXELS * min(one.spacing))
+    return float(np.linalg.norm(_position(one) - _position(other))) < nearest
 
 
 def same_direction(one: Plane, other: Plane) -> bool:
@@ -158,7 +163,7 @@ def stack_of(planes: Sequence[Plane]) -> Stack:
         origin, step, apart = _line(positions)
         if apart > _tolerance(float(np.linalg.norm(step))):
             raise _uneven(ordered)
-        if apart > _ROUNDING_MM:
+        if apart > _rounding(float(np.linalg.norm(step))):
             notes.append(
                 Finding("jitter", f"slices lie up to {apart:.3g} mm from even places, which are taken")
             )
@@ -180,13 +185,26 @@ def stack_of(planes: Sequence[Plane]) -> Stack:
     return Stack(tuple(ordered), _affine(ordered[0], origin, step), tilt, tuple(notes))
 
 
+def is_even(planes: Sequence[Plane]) -> bool:
+    """Whether parallel slices are a stack as they are."""
+    try:
+        stack_of(planes)
+    except Refused:
+        return False
+    return True
+
+
 def _position(plane: Plane) -> NDArray[np.float64]:
     assert plane.position is not None
     return plane.position
 
 
+def _rounding(step: float) -> float:
+    return min(_ROUNDING_MM, _ROUNDING_STEPS * step)
+
+
 def _tolerance(step: float) -> float:
-    return max(_EVEN * step, _ROUNDING_MM)
+    return max(_EVEN * step, _rounding(step))
 
 
 def _line(positions: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -197,7 +215,7 @@ def _line(positions: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     count = np.arange(len(positions))[:, None]
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     apart = float(np.linalg.norm(positions - (positions[0] + count * step), axis=1).max())
-    if apart <= _ROUNDING_MM:
+    if apart <= _rounding(float(np.linalg.norm(step))):
         return positions[0], step, apart
     design = np.hstack([np.ones_like(count), count]).astype(np.float64)
     origin, step = np.linalg.lstsq(design, positions, rcond=None)[0]
@@ -214,8 +232,9 @@ def _uneven(planes: Sequence[Plane]) -> Refused:
     if runs.whole and missing:
         return Refused(
             "gap",
-            f"{between}: expected slices every {runs.step:.6g} mm, got {steps[worst]:.6g} mm; {missing} slices are "
-            f"missing of {len(planes) + missing}: fetch them, or ask for the repair split-gaps or resample",
+            f"{between}: expected slices every {runs.step:.6g} mm, got {steps[worst]:.6g} mm; "
+            f"{counted(missing, 'slice is', 'slices are')} missing of {len(planes) + missing}: "
+            "fetch what is missing, or ask for the repair split-gaps or resample",
         )
     return Refused(
         "nonuniform",

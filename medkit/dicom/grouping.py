@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medkit.dicom.findings import Finding, Refused, Repair
+from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.geometry import same_direction, same_place, same_spacing
 from medkit.dicom.group import Group
+from medkit.dicom.interlaced import check_whole_rows
+from medkit.dicom.limits import Limits
 from medkit.dicom.phases import told_apart
 from medkit.dicom.strays import turned_alike, without_strays
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from medkit.dicom.planes import Plane
 
-__all__ = ["split"]
+__all__ = ["settings_alike", "split"]
 
 # A localizer has three directions; more, of one slice each, are a radial scan.
 _DIRECTIONS = 3
@@ -30,7 +32,10 @@ _SAME_SETTING = 2e-3
 
 
 def split(
-    planes: Sequence[Plane], content: Callable[[Plane], bytes], repairs: Collection[Repair] = ()
+    planes: Sequence[Plane],
+    content: Callable[[Plane], bytes],
+    repairs: Collection[Repair] = (),
+    limits: Limits | None = None,
 ) -> list[Group]:
     """Split the frames of a series.
 
@@ -39,24 +44,31 @@ def split(
     where only one way of doing so gives whole stacks; or they are copies of each other.
 
     Args:
-        planes: of one series.
+        planes: of one series, see :func:`settings_alike`.
         content: a digest of a frame's stored pixels.
         repairs: asked for.
+        limits: of the number of volumes.
 
     Raises:
         Refused: ``mixed-frame-of-reference``, ``mixed-orientation``, ``mixed-spacing``,
-            ``mixed-matrix``, ``mixed-parameters``, ``multi-phase`` or ``duplicate``.
+            ``mixed-matrix``, ``mixed-parameters``, ``interlaced``, ``nonuniform``, ``multi-phase``, ``duplicate`` or
+            ``too-large``.
     """
     kept, repaired = _without_localizers(planes, repairs)
     kept, notes = _without_resent(kept, content)
     if Repair.SPLIT_FRAMES not in repairs:
         _check_one_frame_of_reference(kept)
-    groups = []
-    for found in _strict_groups(_settings_alike(kept)):
+    groups: list[Group] = []
+    strict = _strict_groups(kept)
+    limits = limits or Limits()
+    for found in strict:
+        _check_few(max(len(strict), len(groups)), found[0], limits)
+        _check_few_directions(found, limits)
         turned, said = turned_alike(found)
         groups += [Group(part, notes=[*said]) for part in _alike(turned)]
     groups, dropped = without_strays(groups, repairs)
     _check_directions(groups)
+    check_whole_rows(groups)
     groups = [part for group in groups for part in told_apart(group, content, repairs)]
     _name_by_difference(groups)
     for group in groups:
@@ -74,7 +86,8 @@ def _without_localizers(
     if not kept or len(kept) == len(planes):
         return list(planes), []
     count = len(planes) - len(kept)
-    return kept, [Finding(Repair.DROP_LOCALIZER, f"left out {count} localizer images, as was asked for")]
+    said = f"left out {counted(count, 'localizer image', 'localizer images')}, as was asked for"
+    return kept, [Finding(Repair.DROP_LOCALIZER, said)]
 
 
 def _without_resent(
@@ -97,7 +110,12 @@ def _without_resent(
                 f"{first.where}; find out which is right and remove the other",
             )
     notes = (
-        [Finding("duplicate", f"{again} frames came more than once, alike; one of each is used")]
+        [
+            Finding(
+                "duplicate",
+                f"{counted(again, 'frame', 'frames')} came more than once, alike; one of each is used",
+            )
+        ]
         if again
         else []
     )
@@ -112,7 +130,29 @@ def _strict_groups(planes: Sequence[Plane]) -> list[list[Plane]]:
     return list(by_key.values())
 
 
-def _settings_alike(planes: Sequence[Plane]) -> list[Plane]:
+def _check_few(count: int, plane: Plane, limits: Limits) -> None:
+    if count > limits.volumes:
+        raise Refused(
+            "too-large",
+            f"{plane.where}: expected at most {limits.volumes} volumes in a series, got {count} kinds of slices; pick "
+            "some by what tells them apart, or raise the limit",
+        )
+
+
+def _check_few_directions(planes: Sequence[Plane], limits: Limits) -> None:
+    seen: list[Plane] = []
+    for plane in planes:
+        if not any(same_direction(plane, other) and same_spacing(plane, other) for other in seen):
+            seen.append(plane)
+        if len(seen) > limits.directions:
+            raise Refused(
+                "mixed-orientation",
+                f"{plane.where}: expected parallel slices, got more than {limits.directions} directions or spacings; "
+                "a radial scan is no volume",
+            )
+
+
+def settings_alike(planes: Sequence[Plane]) -> list[Plane]:
     """Give settings that differ in their last digits one value; the exact one may still tell volumes apart."""
     made = list(planes)
     for key in _MEASURED:

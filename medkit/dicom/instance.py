@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from medkit.dicom.limits import Limits
-    from medkit.dicom.sources import Source
+    from medkit.dicom.sources import SourceFile
 
 __all__ = ["Instance", "PixelElement", "inflated", "read_instance"]
 
@@ -48,7 +48,6 @@ _KEYWORDS = [
     "ContentTime",
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
-    "NumberOfTemporalPositions",
     "NumberOfSlices",
     "NumberOfTimeSlices",
     "EchoTime",
@@ -69,21 +68,17 @@ _KEYWORDS = [
     "FrameReferenceTime",
     "ComplexImageComponent",
     "StackID",
-    "SeriesType",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
-    "ImagerPixelSpacing",
     "SliceThickness",
     "SpacingBetweenSlices",
     "GridFrameOffsetVector",
-    "FrameIncrementPointer",
     "NumberOfFrames",
     "Rows",
     "Columns",
     "SamplesPerPixel",
     "PhotometricInterpretation",
-    "PlanarConfiguration",
     "BitsAllocated",
     "BitsStored",
     "HighBit",
@@ -106,10 +101,6 @@ _KEYWORDS = [
     "ConcatenationUID",
     "InConcatenationNumber",
     "InConcatenationTotalNumber",
-    "ConcatenationFrameOffsetNumber",
-    "ImageOrientationSlide",
-    "TotalPixelMatrixColumns",
-    "DetectorInformationSequence",
 ]
 _TAGS = [
     *(tag_of(name) for name in _KEYWORDS),
@@ -123,6 +114,7 @@ _LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
 _BEGINNINGS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
 _MARK, _PREAMBLE = b"DICM", 128
+_DIRECTORY = "1.2.840.10008.1.3.10"
 _SEEN = 4096  # bytes in which the transfer syntax stands
 
 
@@ -154,7 +146,7 @@ class Instance:
     """
 
     def __init__(
-        self, source: Source, dataset: Dataset, pixels: PixelElement | None, deflated: int | None = None
+        self, source: SourceFile, dataset: Dataset, pixels: PixelElement | None, deflated: int | None = None
     ) -> None:
         self.source, self.pixels, self.deflated = source, pixels, deflated
         self.elements = Elements(dataset, source.shown)
@@ -163,6 +155,7 @@ class Instance:
         meta = getattr(dataset, "file_meta", {})
         self.transfer_syntax = UID(str(meta.get("TransferSyntaxUID", "") or ""))
         self.media_uid = str(meta.get("MediaStorageSOPInstanceUID", "") or "")
+        self.media_class = str(meta.get("MediaStorageSOPClassUID", "") or "")
         self.executable = False
 
     @cached_property
@@ -176,6 +169,11 @@ class Instance:
         return self.elements.text("Modality")
 
     @cached_property
+    def series_number(self) -> int | None:
+        """SeriesNumber; ``None`` where it is missing or no number."""
+        return self.elements.whole("SeriesNumber")
+
+    @cached_property
     def frames(self) -> int:
         """Number of frames, one where nothing is said."""
         count = self.elements.integer("NumberOfFrames")
@@ -187,11 +185,12 @@ class Instance:
         return list(self.elements.notes)
 
 
-def read_instance(source: Source, limits: Limits) -> Instance:
+def read_instance(source: SourceFile, limits: Limits) -> Instance:
     """Read a header.
 
     Raises:
-        Refused: ``empty-file``, ``not-dicom``, ``truncated`` (it ends in its header) or ``too-large``.
+        Refused: ``empty-file``, ``not-dicom``, ``directory`` (a DICOMDIR), ``truncated`` (it ends in its header),
+            ``too-large``, or ``bad-value`` (its series or modality is no text).
         OSError: the file cannot be read.
     """
     with source.open() as file:
@@ -216,11 +215,14 @@ def read_instance(source: Source, limits: Limits) -> Instance:
             ) from error
     if not marked and not instance.elements.text("SOPClassUID"):
         raise Refused("not-dicom", f"{source.shown}: expected a DICOM file, got another kind")
+    if instance.media_class == _DIRECTORY:
+        raise Refused("directory", f"{source.shown}: expected a DICOM image, got an index of files")
     if not instance.elements.text("SeriesInstanceUID") and instance.pixels is None:
         raise Refused(
             "truncated",
             f"{source.shown}: expected a header with SeriesInstanceUID, got one without; copy it again",
         )
+    _ = instance.modality  # raises here, where it is the fault of this file alone
     instance.executable = start[:2] == b"MZ"
     return instance
 
@@ -232,25 +234,37 @@ def inflated(instance: Instance, file: BinaryIO, length: int) -> bytes:
     return zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), length)
 
 
-def _read(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
+def _read(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
     if _DEFLATED in start:
         return _deflated(source, file, start, limits)
     file.seek(0)
     if start[:4] != _MARK:
         return _plain(source, file)
-    instance = _plain(source, io.BytesIO(bytes(_PREAMBLE) + file.read()))
-    if instance.pixels is not None:
-        instance.pixels = replace(instance.pixels, offset=instance.pixels.offset - _PREAMBLE)
+    beginning = bytes(_PREAMBLE) + file.read(limits.header_bytes)
+    instance = _plain(source, io.BytesIO(beginning))
+    if instance.pixels is None:
+        _check_header_ended(source, len(beginning) - _PREAMBLE, limits)
+        return instance
+    instance.pixels = replace(instance.pixels, offset=instance.pixels.offset - _PREAMBLE)
     return instance
 
 
-def _plain(source: Source, file: BinaryIO) -> Instance:
+def _check_header_ended(source: SourceFile, size: int, limits: Limits) -> None:
+    if size == limits.header_bytes:
+        raise Refused(
+            "too-large",
+            f"{source.shown}: expected a header of at most {limits.header_bytes} bytes, got more; "
+            "raise the limit if you trust the file",
+        )
+
+
+def _plain(source: SourceFile, file: BinaryIO) -> Instance:
     dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
     implicit, little = dataset.original_encoding
     return Instance(source, dataset, _pixel_element(file, bool(implicit), bool(little), source))
 
 
-def _deflated(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
+def _deflated(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
     """pydicom inflates without a bound: 400 KiB became 850 MB."""
     base = _PREAMBLE + len(_MARK) if start[128:132] == _MARK else len(_MARK) if start[:4] == _MARK else 0
     file.seek(base)
@@ -264,19 +278,15 @@ def _deflated(source: Source, file: BinaryIO, start: bytes, limits: Limits) -> I
     stream = io.BytesIO(beginning)
     dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
     pixels = _pixel_element(stream, False, True, None)
-    if pixels is None and len(beginning) == limits.header_bytes:
-        raise Refused(
-            "too-large",
-            f"{source.shown}: expected a header of at most {limits.header_bytes} bytes, got more when inflated; "
-            "raise the limit if you trust the file",
-        )
+    if pixels is None:
+        _check_header_ended(source, len(beginning), limits)
     instance = Instance(source, dataset, pixels, deflated=first)
     instance.transfer_syntax = DeflatedExplicitVRLittleEndian
     return instance
 
 
 def _pixel_element(
-    file: BinaryIO, implicit: bool, little: bool, source: Source | None
+    file: BinaryIO, implicit: bool, little: bool, source: SourceFile | None
 ) -> PixelElement | None:
     """The element that pydicom stopped before."""
     offset = file.tell()

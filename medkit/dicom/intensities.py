@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkit.dicom.enhanced import is_dose
+from medkit.dicom.enhanced import is_dose, is_parametric_map
 from medkit.dicom.findings import Finding, Refused
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Mapping:
         table: instead of both.
         padding: lowest and highest stored number that stand for no measurement.
         unit: as the file names it.
+        said: whether the file says how to rescale, or holds real numbers as they are.
+        bounds: lowest and highest stored number that the slope is for, where the file says so.
     """
 
     slope: float = 1.0
@@ -55,6 +57,8 @@ class Mapping:
     table: Table | None = None
     padding: tuple[int, int] | None = None
     unit: str = ""
+    said: bool = True
+    bounds: tuple[int, int] | None = None
 
     @property
     def whole(self) -> bool:
@@ -66,10 +70,13 @@ def mapping_of(plane: Plane) -> Mapping:
     """What the file says of a frame's values.
 
     Raises:
-        Refused: ``bad-rescale`` (a slope without intercept, or of zero), ``lut`` (an impossible table).
+        Refused: ``bad-rescale`` (a slope without intercept, or of zero; a parametric map without one real-world value
+            mapping), ``lut`` (an impossible table).
     """
     elements = plane.instance.elements
     padding = _padding(elements, plane.format)
+    if is_parametric_map(plane.instance):
+        return _real_world(plane, padding)
     tables = [item for group in plane.values for item in group.items("ModalityLUTSequence")]
     scale = next(
         (group for group in plane.values if "RescaleSlope" in group or "RescaleIntercept" in group), None
@@ -91,11 +98,10 @@ def mapping_of(plane: Plane) -> Mapping:
                 f"{plane.where}: expected a DoseGridScaling above 0 alone, got {factor}; export it again",
             )
         return Mapping(slope=factor, padding=padding, unit=elements.text("DoseUnits"))
-    if scale is None:
-        return Mapping(padding=padding, unit=unit)
-    slope, intercept = scale.number("RescaleSlope"), scale.number("RescaleIntercept")
+    slope = None if scale is None else scale.number("RescaleSlope")
+    intercept = None if scale is None else scale.number("RescaleIntercept")
     if slope is None and intercept is None:
-        return Mapping(padding=padding, unit=unit)
+        return Mapping(padding=padding, unit=unit, said=plane.format.floating is not None)
     if slope is None or intercept is None or slope == 0:
         raise Refused(
             "bad-rescale",
@@ -103,6 +109,29 @@ def mapping_of(plane: Plane) -> Mapping:
             "export it again",
         )
     return Mapping(slope, intercept, padding=padding, unit=unit)
+
+
+def _real_world(plane: Plane, padding: tuple[int, int] | None) -> Mapping:
+    """The one mapping of a parametric map, whose values are real-world ones (PS3.3 C.7.6.16.2.11).
+
+    It is from stored numbers, whatever rescaling there is beside it.
+    """
+    found = plane.real_world
+    slope = found[0].number("RealWorldValueSlope") if len(found) == 1 else None
+    intercept = found[0].number("RealWorldValueIntercept") if len(found) == 1 else None
+    if not slope or intercept is None:
+        raise Refused(
+            "bad-rescale",
+            f"{plane.where}: expected one real-world value mapping of a parametric map, with a slope (not 0) and an "
+            f"intercept, got {len(found)} mappings, slope {slope}, intercept {intercept}; export it again",
+        )
+    bounds = None
+    if plane.format.floating is None:
+        ends = [found[0].integer(f"RealWorldValue{end}ValueMapped") for end in ("First", "Last")]
+        low, high = (None if end is None else _in_range(end, plane.format) for end in ends)
+        bounds = None if low is None or high is None else (low, high)
+    unit = next((item.text("CodeValue") for item in found[0].items("MeasurementUnitsCodeSequence")), "")
+    return Mapping(slope, intercept, padding=padding, unit=unit, bounds=bounds)
 
 
 def _padding(elements: Elements, found: PixelFormat) -> tuple[int, int] | None:
@@ -194,7 +223,7 @@ def values_of(
         value in its bits), ``sign-bits`` (negative numbers whose sign fills no more than their own bits).
 
     Raises:
-        Refused: ``not-finite``.
+        Refused: ``not-finite``, ``bad-rescale`` (stored numbers that no mapping is for).
     """
     found = plane.format
     remarks: set[str] = set()
@@ -209,6 +238,8 @@ def values_of(
         raise Refused(
             "not-finite", f"{plane.where}: expected finite numbers, got some that are not; export it again"
         )
+    if mapping.bounds is not None:
+        _check_mapped(stored if padding is None else stored[~padding], mapping.bounds, plane)
     if mapping.table is not None:
         index = np.clip(stored.astype(np.int64) - mapping.table.first, 0, len(mapping.table.entries) - 1)
         out[...] = mapping.table.entries[index]
@@ -219,8 +250,28 @@ def values_of(
         else:
             out[...] = stored
     else:
-        out[...] = stored.astype(np.float64) * mapping.slope + mapping.intercept
+        _write_real(stored, plane, mapping, out)
     return padding, remarks
+
+
+def _write_real(stored: NDArray[Any], plane: Plane, mapping: Mapping, out: NDArray[Any]) -> None:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        out[...] = stored.astype(np.float64) * mapping.slope + mapping.intercept
+    if not np.isfinite(out).all():
+        raise Refused(
+            "not-finite",
+            f"{plane.where}: expected values that float32 can hold, got some above {np.finfo(out.dtype).max:.3g}; "
+            "export it in another unit",
+        )
+
+
+def _check_mapped(stored: NDArray[Any], bounds: tuple[int, int], plane: Plane) -> None:
+    if stored.size and not bounds[0] <= stored.min() <= stored.max() <= bounds[1]:
+        raise Refused(
+            "bad-rescale",
+            f"{plane.where}: expected stored numbers of {bounds[0]} to {bounds[1]}, for which there is a real-world "
+            f"value mapping, got {stored.min()} to {stored.max()}; export it again",
+        )
 
 
 def _stored_numbers(raw: NDArray[Any], found: PixelFormat) -> tuple[NDArray[Any], set[str]]:

@@ -14,18 +14,25 @@ class Limits:
     """Bounds that a hostile file would break, and no scanner's.
 
     Args:
-        header_bytes: of a file before its pixels, inflated.
+        header_bytes: of a file before its pixels, where it must be inflated or held.
         frame_pixels: rows times columns.
         series_bytes: of the decoded pixels of one series.
+        held_bytes: of all volumes that one reading gives together.
+        volumes: of one series; each is compared with each.
+        directions: of the slices of one volume's settings.
         members: of a zip.
         zip_bytes: of a zip's members together, unpacked.
-        growth: by how much compressed pixels or a zip's member may grow, where they are more than ``growth_free_bytes``.
+        growth: by how much compressed pixels, a zip's member or a zip may grow, where they are more than
+            ``growth_free_bytes``.
         growth_free_bytes: see there.
     """
 
     header_bytes: int = 64 * _MIB
     frame_pixels: int = 128 * _MIB
     series_bytes: int = 16 * 1024 * _MIB
+    held_bytes: int = 32 * 1024 * _MIB
+    volumes: int = 500
+    directions: int = 100
     members: int = 200_000
     zip_bytes: int = 256 * 1024 * _MIB
     growth: int = 200

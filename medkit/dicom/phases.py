@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydicom.valuerep import DT
 
-from medkit.dicom.findings import Finding, Refused, Repair
+from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.geometry import coordinates, same_place
 from medkit.dicom.group import Group
+from medkit.dicom.interlaced import check_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -21,6 +24,7 @@ __all__ = ["told_apart"]
 
 # A stack that has not every place of its series has so many slices at least.
 _FEW = 3
+_SOME_DAY, _HALF_A_DAY = "20000101", timedelta(hours=12)
 
 
 def told_apart(group: Group, content: Callable[[Plane], bytes], repairs: Collection[Repair]) -> list[Group]:
@@ -32,10 +36,12 @@ def told_apart(group: Group, content: Callable[[Plane], bytes], repairs: Collect
         repairs: asked for.
 
     Raises:
-        Refused: ``multi-phase`` or ``duplicate``.
+        Refused: ``multi-phase`` or ``duplicate``; ``interlaced`` or ``nonuniform``, where slices of two kinds take turns
+            along a row.
     """
     places = _places(group.planes)
     if len(places) == len(group.planes):
+        check_turns(group)
         return [group]
     ways = _ways(places)
     if not ways and (passes := _passes(group, places, repairs)):
@@ -44,10 +50,11 @@ def told_apart(group: Group, content: Callable[[Plane], bytes], repairs: Collect
         return [Group(planes, keys, [*group.notes], [*group.repairs]) for keys, planes in ways[0]]
     if len(ways) > 1:
         keys = " or ".join("+".join(way[0][0]) for way in ways)
+        first = " ".join(f"--pick {key}={value}" for key, value in ways[0][0][0].items())
         raise Refused(
             "multi-phase",
             f"{places[0][0].where}: expected one way to tell {len(places[0])} slices at one place apart, got {keys}; "
-            "pick a value of one of them",
+            f"pick a value of one of them, as {first}",
         )
     return [_without_copies(group, places, content, repairs)]
 
@@ -110,19 +117,17 @@ def _passes(group: Group, places: list[list[Plane]], repairs: Collection[Repair]
     count = len(places[0])
     if any(len(place) != count for place in places):
         return []
+    moments = _moments(group.planes)
     timed = [
-        sorted(((_time(plane), plane) for plane in place), key=lambda pair: pair[0] or 0) for place in places
+        sorted(((moments[id(plane)], plane) for plane in place), key=lambda pair: pair[0])
+        for place in (places if moments else [])
     ]
-    if any(
-        time is None or time == after
-        for place in timed
-        for (time, _), (after, _) in itertools.pairwise(place)
+    if not timed or any(
+        time == after for place in timed for (time, _), (after, _) in itertools.pairwise(place)
     ):
         return []
-    if any(place[-1][0] is None for place in timed):
-        return []
     passes = [[place[number] for place in timed] for number in range(count)]
-    ends = [(min(time or 0 for time, _ in found), max(time or 0 for time, _ in found)) for found in passes]
+    ends = [(min(time for time, _ in found), max(time for time, _ in found)) for found in passes]
     apart = all(one[1] < other[0] for one, other in itertools.pairwise(ends))
     if not apart and Repair.PASSES_BY_TIME not in repairs:
         return []
@@ -147,13 +152,36 @@ def _passes(group: Group, places: list[list[Plane]], repairs: Collection[Repair]
     ]
 
 
-def _time(plane: Plane) -> float | None:
-    """Acquisition time as a number that grows."""
-    for name in ("acquisition-date-time", "acquisition-time"):
-        text = plane.soft.get(name, "")
-        if re.fullmatch(r"\d+(\.\d+)?", text):
-            return float(text)
-    return None
+def _moments(planes: Sequence[Plane]) -> dict[int, datetime]:
+    """When each slice was acquired, by its id; nothing where that is not said of all in one way.
+
+    Of a time without a date nobody knows on which side of midnight it is, where a series takes half a day or more.
+    """
+    days = [plane.instance.elements.text("AcquisitionDate") for plane in planes]
+    times = [plane.soft.get("acquisition-time", "") for plane in planes]
+    for texts, dated in (
+        ([plane.soft.get("acquisition-date-time", "") for plane in planes], True),
+        ([day and time and day + time for day, time in zip(days, times, strict=True)], True),
+        ([time and _SOME_DAY + time for time in times], False),
+    ):
+        found = [_moment(text) for text in texts]
+        moments = [moment for moment in found if moment is not None]
+        if len(moments) < len(planes) or len({moment.tzinfo is None for moment in moments}) > 1:
+            continue
+        if not dated and max(moments) - min(moments) >= _HALF_A_DAY:
+            return {}
+        return {id(plane): moment for plane, moment in zip(planes, moments, strict=True)}
+    return {}
+
+
+def _moment(text: str) -> datetime | None:
+    """Of a date with hours, minutes and seconds (PS3.5 section 6.2, DT); ``None`` where it has not all of them."""
+    if not re.fullmatch(r"\d{14}(\.\d{1,6})?([+-]\d{4})?", text):
+        return None
+    try:
+        return DT(text)
+    except ValueError:
+        return None
 
 
 def _by_number(value: tuple[str, ...]) -> tuple[object, ...]:
@@ -180,7 +208,7 @@ def _without_copies(
     if others and (phases or Repair.DROP_DUPLICATES not in repairs):
         first = max(places, key=len)
         mend = (
-            "split the series where its scanner's order is known"
+            _mend_of_phases(group, places, repairs)
             if phases
             else "ask for the repair drop-duplicates, which keeps the first by InstanceNumber"
         )
@@ -193,15 +221,31 @@ def _without_copies(
     notes = [*group.notes]
     if copies:
         notes.append(
-            Finding("duplicate", f"{copies} slices are copies of others at their place; one of each is used")
+            Finding(
+                "duplicate",
+                f"{counted(copies, 'slice is a copy of another at its', 'slices are copies of others at their')} place; "
+                "one of each is used",
+            )
         )
     repaired = [
         Finding(
             Repair.DROP_DUPLICATES,
-            f"left out {others} slices, keeping the first by InstanceNumber at their place",
+            f"left out {counted(others, 'slice', 'slices')}, keeping the first by InstanceNumber at their place",
         )
     ]
     return Group(kept, group.keys, notes, [*group.repairs, *(repaired if others else [])])
+
+
+def _mend_of_phases(group: Group, places: list[list[Plane]], repairs: Collection[Repair]) -> str:
+    """What would help, or that nothing here does; repairs that were asked for in vain are named."""
+    if Repair.PASSES_BY_TIME not in repairs and _passes(group, places, [Repair.PASSES_BY_TIME]):
+        return "ask for the repair passes-by-time, which goes by their acquisition time"
+    vain = [repair for repair in (Repair.PASSES_BY_TIME, Repair.DROP_DUPLICATES) if repair in repairs]
+    asked = f"{' and '.join(vain)} cannot help here; " if vain else ""
+    return (
+        f"{asked}no pick or repair can tell them apart (most private elements, such as GE's gradient directions, "
+        "and all without their creator are not read): convert them with the scanner's own software"
+    )
 
 
 def _as_values(plane: Plane) -> tuple[str, ...]:

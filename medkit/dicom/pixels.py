@@ -16,7 +16,7 @@ from pydicom.uid import (
     RLETransferSyntaxes,
 )
 
-from medkit.dicom.findings import Refused
+from medkit.dicom.findings import Finding, Refused
 from medkit.dicom.instance import inflated
 
 if TYPE_CHECKING:
@@ -27,11 +27,16 @@ if TYPE_CHECKING:
     from medkit.dicom.format import PixelFormat
     from medkit.dicom.instance import Instance, PixelElement
 
-__all__ = ["check_length", "codestream_size", "stored_frames"]
+__all__ = ["check_length", "codestream_signed", "codestream_size", "stored_frames"]
 
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _HTJ2K = {"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"}
+_SIGN_MISMATCH = Finding(
+    "sign-mismatch",
+    "compressed pixels and PixelRepresentation differ in whether numbers are signed; they are read as "
+    "PixelRepresentation says: check that values are as expected",
+)
 # One decoder each, the one that gave the right numbers for every file tried, so that results do not depend on luck.
 _PLUGINS: dict[str, str] = {
     **dict.fromkeys((*JPEG2000TransferSyntaxes, *_HTJ2K), "pylibjpeg"),
@@ -204,6 +209,8 @@ def _decoded(instance: Instance, found: PixelFormat, encoded: bytes, number: int
             "short; copy it again",
         )
     _check_codestream_size(instance, found, encoded, number)
+    if codestream_signed(encoded) not in (None, found.signed):
+        instance.elements.notes[_SIGN_MISMATCH] = None
     # Fragmented and alone, so that the decoder sees one frame and no more of the file.
     item = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0" + struct.pack("<I", len(encoded)) + encoded
     options: Any = {
@@ -237,6 +244,13 @@ def _check_codestream_size(instance: Instance, found: PixelFormat, encoded: byte
             "an image of "
             f"{size[0]} x {size[1]}; export it again",
         )
+
+
+def codestream_signed(encoded: bytes) -> bool | None:
+    """Whether a JPEG 2000 image says that its numbers are signed (ISO 15444-1 annex A.5.1); ``None`` for others."""
+    if encoded[:4] != b"\xff\x4f\xff\x51" or len(encoded) < 43:
+        return None
+    return bool(encoded[42] & 0x80)
 
 
 def codestream_size(encoded: bytes) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medkit.dicom.diffusion import b_value, direction
+from medkit.dicom.elements import is_number
 from medkit.dicom.findings import Finding, Refused
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = [
     "Plane",
     "classic_planes",
     "cosines_note",
-    "normalised",
+    "key_text",
     "pixel_spacing",
     "soft_keys",
     "strict_keys",
@@ -78,6 +79,7 @@ class Plane:
         strict: what differs between volumes and never within one.
         soft: what may tell volumes apart.
         values: element sets that say how stored numbers become values, the nearest first.
+        real_world: the real-world value mappings of the frame (PS3.3 C.7.6.16.2.11).
         flipped: whether columns and rows are turned round, so that they run as those of the other slices.
     """
 
@@ -91,6 +93,7 @@ class Plane:
     strict: dict[str, str]
     soft: dict[str, str]
     values: tuple[Elements, ...] = field(default=())
+    real_world: tuple[Elements, ...] = ()
     flipped: tuple[bool, bool] = (False, False)
 
     @property
@@ -138,13 +141,14 @@ def classic_planes(instance: Instance, found: PixelFormat) -> list[Plane]:
             strict_keys(elements),
             soft_keys(elements),
             (elements,),
+            tuple(elements.items("RealWorldValueMappingSequence")),
         )
     ]
 
 
 def strict_keys(elements: Elements) -> dict[str, str]:
     """The keys of a classic object that never differ within a volume."""
-    keys = {key: normalised(elements.text(name)) for key, name in _STRICT.items()}
+    keys = {key: key_text(elements, name) for key, name in _STRICT.items()}
     keys["modality"] = elements.text("Modality")
     keys["class"] = elements.text("SOPClassUID")
     keys["frame-of-reference"] = elements.text("FrameOfReferenceUID")
@@ -154,15 +158,21 @@ def strict_keys(elements: Elements) -> dict[str, str]:
 
 def soft_keys(elements: Elements) -> dict[str, str]:
     """The keys of a classic object that may tell volumes apart."""
-    keys = {key: normalised(elements.text(name)) for key, name in _SOFT.items()}
+    keys = {key: key_text(elements, name) for key, name in _SOFT.items()}
     keys["direction"] = direction(elements)
     return {key: value for key, value in keys.items() if value}
 
 
-def normalised(text: str) -> str:
-    """A number in its shortest form, so that 30 and 30.0 are one."""
+def key_text(elements: Elements, name: str) -> str:
+    """The values of an element for comparing: numbers in their shortest form, so that 30 and 30.0 are one.
+
+    Text, dates and times stay as they are: a second has more digits than a setting.
+    """
+    text = elements.text(name)
+    if not is_number(name):
+        return text
     try:
-        return "\\".join(f"{float(part):.6g}" if len(part) < 16 else part for part in text.split("\\"))
+        return "\\".join(f"{float(part):.10g}" for part in text.split("\\"))
     except ValueError:
         return text
 

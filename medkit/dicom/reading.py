@@ -4,48 +4,52 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, TypeVar
 
 from medkit.dicom.counts import check_counts
 from medkit.dicom.enhanced import dose_planes, enhanced_planes, is_dose, is_enhanced
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.format import pixel_format
 from medkit.dicom.geometry import check_placed
-from medkit.dicom.grouping import split
-from medkit.dicom.instance import Instance, read_instance
+from medkit.dicom.grouping import settings_alike, split
+from medkit.dicom.instance import Instance
 from medkit.dicom.limits import Limits
+from medkit.dicom.naming import shown_keys, volume_name
+from medkit.dicom.opening import Broken, check_neighbours, folder_of, open_file, without_strangers
 from medkit.dicom.picks import Picks
 from medkit.dicom.pixels import stored_frames
 from medkit.dicom.planes import Plane, classic_planes
 from medkit.dicom.result import Reading, SeriesReading, SeriesVolume
-from medkit.dicom.sources import Source, find_sources
-from medkit.dicom.volume import content_digest, make_volumes
+from medkit.dicom.sources import find_sources
+from medkit.dicom.strays import note_left_out
+from medkit.dicom.volume import ContentDigests, make_volumes
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
-__all__ = ["read"]
+    from medkit.dicom.group import Group
+
+__all__ = ["read", "read_each"]
+
+_Taken = TypeVar("_Taken")
 
 _THREADS = 4
-_NAME_LENGTH, _PART_LENGTH = 120, 40
-# That tell volumes apart, and are UIDs.
-_LONG_KEYS = {"class", "frame-of-reference"}
 _REPAIRS = {repair.value: repair for repair in Repair}
 # Refusals of one object that leave the other objects of its series what they are.
 _REFUSED_APART = {"colour", "secondary-capture"}
 _APART = {*_REFUSED_APART, "not-an-image"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-# What a picture of nothing is called: presentation states, reports, structure sets, segmentations.
+_STANDARD_CLASSES = "1.2.840.10008."
+# What a picture of nothing is called: presentation states, reports, structure sets, segmentations, raw data.
 _NO_IMAGES = re.compile(
-    r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(4\.2$|11\.|88\.|66\.|104\.|481\.[34589]|67|68|9\.)"
+    r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(4\.2$|11\.|88\.|66(\.|$)|104\.|481\.[34589]|67|68|9\.)"
 )
-_DICOM_SUFFIXES = {".dcm", ".dicom", ".ima", ".img"}
 
 
 def read(
@@ -72,23 +76,69 @@ def read(
     Raises:
         UsageError: nothing there, an unknown repair, or a pick that nothing has.
     """
+    limits = limits or Limits()
+    held = 0
+
+    def kept(series: SeriesReading) -> SeriesReading:
+        nonlocal held
+        size = sum(volume.array.nbytes for volume in series.volumes)
+        if held + size > limits.held_bytes:
+            text = (
+                f"expected volumes of at most {limits.held_bytes} bytes in one reading, got more; pick series, convert, "
+                "or raise the limit"
+            )
+            return replace(series, volumes=(), refusals=(*series.refusals, Finding("too-large", text)))
+        held += size
+        return series
+
+    series, refusals = read_each(source, kept, repairs=repairs, picks=picks, expected=expected, limits=limits)
+    return Reading(series, refusals)
+
+
+def read_each(
+    source: Path | Sequence[Path],
+    take: Callable[[SeriesReading], _Taken],
+    *,
+    repairs: Collection[Repair | str] = (),
+    picks: Mapping[str, str] | None = None,
+    expected: Mapping[str, int] | None = None,
+    limits: Limits | None = None,
+) -> tuple[tuple[_Taken, ...], tuple[Finding, ...]]:
+    """Read the series of a source one after another, and keep of each what is taken.
+
+    Args:
+        source: see :func:`read`.
+        take: gets each series as soon as it is read; it may let its voxels go.
+        repairs: see :func:`read`.
+        picks: see :func:`read`.
+        expected: see :func:`read`.
+        limits: see :func:`read`.
+
+    Returns:
+        What was taken of each series, and the refusals of files that belong to none.
+    """
     picked = Picks(picks or {})
-    with ExitStack() as stack, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks on what is checked here
+    with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)))
         wish = _Wish(_known_repairs(repairs), picked, dict(expected or {}), limits or Limits(), pool)
         files, refusals = find_sources(source, wish.limits, stack)
-        opened = list(pool.map(lambda file: _opened(file, wish.limits), files))
-        broken = [found for found in opened if isinstance(found, _Broken)]
-        series = _by_series(found for found in opened if isinstance(found, Instance))
+        opened = list(pool.map(lambda file: open_file(file, wish.limits), files))
+        instances, strangers = without_strangers(found for found in opened if isinstance(found, Instance))
+        broken = [found for found in opened if isinstance(found, Broken) and not found.unheard] + strangers
+        series = _by_series(instances)
         names: set[str] = set()
-        readings = [_read_series(uid, found, wish, broken, names) for uid, found in series]
+        taken = []
+        for uid, found in series:
+            reading = _read_series(uid, found, wish, broken, names)
+            if reading is not None:
+                taken.append(take(reading))
+            del reading  # or it would be held while the next is read
     refusals += [found.finding for found in broken]
     for uid in sorted(wish.expected.keys() - {uid for uid, _ in series}):
         text = f"series {uid}: expected {wish.expected[uid]} images, got none; fetch it"
         refusals.append(Finding("count-mismatch", text))
     picked.check_used()
-    return Reading(tuple(found for found in readings if found is not None), tuple(refusals))
+    return tuple(taken), tuple(refusals)
 
 
 @dataclass(frozen=True)
@@ -111,44 +161,13 @@ _IDENTITY = {
 }
 
 
-class _Broken:
-    """A file that could not be read, and whether it looks as if it belonged to the series beside it."""
-
-    def __init__(self, source: Source, finding: Finding) -> None:
-        self.source, self.finding = source, finding
-        named = Path(source.member or source.path.name).suffix.lower() in _DICOM_SUFFIXES
-        self.suspicious = finding.code not in ("not-dicom",) and (named or finding.code != "empty-file")
-
-    @property
-    def folder(self) -> tuple[str, str]:
-        return _folder(self.source)
-
-
-def _folder(source: Source) -> tuple[str, str]:
-    if source.member is None:
-        return str(source.path.parent), ""
-    return str(source.path), str(Path(source.member).parent)
-
-
 def _known_repairs(repairs: Collection[Repair | str]) -> frozenset[Repair]:
-    try:
-        return frozenset(_REPAIRS[str(repair)] for repair in repairs)
-    except KeyError as error:
-        raise UsageError(f"expected a repair of {', '.join(_REPAIRS)}, got {error}") from error
-
-
-def _opened(file: Source, limits: Limits) -> Instance | _Broken:
-    try:
-        return read_instance(file, limits)
-    except Refused as refused:
-        return _Broken(file, refused.finding)
-    except Exception as error:  # a zip's checksum, a disk, a password
-        return _Broken(
-            file,
-            Finding(
-                "truncated", f"{file.shown}: expected a file that can be read, got {error}; copy it again"
-            ),
-        )
+    for repair in repairs:
+        if str(repair) not in _REPAIRS:
+            near = get_close_matches(str(repair), _REPAIRS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"expected a repair of {', '.join(_REPAIRS)}, got {str(repair)!r}{hint}")
+    return frozenset(_REPAIRS[str(repair)] for repair in repairs)
 
 
 def _by_series(instances: Iterable[Instance]) -> list[tuple[str, list[Instance]]]:
@@ -156,23 +175,18 @@ def _by_series(instances: Iterable[Instance]) -> list[tuple[str, list[Instance]]
     found: dict[tuple[str, ...], list[Instance]] = {}
     for instance in instances:
         uid = instance.elements.text("SeriesInstanceUID")
-        found.setdefault((uid,) if uid else ("", *_folder(instance.source)), []).append(instance)
+        found.setdefault((uid,) if uid else ("", *folder_of(instance.source)), []).append(instance)
     return sorted(
         ((key[0], instances) for key, instances in found.items()),
-        key=lambda item: (_number(item[1][0]) or 0, item[0], item[1][0].source.shown),
+        key=lambda item: (item[1][0].series_number or 0, item[0], item[1][0].source.shown),
     )
 
 
-def _number(instance: Instance) -> int | None:
-    text = instance.elements.text("SeriesNumber")
-    return int(text) if text.lstrip("-").isdigit() else None
-
-
 def _read_series(
-    uid: str, instances: list[Instance], wish: _Wish, broken: Sequence[_Broken], names: set[str]
+    uid: str, instances: list[Instance], wish: _Wish, broken: Sequence[Broken], names: set[str]
 ) -> SeriesReading | None:
     first = instances[0]
-    if not wish.picks.takes_series(uid, _number(first)):
+    if not wish.picks.takes_series(uid, first.series_number):
         return None
     refusals: list[Finding] = []
     notes: list[Finding] = []
@@ -185,21 +199,27 @@ def _read_series(
                     "no-series-uid", "no SeriesInstanceUID: the files of this folder are taken for a series"
                 )
             )
-        asked = _check_neighbours(instances, broken, wish.repairs)
+        asked = check_neighbours(instances, broken, wish.repairs)
         planes, left_out = _planes(instances, wish)
         refusals += [finding for finding in left_out if finding.code in _REFUSED_APART]
         notes += [finding for finding in left_out if finding.code == "not-an-image"]
         asked += [finding for finding in left_out if finding.code == Repair.DROP_BROKEN]
+        planes = settings_alike(planes)
+        taken = wish.picks.take_planes(planes)
+        if wish.picks.frame_keys and not taken:
+            return None
         asked += check_counts(instances, planes, wish.expected.get(uid), wish.repairs)
-        planes = wish.picks.take_planes(planes)
-        if planes:
-            groups = split(planes, content_digest, wish.repairs)
+        if taken:
+            named = wish.picks.named_by(planes, taken)
+            groups = split(taken, ContentDigests(), wish.repairs, wish.limits)
+            note_left_out(groups, planes, taken)
             notes += _unequal(groups)
-            for group in groups:
+            for group, keys in zip(groups, shown_keys([named | group.keys for group in groups]), strict=True):
                 group.repairs[:0] = asked
-                volumes += make_volumes(
-                    group, _name(first, group.keys, names), wish.repairs, wish.limits, wish.pool
-                )
+                group.keys = keys
+                name = volume_name(first.series_number, keys, names)
+                names.add(name.lower())
+                volumes += make_volumes(group, name, wish.repairs, wish.limits, wish.pool)
     except Refused as refused:
         refusals.append(refused.finding)
         volumes = []
@@ -211,8 +231,14 @@ def _read_series(
         )
         volumes = []
     kept = tuple(volume for volume in volumes if wish.picks.takes_volume(volume.name))
+    if not volumes:
+        wish.picks.refused += [refusal.message for refusal in refusals]
+    if wish.picks.names_volume:
+        if not kept:
+            return None
+        refusals = []  # of what stands beside the volume
     return SeriesReading(
-        uid, first.modality, _number(first), kept, tuple(refusals), tuple(notes), len(instances)
+        uid, first.modality, first.series_number, kept, tuple(refusals), tuple(notes), len(instances)
     )
 
 
@@ -232,34 +258,16 @@ def _check_one_patient(instances: list[Instance]) -> None:
             )
 
 
-def _check_neighbours(
-    instances: list[Instance], broken: Sequence[_Broken], repairs: frozenset[Repair]
-) -> list[Finding]:
-    """Refuse a series beside whose files there is a broken one that may be its own."""
-    folders = {_folder(instance.source) for instance in instances}
-    beside = [found for found in broken if found.suspicious and found.folder in folders]
-    if not beside:
-        return []
-    message = (
-        f"{beside[0].source.shown}: expected whole files beside those of a series, got {len(beside)} broken"
-    )
-    if Repair.DROP_BROKEN in repairs:
-        return [Finding(Repair.DROP_BROKEN, f"{message}, left out as was asked for")]
-    raise Refused(
-        "broken-file",
-        f"{message}, which may be slices of it; copy them again or ask for the repair drop-broken",
-    )
-
-
 def _planes(instances: list[Instance], wish: _Wish) -> tuple[list[Plane], list[Finding]]:
     """The frames of all images of a series, and what was left out: other objects, and broken ones on request."""
     drop = Repair.DROP_BROKEN in wish.repairs
     planes: list[Plane] = []
     left_out: list[Finding] = []
+    pictures = {_kind(instance) for instance in instances if instance.pixels is not None}
 
     def opened(instance: Instance) -> list[Plane] | Refused:
         try:
-            found = _planes_of(instance, wish.limits)
+            found = _planes_of(instance, wish.limits, pictures)
             if drop:  # by decoding it, since only that tells whether it can be
                 all(True for _ in stored_frames(instance, found[0].format, [plane.number for plane in found]))
         except Refused as refused:
@@ -282,9 +290,13 @@ def _planes(instances: list[Instance], wish: _Wish) -> tuple[list[Plane], list[F
     return planes, left_out
 
 
-def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
-    kind = instance.elements.text("SOPClassUID")
-    if _NO_IMAGES.match(kind):
+def _kind(instance: Instance) -> str:
+    return instance.elements.text("SOPClassUID")
+
+
+def _planes_of(instance: Instance, limits: Limits, pictures: Collection[str]) -> list[Plane]:
+    kind = _kind(instance)
+    if _NO_IMAGES.match(kind) or _is_private_data(instance, pictures):
         raise Refused(
             "not-an-image",
             f"{instance.source.shown}: {instance.modality or 'an object'} without an image; left out",
@@ -308,30 +320,18 @@ def _planes_of(instance: Instance, limits: Limits) -> list[Plane]:
     return planes
 
 
-def _unequal(groups: Sequence[object]) -> list[Finding]:
-    counts = sorted({len(group.planes) for group in groups})  # type: ignore[attr-defined]
+def _is_private_data(instance: Instance, pictures: Collection[str]) -> bool:
+    """Whether it is a vendor's own kind of object, and no picture, so that nothing of it was cut off."""
+    kind = _kind(instance)
+    empty = instance.pixels is None and "Rows" not in instance.elements
+    return empty and bool(kind) and not kind.startswith(_STANDARD_CLASSES) and kind not in pictures
+
+
+def _unequal(groups: Sequence[Group]) -> list[Finding]:
+    counts = sorted({len(group.planes) for group in groups})
     if len(counts) < 2:
         return []
     shown = ", ".join(map(str, counts))
     return [
         Finding("unequal-slices", f"the volumes of this series have different numbers of slices: {shown}")
     ]
-
-
-def _name(instance: Instance, keys: Mapping[str, str], names: set[str]) -> str:
-    """A name that no other volume of the reading has."""
-    number = _number(instance)
-    parts = ["series" if number is None else f"{number:03d}"]
-    parts += [f"{key}-{value}" for key, value in keys.items() if key not in _LONG_KEYS]
-    name = "_".join(_safe(part) for part in parts)[:_NAME_LENGTH]
-    unique, count = name, 1
-    while unique.lower() in names:
-        count += 1
-        unique = f"{name}_{count}"
-    names.add(unique.lower())
-    return unique
-
-
-def _safe(part: str) -> str:
-    """Letters, digits and a few signs, which every file system takes; underscores part the parts."""
-    return re.sub(r"[^A-Za-z0-9.+-]+|\.{2,}", "-", part).strip("-.")[:_PART_LENGTH]

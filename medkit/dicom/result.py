@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from medkit.dicom.findings import Finding
 
-__all__ = ["Frame", "Reading", "SeriesReading", "SeriesVolume"]
+__all__ = ["OTHER_KINDS", "Frame", "Reading", "SeriesReading", "SeriesVolume"]
+
+# Codes of files that nobody misses.
+OTHER_KINDS = frozenset({"not-dicom", "directory"})
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Reading:
     @property
     def refused(self) -> tuple[Finding, ...]:
         """All refusals, of series and of files that might be of use; not those of files of other kinds."""
-        files = tuple(finding for finding in self.refusals if finding.code != "not-dicom")
+        files = tuple(finding for finding in self.refusals if finding.code not in OTHER_KINDS)
         return tuple(finding for series in self.series for finding in series.refusals) + files
 
     @property

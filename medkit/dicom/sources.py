@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from medkit.dicom.findings import Finding
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
 
     from medkit.dicom.limits import Limits
 
-__all__ = ["Source", "find_sources"]
+__all__ = ["SourceFile", "find_sources"]
 
-# What is no image by its name, and stands beside images often.
-_INDEX_NAMES = {"DICOMDIR"}
+_ZIP_MARKS, _DICOM_MARK, _PREAMBLE = (b"PK\x03\x04", b"PK\x05\x06"), b"DICM", 128
 _ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file, or a member of a zip.
 
     Args:
@@ -34,6 +34,7 @@ class Source:
         size: bytes, unpacked.
         member: name in the zip.
         archive: the open zip.
+        problem: why it cannot be opened, where that is known.
     """
 
     path: Path
@@ -41,9 +42,17 @@ class Source:
     size: int
     member: str | None = None
     archive: zipfile.ZipFile | None = None
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """Without its folder."""
+        return self.path.name if self.member is None else PurePath(self.member).name
 
     def open(self) -> BinaryIO:
         """A stream of bytes that can seek. A zip's member is unpacked as it is read, never written."""
+        if self.problem:
+            raise OSError(errno.EIO, self.problem)
         if self.archive is None or self.member is None:
             return self.path.open("rb")
         return cast("BinaryIO", self.archive.open(self.member))
@@ -51,8 +60,10 @@ class Source:
 
 def find_sources(
     asked: Path | Sequence[Path], limits: Limits, stack: ExitStack
-) -> tuple[list[Source], list[Finding]]:
+) -> tuple[list[SourceFile], list[Finding]]:
     """All files below, by name, with refusals of zips that may not be opened.
+
+    A folder that may not be listed and a link to nothing are files that cannot be opened: slices may be there.
 
     Args:
         asked: a folder (with all below it, links to folders aside), a zip, a file, or a list of these.
@@ -62,7 +73,7 @@ def find_sources(
     Raises:
         UsageError: nothing there.
     """
-    found: list[Source] = []
+    found: list[SourceFile] = []
     refusals: list[Finding] = []
     for path in [asked] if isinstance(asked, (str, Path)) else asked:
         path = Path(path)
@@ -70,49 +81,74 @@ def find_sources(
             raise UsageError(
                 f"{path}: expected a folder, a zip or a DICOM file, got nothing there; check the path"
             )
-        for file in _files_below(path):
+        for file, problem in _files_below(path):
             shown = str(file.relative_to(path)) if path.is_dir() else file.name
-            if zipfile.is_zipfile(file):
+            if problem:
+                found.append(SourceFile(file, shown, 0, problem=problem))
+            elif _is_zip(file):
                 members, refusal = _members(file, shown, limits, stack)
                 found += members
                 refusals += [refusal] if refusal else []
             else:
-                found.append(Source(file, shown, file.stat().st_size))
+                found.append(SourceFile(file, shown, file.stat().st_size))
     return found, refusals
 
 
-def _files_below(path: Path) -> Iterator[Path]:
+def _files_below(path: Path) -> Iterator[tuple[Path, str]]:
+    """Files, and why one cannot be opened; what is neither a file nor a link (a pipe, a socket) is none."""
     if not path.is_dir():
-        yield path
+        yield path, ""
         return
-    for folder, folders, names in os.walk(path):
+    unlisted: list[OSError] = []
+    for folder, folders, names in os.walk(path, onerror=unlisted.append):
         folders.sort()
         for name in sorted(names):
             file = Path(folder, name)
-            if file.is_file() and name not in _INDEX_NAMES and not name.startswith("."):
-                yield file
+            if file.is_file():
+                yield file, ""
+            elif file.is_symlink():
+                yield file, "a link to nothing"
+    for error in unlisted:
+        yield Path(error.filename), f"a folder that cannot be listed ({error.strerror})"
 
 
-def _members(path: Path, shown: str, limits: Limits, stack: ExitStack) -> tuple[list[Source], Finding | None]:
+def _is_zip(file: Path) -> bool:
+    """By its beginning or its name: the mark at a zip's end may stand in anybody's pixels."""
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(_PREAMBLE + len(_DICOM_MARK))
+    except OSError:
+        return False  # said where it is read
+    if start[_PREAMBLE:] == _DICOM_MARK or start.startswith(_DICOM_MARK):
+        return False
+    return start.startswith(_ZIP_MARKS) or file.suffix.lower() == ".zip"
+
+
+def _members(
+    path: Path, shown: str, limits: Limits, stack: ExitStack
+) -> tuple[list[SourceFile], Finding | None]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         return [], Finding("zip-unreadable", f"{shown}: expected a whole zip, got {error}; copy it again")
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    if problem := _zip_problem(entries, limits):
+    if problem := _zip_problem(entries, path.stat().st_size, limits):
         return [], Finding("zip-unsafe", f"{shown}: {problem}; unpack it by hand if you trust it")
-    entries = [entry for entry in entries if Path(entry.filename).name not in _INDEX_NAMES]
     return [
-        Source(path, f"{shown}:{entry.filename}", entry.file_size, entry.filename, archive)
+        SourceFile(path, f"{shown}:{entry.filename}", entry.file_size, entry.filename, archive)
         for entry in sorted(entries, key=lambda entry: entry.filename)
     ], None
 
 
-def _zip_problem(entries: list[zipfile.ZipInfo], limits: Limits) -> str | None:
+def _zip_problem(entries: list[zipfile.ZipInfo], size: int, limits: Limits) -> str | None:
     if len(entries) > limits.members:
         return f"expected at most {limits.members} members, got {len(entries)}"
     if (total := sum(entry.file_size for entry in entries)) > limits.zip_bytes:
         return f"expected at most {limits.zip_bytes} bytes unpacked, got {total}"
+    if total > max(
+        size * limits.growth, limits.growth_free_bytes
+    ):  # of members that lie over each other, say
+        return f"expected members that together grow by {limits.growth} at most, got {total} bytes of {size}"
     for entry in entries:
         free = max(entry.compress_size * limits.growth, limits.growth_free_bytes)
         if entry.file_size > free:

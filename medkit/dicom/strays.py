@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medkit.dicom.findings import Finding, Refused, Repair
+from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.geometry import coordinates, same_direction, same_spacing
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medkit.dicom.group import Group
     from medkit.dicom.planes import Plane
 
-__all__ = ["turned_alike", "without_strays"]
+__all__ = ["comparable", "difference", "note_left_out", "turned_alike", "without_strays"]
 
 _PARALLEL = 0.999
 # A group of fewer slices that fills another's place is no volume of its own, but part of it or a fault.
@@ -46,7 +46,8 @@ def turned_alike(planes: Sequence[Plane]) -> tuple[list[Plane], list[Finding]]:
         turned += flipped is not plane
         made.append(flipped)
     note = Finding(
-        "flipped-slice", f"{turned} slices are stored from another end than the others; they are turned round"
+        "flipped-slice",
+        f"{counted(turned, 'slice is', 'slices are')} stored from another end than the others, and turned round",
     )
     return made, [note] if turned else []
 
@@ -91,16 +92,34 @@ def without_strays(groups: list[Group], repairs: Collection[Repair]) -> tuple[li
     return kept, dropped
 
 
+def note_left_out(groups: Sequence[Group], planes: Sequence[Plane], picked: Sequence[Plane]) -> None:
+    """Note with a group that a pick left out slices of its row, which may be a part of its volume."""
+    kept = {id(plane) for plane in picked}
+    left = [plane for plane in planes if id(plane) not in kept]
+    for group in groups:
+        beside = [plane for plane in left if comparable(plane, group.planes[0])]
+        if beside and _shares_row(beside, group.planes):
+            said = "a pick left out slices at other places of this row"
+            group.notes.append(Finding("part-picked", f"{said}: it may be a part of a larger volume"))
+
+
 def _fills(few: Sequence[Plane], many: Sequence[Plane]) -> bool:
-    """Whether few slices lie in the row of many, or at its ends, at places that none of them has."""
-    if len(many) <= len(few) or few[0].localizer != many[0].localizer:
+    """Whether few slices belong into the row of many."""
+    return len(few) < len(many) and comparable(few[0], many[0]) and _shares_row(few, many)
+
+
+def comparable(one: Plane, other: Plane) -> bool:
+    """Whether two slices are parallel and their places can be compared."""
+    if one.localizer != other.localizer or abs(float(one.normal @ other.normal)) < _PARALLEL:
         return False
-    if abs(float(few[0].normal @ many[0].normal)) < _PARALLEL:
-        return False
-    if few[0].strict.get("frame-of-reference") != many[0].strict.get("frame-of-reference"):
-        return False  # their places cannot be compared; only on request do they come so far
+    # Other frames of reference come so far on request only.
+    return one.strict.get("frame-of-reference") == other.strict.get("frame-of-reference")
+
+
+def _shares_row(few: Sequence[Plane], many: Sequence[Plane]) -> bool:
+    """Whether slices lie in the row of others, or at its ends, at places that none of these has."""
     row = np.sort(coordinates(many))
-    step = float(np.median(np.diff(row))) if len(row) > 1 else 0.0
+    step = float(np.median(np.diff(row))) if len(row) > 1 else many[0].thickness or 0.0
     normal = many[0].normal
     places = np.array([float(normal @ plane.position) for plane in few])  # type: ignore[operator]
     inside = (places > row[0] - 1.6 * step) & (places < row[-1] + 1.6 * step)
@@ -109,7 +128,7 @@ def _fills(few: Sequence[Plane], many: Sequence[Plane]) -> bool:
 
 
 def _stray(one: Plane, other: Plane) -> Finding:
-    what, code = _difference(one, other)
+    what, code = difference(one, other)
     return Finding(
         code,
         f"{one.where}: expected {what[2]} as in {other.where}, got {what[1]}: {what[0]} differs within one row "
@@ -118,7 +137,7 @@ def _stray(one: Plane, other: Plane) -> Finding:
     )
 
 
-def _difference(one: Plane, other: Plane) -> tuple[tuple[str, str, str], str]:
+def difference(one: Plane, other: Plane) -> tuple[tuple[str, str, str], str]:
     """Name, value here and value there of the first difference, and its code."""
     if (one.format.rows, one.format.columns) != (other.format.rows, other.format.columns):
         sizes = [f"{plane.format.rows} x {plane.format.columns}" for plane in (one, other)]

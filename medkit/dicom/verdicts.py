@@ -1,44 +1,69 @@
-"""The verdicts of a reading in a form for machines. No patient's data: codes, numbers, names of files and UIDs."""
+"""Verdicts on series in a form for machines. No patient's data: codes, numbers, names of files and UIDs.
+
+They hold no voxels, so that a study larger than memory can be inspected and converted.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from medkit import __version__
+from medkit.dicom.reading import read_each
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
-    from medkit.dicom.findings import Finding
-    from medkit.dicom.result import Reading, SeriesReading, SeriesVolume
+    from medkit.dicom.findings import Finding, Repair
+    from medkit.dicom.result import SeriesReading, SeriesVolume
 
-__all__ = ["verdicts"]
+__all__ = ["inspect", "series_verdict", "verdicts"]
+
+
+def inspect(
+    source: Path | Sequence[Path],
+    *,
+    repairs: Collection[Repair | str] = (),
+    picks: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Read all series of a source, one after another, and keep the verdicts alone.
+
+    Args and errors are those of :func:`medkit.dicom.read`; for what is given see :func:`verdicts`.
+    """
+    series, refusals = read_each(source, series_verdict, repairs=repairs, picks=picks)
+    return verdicts(series, refusals, repairs, picks)
 
 
 def verdicts(
-    reading: Reading,
+    series: Sequence[dict[str, Any]],
+    refusals: Collection[Finding],
     repairs: Collection[str] = (),
     picks: Mapping[str, str] | None = None,
-    files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A dictionary for JSON: of each series what was read, split or refused, and why.
 
     Args:
-        reading: of a source.
+        series: see :func:`series_verdict`.
+        refusals: of files that belong to no series.
         repairs: that were asked for.
         picks: that were asked for.
-        files: name of the written file by volume, where they were written.
     """
     return {
         "medkit": __version__,
-        "repairs": sorted(repairs),
+        "repairs": sorted(map(str, repairs)),
         "picks": dict(picks or {}),
-        "series": [_series(series, files or {}) for series in reading.series],
-        "refusals": _findings(reading.refusals),
+        "series": list(series),
+        "refusals": _findings(refusals),
     }
 
 
-def _series(series: SeriesReading, files: Mapping[str, str]) -> dict[str, Any]:
+def series_verdict(series: SeriesReading, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The verdict on one series.
+
+    Args:
+        series: as it was read.
+        files: name of the written file by volume, where they were written.
+    """
     verdict = "refused" if series.refusals else "read" if series.volumes else "no image"
     return {
         "series_instance_uid": series.series_instance_uid,
@@ -46,7 +71,7 @@ def _series(series: SeriesReading, files: Mapping[str, str]) -> dict[str, Any]:
         "modality": series.modality,
         "verdict": "read in part" if series.refusals and series.volumes else verdict,
         "files": series.files,
-        "volumes": [_volume(volume, files) for volume in series.volumes],
+        "volumes": [_volume(volume, files or {}) for volume in series.volumes],
         "refusals": _findings(series.refusals),
         "notes": _findings(series.notes),
     }

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkit.dicom.enhanced import dose_note, is_dose
+from medkit.dicom.enhanced import dose_note, is_dose, is_parametric_map
 from medkit.dicom.findings import Finding, Refused, Repair
-from medkit.dicom.geometry import Stack, coordinates, even_runs, stack_of
+from medkit.dicom.geometry import Runs, Stack, coordinates, even_runs, stack_of
 from medkit.dicom.intensities import REMARKS, Mapping, mapping_of, output_type, values_of
+from medkit.dicom.naming import tells_nothing_of_a_person
 from medkit.dicom.pixels import stored_frames
 from medkit.dicom.repairs import regrid
 from medkit.dicom.result import Frame, SeriesVolume
@@ -24,21 +25,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medkit.dicom.group import Group
+    from medkit.dicom.instance import Instance
     from medkit.dicom.limits import Limits
     from medkit.dicom.planes import Plane
 
-__all__ = ["content_digest", "make_volumes"]
+__all__ = ["ContentDigests", "make_volumes"]
 
 # A resampled stack bridges no more than so many usual distances.
 _BRIDGE = 8.0
 _SQUEEZE = 0.2
+# Distances are one where they differ by less.
+_ALIKE = 0.02
 _FEW = 3
 
 
-def content_digest(plane: Plane) -> bytes:
-    """A digest of a frame's stored pixels."""
-    (raw,) = stored_frames(plane.instance, plane.format, [plane.number])
-    return hashlib.sha256(np.ascontiguousarray(raw).data).digest()
+class ContentDigests:
+    """Digests of the stored pixels of frames. All of an object are made in one pass: each could need the whole of it."""
+
+    def __init__(self) -> None:
+        self.by_object: dict[Instance, list[bytes]] = {}
+
+    def __call__(self, plane: Plane) -> bytes:
+        """The digest of one frame."""
+        found = self.by_object.get(plane.instance)
+        if found is None:
+            frames = stored_frames(plane.instance, plane.format, range(1, plane.format.frames + 1))
+            found = [hashlib.sha256(np.ascontiguousarray(frame).data).digest() for frame in frames]
+            self.by_object[plane.instance] = found
+        return found[plane.number - 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +110,21 @@ def _runs(ordered: Sequence[Plane]) -> list[_Part]:
         Repair.SPLIT_GAPS, f"split into {len(bounds)} volumes at missing or uneven slices, as was asked for"
     )
     return [
-        _Part(stack_of(ordered[first:last]), None, (said,), f"_part{number}")
+        _Part(_run(ordered[first:last]), None, (said,), f"_part{number}")
         for number, (first, last) in enumerate(bounds, 1)
     ]
+
+
+def _run(planes: Sequence[Plane]) -> Stack:
+    try:
+        return stack_of(planes)
+    except Refused as refused:
+        if len(planes) > 1:
+            raise
+        raise Refused(
+            refused.finding.code,
+            f"{refused}; split-gaps leaves it alone beside missing slices: ask for resample instead",
+        ) from refused
 
 
 def _to_resample(ordered: Sequence[Plane], refused: Refused) -> _Part:
@@ -112,12 +138,23 @@ def _to_resample(ordered: Sequence[Plane], refused: Refused) -> _Part:
         )
     # Two slices make the affine of an even stack, whatever lies between.
     stack = stack_of([ordered[0], ordered[-1]])
-    return _Part(Stack(tuple(ordered), stack.affine, stack.tilt_degrees, stack.notes), float(steps.min()), ())
+    step = float(np.linalg.norm(stack.affine[:3, 2])) / _intervals(steps, runs)
+    return _Part(Stack(tuple(ordered), stack.affine, stack.tilt_degrees, stack.notes), step, ())
+
+
+def _intervals(steps: NDArray[np.float64], runs: Runs) -> int:
+    """The number of even steps from first to last: as many as are known, or as the smallest of uneven ones asks for.
+
+    The smallest of many distances is less than the others by rounding alone: those that are like it count together.
+    """
+    smallest = steps[steps <= steps.min() * (1 + _ALIKE)].mean()
+    return int(np.rint(steps / smallest).sum() if runs.whole else np.ceil(steps.sum() / smallest - _ALIKE))
 
 
 def _volume(part: _Part, group: Group, name: str, limits: Limits, pool: ThreadPoolExecutor) -> SeriesVolume:
     planes = part.stack.planes
     mappings = [mapping_of(plane) for plane in planes]
+    _check_all_rescaled(planes, mappings)
     array, padding, remarks = _array(planes, mappings, limits, pool)
     first = planes[0].instance
     notes = [
@@ -192,21 +229,31 @@ def _array(
     return slices.transpose(2, 1, 0), None if padding is None else padding.transpose(2, 1, 0), remarks
 
 
+def _check_all_rescaled(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> None:
+    said = [mapping.said for mapping in mappings]
+    if any(said) and not all(said):
+        raise Refused(
+            "bad-rescale",
+            f"{planes[said.index(False)].where}: expected RescaleSlope and RescaleIntercept as in "
+            f"{planes[said.index(True)].where}, got neither; export it again",
+        )
+
+
 def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) -> SeriesVolume:
     tilted = Repair.DESHEAR in repairs and any(note.code == "tilt" for note in volume.notes)
     if part.step is None and not tilted:
         return volume
     array, affine, said = volume.array, volume.affine, list(volume.repairs)
-    outside = np.zeros(array.shape, bool)
+    outside = np.zeros(array.shape, bool) if volume.padding is None else volume.padding
     if part.step is not None:
         origins = np.array([plane.position for plane in part.stack.planes]) * [-1.0, -1.0, 1.0]  # LPS to RAS
-        made = regrid(array, affine, origins, upright=False, step=part.step)
+        made = regrid(array, outside, affine, origins, upright=False, step=part.step)
         counts = f"{array.shape[2]} uneven slices interpolated onto {made.array.shape[2]} even ones"
         said.append(Finding(Repair.RESAMPLE, f"{counts}, over up to {made.bridged_mm:.4g} mm"))
         array, affine, outside = made.array, made.affine, made.outside
     if tilted:  # after the other: between slices is interpolated along the tilt, where both have pixels
         origins = affine[:3, 3] + np.arange(array.shape[2])[:, None] * affine[:3, 2]
-        made = regrid(array, affine, origins, upright=True, step=None)
+        made = regrid(array, outside, affine, origins, upright=True, step=None)
         tilt = f"a tilt of {part.stack.tilt_degrees:.3g} degrees"
         said.append(Finding(Repair.DESHEAR, f"{tilt} was taken away by interpolation within slices"))
         array, affine, outside = made.array, made.affine, made.outside
@@ -217,7 +264,8 @@ def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) ->
     if count:
         notes += (
             Finding(
-                "padding", f"{count} voxels lie outside of all slices and have the lowest value; see the mask"
+                "padding",
+                f"{count} voxels lie outside of all slices or touch padding, and have the lowest value; see the mask",
             ),
         )
     return replace(
@@ -272,7 +320,15 @@ def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[F
                 "philips-scale", "rescaled as the standard has it; Philips' own scale slope is not applied"
             )
         )
-    if any("RealWorldValueMappingSequence" in plane.instance.elements for plane in planes):
+    if first.modality == "CT" and not all(mapping.said for mapping in mappings):
+        notes.append(
+            Finding(
+                "no-rescale",
+                "CT without RescaleSlope and RescaleIntercept: values are stored numbers, perhaps no Hounsfield units",
+            )
+        )
+    # Those of a parametric map are applied.
+    if not is_parametric_map(first) and any(plane.real_world for plane in planes):
         notes.append(
             Finding(
                 "real-world-values",
@@ -284,10 +340,11 @@ def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[F
 
 def _number_notes(planes: Sequence[Plane]) -> list[Finding]:
     """Slices may be missing where every second InstanceNumber is."""
-    numbers = [plane.instance.elements.text("InstanceNumber") for plane in planes]
-    if len(planes) < 3 or planes[0].format.frames > 1 or not all(number.isdigit() for number in numbers):
+    found = (plane.instance.elements.whole("InstanceNumber") for plane in planes)
+    numbers = [number for number in found if number is not None]
+    if len(planes) < 3 or planes[0].format.frames > 1 or len(numbers) < len(planes):
         return []
-    steps = set(np.diff(np.array(numbers, dtype=np.int64)).tolist())
+    steps = set(np.diff(numbers).tolist())
     if len(steps) == 1 and abs(step := steps.pop()) > 1:
         return [
             Finding("instance-numbers", f"InstanceNumber goes in steps of {abs(step)}: others may be missing")
@@ -308,11 +365,14 @@ _LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "53", "55", "81")
 def _facts(part: _Part, group: Group, mappings: Sequence[Mapping], padding: int) -> dict[str, Any]:
     planes = part.stack.planes
     syntaxes = Counter(str(plane.instance.transfer_syntax) for plane in planes)
-    number = planes[0].instance.elements.text("SeriesNumber")
     return {
-        "series_number": int(number) if number.lstrip("-").isdigit() else None,
+        "series_number": planes[0].instance.series_number,
         "keys": dict(group.keys),
-        "parameters": {key: value for key, value in planes[0].strict.items() if key not in _NOT_FACTS},
+        "parameters": {
+            key: value
+            for key, value in planes[0].strict.items()
+            if key not in _NOT_FACTS and tells_nothing_of_a_person(key, value)
+        },
         "unit": mappings[0].unit,
         "tilt_degrees": round(part.stack.tilt_degrees, 4),
         "padding_voxels": padding,

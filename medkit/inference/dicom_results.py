@@ -16,9 +16,10 @@ from medkit.dicom.writing.results import ResultKind, write_results
 from medkit.dicom.writing.segmentation import SegmentationType
 from medkit.errors import CaseError, UsageError
 from medkit.inference.records import read_record, to_json
+from medkit.inference.result import NOTHING_LABELLED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from medkit.bundle.store import BundleFolder
@@ -30,6 +31,11 @@ __all__ = ["DicomOptions", "write_dicom"]
 _SHOWN = 5  # names or refusals in a message
 _PICKS = {"series", "volume"}  # that say what the labels were made from
 _SETTINGS = ("overrides", "flips", "weights")  # of a record: what decides a result besides the bundle
+_NO_RECORD = (
+    "no record says how the labels were made: that it was this bundle in this state is what the call says, and its "
+    "settings are not known"
+)
+_IDENTITY = ("study_instance_uid", "series_instance_uid", "volume", "made_by")
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,19 @@ class DicomOptions:
 
 
 def write_dicom(
-    labels: Path, source: Path, bundle: str | Path, output: Path, options: DicomOptions | None = None
+    labels: Path,
+    source: Path,
+    bundle: str | Path,
+    output: Path,
+    options: DicomOptions | None = None,
+    *,
+    on_note: Callable[[str], None] | None = None,
 ) -> dict[ResultKind, Path]:
     """Write a label map as DICOM objects of the study that it was made from.
 
     Where the label map lies in a results folder of ``medkit predict``, the record of its case tells with which state and
-    settings of the bundle it was made, and what there is to remark. ``output`` also receives a record, written last.
+    settings of the bundle it was made, and what there is to remark; without one the objects say that the settings are
+    not known. ``output`` also receives a record, written last. No file of another result is replaced.
 
     Args:
         labels: NIfTI, NRRD or MetaImage.
@@ -68,26 +81,34 @@ def write_dicom(
         bundle: name or folder of the bundle that made the labels.
         output: folder for the files.
         options: how.
+        on_note: is given each remark on the labels.
 
     Returns:
         Kind to file.
 
     Raises:
-        UsageError: no such bundle, no codes for a label, another bundle in the record, several volumes to choose from,
-            or series that cannot be read beside others where none is picked.
+        UsageError: no label map of that name, no such bundle, no codes for a label, another bundle in the record,
+            several volumes to choose from, series that cannot be read beside others where none is picked, or
+            ``output`` holds other results under the same names.
         CaseError: labels or series cannot be read, or do not fit each other.
     """
     from medkit.dicom import read
 
     options = options or DicomOptions()
-    volume = read_volume(labels)
+    volume = _read_labels(labels)
     folder = find_bundle(bundle)
     record = _record_beside(labels)
     maker = _maker(folder, record, labels)
+    notes = _notes(record, volume)
+    if on_note:
+        for note in notes:
+            on_note(note)
     reading = read(source, repairs=options.repairs, picks=options.picks)
     if not _PICKS & options.picks.keys():
         _check_all_read(reading, volume, source)
     chosen = _choose(reading, volume, source)
+    told = _record(labels, chosen, maker, notes)
+    before = _same_before(output / f"{chosen.name}.json", told)
     written = write_results(
         chosen,
         volume.array,
@@ -96,11 +117,53 @@ def write_dicom(
         output,
         kinds=options.kinds,
         segmentation_type=options.segmentation_type,
-        notes=[*(record or {}).get("notes", ()), *options.notes],
+        notes=[*notes, *options.notes],
         allow_sheared=options.allow_sheared,
     )
-    write_text(output / f"{chosen.name}.json", to_json(_record(labels, chosen, maker, written)))
+    told["files"] = before | {
+        kind.value: {"path": path.name, "sha256": hash_files([path])} for kind, path in written.items()
+    }
+    write_text(output / f"{chosen.name}.json", to_json(told))
     return written
+
+
+def _notes(record: Mapping[str, Any] | None, labels: Volume) -> list[str]:
+    notes = [_NO_RECORD] if record is None else list(record.get("notes", ()))
+    labelled = (
+        labels.array if labels.array.ndim == 3 else labels.array[..., 1:]
+    )  # without the background's channel
+    if not labelled.any() and NOTHING_LABELLED not in notes:
+        notes.append(NOTHING_LABELLED)
+    return notes
+
+
+def _same_before(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The files that an earlier call wrote of the same result, by kind.
+
+    Raises:
+        UsageError: it was about another result.
+    """
+    if not path.exists():
+        return {}
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        same = there["labels"]["sha256"] == told["labels"]["sha256"]
+        if same and all(there[key] == told[key] for key in _IDENTITY):
+            return dict(there["files"])
+    except (ValueError, LookupError, TypeError):  # no record of ours
+        pass
+    raise UsageError(
+        f"{path}: expected no other result of that name there, got one; choose another folder for each study and result"
+    )
+
+
+def _read_labels(path: Path) -> Volume:
+    try:
+        return read_volume(path)
+    except CaseError as error:
+        if error.code in ("file-missing", "format-unknown"):  # the one file that the call names
+            raise UsageError(str(error)) from error
+        raise
 
 
 def _record_beside(labels: Path) -> dict[str, Any] | None:
@@ -115,7 +178,7 @@ def _record_beside(labels: Path) -> dict[str, Any] | None:
 
 def _maker(folder: BundleFolder, record: Mapping[str, Any] | None, labels: Path) -> Maker:
     if record is None:
-        return Maker.from_metadata(folder.name, folder.metadata, folder.digest())
+        return Maker.from_metadata(folder.name, folder.metadata, folder.digest(), {"known": False})
     if record["bundle"] != folder.name:
         raise UsageError(
             f"{labels}: expected labels made by {folder.name}, got a record that says {record['bundle']}; name that one"
@@ -175,16 +238,12 @@ def _fits(labels: Volume, volume: SeriesVolume) -> bool:
     return True
 
 
-def _record(
-    labels: Path, volume: SeriesVolume, maker: Maker, written: Mapping[ResultKind, Path]
-) -> dict[str, Any]:
+def _record(labels: Path, volume: SeriesVolume, maker: Maker, notes: Sequence[str]) -> dict[str, Any]:
     return {
         "labels": {"path": str(labels), "sha256": hash_files([labels])},
         "study_instance_uid": volume.study_instance_uid,
         "series_instance_uid": volume.series_instance_uid,
         "volume": volume.name,
         "made_by": json.loads(maker.identity) | {"bundle_version": maker.version},
-        "files": {
-            kind.value: {"path": path.name, "sha256": hash_files([path])} for kind, path in written.items()
-        },
+        "notes": list(notes),
     }

@@ -41,10 +41,20 @@ def test_some_refused_and_all_refused(folder, capsys, tmp_path):
     code, _, err = run(capsys, "inspect", folder)
     assert code == 3
     assert "gap: between" in err
+    assert "1 slice is missing of 9" in err
     code, out, _ = run(capsys, "inspect", folder / "bad")
     assert code == 4
     assert "gap" in out
     assert run(capsys, "inspect", folder / "bad", "--repair", "split-gaps")[0] == 0
+
+
+def test_remarks_of_a_library_are_not_shown(tmp_path):
+    make("transfer-syntax-lies", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "medkit", "dicom", "inspect", str(tmp_path)], capture_output=True, text=True
+    )
+    assert "14 x 12 x 9" in done.stdout
+    assert "Warning" not in done.stderr
 
 
 def test_verdicts_for_machines(folder, capsys):
@@ -80,6 +90,9 @@ def test_picks(tmp_path, capsys):
         code, _, err = run(capsys, "inspect", tmp_path, "--pick", wrong)
         assert code == 2
         assert "expected KEY=VALUE" in err
+    code, _, err = run(capsys, "inspect", tmp_path, "--pick", "echo-time=11", "--pick", "echo-time=80")
+    assert code == 2
+    assert "expected each key once, got echo-time=11 too" in err
 
 
 def test_a_wrong_call(tmp_path, capsys):
@@ -87,6 +100,13 @@ def test_a_wrong_call(tmp_path, capsys):
     code, _, err = run(capsys, "inspect", tmp_path, "--repair", "mend")
     assert code == 2
     assert "mend" in err
+
+
+def test_no_help_is_cut(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert "..." not in out.partition("Commands:")[2]
+    assert "see below" in run(capsys, "inspect", "--help")[1]
 
 
 def test_help_names_the_repairs_without_pydicom():

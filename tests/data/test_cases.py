@@ -107,6 +107,13 @@ def test_a_folder_without_images(tmp_path):
     message = refused(tmp_path)
     assert message.startswith(f"{tmp_path}: expected image files (ending in .nii.gz,")
     assert "got a folder with none" in message
+    assert "DICOM series become such files with 'medkit dicom convert'" in message
+
+
+def test_masks_of_padding_are_no_cases(tmp_path):
+    touch(tmp_path, "003.nii.gz", "003_padding.nii.gz", "other_padding.nii.gz")
+    assert list(found(tmp_path)) == ["003", "other_padding"]
+    assert list(found(tmp_path / "003_padding.nii.gz")) == ["003_padding"]
 
 
 def test_a_folder_that_cannot_be_searched(tmp_path, monkeypatch):

@@ -118,6 +118,23 @@ def test_names_in_other_character_sets_are_one_name():
     assert names[0] == names[1] == "Yamada^Tarou=山田^太郎"
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("5", 5),
+        ("-5", -5),
+        ("+05 ", 5),
+        ("--5", None),
+        ("\xb2", None),
+        ("9" * 5000, None),
+        ("1.5", None),
+        ("", None),
+    ],
+)
+def test_a_number_that_no_voxel_depends_on_may_be_none(text, number):
+    assert decimal(text).whole("RescaleSlope") == number
+
+
 def test_an_unknown_keyword_is_a_fault_of_ours():
     with pytest.raises(KeyError):
         tag_of("NoSuchKeyword")

@@ -8,13 +8,13 @@ from medkit.dicom import Limits, read
 from medkit.dicom.findings import Refused
 from medkit.dicom.format import pixel_format
 from medkit.dicom.instance import read_instance
-from medkit.dicom.sources import Source
+from medkit.dicom.sources import SourceFile
 from tests.dicom_series.stacks import save
 
 
 def checked(dataset, path, limits=None):
     save(path, dataset)
-    source = Source(path, path.name, path.stat().st_size)
+    source = SourceFile(path, path.name, path.stat().st_size)
     return pixel_format(read_instance(source, Limits()), limits or Limits())
 
 

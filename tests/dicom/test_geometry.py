@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from medkit.dicom.findings import Refused
-from medkit.dicom.geometry import even_runs, stack_of
+from medkit.dicom.findings import Refused, counted
+from medkit.dicom.geometry import even_runs, same_place, stack_of
 
 
 def planes(positions, axes=None, spacing=(0.7, 0.9), thickness=2.0):
@@ -77,7 +77,7 @@ def test_missing_slices_are_a_gap_and_counted(missing):
     with pytest.raises(Refused) as refused:
         stack_of(planes([(0, 0, 2.5 * place) for place in places]))
     assert refused.value.finding.code == "gap"
-    assert f"{len(missing)} slices are missing of 20" in refused.value.finding.message
+    assert f"{counted(len(missing), 'slice is', 'slices are')} missing of 20" in refused.value.finding.message
     runs = even_runs(planes([(0, 0, 2.5 * place) for place in places]))
     assert [place for first, last in runs.bounds for place in places[first:last]] == places
     for first, last in runs.bounds:
@@ -96,3 +96,26 @@ def test_one_slice_has_its_thickness_or_no_place():
     with pytest.raises(Refused) as refused:
         stack_of(planes([(1, 2, 3)], thickness=None))
     assert refused.value.finding.code == "no-geometry"
+
+
+@pytest.mark.parametrize(
+    ("step", "off", "code"), [(0.009, 1e-4, ""), (0.009, 1.5e-3, "nonuniform"), (2.5, 1.5e-3, "")]
+)
+def test_what_is_rounding_depends_on_the_distance_of_slices(step, off, code):
+    positions = np.outer(np.arange(9), [0, 0, step])
+    positions[4, 2] += off
+    if code:
+        with pytest.raises(Refused) as refused:
+            stack_of(planes(positions, spacing=(0.009, 0.009)))
+        assert refused.value.finding.code == code
+    else:
+        assert not stack_of(planes(positions, spacing=(0.009, 0.009))).notes
+
+
+@pytest.mark.parametrize(
+    ("edge", "apart", "same"),
+    [(0.7, 0.009, True), (0.7, 0.011, False), (0.009, 0.0005, True), (0.009, 0.009, False)],
+)
+def test_what_is_one_place_depends_on_the_pixels(edge, apart, same):
+    one, other = planes([(0, 0, 0), (0, 0, apart)], spacing=(edge, edge))
+    assert same_place(one, other) == same

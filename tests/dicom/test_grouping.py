@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 
-from medkit.dicom import read
+import medkit.dicom.grouping
+from medkit.dicom import Limits, read
 from tests.dicom_series.stacks import Stack
 
 
@@ -35,6 +37,36 @@ def test_kernels_in_turn_are_two_volumes_and_not_one(stack, written):
     assert [volume.array.shape[2] for volume in reading.volumes] == [5, 4]
     assert [note.code for note in reading.series[0].notes] == ["unequal-slices"]
     assert [volume.name for volume in reading.volumes] == ["003_kernel-B30f", "003_kernel-B70f"]
+
+
+def test_more_kinds_of_slices_than_the_limit_are_refused(stack, written):
+    for number, dataset in enumerate(stack.datasets):
+        dataset.ConvolutionKernel = f"B{number % 3}f"
+    folder = written(stack.datasets)
+    assert len(read(folder, limits=Limits(volumes=3)).volumes) == 3
+    (refusal,) = read(folder, limits=Limits(volumes=2)).refused
+    assert refusal.code == "too-large"
+    assert "at most 2 volumes in a series, got 3 kinds" in refusal.message
+    assert len(read(folder, limits=Limits(volumes=2), picks={"kernel": "B0f"}).volumes) == 1
+
+
+def test_more_directions_than_the_limit_are_refused_before_each_is_compared_with_each(
+    stack, written, monkeypatch
+):
+    for number, dataset in enumerate(stack.datasets):
+        turn = np.pi * number / 9
+        dataset.ImageOrientationPatient = [
+            *(f"{v:.6f}" for v in (np.cos(turn), np.sin(turn), 0)),
+            "0",
+            "0",
+            "-1",
+        ]
+    folder = written(stack.datasets)
+    assert "got 9 directions" in read(folder, limits=Limits(directions=9)).refused[0].message
+    monkeypatch.setattr(medkit.dicom.grouping, "turned_alike", None)
+    (refusal,) = read(folder, limits=Limits(directions=8)).refused
+    assert refusal.code == "mixed-orientation"
+    assert "more than 8 directions" in refusal.message
 
 
 def test_a_localizer_is_left_out_on_request(stack, written):

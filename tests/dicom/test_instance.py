@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
@@ -11,15 +12,16 @@ from pydicom.filebase import DicomIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+import medkit.dicom.instance
 from medkit.dicom import Limits, read
 from medkit.dicom.findings import Refused
 from medkit.dicom.instance import read_instance
-from medkit.dicom.sources import Source
+from medkit.dicom.sources import SourceFile
 from tests.dicom_series.stacks import save
 
 
 def opened(path, limits=None):
-    return read_instance(Source(path, path.name, path.stat().st_size), limits or Limits())
+    return read_instance(SourceFile(path, path.name, path.stat().st_size), limits or Limits())
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,18 @@ def test_a_deflated_header_is_inflated_no_further_than_the_limit(stack, tmp_path
     assert opened(tmp_path / "bomb").pixels is not None
     with pytest.raises(Refused) as refused:
         opened(tmp_path / "bomb", Limits(header_bytes=1_000_000))
+    assert refused.value.finding.code == "too-large"
+
+
+def test_of_a_file_without_a_preamble_no_more_is_held_than_the_limit(stack, tmp_path):
+    save(tmp_path / "a", stack.datasets[0])
+    whole = (tmp_path / "a").read_bytes()[128:]
+    (tmp_path / "bare").write_bytes(whole + bytes(1_000_000))
+    end = opened(tmp_path / "bare").pixels.offset
+    assert whole[end:] == stack.datasets[0].PixelData
+    assert opened(tmp_path / "bare", Limits(header_bytes=end)).pixels.offset == end
+    with pytest.raises(Refused) as refused:
+        opened(tmp_path / "bare", Limits(header_bytes=end - 200))
     assert refused.value.finding.code == "too-large"
 
 
@@ -109,3 +123,10 @@ def test_a_deflated_stream_that_is_broken(tmp_path):
     with pytest.raises(Refused) as refused:
         opened(tmp_path / "x")
     assert refused.value.finding.code == "truncated"
+
+
+def test_no_element_is_read_that_nothing_uses():
+    code = "".join(path.read_text() for path in Path(medkit.dicom.__file__).parent.glob("*.py"))
+    unused = [name for name in medkit.dicom.instance._KEYWORDS if code.count(f'"{name}"') < 2]
+    # pydicom decodes names by the character set; a time needs its date.
+    assert set(unused) <= {"SpecificCharacterSet", "AcquisitionDate"}

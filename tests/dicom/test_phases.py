@@ -49,7 +49,9 @@ def test_two_ways_that_disagree_are_refused_until_one_is_picked(two, written):
     folder = written(together(two))
     (refusal,) = read(folder).refused
     assert refusal.code == "multi-phase"
-    assert "acquisition or trigger-time" in refusal.message
+    assert (
+        "acquisition or trigger-time; pick a value of one of them, as --pick acquisition=1" in refusal.message
+    )
     (volume,) = read(folder, picks={"acquisition": "2"}).volumes
     assert {frame.sop_instance_uid for frame in volume.frames} == {d.SOPInstanceUID for d in two[1].datasets}
 
@@ -73,7 +75,9 @@ def test_passes_in_turn_need_to_be_asked_for(two, written):
         for turn, stack in enumerate(two):
             stack.datasets[number].AcquisitionTime = f"1011{2 * number + turn:02}"
     folder = written(together(two))
-    assert [refusal.code for refusal in read(folder).refused] == ["multi-phase"]
+    (refusal,) = read(folder).refused
+    assert refusal.code == "multi-phase"
+    assert refusal.message.endswith("ask for the repair passes-by-time, which goes by their acquisition time")
     volumes = read(folder, repairs=["passes-by-time"]).volumes
     assert [volume.facts["keys"] for volume in volumes] == [{"pass": "1"}, {"pass": "2"}]
     assert all(repair.code == "passes-by-time" for volume in volumes for repair in volume.repairs)
@@ -101,8 +105,11 @@ def test_a_copy_with_another_slope_is_no_copy(stack, written):
 
 def test_phases_without_any_difference_are_not_mixed_on_request_either(two, written):
     folder = written(together(two))
-    reading = read(folder, repairs=["drop-duplicates"])
-    assert [refusal.code for refusal in reading.refused] == ["multi-phase"]
+    (plain,) = read(folder).refused
+    assert "; no pick or repair can tell them apart" in plain.message
+    (refusal,) = read(folder, repairs=["drop-duplicates", "passes-by-time"]).refused
+    assert refusal.code == "multi-phase"
+    assert "passes-by-time and drop-duplicates cannot help here; no pick or repair" in refusal.message
 
 
 def test_blank_slices_of_two_phases_are_no_copies(two, written):
@@ -113,3 +120,40 @@ def test_blank_slices_of_two_phases_are_no_copies(two, written):
     volumes = read(written(together(two))).volumes
     assert [volume.array.shape[2] for volume in volumes] == [9, 9]
     assert all(np.count_nonzero(volume.array[..., 0]) == 0 for volume in volumes)
+
+
+def test_fractions_of_a_second_tell_passes_apart(two, written):
+    for number, dataset in enumerate(together(two)):
+        dataset.AcquisitionTime = f"101112.{50_000 * number:06}"
+    volumes = read(written(together(two))).volumes
+    assert [volume.facts["keys"] for volume in volumes] == [{"pass": "1"}, {"pass": "2"}]
+    assert volumes[1].array.mean() - volumes[0].array.mean() > 200
+
+
+@pytest.mark.parametrize("said", ["AcquisitionDateTime", "AcquisitionDate", ""])
+def test_passes_over_midnight_are_dealt_by_day_and_time(said, two, written):
+    """Without a day the later slices of the first pass would come before its first."""
+    for number, dataset in enumerate(together(two)):
+        second = 86400 - 8 + 2 * number
+        day = "20200102" if second < 86400 else "20200103"
+        second %= 86400
+        dataset.AcquisitionTime = f"{second // 3600:02}{second // 60 % 60:02}{second % 60:02}"
+        del dataset.AcquisitionDate
+        if said:
+            setattr(dataset, said, day + (dataset.AcquisitionTime if said == "AcquisitionDateTime" else ""))
+    reading = read(written(together(two)))
+    if said:
+        means = [volume.array.mean() for volume in reading.volumes]
+        assert means[1] - means[0] > 200
+    else:
+        assert [refusal.code for refusal in reading.refused] == ["multi-phase"]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR TM")
+@pytest.mark.parametrize("time", ["1011", "103212.", "10:32:12", "996112"])
+def test_a_time_that_is_none_tells_nothing(time, two, written):
+    for number, dataset in enumerate(together(two)):
+        dataset.AcquisitionTime = f"1011{number:02}"
+    two[1].datasets[4].AcquisitionTime = time
+    (refusal,) = read(written(together(two))).refused
+    assert refusal.code == "multi-phase"

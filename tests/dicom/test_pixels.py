@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from medkit.dicom import read
-from medkit.dicom.pixels import codestream_size
+from medkit.dicom.pixels import codestream_signed, codestream_size
 from tests.dicom_series.stacks import save
 
 
@@ -95,3 +95,22 @@ def test_the_size_that_a_picture_says_of_itself(large):
         assert codestream_size(frame) == (48, 64)
     assert codestream_size(b"") is None
     assert codestream_size(b"\xff\xd8\xff") is None
+
+
+@pytest.mark.parametrize("header", [0, 1])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_codestream_of_another_sign_than_its_header_is_noted(signed, header, large, tmp_path):
+    dataset = large
+    pixels = np.random.default_rng(1).integers(0, 2000, (48, 64)).astype("<i2" if signed else "<u2")
+    dataset.PixelRepresentation, dataset.PixelData = int(signed), pixels.tobytes()
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    dataset.PixelRepresentation = header
+    save(tmp_path / "a", dataset)
+    (volume,) = read(tmp_path / "a").volumes
+    assert np.array_equal(volume.array[..., 0] + 1024, pixels.T)
+    assert ("sign-mismatch" in [note.code for note in volume.notes]) == (signed != header)
+
+
+def test_only_jpeg_2000_says_its_sign():
+    assert codestream_signed(b"\xff\xd8" + bytes(60)) is None
+    assert codestream_signed(b"\xff\x4f\xff\x51") is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import warnings
+import weakref
 import zipfile
 from copy import deepcopy
 
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 
 import medkit.dicom.reading
-from medkit.dicom import Repair, read
+from medkit.dicom import Limits, Repair, read
+from medkit.dicom.reading import read_each
 from medkit.errors import UsageError
 from tests.dicom_series.stacks import Stack, save
 
@@ -83,6 +86,32 @@ def test_objects_that_are_no_images_are_noted(stack, written):
     assert [note.code for series in reading.series for note in series.notes] == ["not-an-image"]
 
 
+@pytest.mark.parametrize(
+    "kind", ["1.2.840.10008.5.1.4.1.1.66", "1.3.12.2.1107.5.9.1"], ids=["raw-data", "siemens-non-image"]
+)
+def test_raw_data_and_vendors_own_objects_are_noted(kind, stack, written):
+    data = deepcopy(stack.datasets[0])
+    data.SOPClassUID, data.SOPInstanceUID = kind, "1.2"
+    for name in ("PixelData", "Rows", "Columns", "ImagePositionPatient"):
+        del data[name]
+    reading = read(written([*stack.datasets, data]))
+    assert [volume.array.shape[2] for volume in reading.volumes] == [9]
+    assert not reading.refused
+    assert [note.code for note in reading.series[0].notes] == ["not-an-image"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["1.2.840.10008.5.1.4.1.1.2", "1.3.46.670589.11.0.0.12.1"], ids=["ct", "private"]
+)
+def test_an_image_cut_short_is_no_object_of_another_kind(kind, stack, written):
+    for dataset in stack.datasets:
+        dataset.SOPClassUID = kind
+    for name in ("PixelData", "Rows", "Columns"):
+        del stack.datasets[8][name]
+    reading = read(written(stack.datasets))
+    assert [refusal.code for refusal in reading.refused] == ["no-pixels"]
+
+
 def test_a_broken_file_beside_a_series_refuses_it_and_no_other(stack, written):
     folder = written(stack.datasets)
     other = Stack(stack.rng)
@@ -129,6 +158,24 @@ def test_a_fault_of_ours_is_a_refusal(stack, written, monkeypatch):
     assert "ZeroDivisionError: oops" in refusal.message
 
 
+@pytest.mark.parametrize(("vr", "text"), [("LO", "--5"), ("LO", "\xb2"), ("UT", "9" * 5000), ("OB", b"5 ")])
+def test_a_series_number_that_is_none_leaves_the_series_readable(vr, text, stack, written):
+    for dataset in stack.datasets:
+        dataset.add_new(0x00200011, vr, text)
+        dataset.add_new(0x00200013, vr, text)
+    (volume,) = read(written(stack.datasets)).volumes
+    assert (volume.name, volume.facts["series_number"]) == ("series", None)
+
+
+def test_a_modality_of_bytes_ends_its_series_and_no_other(stack, written):
+    other = Stack(stack.rng)
+    for dataset in other.datasets:
+        dataset.add_new(0x00080060, "OB", b"CT")
+    reading = read([written(stack.datasets), written(other.datasets, "other")])
+    assert [volume.array.shape for volume in reading.volumes] == [(14, 12, 9)]
+    assert {refusal.code for refusal in reading.refused} == {"bad-value"}
+
+
 def test_a_zip_with_a_wrong_checksum_is_refused(stack, written, tmp_path):
     folder = written(stack.datasets)
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
@@ -141,6 +188,35 @@ def test_a_zip_with_a_wrong_checksum_is_refused(stack, written, tmp_path):
     reading = read(tmp_path / "z.zip")
     assert not reading.volumes
     assert reading.refused
+
+
+def test_series_are_let_go_one_after_another(stack, written):
+    folder = written([*stack.datasets, *Stack(stack.rng).datasets, *Stack(stack.rng).datasets])
+    seen, alive = [], []
+
+    def take(series):
+        alive.append(sum(volume() is not None for volume in seen))
+        seen.extend(weakref.ref(volume) for volume in series.volumes)
+        return len(series.volumes)
+
+    taken, refusals = read_each(folder, take)
+    assert taken == (1, 1, 1)
+    assert not refusals
+    assert alive == [0, 0, 0]
+
+
+def test_no_more_is_held_than_the_limit(stack, written):
+    folder = written([*stack.datasets, *Stack(stack.rng).datasets])
+    size = 14 * 12 * 9 * 2
+    assert not read(folder, limits=Limits(held_bytes=2 * size)).refused
+    reading = read(folder, limits=Limits(held_bytes=2 * size - 1))
+    assert len(reading.volumes) == 1
+    assert [refusal.code for refusal in reading.refused] == ["too-large"]
+
+
+def test_the_filters_of_warnings_are_left_alone_since_all_threads_share_them(stack, written):
+    taken, _ = read_each(written(stack.datasets), lambda series: list(warnings.filters))
+    assert taken == (warnings.filters,)
 
 
 def test_an_unknown_repair(tmp_path):

@@ -90,7 +90,7 @@ def test_a_missing_slice(real_dicom):
     reading = read(real_dicom / "prostatex_0000_missing_slice")
     assert not reading.volumes
     assert [refusal.code for refusal in reading.refused] == ["gap"]
-    assert "1 slices are missing of 19" in reading.refused[0].message
+    assert "1 slice is missing of 19" in reading.refused[0].message
     volumes = read(real_dicom / "prostatex_0000_missing_slice", repairs=["split-gaps"]).volumes
     assert sum(volume.array.shape[2] for volume in volumes) == 18
 
@@ -226,3 +226,14 @@ def test_colour_and_reports_are_told_from_images(real_dicom):
     assert [refusal.code for refusal in read(folder / "US-YBR_FULL_422-EVRLE.dcm").refused] == ["colour"]
     (series,) = read(folder / "no-pixel-data.dcm").series
     assert [note.code for note in series.notes] == ["not-an-image"]
+
+
+def test_a_missing_slice_is_put_back_between_those_that_are_there(real_dicom):
+    (whole,) = read(real_dicom / PROSTATE, picks={"series": "8"}).volumes
+    (mended,) = read(real_dicom / "prostatex_0000_missing_slice", repairs=["resample"]).volumes
+    assert mended.array.shape == whole.array.shape
+    np.testing.assert_allclose(mended.affine, whole.affine, atol=1e-4)
+    other = (mended.array != whole.array).any((0, 1))
+    assert other.sum() == 1
+    beside = np.flatnonzero(other)[0] + np.array([-1, 1])
+    np.testing.assert_allclose(mended.array[..., other][..., 0], whole.array[..., beside].mean(-1), atol=0.5)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import zipfile
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -20,14 +23,15 @@ def found(source, limits=None):
         ]
 
 
-def test_all_files_below_a_folder_but_hidden_ones_and_indices(tmp_path):
-    for name in ("b/2", "b/1", "a", ".hidden", "DICOMDIR"):
+def test_all_files_below_a_folder_whatever_their_names(tmp_path):
+    names = ("b/2", "b/1", "a", ".hidden", "DICOMDIR")
+    for name in names:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(name)
     (tmp_path / "empty").mkdir()
     contents, refusals = found(tmp_path)
-    assert contents == {"a": b"a", "b/1": b"b/1", "b/2": b"b/2"}
+    assert contents == {name: name.encode() for name in names}
     assert not refusals
 
 
@@ -72,6 +76,47 @@ def test_a_zip_with_a_password_or_a_name_twice_is_refused(tmp_path):
     data[data.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(data)
     assert found(path)[1] == ["zip-unsafe"]
+
+
+def test_a_zip_is_known_by_its_beginning_or_its_name(tmp_path):
+    (tmp_path / "tail").write_bytes(bytes(500) + b"PK\x05\x06" + bytes(18))
+    (tmp_path / "preamble").write_bytes(b"PK\x03\x04".ljust(128, b"\0") + b"DICM")
+    assert found(tmp_path)[0].keys() == {"tail", "preamble"}
+    (tmp_path / "cut").write_bytes(b"PK\x03\x04" + bytes(500))
+    (tmp_path / "page.zip").write_text("<html>")
+    assert found(tmp_path)[1] == ["zip-unreadable"] * 2
+
+
+def test_members_that_grow_too_much_together_are_refused(tmp_path):
+    path = tmp_path / "z.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in "abcdefghij":
+            archive.writestr(name, bytes(1000))
+    limits = Limits(growth=2, growth_free_bytes=1000)
+    assert found(path, limits) == ({}, ["zip-unsafe"])
+    assert found(path, Limits(growth=20, growth_free_bytes=1000))[1] == []
+
+
+def test_a_link_to_nothing_and_a_folder_that_may_not_be_listed_are_files_that_cannot_be_opened(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "shut":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with ExitStack() as stack:
+        sources, refusals = find_sources(tmp_path, Limits(), stack)
+    assert not refusals
+    assert {source.shown for source in sources} == {"link", "shut"}
+    for source in sources:
+        with pytest.raises(OSError, match=r"a link to nothing|cannot be listed \(Permission denied\)"):
+            source.open()
 
 
 def test_nothing_there(tmp_path):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 
-from medkit.dicom import read
-from medkit.dicom.verdicts import verdicts
+from medkit.dicom import inspect
 from tests.dicom_series.stacks import Stack
 
 
 def test_each_series_with_its_reasons(stack, written):
     other = Stack(stack.rng, identity=stack.identity.another_series(stack.rng))
     del other.datasets[3].ImagePositionPatient
-    reading = read(written([*stack.datasets, *other.datasets]), repairs=["deshear"])
-    record = json.loads(json.dumps(verdicts(reading, ["deshear"], {})))
+    record = inspect(written([*stack.datasets, *other.datasets]), repairs=["deshear"])
+    record = json.loads(json.dumps(record))
     assert [series["verdict"] for series in record["series"]] == ["read", "refused"]
     assert record["repairs"] == ["deshear"]
     (volume,) = record["series"][0]["volumes"]
@@ -38,9 +37,9 @@ def test_no_patient_s_data(stack, written):
         for name, value in secrets.items():
             setattr(dataset, name, value)
     folder = written(stack.datasets)
-    text = json.dumps(verdicts(read(folder)))
+    text = json.dumps(inspect(folder))
     stack.datasets[3].PatientName = "Othersecret^Joe"
-    refused = json.dumps(verdicts(read(written(stack.datasets, "mixed"))))
+    refused = json.dumps(inspect(written(stack.datasets, "mixed")))
     assert "mixed-patient" in refused
     for secret in (*secrets.values(), "Othersecret^Joe"):
         assert secret not in text
@@ -48,5 +47,4 @@ def test_no_patient_s_data(stack, written):
 
 
 def test_a_pick_that_was_asked_for_is_recorded(stack, written):
-    reading = read(written(stack.datasets), picks={"series": "3"})
-    assert verdicts(reading, (), {"series": "3"})["picks"] == {"series": "3"}
+    assert inspect(written(stack.datasets), picks={"series": "3"})["picks"] == {"series": "3"}

@@ -185,7 +185,7 @@ for _name, _about, _file, _data in (
     ("junk-fork", "a resource fork of a slice beside the slices", "._IM0000.dcm", b"\0\5\26\7" + bytes(200)),
     ("junk-magic", "DICM and nothing behind it beside the slices", "BB.dcm", bytes(128) + b"DICM"),
 ):
-    _doubtful = _name in ("junk-zero", "junk-magic")
+    _doubtful = _name in ("junk-dcm", "junk-zero", "junk-magic")
     add(_name, _about, partial(beside, name=_file, data=_data, doubtful=_doubtful))
 
 

@@ -45,6 +45,27 @@ add("two-slices", "a series of two slices", partial(plain, shape=(14, 12, 2)))
 add("tall", "more slices than pixels", partial(plain, shape=(7, 5, 23)))
 
 
+@kind("micro-CT: slices 0.009 mm apart, pixels as small")
+def micro_ct(folder: Path, rng: Generator) -> Truth:
+    place = grid(rng)
+    step = 0.009 * place.normal
+    small = replace(place, origin=place.origin.round(3), step=step, spacing=(0.009, 0.009))
+    stack = Stack(rng, small)
+    stack.write(folder)
+    return Truth((replace(stack.volume(), place=1e-5),))
+
+
+@kind("micro-CT: slices 0.009 mm apart, one of them missing", ("resample",))
+def micro_ct_gap(folder: Path, rng: Generator) -> Truth:
+    place = grid(rng)
+    step = 0.009 * place.normal
+    stack = Stack(rng, replace(place, origin=place.origin.round(3), step=step, spacing=(0.009, 0.009)))
+    del stack.datasets[4]
+    stack.write(folder)
+    slabs = tuple(replace(stack.volume(first, 4), place=1e-5) for first in (0, 5))
+    return Truth((), others=(slabs,), repaired=((replace(stack.regridded(), place=1e-4),),))
+
+
 def leaning(
     folder: Path, rng: Generator, *, modality: str = "CT", tilt: float | None = None, **options: Any
 ) -> Truth:

@@ -173,7 +173,18 @@ def _regridded_fault(true: TrueVolume, array: NDArray[np.generic], affine: NDArr
     wrong = inside & ~(np.abs(array.astype(float) - expected) <= true.tolerance)
     # On the very face of the region a voxel may be filled like those outside of it; rounding decides.
     wrong &= within | ~np.isin(array, np.unique(array[~inside]))
+    if true.hidden is not None:
+        wrong &= ~_beside(true.hidden, true_index)
     return _value_fault(wrong, array, expected)
+
+
+def _beside(hidden: NDArray[np.bool_], index: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which places have a hidden voxel within one voxel, so that interpolation meets it."""
+    found = np.zeros(index.shape[:-1], bool)
+    for corner in product((0, 1), repeat=3):
+        place = np.clip(np.floor(index).astype(int) + corner, 0, np.array(hidden.shape) - 1)
+        found |= hidden[tuple(np.moveaxis(place, -1, 0))]
+    return found
 
 
 def _value_fault(

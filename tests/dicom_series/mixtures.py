@@ -79,6 +79,19 @@ def times_only(dataset: Dataset, one: int, number: int) -> None:
     dataset.AcquisitionTime = dataset.ContentTime = f"10{11 + one}{number:02}"
 
 
+def over_midnight(dataset: Dataset, one: int, number: int) -> None:
+    """The first pass begins on the one day and ends on the next."""
+    second = 86_390 + 2 * number + 60 * one
+    dataset.AcquisitionDate = f"2020010{2 + second // 86_400}"
+    second %= 86_400
+    dataset.AcquisitionTime = f"{second // 3600:02}{second // 60 % 60:02}{second % 60:02}"
+    dataset.ContentDate, dataset.ContentTime = dataset.AcquisitionDate, dataset.AcquisitionTime
+
+
+def within_a_second(dataset: Dataset, one: int, number: int) -> None:
+    dataset.AcquisitionTime = f"101112.{50_000 * (9 * one + number):06}"
+
+
 def temporal(dataset: Dataset, one: int, number: int) -> None:
     dataset.TemporalPositionIdentifier, dataset.NumberOfTemporalPositions = one + 1, 3
     dataset.AcquisitionTime = f"1011{one:02}"
@@ -116,6 +129,8 @@ def stacks_named(dataset: Dataset, one: int, number: int) -> None:
 for _name, _about, _mark, _modality, _count in (
     ("phases", "two passes by AcquisitionNumber and time", phases, "CT", 2),
     ("phases-by-time", "two passes by AcquisitionTime alone", times_only, "CT", 2),
+    ("phases-over-midnight", "two passes, the first over midnight, by date and time", over_midnight, "CT", 2),
+    ("phases-within-a-second", "two passes by fractions of AcquisitionTime", within_a_second, "CT", 2),
     ("temporal-positions", "three TemporalPositionIdentifiers", temporal, "MR", 3),
     ("trigger-times", "three cardiac phases by TriggerTime", triggers, "MR", 3),
     ("echoes", "three echoes by EchoNumbers and EchoTime", echoes, "MR", 3),
@@ -197,6 +212,72 @@ def echo_time_jitters(folder: Path, rng: Generator) -> Truth:
         dataset.EchoTime = f"{4.92 + 0.001 * (number % 2):.3f}"
     stack.write(folder)
     return stack.truth()
+
+
+def alternating(folder: Path, rng: Generator, *, spoil: Callable[[Dataset], None], modality: str) -> Truth:
+    """Every second slice of one volume says something else."""
+    stack = Stack(rng, modality=modality)
+    for dataset in stack.datasets[1::2]:
+        spoil(dataset)
+    stack.write(folder)
+    return Truth((), others=((stack.volume(),),))
+
+
+def turned_a_little(dataset: Dataset) -> None:
+    """By less than a hundredth of a pixel at the edge."""
+    axes = np.array(dataset.ImageOrientationPatient, float).reshape(2, 3)
+    turn = np.array([[np.cos(3e-4), np.sin(3e-4)], [-np.sin(3e-4), np.cos(3e-4)]])
+    dataset.ImageOrientationPatient = numbers((turn @ axes).ravel())
+
+
+def flipped_less(dataset: Dataset) -> None:
+    dataset.FlipAngle = "89.5"
+
+
+for _name, _about, _spoil, _modality in (
+    ("direction-alternates", "every second slice turned by 0.0003 radians", turned_a_little, "CT"),
+    ("flip-angle-alternates", "a FlipAngle in every second slice alone", flipped_less, "MR"),
+):
+    add(_name, _about, partial(alternating, spoil=_spoil, modality=_modality))
+
+
+def shifted_phases(folder: Path, rng: Generator, *, part: float, modality: str) -> Truth:
+    """A second acquisition, after contrast, lies a part of a step from the first."""
+    one = Stack(rng, modality=modality)
+    positions = [position + part * one.grid.step for position in one.positions]
+    two = Stack(
+        rng,
+        one.grid,
+        positions=positions,
+        modality=modality,
+        identity=one.identity,
+        offset=STEP,
+        first=10,
+    )
+    for number, dataset in enumerate([*one.datasets, *two.datasets]):
+        phases(dataset, number // 9, number % 9)
+    for dataset in two.datasets:
+        dataset.ContrastBolusAgent = "Agent"
+    write(folder, one.datasets + two.datasets, rng)
+    shifted = replace(one.grid, origin=positions[0])
+    return Truth((), others=((one.volume(), replace(two.volume(), affine=shifted.affine)),))
+
+
+add(
+    "phases-half-a-slice-apart",
+    "two acquisitions of CT, the second half a slice further",
+    partial(shifted_phases, part=0.5, modality="CT"),
+)
+add(
+    "phases-half-a-slice-apart-mr",
+    "two acquisitions of MR, the second half a slice further",
+    partial(shifted_phases, part=0.5, modality="MR"),
+)
+add(
+    "phases-nearly-at-one-place",
+    "two acquisitions of MR, the second 0.02 mm further",
+    partial(shifted_phases, part=0.008, modality="MR"),
+)
 
 
 def localizer(folder: Path, rng: Generator, *, count: int = 1, size: tuple[int, int] = (14, 12)) -> Truth:

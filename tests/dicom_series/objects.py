@@ -173,6 +173,33 @@ def parametric_map(folder: Path, rng: Generator) -> Truth:
     return Truth((replace(stack.volume(), tolerance=ROUNDING),))
 
 
+def whole_map(folder: Path, rng: Generator, *, mappings: int = 1, last: int = 65535) -> Truth:
+    """Values are what the real-world value mapping makes of the stored numbers; there is no rescaling."""
+    coding = Coding(0.001, -1, bits_stored=16)
+    stack = Stack(rng, modality="MR", coding=coding, scale=0.02, offset=-690.0)
+    dataset = enhanced(rng, stack.identity, frames_of(stack, without=("PixelValueTransformationSequence",)))
+    dataset.SOPClassUID = ParametricMapStorage
+    mapping = item(RealWorldValueIntercept=-1.0, RealWorldValueSlope=0.001, LUTLabel="made")
+    mapping.add_new("RealWorldValueFirstValueMapped", "US", 0)
+    mapping.add_new("RealWorldValueLastValueMapped", "US", last)
+    unit = item(CodeValue="um2/ms", CodingSchemeDesignator="UCUM", CodeMeaning="um2/ms")
+    mapping.MeasurementUnitsCodeSequence = Items([unit])
+    if mappings:
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        shared.RealWorldValueMappingSequence = Items([mapping] * mappings)
+    write(folder, [dataset], rng)
+    return stack.truth() if mappings == 1 and last == 65535 else Truth((), others=((stack.volume(),),))
+
+
+for _name, _about, _options in (
+    ("parametric-map-whole", "a parametric map in whole numbers with a slope and an intercept", {}),
+    ("parametric-map-unmapped", "a parametric map in whole numbers without their meaning", {"mappings": 0}),
+    ("parametric-map-two-ways", "a parametric map with two real-world values of a number", {"mappings": 2}),
+    ("parametric-map-part", "a parametric map with a mapping for some of its numbers", {"last": 10_000}),
+):
+    add(_name, _about, partial(whole_map, **_options))
+
+
 @kind("a segmentation beside its source slices: labels are no image")
 def segmentation_beside(folder: Path, rng: Generator) -> Truth:
     stack = Stack(rng)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -162,9 +163,18 @@ def signed_header_lies(folder: Path, rng: Generator) -> Truth:
     return Truth((edge,), others=((stack.volume(),),))
 
 
-def padded(folder: Path, rng: Generator, *, value: int, limit: int | None = None, coding: Coding) -> Truth:
+def padded(
+    folder: Path,
+    rng: Generator,
+    *,
+    value: int,
+    limit: int | None = None,
+    coding: Coding,
+    missing: tuple[int, ...] = (),
+    **options: Any,
+) -> Truth:
     """Corners of each slice hold the padding value, which is a stored number before any rescaling."""
-    stack = Stack(rng, coding=coding)
+    stack = Stack(rng, grid(rng, **options), coding=coding)
     hidden = np.zeros((14, 12, 9), bool)
     for number, dataset in enumerate(stack.datasets):
         stored = pixels(dataset)
@@ -182,8 +192,10 @@ def padded(folder: Path, rng: Generator, *, value: int, limit: int | None = None
         if limit is not None:
             dataset.PixelPaddingRangeLimit = limit
             tag("PixelPaddingRangeLimit").VR = "SS" if coding.signed else "US"
+    stack.datasets = [dataset for number, dataset in enumerate(stack.datasets) if number not in missing]
     stack.write(folder)
-    return Truth((replace(stack.volume(), hidden=hidden),))
+    whole = () if missing else (replace(stack.volume(), hidden=hidden),)
+    return Truth(whole, repaired=((replace(stack.regridded(), hidden=hidden),),))
 
 
 _GE = Coding(bits_stored=16, signed=True)
@@ -199,6 +211,25 @@ add(
     "padding-like-a-value",
     "a padding value that, unscaled, is the value of many voxels",
     partial(padded, value=24, coding=Coding()),
+)
+_TILT = {"angles": (0.25, 0, 0), "shear": (0, float(np.tan(0.25)))}
+add(
+    "padding-tilted",
+    "PixelPaddingValue 4000 in the corners of a tilted series",
+    partial(padded, value=4000, coding=Coding(), **_TILT),
+    ("deshear",),
+)
+add(
+    "padding-gap",
+    "PixelPaddingValue 4000 in the corners, and a slice is missing",
+    partial(padded, value=4000, coding=Coding(), missing=(4,)),
+    ("resample",),
+)
+add(
+    "padding-gap-tilted",
+    "PixelPaddingValue 4000 in the corners of a tilted series, and a slice is missing",
+    partial(padded, value=4000, coding=Coding(), missing=(4,), **_TILT),
+    ("deshear", "resample"),
 )
 
 

@@ -24,7 +24,8 @@ class TrueVolume:
         place: how far, in millimetres, a right voxel may be from its place.
         required: whether a reader may leave the volume out (a localizer that is refused).
         regridded: another grid over the same region is right too, as a repair gives.
-        hidden: where the file holds no value (padding), by index; any value is right there.
+        hidden: where the file holds no value (padding), by index; any value is right there, and within one voxel of it
+            on another grid.
     """
 
     affine: NDArray[np.float64]

@@ -16,8 +16,10 @@ from medkit.bundle.store import find_bundle
 from medkit.data.grid import Grid
 from medkit.data.writing import write_labels
 from medkit.dicom.writing.results import ResultKind
+from medkit.dicom.writing.segmentation import SegmentationType
 from medkit.errors import CaseError, UsageError
 from medkit.inference.dicom_results import DicomOptions, write_dicom
+from medkit.inference.result import NOTHING_LABELLED
 from tests.dicom.writing.sources import geometry, write_series
 
 BUNDLE = "hippocampus_segmentation_unet"
@@ -80,7 +82,7 @@ def test_a_second_call_writes_the_same_bytes(given, tmp_path):
 
 def test_the_record_of_a_prediction_tells_what_made_it(given):
     labels, source, out = given
-    plain = dcmread(write_dicom(labels, source, BUNDLE, out, SEG)[ResultKind.SEGMENTATION])
+    plain = dcmread(write_dicom(labels, source, BUNDLE, out.with_name("plain"), SEG)[ResultKind.SEGMENTATION])
     record(labels)
     written = write_dicom(labels, source, BUNDLE, out)
     dataset = dcmread(written[ResultKind.SEGMENTATION])
@@ -166,8 +168,96 @@ def test_a_series_that_cannot_be_read(given):
 
 def test_labels_that_are_not_there(given):
     labels, source, out = given
-    with pytest.raises(CaseError, match="got nothing there"):
+    with pytest.raises(UsageError, match="got nothing there"):
         write_dicom(labels.with_name("b.nii.gz"), source, BUNDLE, out)
+    labels.with_name("b.txt").write_text("1 2 3")
+    with pytest.raises(UsageError, match="got another ending"):
+        write_dicom(labels.with_name("b.txt"), source, BUNDLE, out)
+
+
+def test_a_folder_that_cannot_be_written(given):
+    labels, source, out = given
+    out.write_text("a file")
+    with pytest.raises(
+        UsageError, match=r"out: expected a folder .*, got none \(File exists\); choose another"
+    ):
+        write_dicom(labels, source, BUNDLE, out, SEG)
+    with pytest.raises(UsageError, match=r"\(Not a directory\); choose another"):
+        write_dicom(labels, source, BUNDLE, out / "more", SEG)
+
+
+def test_results_of_another_study_are_not_replaced(given, tmp_path):
+    labels, source, out = given
+    before = {path: path.read_bytes() for path in write_dicom(labels, source, BUNDLE, out).values()}
+    before[out / "003.json"] = (out / "003.json").read_bytes()
+    array, affine = geometry("LPS", oblique=True)
+    other = {"StudyInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.9.1", "PatientID": "other"}
+    write_series(tmp_path / "other", array, affine, **other)
+    with pytest.raises(UsageError, match=r"003.json: .* choose another folder for each study"):
+        write_dicom(labels, tmp_path / "other", BUNDLE, out, SEG)
+    (out / "003.json").unlink()  # as after an interruption
+    with pytest.raises(UsageError, match=r"003.seg.dcm: .* choose another folder for each study"):
+        write_dicom(labels, tmp_path / "other", BUNDLE, out, SEG)
+    del before[out / "003.json"]
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    for path in before:
+        path.write_text("no object")
+    with pytest.raises(UsageError, match="choose another folder"):
+        write_dicom(labels, source, BUNDLE, out)
+
+
+def test_results_of_one_call_join_those_of_another(given):
+    labels, source, out = given
+    write_dicom(labels, source, BUNDLE, out, DicomOptions(kinds=(ResultKind.PICTURE,)))
+    write_dicom(labels, source, BUNDLE, out, SEG)
+    write_dicom(labels, source, BUNDLE, out, SEG)
+    assert set(json.loads((out / "003.json").read_text())["files"]) == {"seg", "sc"}
+    labelmap = DicomOptions(kinds=SEG.kinds, segmentation_type=SegmentationType.LABELMAP)
+    with pytest.raises(UsageError, match=r"003.seg.dcm: .* choose another folder"):
+        write_dicom(labels, source, BUNDLE, out, labelmap)
+    record(labels)
+    with pytest.raises(UsageError, match=r"003.json: .* choose another folder"):
+        write_dicom(labels, source, BUNDLE, out, SEG)
+
+
+def test_what_no_record_says_is_not_told_as_fact(given):
+    labels, source, out = given
+    notes: list[str] = []
+    written = write_dicom(labels, source, BUNDLE, out, on_note=notes.append)
+    (note,) = notes
+    assert note.startswith("no record says how the labels were made")
+    assert b"no record says how the labels were made" in written[ResultKind.REPORT].read_bytes()
+    told = json.loads((out / "003.json").read_text())
+    assert told["notes"] == notes
+    assert told["made_by"]["settings"] == {"known": False}
+    assert b'settings {"known": false}' in written[ResultKind.REPORT].read_bytes()
+    notes.clear()
+    record(labels)
+    write_dicom(labels, source, BUNDLE, out.with_name("known"), on_note=notes.append)
+    assert notes == RECORD["notes"]
+
+
+def test_labels_without_a_voxel_are_noted(given):
+    labels, source, out = given
+    empty = np.zeros_like(np.asarray(nib.load(labels).dataobj))
+    write_labels(labels, empty, Grid(empty.shape, geometry("LPS", oblique=True)[1]), NAMES)
+    record(labels, notes=[])
+    notes: list[str] = []
+    written = write_dicom(labels, source, BUNDLE, out, on_note=notes.append)
+    assert notes == [NOTHING_LABELLED]
+    assert NOTHING_LABELLED.encode() in written[ResultKind.REPORT].read_bytes()
+    notes.clear()
+    record(labels, notes=[NOTHING_LABELLED])
+    write_dicom(labels, source, BUNDLE, out, on_note=notes.append)
+    assert notes == [NOTHING_LABELLED]
+
+
+def test_no_picture_of_probabilities(given):
+    labels, source, out = given
+    options = DicomOptions(segmentation_type=SegmentationType.FRACTIONAL)
+    with pytest.raises(UsageError, match="ask for --kind seg --kind sr"):
+        write_dicom(labels, source, BUNDLE, out, options)
+    assert not out.exists()
 
 
 def test_no_such_bundle(given):

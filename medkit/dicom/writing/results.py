@@ -5,11 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from medkit.data.writing import make_folder
+from medkit.dicom.findings import Repair
 from medkit.dicom.writing.picture import draw_picture
 from medkit.dicom.writing.report import volume_report
-from medkit.dicom.writing.saving import save
+from medkit.dicom.writing.saving import check_free, save
 from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
 from medkit.dicom.writing.source import open_source
+from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
 
 __all__ = ["ResultKind", "write_results"]
+
+
+_MEANINGS = {repair.value: repair.meaning for repair in Repair}
 
 
 class ResultKind(StrEnum):
@@ -47,7 +53,8 @@ def write_results(
 ) -> dict[ResultKind, Path]:
     """Write a label map of a volume as DICOM objects: segmentation, report of volumes, picture.
 
-    All are made before the first is written. Files are called by the volume and the kind, such as ``003.seg.dcm``.
+    All are made before the first is written. Files are called by the volume and the kind, such as ``003.seg.dcm``, and
+    never take the place of other results.
 
     Args:
         volume: the source.
@@ -65,8 +72,14 @@ def write_results(
 
     Raises:
         CaseError: the source cannot be written about, or the labels are not on its grid.
-        UsageError: a label has no code.
+        UsageError: a label has no code, a picture of probabilities is asked for, or the folder cannot be written or
+            holds other results under these names.
     """
+    if ResultKind.PICTURE in kinds and segmentation_type is SegmentationType.FRACTIONAL:
+        raise UsageError(
+            "FRACTIONAL: expected the kinds seg and sr, got sc as well, which is drawn of a label map; ask for "
+            "--kind seg --kind sr"
+        )
     source = open_source(volume)
     made: dict[ResultKind, Dataset] = {}
     if {ResultKind.SEGMENTATION, ResultKind.REPORT} & {*kinds}:
@@ -75,11 +88,16 @@ def write_results(
         )
         made[ResultKind.SEGMENTATION] = segments
         if ResultKind.REPORT in kinds:
-            said = [finding.message for finding in (*volume.notes, *volume.repairs)]
+            # Of repairs the meaning: their messages may name files, and these a patient.
+            said = [note.message for note in volume.notes]
+            said += [f"On request: {_MEANINGS[done.code]}" for done in volume.repairs]
             made[ResultKind.REPORT] = volume_report(source, segments, maker, [*said, *notes])
     if ResultKind.PICTURE in kinds:
         made[ResultKind.PICTURE] = draw_picture(source, labels, affine, maker)
     paths = {kind: folder / f"{volume.name}.{kind}.dcm" for kind in made}
+    for kind, dataset in made.items():
+        check_free(paths[kind], dataset)
+    make_folder(folder)
     for kind, dataset in made.items():
         save(dataset, paths[kind])
     return paths

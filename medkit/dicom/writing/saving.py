@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
+import pydicom
+
 from medkit.data.writing import replacing
+from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pydicom import Dataset
 
-__all__ = ["save"]
+__all__ = ["check_free", "save"]
+
+
+def check_free(path: Path, dataset: Dataset) -> None:
+    """Check that nothing is lost when an object is written: no file is there, or one with the same object.
+
+    Raises:
+        UsageError: another file stands there.
+    """
+    if not path.exists():
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks on whatever lies there
+            there = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+        same = there.get("SOPInstanceUID") == dataset.SOPInstanceUID
+    except Exception:  # no DICOM object
+        same = False
+    if not same:
+        raise UsageError(
+            f"{path}: expected no file of another result there, got one; choose another folder for each study and result"
+        )
 
 
 def save(dataset: Dataset, path: Path) -> None:

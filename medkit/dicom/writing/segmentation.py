@@ -123,7 +123,9 @@ def _pixels(
     if frames.ndim == 3 and not fractional:
         return _segment_numbers(frames, values, source)
     if frames.ndim != 4 or frames.shape[3] <= values[-1]:
-        wanted = f"(I, J, K, C) with a channel for each label up to {values[-1]}"
+        wanted = (
+            f"(I, J, K, C) of {values[-1] + 1} channels or more, background first and label {values[-1]} last"
+        )
         wanted = wanted if fractional else f"(I, J, K), or {wanted}"
         raise UsageError(
             f"{segmentation_type}: expected an array {wanted}, got {frames.ndim} axes and channels {frames.shape[3:]}; "

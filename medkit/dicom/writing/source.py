@@ -228,8 +228,8 @@ def open_source(volume: SeriesVolume) -> Source:
     if not volume.frames:
         raise CaseError(
             "source-resampled",
-            f"series {volume.series_instance_uid}: expected a volume whose slices are images of the series, got "
-            f"{volume.name}, which a repair resampled; bring the result back onto the volume as it was read",
+            f"series {volume.series_instance_uid or volume.name}: expected a volume whose slices are images of the "
+            f"series, got {volume.name}, which a repair resampled; bring the result back onto the volume as it was read",
         )
     source = Source(volume, tuple(_headers(volume)))
     _check_common(source)
@@ -280,7 +280,8 @@ def _check_common(source: Source) -> None:
         if lacking := [name for name in _IN_EACH if not header.get(name)]:
             raise CaseError(
                 "source-incomplete",
-                f"series {source.volume.series_instance_uid}: expected images that results can refer to, got one "
+                f"series {source.volume.series_instance_uid or source.volume.name}: expected images that results can "
+                "refer to, got one "
                 f"without {', '.join(lacking)} (instance {header.SOPInstanceUID}); export them from the archive again",
             )
         for name in _SAME_IN_ALL:

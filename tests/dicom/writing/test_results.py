@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from medkit.dicom import Finding, read
+from medkit.dicom import Finding, Repair, read
 from medkit.dicom.writing.results import ResultKind, write_results
 from medkit.errors import CaseError
 from tests.dicom.writing.oracles import by_dcmqi, seen_on
@@ -17,9 +17,8 @@ from tests.dicom.writing.sources import MAKER, NAMES, some_labels
 
 @pytest.fixture
 def volume(oblique):
-    return replace(
-        oblique.volume, notes=(Finding("gap", "a gap of 3 mm"),), repairs=(Finding("x", "mended"),)
-    )
+    repairs = (Finding(Repair.DROP_STRAY, "left out DOE_JANE/IM0003.dcm"),)
+    return replace(oblique.volume, notes=(Finding("gap", "a gap of 3 mm"),), repairs=repairs)
 
 
 def test_all_kinds_are_of_one_study_and_refer_to_each_other(volume, tmp_path, errors):
@@ -34,8 +33,10 @@ def test_all_kinds_are_of_one_study_and_refer_to_each_other(volume, tmp_path, er
     assert len({dataset.SeriesInstanceUID for dataset in made.values()}) == 3
     assert len({dataset.SeriesNumber for dataset in made.values()}) == 3
     assert made[ResultKind.SEGMENTATION].SOPInstanceUID in str(made[ResultKind.REPORT])
-    for remark in ("a gap of 3 mm", "mended", "mine"):
-        assert remark in str(made[ResultKind.REPORT].ContentSequence)
+    said = "".join(item.get("TextValue", "") for item in made[ResultKind.REPORT].ContentSequence)
+    for remark in ("a gap of 3 mm", Repair.DROP_STRAY.meaning, "mine"):
+        assert remark in said
+    assert "DOE_JANE" not in said, "a name of a file, which may be the patient's"
     for path in paths.values():
         assert errors(path) == []
 

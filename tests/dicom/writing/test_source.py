@@ -94,7 +94,10 @@ def test_what_is_empty_in_one_image_and_absent_in_another_is_the_same(tmp_path):
 @pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"])
 def test_images_that_nothing_can_refer_to(tmp_path, name):
     array, affine = geometry()
-    assert refused(write_series(tmp_path, array, affine, **{name: None})) == "source-incomplete"
+    volume = write_series(tmp_path, array, affine, **{name: None})
+    assert refused(volume) == "source-incomplete"
+    with pytest.raises(CaseError, match=r"^series (\d[\d.]+|003): expected images"):
+        open_source(volume)
 
 
 def test_a_volume_that_was_resampled(series):

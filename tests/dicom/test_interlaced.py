@@ -1,0 +1,99 @@
+"""Slices of two kinds that take turns along a row are neither one volume nor two without a word."""
+
+from __future__ import annotations
+
+import pytest
+
+from medkit.dicom import read
+from tests.dicom_series.stacks import Stack
+
+
+def between(stack: Stack, part: float = 0.5) -> Stack:
+    """Other slices, a part of a step from those of a stack."""
+    positions = [position + part * stack.grid.step for position in stack.positions]
+    return Stack(
+        stack.rng,
+        stack.grid,
+        positions=positions,
+        modality=stack.modality,
+        identity=stack.identity,
+        first=20,
+        offset=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"FlipAngle": ("90", "89.5")}, "flip-angle"),
+        ({"EchoTime": ("11", "90", "30")}, "echo-time"),
+        ({"ImageOrientationPatient": ([1, 0, 0, 0, 1, 0], [1, 3e-4, 0, -3e-4, 1, 0])}, "the direction"),
+        ({"PixelSpacing": ([0.7, 0.7], [0.71, 0.71])}, "the spacing"),
+    ],
+)
+@pytest.mark.parametrize("count", [4, 9])
+def test_settings_that_alternate_refuse_the_series(changes, key, count, mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        for name, values in changes.items():
+            setattr(dataset, name, values[number % len(values)])
+    reading = read(written(mr.datasets[:count]))
+    assert not reading.volumes
+    few = (count, key) == (4, "echo-time")  # of one echo there are two slices, and one of each of the others
+    assert reading.refused[0].code == ("mixed-parameters" if few else "interlaced")
+    assert key in reading.refused[0].message
+
+
+def test_settings_that_alternate_in_each_of_two_phases(mr, written):
+    later = Stack(mr.rng, mr.grid, modality="MR", identity=mr.identity, first=20, offset=300)
+    for number, dataset in enumerate([*mr.datasets, *later.datasets]):
+        dataset.AcquisitionNumber, dataset.FlipAngle = 1 + number // 9, ("90", "89.5")[number % 9 % 2]
+    (refusal,) = read(written([*mr.datasets, *later.datasets])).refused
+    assert refusal.code == "interlaced"
+
+
+def test_blocks_of_two_settings_are_two_volumes(mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.FlipAngle = "90" if number < 5 else "60"
+    assert [volume.array.shape[2] for volume in read(written(mr.datasets)).volumes] == [5, 4]
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_acquisitions_before_and_after_contrast_are_not_one_volume(modality, stack, mr, written):
+    one = {"CT": stack, "MR": mr}[modality]
+    two = between(one)
+    for dataset in two.datasets:
+        dataset.AcquisitionNumber, dataset.ContrastBolusAgent = 2, "Agent"
+    folder = written([*one.datasets, *two.datasets])
+    (refusal,) = read(folder).refused
+    assert refusal.code == "interlaced"
+    assert "Agent" not in refusal.message
+    (volume,) = read(folder, picks={"acquisition": "2"}).volumes
+    assert {frame.sop_instance_uid for frame in volume.frames} == {d.SOPInstanceUID for d in two.datasets}
+
+
+def test_two_packages_of_one_volume_are_one_with_a_note(mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.AcquisitionNumber = 1 + number % 2
+    (volume,) = read(written(mr.datasets)).volumes
+    assert volume.array.shape[2] == 9
+    assert [note.code for note in volume.notes] == ["in-turn"]
+
+
+def test_acquisitions_in_blocks_need_no_note(stack, written):
+    for number, dataset in enumerate(stack.datasets):
+        dataset.AcquisitionNumber = 1 + number // 3
+    (volume,) = read(written(stack.datasets)).volumes
+    assert not volume.notes
+
+
+def test_two_acquisitions_that_are_nearly_at_one_place_are_picked(mr, written):
+    two = between(mr, 0.02 / mr.grid.thickness)
+    for dataset in two.datasets:
+        dataset.AcquisitionNumber = 2
+    folder = written([*mr.datasets, *two.datasets])
+    (refusal,) = read(folder).refused
+    assert refusal.code == "nonuniform"
+    assert "acquisition=1 and acquisition=2" in refusal.message
+    assert "resample" not in refusal.message
+    (volume,) = read(folder, picks={"acquisition": "1"}).volumes
+    assert {frame.sop_instance_uid for frame in volume.frames} == {d.SOPInstanceUID for d in mr.datasets}
