@@ -189,7 +189,7 @@ def test_a_lease_that_ran_out_is_lost_though_nobody_took_it(ledger, clock):
     assert ledger.claim(Stage.MAKE).attempt == 2
 
 
-@pytest.mark.parametrize("state", set(State) - {State.RECEIVING, State.SUPERSEDED})
+@pytest.mark.parametrize("state", sorted(set(State) - {State.RECEIVING, State.SUPERSEDED}))
 def test_late_slices_supersede_an_earlier_revision_in_any_state(ledger, state):
     claim = bring(ledger, state)
     assert arrive(ledger, "1", "late") == 2
@@ -202,7 +202,7 @@ def test_late_slices_supersede_an_earlier_revision_in_any_state(ledger, state):
     assert ledger.claim(Stage.MAKE).revision == 2
 
 
-@pytest.mark.parametrize("state", set(State) - {State.RECEIVING, State.SUPERSEDED})
+@pytest.mark.parametrize("state", sorted(set(State) - {State.RECEIVING, State.SUPERSEDED}))
 def test_the_same_instances_again_change_nothing(ledger, state):
     bring(ledger, state)
     before = ledger.study(STUDY)
@@ -213,7 +213,7 @@ def test_the_same_instances_again_change_nothing(ledger, state):
 RETRIED = {State.QUARANTINED, State.REFUSED, State.SKIPPED}
 
 
-@pytest.mark.parametrize("state", set(State) - {State.SUPERSEDED})
+@pytest.mark.parametrize("state", sorted(set(State) - {State.SUPERSEDED}))
 def test_a_person_can_retry_what_came_to_nothing(ledger, state):
     bring(ledger, state)
     if state in RETRIED:
@@ -236,7 +236,7 @@ def test_an_unknown_study_cannot_be_retried(ledger):
 ENDS = {State.DELIVERED, State.REFUSED, State.SKIPPED, State.QUARANTINED}
 
 
-@pytest.mark.parametrize("state", set(State) - {State.SUPERSEDED})
+@pytest.mark.parametrize("state", sorted(set(State) - {State.SUPERSEDED}))
 def test_only_a_finished_study_may_be_purged(ledger, state):
     bring(ledger, state)
     if state in ENDS:
