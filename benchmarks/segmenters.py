@@ -13,6 +13,8 @@ quarter of an hour more in the short form.
 
 What was done is kept in RUNS/segmenters/FORM.jsonl, and is not done again under the same settings, with the same
 networks, operations and losses and the same versions of packages: a run that was stopped goes on where it was.
+`segmenters_middle.jsonl` has what the middle form gave so far, with medkit as of commit f6d2801: in a checkout of that,
+copied to RUNS/segmenters/middle.jsonl, it goes on. Its table comes when all rows are there.
 """
 
 import json
