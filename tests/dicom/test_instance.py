@@ -129,4 +129,4 @@ def test_no_element_is_read_that_nothing_uses():
     code = "".join(path.read_text() for path in Path(medkit.dicom.__file__).parent.glob("*.py"))
     unused = [name for name in medkit.dicom.instance._KEYWORDS if code.count(f'"{name}"') < 2]
     # pydicom decodes names by the character set; a time needs its date.
-    assert set(unused) <= {"SpecificCharacterSet", "AcquisitionDate"}
+    assert set(unused) <= {"SpecificCharacterSet"}
