@@ -13,8 +13,8 @@ quarter of an hour more in the short form.
 
 What was done is kept in RUNS/segmenters/FORM.jsonl, and is not done again under the same settings, with the same
 networks, operations and losses and the same versions of packages: a run that was stopped goes on where it was.
-`segmenters_middle.jsonl` has what the middle form gave so far, with medkit as of commit f6d2801: in a checkout of that,
-copied to RUNS/segmenters/middle.jsonl, it goes on. Its table comes when all rows are there.
+Of the tables, `segmenters.md` was made by the middle form, four trainings at a time on one thread each, some two hours
+in all; `segmenters_short.md` by the short one, with nnU-Net.
 """
 
 import json
@@ -192,7 +192,8 @@ def quieten() -> None:
 
 
 def main() -> None:
-    parser = command_line(__doc__, __file__)
+    parser = command_line(__doc__)
+    parser.add_argument("--output", type=Path, help="segmenters.md, or segmenters_short.md of the short form")
     parser.add_argument("--form", choices=FORMS, default="short")
     parser.add_argument("--only", nargs="+", choices=NETWORKS, metavar="NETWORK", default=list(NETWORKS))
     parser.add_argument("--nnunet", metavar="PYTHON", help="interpreter of an environment that has nnunetv2")
@@ -212,7 +213,9 @@ def main() -> None:
         *document(arguments.form, found, foreign, spent),
     ]
     text += long_range.section(results, arguments.form, labels)
-    arguments.output.write_text("\n\n".join(text) + "\n")
+    suffix = "_short" if arguments.form == "short" else ""
+    output = arguments.output or Path(__file__).with_name(f"segmenters{suffix}.md")
+    output.write_text("\n\n".join(text) + "\n")
     print("\n\n".join(text))
 
 
