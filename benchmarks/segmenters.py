@@ -36,7 +36,16 @@ from command_line import command_line
 from machine import describe
 from results import Results
 from segmenters_networks import DEFAULT, MEASURE, NETWORKS, TWINS
-from segmenters_tables import COST, HD95, SCORES, TWIN_LEGEND, cost_table, score_table, twin_table
+from segmenters_tables import (
+    COST,
+    DIFFERENCE_LEGEND,
+    HD95,
+    SCORES,
+    cost_table,
+    measure_table,
+    score_table,
+    twin_table,
+)
 from segmenters_training import FORMS, Form, code, config, key, train
 from timing import note
 
@@ -171,7 +180,8 @@ def document(
         few = {label: rows[label] for label in (DEFAULT, TWINS[DEFAULT], MEASURE) if label in rows}
         text += [f"Folds {settings.more_folds}, seeds {settings.more_seeds}:"]
         text += [score_table(few, voxels, settings.more_folds, settings.more_seeds)]
-    text += ["## What the scan is worth", twin_table(rows), f"{TWIN_LEGEND}."]
+    text += ["## What the scan is worth", twin_table(rows)]
+    text += [f"## Beside {MEASURE}", measure_table(rows), f"{DIFFERENCE_LEGEND}."]
     text.append(
         "Crops of 35 x 51 x 35 voxels have little long context: they cannot rank state-space layers alone. An abdominal "
         "CT has more, but there is one, with labels that a tool made: it cannot be split into cases to learn from and "

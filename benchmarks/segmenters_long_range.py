@@ -177,7 +177,9 @@ def section(results: Results, form: str, labels: Iterable[str]) -> list[str]:
         f"one, with the weights of each seed. {task.steps} steps of {BATCH} images, {seeds}. Norms "
         "over an image are replaced by batch norms, which at inference are the same everywhere: the mean of a channel "
         f"over the image tells all voxels of the disc (last rows: {SHOWN_WITH_ITS_NORMS} as it is). Squeeze and "
-        "excitation, which mobile_mamba has with and without its scan, does so too and stays."
+        "excitation, which mobile_mamba has with and without its scan, does so too and stays. umamba scans the image "
+        "as one sequence after a convolution over that, and without its scan keeps the convolution: there the end of a "
+        "row has influence on the beginning of the next, which the reach, counted within a row, leaves out."
     )
     return ["## Long range", text, table(head, lines)]
 

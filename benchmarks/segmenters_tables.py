@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
-from segmenters_networks import DEFAULT, LARGER, MEASURE, TWINS
+from segmenters_networks import LARGER, MEASURE, NETWORKS, TWINS
 from segmenters_twins import (
     BOUND,
     FEWEST_SCANS,
@@ -150,8 +150,18 @@ def _means(scores: Mapping[Run, float]) -> tuple[dict[str, float], dict[int, flo
 
 
 def twin_table(scores: Scores) -> str:
+    """Each network beside itself without its scan."""
+    return _difference_table(scores, TWINS.items())
+
+
+def measure_table(scores: Scores) -> str:
+    """Each network, less those without their scan, beside the one by which sizes are chosen."""
+    others = (label for label in NETWORKS if label not in {MEASURE, *TWINS.values()})
+    return _difference_table(scores, ((label, MEASURE) for label in others))
+
+
+def _difference_table(scores: Scores, pairs: Iterable[tuple[str, str]]) -> str:
     """A row for each pair of networks of which both were run."""
-    pairs = [*TWINS.items(), (DEFAULT, MEASURE)]
     rows = []
     for label, other in pairs:
         if label not in scores or other not in scores:
@@ -185,7 +195,7 @@ def twin_table(scores: Scores) -> str:
     return table(head, rows)
 
 
-TWIN_LEGEND = (
+DIFFERENCE_LEGEND = (
     "A row: the Dice over labels of the first network minus that of the second, on the same cases, folds and seeds. "
     "Above zero, the first is better.\n\n"
     f"Interval: where the mean may lie with other patients, from a bootstrap ({RESAMPLES} draws, bias-corrected and "

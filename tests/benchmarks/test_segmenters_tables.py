@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segmenters_networks import LARGER
-from segmenters_tables import COST, cost_table, mean_dice, score_table, twin_table
+from segmenters_tables import COST, cost_table, mean_dice, measure_table, score_table, twin_table
 from segmenters_twins import Run
 
 
@@ -51,6 +51,15 @@ def test_twins_are_compared_where_both_were_run():
     interval, seeds = "+0.1000 to +0.1000", "+0.1000, +0.1000"
     assert rows == [
         ["scan_unet minus scan_unet, no scan", "1", "10", "+0.1000", interval, seeds, "better"],
+    ]
+
+
+def test_all_but_twins_without_scan_are_compared_with_the_measure():
+    runs = {(0, seed): record(dict.fromkeys(range(1, 21, 2), 0.8)) for seed in (1, 2)}
+    rows = cells(measure_table(dict.fromkeys(["unet", "segmamba", "segmamba, no scan", "dynunet"], runs)))
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("unet minus dynunet", "equivalent"),
+        ("segmamba minus dynunet", "equivalent"),
     ]
 
 
