@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,21 +16,19 @@ from medkit.bundle.fragments import read_fragment
 from medkit.bundle.store import BundleFolder, bundles_root
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
-from medkit.metrics.segmentation import AGREEMENT
-from medkit.metrics.summary import summarise
 from medkit.training.calibration import calibrate
 from medkit.training.run import SHIPPED, TrainingRun, fold_name, open_run
+from medkit.training.score_summary import MEAN_OVER_LABELS, stored, summarise_scores
 from medkit.training.volume_intervals import volume_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["adopt", "check_belong_together", "half_precision", "interval_options", "summarise_scores"]
+__all__ = ["adopt", "check_belong_together", "half_precision", "interval_options"]
 
 _SAME_IN_ALL = ("bundle", "versions", "parameters", "steps", "precision", "data_sha256", "settings")
 _OF_ONE_FOLD = {"train_folds", "test_folds"}  # settings in which folds differ
 _INTERVAL_OPTIONS = ("cases_per_group", "sum_of_all")
-MEAN_OVER_LABELS = "mean over labels"
 _SHOWN = 300  # characters of a setting in a message
 
 
@@ -239,47 +234,5 @@ def _cross_validation(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for record in folds
         ],
         "data_sha256": folds[0]["data_sha256"],
-        "scores": [{key: _stored(value) for key, value in row.items()} for row in rows],
+        "scores": [{key: stored(value) for key, value in row.items()} for row in rows],
     }
-
-
-def summarise_scores(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Mean, spread, number and worst case of each measure, by label and over labels.
-
-    Args:
-        rows: ``case``, ``name`` and the measures of :class:`medkit.metrics.segmentation.LabelScore`; one that is
-            undefined (the label is in neither map) is ``None`` and left out, an infinite one is the word "inf".
-    """
-    tables: dict[str, dict[str, dict[str, float]]] = {}
-    for row in rows:
-        tables.setdefault(row["name"], {})[row["case"]] = {m: _number(row[m]) for m in AGREEMENT}
-    cases = dict.fromkeys(row["case"] for row in rows)
-    labels = list(tables.values())
-    tables[MEAN_OVER_LABELS] = {
-        case: {m: _mean_of_defined([table[case][m] for table in labels]) for m in AGREEMENT} for case in cases
-    }
-    return {name: {m: _statistic(m, table) for m in AGREEMENT} for name, table in tables.items()}
-
-
-def _number(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _mean_of_defined(values: Sequence[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return fmean(defined) if defined else math.nan
-
-
-def _statistic(measure: str, table: dict[str, dict[str, float]]) -> dict[str, Any]:
-    values = {case: scores[measure] for case, scores in table.items()}
-    statistic = asdict(summarise(values, higher_is_better=AGREEMENT[measure]))
-    return {key: _stored(value) for key, value in statistic.items()}
-
-
-def _stored(value: Any) -> Any:
-    """A number as the record keeps it: four decimals, ``None`` for what is undefined, "inf" for the infinite."""
-    if not isinstance(value, float):
-        return value
-    if math.isfinite(value):
-        return round(value, 4)
-    return None if math.isnan(value) else str(value)
