@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from medkit.bundle.store import BundleFolder, bundles_root
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
 from medkit.training.calibration import calibrate
+from medkit.training.exported import training_facts
 from medkit.training.run import SHIPPED, TrainingRun, fold_name, open_run
 from medkit.training.score_summary import MEAN_OVER_LABELS, stored, summarise_scores
 from medkit.training.volume_intervals import volume_intervals
@@ -82,7 +82,7 @@ def _alone(run: TrainingRun, scored_by: str) -> tuple[int | None, dict[str, Any]
             "network; train without --cross-validate"
         )
     ((fold, record),) = _records(run).items()
-    return fold, {"training": {**_training(run, record), "held_out": record["test_cases"]}}
+    return fold, {"training": {**training_facts(run, record), "held_out": record["test_cases"]}}
 
 
 def _cross_validated(run: TrainingRun, source: Path) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _cross_validated(run: TrainingRun, source: Path) -> dict[str, Any]:
     check_belong_together([final, *folds])
     intervals = volume_intervals(_rows(folds), **interval_options(source))
     return {
-        "training": _training(run, final),
+        "training": training_facts(run, final),
         "cross_validation": _cross_validation(folds),
         **({"volume_intervals": intervals} if intervals else {}),
         "calibration": calibrate(run),
@@ -198,21 +198,6 @@ def _common(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: content for key, content in value.items() if key not in _OF_ONE_FOLD}
-
-
-def _training(run: TrainingRun, final: dict[str, Any]) -> dict[str, Any]:
-    hashes = final["data_sha256"]
-    combined = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
-    kept = ("settings", "parameters", "steps", "seconds", "precision", "device", "versions", "mlflow_run_id")
-    return {
-        "run": run.folder.name,
-        # Where the first weights lay says nothing elsewhere; the settings have their hash.
-        "overrides": {key: value for key, value in run.overrides.items() if key != "initial_weights"},
-        **({"accepted_licence": run.accepted_licence} if run.accepted_licence else {}),
-        **{key: final[key] for key in kept if key in final},
-        "cases": len(final["train_cases"]),
-        "data_sha256": combined,
-    }
 
 
 def _rows(folds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

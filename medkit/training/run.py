@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from medkit.training.callbacks.progress import ProgressListener
 
-__all__ = ["SETTINGS_FILE", "SHIPPED", "TrainingRun", "create_run", "fold_name", "open_run"]
+__all__ = ["SETTINGS_FILE", "SHIPPED", "TrainingRun", "create_run", "fold_name", "is_run", "open_run"]
 
 _RUN_FILE, _SOURCE = "run.json", "source"
 SHIPPED = "train"  # the config whose runs a bundle adopts
@@ -225,6 +225,11 @@ def _begin(run: TrainingRun, bundle: BundleFolder) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether ``medkit train`` began a run in a folder."""
+    return (folder / _RUN_FILE).is_file()
+
+
 def open_run(folder: Path) -> TrainingRun:
     """Take up a run.
 
@@ -232,7 +237,7 @@ def open_run(folder: Path) -> TrainingRun:
         UsageError: there is no run in that folder, or its ``run.json`` is damaged.
     """
     path = folder / _RUN_FILE
-    if not path.is_file():
+    if not is_run(folder):
         known = sorted(entry.parent.name for entry in folder.parent.glob(f"[!.]*/{_RUN_FILE}"))
         raise UsageError(
             f"{folder}: no training run here; runs: {', '.join(known) or 'none'}; --runs names the folder of all runs"

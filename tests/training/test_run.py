@@ -41,6 +41,10 @@ def test_fold_is_trained_scored_and_recorded(store: Path, small, dataset_dir: Pa
     assert all(torch.isfinite(value).all() for value in weights.values())
     exported = torch.load(folder / "bundle" / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(exported[name], value) for name, value in weights.items())
+    config = json.loads((folder / "bundle" / "configs" / "inference.json").read_text())
+    assert config["network_def"]["filters"] == small["network_def::filters"]
+    assert len(record["images_sha256"]) == 4
+    assert set(record["images_sha256"]) < set(record["data_sha256"].values())
     for case in ("phantom_3", "phantom_4"):
         predicted = read_volume(folder / "predictions" / f"{case}.nii.gz")
         image = read_volume(dataset_dir / "images" / f"{case}.nii.gz")

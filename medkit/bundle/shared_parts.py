@@ -1,0 +1,87 @@
+"""What training and inference do alike: the network, what an image goes through before it, and how it is run.
+
+Held-out cases are scored by these parts, so that figures of a training hold for a bundle in which they are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from medkit.bundle.instance import read_config
+from medkit.bundle.overrides import SEPARATOR, apply_overrides
+from medkit.data.writing import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from medkit.bundle.store import BundleFolder
+
+__all__ = ["changed_parts", "shared_overrides", "write_overrides"]
+
+_SHARED = ("network_def", "preprocessing", "inferer")
+_LONGEST = 120  # characters of a value in a message
+
+
+def shared_overrides(bundle: BundleFolder, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Those changes of a training that inference has to share.
+
+    Args:
+        bundle: that is trained.
+        overrides: key path to value, of its training config.
+    """
+    shared = _shared_parts(bundle)
+    return {key: value for key, value in overrides.items() if key.partition(SEPARATOR)[0] in shared}
+
+
+def write_overrides(bundle: BundleFolder, overrides: dict[str, Any]) -> None:
+    """Write changes into the configs of a bundle: that of inference, and those of trainings.
+
+    Args:
+        bundle: to change.
+        overrides: of :func:`shared_overrides`.
+
+    Raises:
+        UsageError: a config does not take them.
+    """
+    for kind in ("inference", *bundle.training_configs) if overrides else ():
+        config, path = read_config(bundle, kind), bundle.config_path(kind)
+        apply_overrides(config, overrides, f"{bundle.name}/configs/{path.name}")
+        # JSON, which is YAML too.
+        write_text(path, json.dumps(config, indent=4, ensure_ascii=False) + "\n")
+
+
+def changed_parts(bundle: BundleFolder, other: BundleFolder) -> list[str]:
+    """In what the shared parts of two bundles differ, each as its key path with both values."""
+    here, there = (dict(_leaves(_shared_parts(one))) for one in (bundle, other))
+    changed = [key for key in sorted(here.keys() | there.keys()) if here.get(key) != there.get(key)]
+    return [f"{key}: {_shown(here.get(key))} and {_shown(there.get(key))}" for key in changed]
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _shared_parts(bundle: BundleFolder) -> dict[str, Any]:
+    """The shared parts of an inference config, and all that they refer to."""
+    from monai.bundle import ReferenceResolver
+
+    config, found = read_config(bundle, "inference"), dict[str, Any]()
+    ahead = [*_SHARED]
+    while ahead:
+        key = ahead.pop()
+        if key in config and key not in found:
+            found[key] = config[key]
+            references = ReferenceResolver.find_refs_in_config(config[key], key)
+            ahead += [reference.partition(SEPARATOR)[0] for reference in references]
+    return found
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no mapping, with its key path."""
+    if not isinstance(node, dict):
+        yield path, node
+        return
+    for key, value in node.items():
+        yield from _leaves(value, f"{path}{SEPARATOR}{key}" if path else key)
