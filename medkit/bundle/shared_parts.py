@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["changed_parts", "shared_overrides", "write_overrides"]
+__all__ = ["changed_parts", "shared_config", "shared_overrides", "write_overrides"]
 
 _SHARED = ("network_def", "preprocessing", "inferer")
 _LONGEST = 120  # characters of a value in a message
@@ -30,7 +30,7 @@ def shared_overrides(bundle: BundleFolder, overrides: dict[str, Any]) -> dict[st
         bundle: that is trained.
         overrides: key path to value, of its training config.
     """
-    shared = _shared_parts(bundle)
+    shared = _shared_parts(read_config(bundle, "inference"))
     return {key: value for key, value in overrides.items() if key.partition(SEPARATOR)[0] in shared}
 
 
@@ -45,17 +45,30 @@ def write_overrides(bundle: BundleFolder, overrides: dict[str, Any]) -> None:
         UsageError: a config does not take them.
     """
     for kind in ("inference", *bundle.training_configs) if overrides else ():
-        config, path = read_config(bundle, kind), bundle.config_path(kind)
-        apply_overrides(config, overrides, f"{bundle.name}/configs/{path.name}")
-        # JSON, which is YAML too.
-        write_text(path, json.dumps(config, indent=4, ensure_ascii=False) + "\n")
+        text = json.dumps(_changed(bundle, kind, overrides), indent=4, ensure_ascii=False)
+        write_text(bundle.config_path(kind), text + "\n")  # JSON, which is YAML too
 
 
-def changed_parts(bundle: BundleFolder, other: BundleFolder) -> list[str]:
-    """In what the shared parts of two bundles differ, each as its key path with both values."""
-    here, there = (dict(_leaves(_shared_parts(one))) for one in (bundle, other))
+def changed_parts(config: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """In what the shared parts of two inference configs differ, each as its key path with both values."""
+    here, there = (dict(_leaves(_shared_parts(one))) for one in (config, other))
     changed = [key for key in sorted(here.keys() | there.keys()) if here.get(key) != there.get(key)]
     return [f"{key}: {_shown(here.get(key))} and {_shown(there.get(key))}" for key in changed]
+
+
+def shared_config(bundle: BundleFolder, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The inference config of a bundle with those changes of a training that it has to share.
+
+    Raises:
+        UsageError: it does not take them.
+    """
+    return _changed(bundle, "inference", shared_overrides(bundle, overrides))
+
+
+def _changed(bundle: BundleFolder, kind: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    config = read_config(bundle, kind)
+    apply_overrides(config, overrides, f"{bundle.name}/configs/{bundle.config_path(kind).name}")
+    return config
 
 
 def _shown(value: Any) -> str:
@@ -63,11 +76,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _shared_parts(bundle: BundleFolder) -> dict[str, Any]:
+def _shared_parts(config: dict[str, Any]) -> dict[str, Any]:
     """The shared parts of an inference config, and all that they refer to."""
     from monai.bundle import ReferenceResolver
 
-    config, found = read_config(bundle, "inference"), dict[str, Any]()
+    found = dict[str, Any]()
     ahead = [*_SHARED]
     while ahead:
         key = ahead.pop()

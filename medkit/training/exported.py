@@ -143,7 +143,7 @@ def _accuracy(record: Mapping[str, Any], metadata: Mapping[str, Any]) -> Iterato
     folds = metadata.get("cross_validation")
     summary = folds or (summarise_scores(record["scores"]) if record["scores"] else None)
     if summary is None:
-        yield "Not measured: it was trained on every case.\n"
+        yield "Not measured.\n" if record["test_cases"] else "Not measured: it was trained on every case.\n"
         return
     yield (
         "Cross-validated: each case was scored by a network of this run that never saw it, and not by this one.\n"

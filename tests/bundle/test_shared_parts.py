@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from medkit.bundle.instance import read_config
-from medkit.bundle.shared_parts import changed_parts, shared_overrides, write_overrides
+from medkit.bundle.shared_parts import changed_parts, shared_config, shared_overrides, write_overrides
 from medkit.bundle.store import BundleFolder, find_bundle
 from medkit.errors import UsageError
 from tests.tiny_bundle import edit_json, make_tiny_bundle
@@ -51,11 +51,13 @@ def test_configs_stay_as_they_are_where_nothing_changed(bundle: BundleFolder):
 
 def test_differences_are_named_with_both_values(bundle: BundleFolder, tmp_path: Path):
     other = BundleFolder(make_tiny_bundle(tmp_path / "other"))
-    assert changed_parts(bundle, other) == []
+    assert changed_parts(read_config(bundle, "inference"), read_config(other, "inference")) == []
     edit_json(other.config_path("inference"), lambda config: config.update(output_dir="elsewhere"))
-    assert changed_parts(bundle, other) == [], "where results go changes no label"
-    write_overrides(other, {"spacing": [2, 2, 2], "inferer::overlap": 0.25})
-    assert changed_parts(bundle, other) == [
+    assert changed_parts(read_config(bundle, "inference"), read_config(other, "inference")) == [], (
+        "where results go changes no label"
+    )
+    changed = shared_config(other, {"spacing": [2, 2, 2], "inferer::overlap": 0.25, "epochs": 1})
+    assert changed_parts(read_config(bundle, "inference"), changed) == [
         "inferer::overlap: 0.5 and 0.25",
         "spacing: [1.0, 1.0, 1.0] and [2, 2, 2]",
     ]

@@ -91,7 +91,7 @@ def test_no_figure_of_the_published_network_goes_along(tmp_path: Path, small):
 
 def test_figures_of_the_run_itself_are_told(tmp_path: Path, small):
     run = begun(tmp_path, small)
-    export_bundle(run, {**RECORD, "scores": []}, tmp_path / "plain")
+    export_bundle(run, {**RECORD, "scores": [], "test_cases": []}, tmp_path / "plain")
     assert "Not measured: it was trained on every case." in (tmp_path / "plain/docs/README.md").read_text()
     export_bundle(run, RECORD, tmp_path / "own", {"calibration": {"temperature": 1.25}})
     assert "Temperature 1.25" in (tmp_path / "own" / "docs" / "README.md").read_text()
