@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from medkit.bundle.copying import copy_without_weights
 from medkit.bundle.instance import ConfigInstance
@@ -19,7 +22,7 @@ from medkit.data.writing import UNFINISHED, write_text
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pytorch_lightning import Trainer
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTINGS_FILE", "SHIPPED", "TrainingRun", "create_run", "fold_name", "is_run", "open_run"]
 
-_RUN_FILE, _SOURCE = "run.json", "source"
+_RUN_FILE, _SOURCE, _LOCK = "run.json", "source", ".lock"
 SHIPPED = "train"  # the config whose runs a bundle adopts
 SETTINGS_FILE = "settings.json"  # in the folder of each network, from the start of its training
 _FIRST_WEIGHTS = "initial_weights"
@@ -84,20 +87,23 @@ class TrainingRun:
             listener: told how far it has come, in the place of Lightning's own bars.
 
         Raises:
-            UsageError: the config or the data does not serve.
+            UsageError: the config or the data does not serve, or another process trains the same run.
         """
-        for fold in self.unfinished:
-            on_start(fold)
-            config = self.config(fold)
-            try:
-                config.run("initialize")
-                if listener is not None:
-                    _tell(config.build("train::trainer"), listener)
-                config.run("run")
-            except UsageError:
-                if self.new and not any(self.folder.glob(f"*/{SETTINGS_FILE}")):
-                    shutil.rmtree(self.folder)
-                raise
+        with _only_one(self.folder):
+            for fold in self.unfinished:
+                on_start(fold)
+                self._train(self.config(fold), listener)
+
+    def _train(self, config: ConfigInstance, listener: ProgressListener | None) -> None:
+        try:
+            config.run("initialize")
+            if listener is not None:
+                _tell(config.build("train::trainer"), listener)
+            config.run("run")
+        except UsageError:
+            if self.new and not any(self.folder.glob(f"*/{SETTINGS_FILE}")):
+                shutil.rmtree(self.folder)
+            raise
 
     def config(self, fold: int | None) -> ConfigInstance:
         """The training config of one network of the run, its parts not built yet."""
@@ -105,6 +111,23 @@ class TrainingRun:
         return ConfigInstance(
             self.bundle, self.training, {**self.overrides, **place, "tracking_uri": self.tracking_uri}
         )
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keep a second process out of a run: two would write the same checkpoint. The lock of one that died is free."""
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            f"{folder}: expected a run that nobody trains, got one that another process is training; wait for it, or "
+            "end it first"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _tell(trainer: Trainer, listener: ProgressListener) -> None:

@@ -220,6 +220,32 @@ def test_second_training_of_a_finished_run_does_nothing(store: Path, small):
     assert (run.folder / "all" / "model.pt").stat().st_mtime_ns == written
 
 
+class Stopped(Exception):
+    """Ends a training before it begins."""
+
+
+def test_a_run_that_is_being_trained_is_not_trained_by_a_second_process(store: Path, small):
+    run = create_run(BUNDLE, store / "runs", overrides=small, name="race")
+    told = []
+
+    def stop(fold: int | None) -> None:
+        raise Stopped
+
+    def second(fold: int | None) -> None:
+        with pytest.raises(
+            UsageError, match="race: expected a run that nobody trains, got one that another"
+        ) as refused:
+            open_run(run.folder).train()
+        told.append(refused.value)
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run.train(second)
+    assert told
+    with pytest.raises(Stopped):
+        open_run(run.folder).train(stop)
+
+
 def test_name_that_is_taken_is_refused(store: Path, small):
     create_run(BUNDLE, store / "runs", overrides=small, name="same")
     with pytest.raises(UsageError, match=r"this run exists; go on with it by --resume same"):
