@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["changed_parts", "shared_config", "shared_overrides", "write_overrides"]
+__all__ = ["SHARED", "changed_parts", "shared_config", "shared_overrides", "write_overrides"]
 
-_SHARED = ("network_def", "preprocessing", "inferer")
+SHARED = ("network_def", "preprocessing", "inferer")
 _LONGEST = 120  # characters of a value in a message
 
 
@@ -81,7 +81,7 @@ def _shared_parts(config: dict[str, Any]) -> dict[str, Any]:
     from monai.bundle import ReferenceResolver
 
     found = dict[str, Any]()
-    ahead = [*_SHARED]
+    ahead = [*SHARED]
     while ahead:
         key = ahead.pop()
         if key in config and key not in found:

@@ -101,7 +101,7 @@ class TrainingRun:
                 _tell(config.build("train::trainer"), listener)
             config.run("run")
         except UsageError:
-            if self.new and not any(self.folder.glob(f"*/{SETTINGS_FILE}")):
+            if self.new and not any(self.folder.glob("*/checkpoints/*")):
                 shutil.rmtree(self.folder)
             raise
 
@@ -168,6 +168,7 @@ def create_run(
             override is of a key that the config lacks or the run sets by itself.
     """
     from medkit.data.datalist import number_of_folds, remaining_folds
+    from medkit.training.dry_run import check_training
     from medkit.training.tracking import absolute_uri, default_tracking_uri
 
     for key in _OPTIONS.keys() & overrides.keys():
@@ -195,7 +196,7 @@ def create_run(
     uri = absolute_uri(config.build("tracking_uri") or default_tracking_uri(runs))
     name = name or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _check_lengths(config)
-    config.build("module")
+    check_training(folder, config, overrides)
     run = TrainingRun(
         (runs / folder.name / name).absolute(), overrides, folds, uri, licence, training, new=True
     )

@@ -3,6 +3,8 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -274,8 +276,12 @@ def test_run_that_is_not_there_names_those_that_are(store: Path, small):
             {"network_def::_target_": "medkit.networks.scan_unet.ScanUNet"},
             "'kernel_size'; to put another component in its place, give the whole of it, such as --set 'network_def={",
         ),
-        ({"network_def::_target_": "DynUNett"}, "'module' cannot be built: .*DynUNett"),
-        ({"network_def": {"_target_": "DynUNet"}}, "'module' cannot be built: .*spatial_dims"),
+        ({"network_def::_target_": "DynUNett"}, "'network_def' cannot be built: .*DynUNett"),
+        ({"network_def": {"_target_": "DynUNet"}}, "'network_def' cannot be built: .*spatial_dims"),
+        (
+            {"network_def::out_channels": 5},
+            r"expected logits \(2, 3, 24, 24, 24\) .* got \(2, 5, 24, 24, 24\)",
+        ),
         ({"epochs": 0}, "^epochs: expected a whole number of at least 1, got 0; choose one by --set epochs"),
         ({"epochs": 1.5}, "^epochs: expected a whole number of at least 1, got 1.5"),
         ({"batch_size": 0}, "^batch_size: expected a whole number of at least 1, got 0"),
@@ -308,6 +314,19 @@ def test_a_run_whose_training_cannot_begin_leaves_its_name_free(store: Path, sma
         run.train()
     assert not run.folder.exists()
     create_run(BUNDLE, store / "runs", overrides=small, name="typo")
+
+
+def test_labels_without_a_class_are_told_and_leave_the_name_free(store: Path, small, dataset_dir: Path):
+    copy = shutil.copytree(dataset_dir, store / "data")
+    for path in (copy / "labels").iterdir():
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(4 * np.asanyarray(image.dataobj), image.affine), path)
+    run = create_run(BUNDLE, store / "runs", overrides={**small, "dataset_dir": str(copy)}, name="labels")
+    with pytest.raises(
+        UsageError, match=r"values from 0 to 2, the classes of the network, got [48]; mend the label"
+    ):
+        run.train()
+    assert not run.folder.exists()
 
 
 def test_a_run_that_was_there_before_stays(store: Path, small):
