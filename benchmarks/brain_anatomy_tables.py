@@ -12,7 +12,7 @@ from segmenters_tables import table
 
 from medkit.bundle.card import decimals
 from medkit.metrics.segmentation import DEFINITIONS
-from medkit.training.adopt import summarise_scores
+from medkit.training.score_summary import summarise_scores
 
 Found = Mapping[str, Mapping[str, Mapping[str, Any]]]
 FINE, THICK = 1.0, 5.0  # mm

@@ -12,7 +12,7 @@ from command_line import command_line
 
 from medkit.bundle.build import sources_root
 from medkit.bundle.card import decimals
-from medkit.training.adopt import MEAN_OVER_LABELS
+from medkit.training.score_summary import MEAN_OVER_LABELS
 
 BUNDLES = ("hippocampus_segmentation_unet", "hippocampus_segmentation_mamba")
 AIM_DICE = 0.885

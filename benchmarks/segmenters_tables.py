@@ -19,7 +19,7 @@ from segmenters_twins import (
 from medkit.bundle.card import decimals
 from medkit.metrics.paired import CONFIDENCE, RESAMPLES
 from medkit.metrics.segmentation import DEFINITIONS
-from medkit.training.adopt import MEAN_OVER_LABELS, summarise_scores
+from medkit.training.score_summary import MEAN_OVER_LABELS, summarise_scores
 
 # By network, and then by fold and seed: the rows of a run's record.
 Scores = Mapping[str, Mapping[tuple[int, int], list[dict[str, Any]]]]

@@ -16,8 +16,8 @@ def render_metadata(
 
     Args:
         written: content of ``metadata.yaml``; its ``versions`` are the minima that a bundle needs.
-        record: content of ``record.json``; with one, the versions that trained the weights and the
-            cross-validated figures come in.
+        record: content of ``record.json``; with one, the versions that trained the weights, the hashes of the images
+            that they were trained on, and the cross-validated figures come in.
         evaluation: content of ``evaluation.json``; its figures come in, and the hash of the weights they hold for.
     """
     metadata = dict(written)
@@ -33,7 +33,7 @@ def render_metadata(
         **metadata,
     }
     if record is not None:
-        rendered["training"] = record["training"]
+        rendered["training"] = {**record["training"], "images_sha256": _images(record)}
         if "scored_by" not in written:  # a benchmark, of the one network that there is
             rendered["cross_validation"] = record["cross_validation"]["summary"]
             rendered["calibration"] = record["calibration"]
@@ -44,3 +44,11 @@ def render_metadata(
     if evaluation is not None:
         rendered["evaluation"] = {key: evaluation[key] for key in ("weights_sha256", "metrics")}
     return rendered
+
+
+def _images(record: dict[str, Any]) -> list[str]:
+    """The images that the network was trained on; a record of an older medkit has them among the data of all folds."""
+    files = record.get("cross_validation", {}).get("data_sha256", {})
+    images = {digest for file, digest in files.items() if not file.startswith("labels/")}
+    found: list[str] = record["training"].get("images_sha256", sorted(images))
+    return found

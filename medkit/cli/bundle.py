@@ -70,11 +70,18 @@ def check_command(names: tuple[str, ...]) -> None:
 
 @command.command("adopt")
 @click.argument("run", type=click.Path(path_type=Path))
-def adopt_command(run: Path) -> None:
+@click.option(
+    "--to",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Make a bundle of its own there, with the network and the settings of the run; medkit's stays as it is.",
+)
+@click.option("--other-data", is_flag=True, help="Adopt a run on other data than the bundle learned from.")
+def adopt_command(run: Path, to: Path | None, other_data: bool) -> None:
     """Take the weights and figures of a training RUN (its folder) into its bundle."""
     from medkit.training.adopt import adopt
 
-    for line in adopt(run):
+    for line in adopt(run, to, other_data=other_data):
         click.echo(line)
 
 

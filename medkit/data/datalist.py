@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "data_hashes",
+    "file_key",
     "find_dataset",
     "fold_items",
     "fold_label_maps",
@@ -176,7 +177,13 @@ def data_hashes(items: Sequence[Mapping[str, str]]) -> dict[str, str]:
         UsageError: one of them cannot be read.
     """
     paths = sorted({Path(path) for item in items for key, path in item.items() if key != "case"})
-    return {f"{path.parent.name}/{path.name}": _hash(path) for path in paths}
+    return {file_key(path): _hash(path) for path in paths}
+
+
+def file_key(path: str | Path) -> str:
+    """What :func:`data_hashes` calls a file."""
+    path = Path(path)
+    return f"{path.parent.name}/{path.name}"
 
 
 def _hash(path: Path) -> str:

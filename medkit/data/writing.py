@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNFINISHED",
     "make_folder",
+    "replace_files",
     "replacing",
     "write_channels",
     "write_labels",
@@ -80,6 +81,20 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def replace_files(contents: Mapping[Path, bytes | None]) -> None:
+    """Write files that belong together: each lies in full beside its place before the first of them is replaced.
+
+    Args:
+        contents: of each file; ``None`` for one that is to go.
+    """
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            if content is not None:
+                stack.enter_context(replacing(path)).write_bytes(content)
+    for path in (path for path, content in contents.items() if content is None):
+        path.unlink(missing_ok=True)
 
 
 def write_labels(path: Path, labels: NDArray[Any], grid: Grid, names: Mapping[int, str]) -> None:

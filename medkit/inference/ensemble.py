@@ -14,11 +14,11 @@ from medkit.data.reading import file_suffix
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["WeightsFile", "digest_with", "fold_weights", "training_notes"]
+__all__ = ["WeightsFile", "digest_with", "fold_weights", "own_images", "training_notes"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class WeightsFile:
         """SHA-256 of the images that it was trained on, by the training's own record beside it; empty without one."""
         try:
             record = json.loads((self.path.parent / "record.json").read_text(encoding="utf-8"))
+            if "images_sha256" in record:
+                return frozenset(record["images_sha256"])
             cases, files = set(record["train_cases"]), dict(record["data_sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             return frozenset()
@@ -106,21 +108,30 @@ def digest_with(bundle: BundleFolder, files: Sequence[WeightsFile]) -> str:
     return digest.hexdigest()
 
 
-def training_notes(files: Sequence[WeightsFile], image: Collection[str]) -> tuple[str, ...]:
+def own_images(metadata: Mapping[str, Any]) -> frozenset[str]:
+    """SHA-256 of the images that a bundle's own network was trained on; empty where its metadata tell nothing."""
+    training = metadata.get("training")
+    images = training.get("images_sha256") if isinstance(training, dict) else None
+    return frozenset(map(str, images)) if isinstance(images, list) else frozenset()
+
+
+def training_notes(networks: Sequence[Collection[str]], image: Collection[str]) -> tuple[str, ...]:
     """What to say of a result, lest it be scored as if the networks had never seen the image.
 
     Args:
-        files: in use.
+        networks: in use; of each, SHA-256 of the images that it was trained on.
         image: SHA-256 of the image's files.
     """
-    seen = sum(not file.trained_on.isdisjoint(image) for file in files)
+    seen = sum(not set(image).isdisjoint(images) for images in networks)
+    if seen and len(networks) == 1:
+        return ("the network was trained on this image: no score of it says how good it is",)
     if seen:
         return (
-            f"{seen} of {len(files)} networks were trained on this image: no score of it says how good they are",
+            f"{seen} of {len(networks)} networks were trained on this image: no score of it says how good they are",
         )
-    if len(files) > 1:
+    if len(networks) > 1:
         return (
-            f"the mean of {len(files)} networks: score it only on cases that none of them was trained on, and no "
+            f"the mean of {len(networks)} networks: score it only on cases that none of them was trained on, and no "
             "fold of a cross-validation is such a case",
         )
     return ()

@@ -23,7 +23,7 @@ from medkit.data.monai_io import HandedReader, VolumeReader, knows_its_place
 from medkit.data.volume import Volume, as_volume
 from medkit.errors import CaseError
 from medkit.inference.channel_names import channel_names, label_names
-from medkit.inference.ensemble import training_notes
+from medkit.inference.ensemble import own_images, training_notes
 from medkit.inference.features import FeatureMap, check_features, windowed_features
 from medkit.inference.members import Activation, Members, find_activation, watched_windows
 from medkit.inference.mirroring import tells_sides
@@ -195,7 +195,14 @@ class LoadedBundle:
 
     def notes_on(self, inputs: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         """Remarks on an image by its files (``path`` and ``sha256``): that a network was trained on it."""
-        return training_notes(self.weights_files, {str(file["sha256"]) for file in inputs})
+        return training_notes(self._trained_on, {str(file["sha256"]) for file in inputs})
+
+    @property
+    def _trained_on(self) -> list[frozenset[str]]:
+        """Images that each network in use was trained on."""
+        if self.weights_files:
+            return [file.trained_on for file in self.weights_files]
+        return [own_images(self.folder.metadata)]
 
     def check_asked(self, *, probabilities: bool, uncertainty: bool, features: bool) -> None:
         """Check that the bundle can give what is wanted beside its labels; see :meth:`predict`.
@@ -245,9 +252,7 @@ class LoadedBundle:
         )
         named = image if isinstance(image, (list, tuple)) else [image]
         files = tuple(Path(item).absolute() for item in named if isinstance(item, (str, Path)))
-        notes = (
-            self.notes_on([{"sha256": hash_files([file])} for file in files]) if self.weights_files else ()
-        )
+        notes = self.notes_on([{"sha256": hash_files([file])} for file in files])
         return replace(
             result, files=files, seconds={**seconds, **result.seconds}, notes=(*result.notes, *notes)
         )

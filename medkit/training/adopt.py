@@ -2,54 +2,61 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
-import math
-from dataclasses import asdict
+import shutil
 from pathlib import Path
-from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medkit.bundle.build import bundle_text, sources_root, write_bundle
+from medkit.bundle.build import bundle_text, sources_root
 from medkit.bundle.card import decimals
+from medkit.bundle.check import check_bundle
+from medkit.bundle.checks.weights import SIZE_LIMIT
 from medkit.bundle.evaluation import EVALUATION_FILE
 from medkit.bundle.fragments import read_fragment
+from medkit.bundle.shared_parts import changed_parts, shared_config
 from medkit.bundle.store import BundleFolder, bundles_root
-from medkit.data.writing import replacing, write_text
+from medkit.data.writing import replace_files
 from medkit.errors import UsageError
-from medkit.metrics.segmentation import AGREEMENT
-from medkit.metrics.summary import summarise
-from medkit.training.calibration import calibrate
+from medkit.training.calibration import SEARCHED, calibrate
+from medkit.training.exported import export_bundle, training_facts
 from medkit.training.run import SHIPPED, TrainingRun, fold_name, open_run
+from medkit.training.score_summary import MEAN_OVER_LABELS, stored, summarise_scores
 from medkit.training.volume_intervals import volume_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["adopt", "check_belong_together", "half_precision", "interval_options", "summarise_scores"]
+__all__ = ["adopt", "check_belong_together", "half_precision", "interval_options"]
 
 _SAME_IN_ALL = ("bundle", "versions", "parameters", "steps", "precision", "data_sha256", "settings")
 _OF_ONE_FOLD = {"train_folds", "test_folds"}  # settings in which folds differ
 _INTERVAL_OPTIONS = ("cases_per_group", "sum_of_all")
-MEAN_OVER_LABELS = "mean over labels"
 _SHOWN = 300  # characters of a setting in a message
+_NAMED = 3  # differences or problems in a message
 
 
-def adopt(folder: Path) -> list[str]:
+def adopt(folder: Path, to: Path | None = None, *, other_data: bool = False) -> list[str]:
     """Adopt a run: cross-validated, the network of all cases with the figures of its folds; or a network alone.
+
+    The new bundle is made and checked in a folder of its own first; then all is replaced, or nothing.
 
     Args:
         folder: ``runs/<bundle>/<name>``, finished. Of one network alone where the bundle's metadata name, as
             ``scored_by``, the script that measures it.
+        to: folder for a bundle of its own, with the network and the settings of the run; medkit's bundle stays then.
+        other_data: whether the run may have learned from other data than the weights that the bundle has.
 
     Returns:
         Lines that say what was taken.
 
     Raises:
         UsageError: the run is of another config than ``train.json``, is unfinished, lacks folds or the final network,
-            or its parts do not belong together.
+            its parts do not belong together, or what came of it does not pass the check of bundles. Without ``to``:
+            its network, preprocessing or windows are not the bundle's, or it learned from other data.
     """
     run = open_run(folder)
     if run.training != SHIPPED:
@@ -58,59 +65,153 @@ def adopt(folder: Path) -> list[str]:
             f"which stays yours; use the bundle in {run.folder / fold_name(run.folds[-1])}"
         )
     source = sources_root() / run.bundle.name
-    target = BundleFolder(bundles_root() / run.bundle.name).weights
-    before = _adopted(source)
-    scored_by = read_fragment(source / "metadata.yaml").get("scored_by")
-    fold, record = _alone(run, scored_by) if scored_by else (None, _cross_validated(run, source))
-    weights = torch.load(run.folder / fold_name(fold) / "model.pt", weights_only=True)
-    stored = half_precision(weights)
-    bundle_text(source, record)  # what cannot be rendered is found before anything is replaced
-    # Into an open file: given a name, PyTorch writes it into the archive, and equal weights would make unequal files.
-    with replacing(target) as temporary, temporary.open("wb") as file:
-        torch.save(stored, file)
-    write_text(source / "record.json", json.dumps(record, indent=1) + "\n")
-    (source / EVALUATION_FILE).unlink(missing_ok=True)
-    changed = write_bundle(source)
+    before, scored_by = _adopted(source), read_fragment(source / "metadata.yaml").get("scored_by")
+    fold = _network_of(run, scored_by)
+    records = _records(run)
+    if to is None:
+        _check_same_parts(run, source)
+        _check_same_data(run, training_facts(run, records[fold]), before, other_data)
+    elif to.exists():
+        raise UsageError(f"{to}: expected a folder that is to be made, got one that exists; choose another")
+    record = _record_alone(run, records[fold]) if scored_by else _record(run, records, source)
+    written = _make_copy(run, records[fold], record, to) if to else _replace(run, fold, record, source)
     return [
         *([f"figures none yet; measure them with {scored_by}"] if scored_by else _figures(record, before)),
-        f"weights {target}",
-        f"record  {source / 'record.json'}",
-        *(f"text    {path}" for path in changed),
+        *written,
     ]
 
 
-def _alone(run: TrainingRun, scored_by: str) -> tuple[int | None, dict[str, Any]]:
-    """The held-out fold and the record of the one network of a run."""
-    if len(run.folds) != 1:
+def _network_of(run: TrainingRun, scored_by: str | None) -> int | None:
+    """The held-out fold of the network to adopt; that of all cases, of a cross-validated run, holds out none."""
+    if scored_by and len(run.folds) != 1:
         raise UsageError(
             f"{run.folder}: {scored_by} measures the network that is shipped, so that this bundle takes a run of one "
             "network; train without --cross-validate"
         )
-    ((fold, record),) = _records(run).items()
-    return fold, {"training": {**_training(run, record), "held_out": record["test_cases"]}}
-
-
-def _cross_validated(run: TrainingRun, source: Path) -> dict[str, Any]:
-    if None not in run.folds or len(run.folds) < 2:
+    if not scored_by and (None not in run.folds or len(run.folds) < 2):
         raise UsageError(f"{run.folder}: a bundle takes a cross-validated run; train with --cross-validate")
-    records = _records(run)
-    final, folds = records.pop(None), [records[fold] for fold in sorted(f for f in records if f is not None)]
+    return run.folds[0] if scored_by else None
+
+
+def _check_same_parts(run: TrainingRun, source: Path) -> None:
+    """Refuse weights, and figures, of a network or a preprocessing that the bundle does not have."""
+    trained = shared_config(run.bundle, run.overrides)
+    if changed := changed_parts(trained, read_fragment(source / "inference.yaml")):
+        more = f" (and {len(changed) - _NAMED} more)" if len(changed) > _NAMED else ""
+        raise UsageError(
+            f"{run.folder}: expected a run of the network, preprocessing and windows of {source.name}, got others, here "
+            f"with the bundle's: {'; '.join(changed[:_NAMED])}{more}. Change {source} first (network.yaml and what it "
+            "and inference.yaml extend), or make a bundle of its own by --to FOLDER"
+        )
+
+
+def _check_same_data(
+    run: TrainingRun, facts: dict[str, Any], before: dict[str, Any] | None, other_data: bool
+) -> None:
+    """Refuse to put what learned from other data in the place of weights that metadata and card tell of."""
+    known = before["training"] if before else facts
+    if known["data_sha256"] != facts["data_sha256"] and not other_data:
+        raise UsageError(
+            f"{run.folder}: expected a run on the {known['cases']} cases that {run.bundle.name} learned from, got one "
+            f"on other data ({facts['cases']} cases). Once metadata.yaml tells of these (data_source, limitations), "
+            "adopt it by --other-data; or make a bundle of its own by --to FOLDER"
+        )
+
+
+def _record_alone(run: TrainingRun, record: dict[str, Any]) -> dict[str, Any]:
+    return {"training": {**training_facts(run, record), "held_out": record["test_cases"]}}
+
+
+def _record(run: TrainingRun, records: dict[int | None, dict[str, Any]], source: Path) -> dict[str, Any]:
+    final, folds = records[None], [records[fold] for fold in sorted(f for f in records if f is not None)]
     check_belong_together([final, *folds])
     intervals = volume_intervals(_rows(folds), **interval_options(source))
     return {
-        "training": _training(run, final),
+        "training": training_facts(run, final),
         "cross_validation": _cross_validation(folds),
         **({"volume_intervals": intervals} if intervals else {}),
         "calibration": calibrate(run),
     }
 
 
+def _make_copy(run: TrainingRun, final: dict[str, Any], record: dict[str, Any], to: Path) -> list[str]:
+    """A bundle of its own, with what was measured with this run."""
+    figures: dict[str, Any] = {
+        key: record[key] for key in ("volume_intervals", "calibration") if key in record
+    }
+    if "cross_validation" in record:
+        figures["cross_validation"] = record["cross_validation"]["summary"]
+    export_bundle(run, final, to, figures)
+    try:
+        _check(BundleFolder(to))
+    except UsageError:
+        shutil.rmtree(to)
+        raise
+    return [f"bundle  {to}; {run.bundle.name} stays as it is"]
+
+
+def _replace(run: TrainingRun, fold: int | None, record: dict[str, Any], source: Path) -> list[str]:
+    """Make the new bundle aside, check it, and put its files in the place of the old ones."""
+    root, buffer = bundles_root() / source.name, io.BytesIO()
+    # Not into a file by name: PyTorch writes that into the archive, and equal weights would make unequal files.
+    torch.save(half_precision(torch.load(_weights(run, fold), weights_only=True)), buffer)
+    written = json.dumps(record, indent=1) + "\n"
+    files = {name: text.encode() for name, text in bundle_text(source, json.loads(written)).items()}
+    files["models/model.pt"] = buffer.getvalue()
+    if len(buffer.getvalue()) > SIZE_LIMIT:
+        raise UsageError(
+            f"{_weights(run, fold)}: expected weights of at most {SIZE_LIMIT / 1e6:.0f} MB in half precision, got "
+            f"{len(buffer.getvalue()) / 1e6:.1f}; use fewer filters"
+        )
+    with TemporaryDirectory() as scratch:
+        aside = Path(scratch) / source.name
+        replace_files({aside / name: content for name, content in files.items()})
+        _check(BundleFolder(aside))
+    changed = [root / name for name, content in files.items() if not _holds(root / name, content)]
+    replace_files(
+        {
+            **{root / name: content for name, content in files.items()},
+            source / "record.json": written.encode(),
+            source / EVALUATION_FILE: None,
+        }
+    )
+    return [
+        f"weights {BundleFolder(root).weights}",
+        f"record  {source / 'record.json'}",
+        *(f"text    {path}" for path in changed if path != BundleFolder(root).weights),
+    ]
+
+
+def _weights(run: TrainingRun, fold: int | None) -> Path:
+    return run.folder / fold_name(fold) / "model.pt"
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def _check(made: BundleFolder) -> None:
+    if problems := [found.problem for found in check_bundle(made) if found.problem]:
+        more = f" (and {len(problems) - _NAMED} more)" if len(problems) > _NAMED else ""
+        raise UsageError(
+            f"{made.name}: expected a bundle that passes its check, got {'; '.join(problems[:_NAMED])}{more}; nothing "
+            "was replaced"
+        )
+
+
 def _figures(record: dict[str, Any], before: dict[str, Any] | None) -> list[str]:
     return [
         f"Dice    {_dice(record)}; before: {_dice(before) if before else 'none'}",
-        f"temperature {decimals(record['calibration']['temperature'], 2)}",
+        f"temperature {_temperature(record['calibration']['temperature'])}",
         *_coverage(record),
     ]
+
+
+def _temperature(found: float) -> str:
+    shown, (lowest, highest) = decimals(found, 2), SEARCHED
+    if lowest * 1.01 < found < highest / 1.01:
+        return shown
+    return f"{shown}, an end of the range that is searched: these probabilities tell little; train for longer"
 
 
 def interval_options(source: Path) -> dict[str, Any]:
@@ -205,21 +306,6 @@ def _common(value: Any) -> Any:
     return {key: content for key, content in value.items() if key not in _OF_ONE_FOLD}
 
 
-def _training(run: TrainingRun, final: dict[str, Any]) -> dict[str, Any]:
-    hashes = final["data_sha256"]
-    combined = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
-    kept = ("settings", "parameters", "steps", "seconds", "precision", "device", "versions", "mlflow_run_id")
-    return {
-        "run": run.folder.name,
-        # Where the first weights lay says nothing elsewhere; the settings have their hash.
-        "overrides": {key: value for key, value in run.overrides.items() if key != "initial_weights"},
-        **({"accepted_licence": run.accepted_licence} if run.accepted_licence else {}),
-        **{key: final[key] for key in kept if key in final},
-        "cases": len(final["train_cases"]),
-        "data_sha256": combined,
-    }
-
-
 def _rows(folds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"fold": record["fold"], **row} for record in folds for row in record["scores"]]
 
@@ -239,47 +325,5 @@ def _cross_validation(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for record in folds
         ],
         "data_sha256": folds[0]["data_sha256"],
-        "scores": [{key: _stored(value) for key, value in row.items()} for row in rows],
+        "scores": [{key: stored(value) for key, value in row.items()} for row in rows],
     }
-
-
-def summarise_scores(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Mean, spread, number and worst case of each measure, by label and over labels.
-
-    Args:
-        rows: ``case``, ``name`` and the measures of :class:`medkit.metrics.segmentation.LabelScore`; one that is
-            undefined (the label is in neither map) is ``None`` and left out, an infinite one is the word "inf".
-    """
-    tables: dict[str, dict[str, dict[str, float]]] = {}
-    for row in rows:
-        tables.setdefault(row["name"], {})[row["case"]] = {m: _number(row[m]) for m in AGREEMENT}
-    cases = dict.fromkeys(row["case"] for row in rows)
-    labels = list(tables.values())
-    tables[MEAN_OVER_LABELS] = {
-        case: {m: _mean_of_defined([table[case][m] for table in labels]) for m in AGREEMENT} for case in cases
-    }
-    return {name: {m: _statistic(m, table) for m in AGREEMENT} for name, table in tables.items()}
-
-
-def _number(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _mean_of_defined(values: Sequence[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return fmean(defined) if defined else math.nan
-
-
-def _statistic(measure: str, table: dict[str, dict[str, float]]) -> dict[str, Any]:
-    values = {case: scores[measure] for case, scores in table.items()}
-    statistic = asdict(summarise(values, higher_is_better=AGREEMENT[measure]))
-    return {key: _stored(value) for key, value in statistic.items()}
-
-
-def _stored(value: Any) -> Any:
-    """A number as the record keeps it: four decimals, ``None`` for what is undefined, "inf" for the infinite."""
-    if not isinstance(value, float):
-        return value
-    if math.isfinite(value):
-        return round(value, 4)
-    return None if math.isnan(value) else str(value)

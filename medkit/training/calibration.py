@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from medkit.bundle.instance import ConfigInstance
     from medkit.training.run import TrainingRun
 
-__all__ = ["HeldOut", "calibrate", "cross_fitted_calibration", "fit_temperature"]
+__all__ = ["SEARCHED", "HeldOut", "calibrate", "cross_fitted_calibration", "fit_temperature"]
 
 WITHIN_VOXELS = 2  # of a boundary: there the errors are taken
-_RANGE = 0.1, 10.0  # of temperatures
+SEARCHED = 0.1, 10.0  # temperatures
 
 
 class HeldOut(NamedTuple):
@@ -119,7 +119,7 @@ def fit_temperature(folds: Sequence[HeldOut]) -> float:
     def loss(log_temperature: float) -> float:
         return float(functional.cross_entropy(logits / np.exp(log_temperature), labels))
 
-    found = minimize_scalar(loss, bounds=np.log(_RANGE), method="bounded", options={"xatol": 1e-4})
+    found = minimize_scalar(loss, bounds=np.log(SEARCHED), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from medkit.bundle.copying import copy_without_weights
 from medkit.bundle.instance import ConfigInstance
@@ -19,15 +22,15 @@ from medkit.data.writing import UNFINISHED, write_text
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pytorch_lightning import Trainer
 
     from medkit.training.callbacks.progress import ProgressListener
 
-__all__ = ["SETTINGS_FILE", "SHIPPED", "TrainingRun", "create_run", "fold_name", "open_run"]
+__all__ = ["SETTINGS_FILE", "SHIPPED", "TrainingRun", "create_run", "fold_name", "is_run", "open_run"]
 
-_RUN_FILE, _SOURCE = "run.json", "source"
+_RUN_FILE, _SOURCE, _LOCK = "run.json", "source", ".lock"
 SHIPPED = "train"  # the config whose runs a bundle adopts
 SETTINGS_FILE = "settings.json"  # in the folder of each network, from the start of its training
 _FIRST_WEIGHTS = "initial_weights"
@@ -84,20 +87,23 @@ class TrainingRun:
             listener: told how far it has come, in the place of Lightning's own bars.
 
         Raises:
-            UsageError: the config or the data does not serve.
+            UsageError: the config or the data does not serve, or another process trains the same run.
         """
-        for fold in self.unfinished:
-            on_start(fold)
-            config = self.config(fold)
-            try:
-                config.run("initialize")
-                if listener is not None:
-                    _tell(config.build("train::trainer"), listener)
-                config.run("run")
-            except UsageError:
-                if self.new and not any(self.folder.glob(f"*/{SETTINGS_FILE}")):
-                    shutil.rmtree(self.folder)
-                raise
+        with _only_one(self.folder):
+            for fold in self.unfinished:
+                on_start(fold)
+                self._train(self.config(fold), listener)
+
+    def _train(self, config: ConfigInstance, listener: ProgressListener | None) -> None:
+        try:
+            config.run("initialize")
+            if listener is not None:
+                _tell(config.build("train::trainer"), listener)
+            config.run("run")
+        except UsageError:
+            if self.new and not any(self.folder.glob("*/checkpoints/*")):
+                shutil.rmtree(self.folder)
+            raise
 
     def config(self, fold: int | None) -> ConfigInstance:
         """The training config of one network of the run, its parts not built yet."""
@@ -105,6 +111,23 @@ class TrainingRun:
         return ConfigInstance(
             self.bundle, self.training, {**self.overrides, **place, "tracking_uri": self.tracking_uri}
         )
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keep a second process out of a run: two would write the same checkpoint. The lock of one that died is free."""
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            f"{folder}: expected a run that nobody trains, got one that another process is training; wait for it, or "
+            "end it first"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _tell(trainer: Trainer, listener: ProgressListener) -> None:
@@ -145,6 +168,7 @@ def create_run(
             override is of a key that the config lacks or the run sets by itself.
     """
     from medkit.data.datalist import number_of_folds, remaining_folds
+    from medkit.training.dry_run import check_training
     from medkit.training.tracking import absolute_uri, default_tracking_uri
 
     for key in _OPTIONS.keys() & overrides.keys():
@@ -172,7 +196,7 @@ def create_run(
     uri = absolute_uri(config.build("tracking_uri") or default_tracking_uri(runs))
     name = name or datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _check_lengths(config)
-    config.build("module")
+    check_training(folder, config, overrides)
     run = TrainingRun(
         (runs / folder.name / name).absolute(), overrides, folds, uri, licence, training, new=True
     )
@@ -225,6 +249,11 @@ def _begin(run: TrainingRun, bundle: BundleFolder) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether ``medkit train`` began a run in a folder."""
+    return (folder / _RUN_FILE).is_file()
+
+
 def open_run(folder: Path) -> TrainingRun:
     """Take up a run.
 
@@ -232,7 +261,7 @@ def open_run(folder: Path) -> TrainingRun:
         UsageError: there is no run in that folder, or its ``run.json`` is damaged.
     """
     path = folder / _RUN_FILE
-    if not path.is_file():
+    if not is_run(folder):
         known = sorted(entry.parent.name for entry in folder.parent.glob(f"[!.]*/{_RUN_FILE}"))
         raise UsageError(
             f"{folder}: no training run here; runs: {', '.join(known) or 'none'}; --runs names the folder of all runs"

@@ -12,7 +12,7 @@ from monai.inferers import Inferer
 from pytorch_lightning import LightningModule
 
 from medkit.data.monai_io import grid_of_metadata
-from medkit.errors import TrainingError
+from medkit.errors import TrainingError, UsageError
 from medkit.metrics.segmentation import score_case
 
 if TYPE_CHECKING:
@@ -68,8 +68,14 @@ class SegmentationModule(LightningModule):
 
         Raises:
             TrainingError: it is not finite.
+            UsageError: the labels have a value that the network has no class for.
         """
-        loss = self.loss(self.network(batch["image"]).float(), batch["label"])
+        logits = self.network(batch["image"]).float()
+        try:
+            loss = self.loss(logits, batch["label"])
+        except Exception as error:
+            _check_labels(batch["label"], logits.shape[-4], error)
+            raise
         if not loss.isfinite():
             raise self._diverged(f"a finite loss, got {loss.item()}")
         self.log(
@@ -142,6 +148,15 @@ class SegmentationModule(LightningModule):
 
     def _foreground(self) -> list[int]:
         return [value for value in self.label_names if value != 0]
+
+
+def _check_labels(labels: Tensor, classes: int, error: Exception) -> None:
+    """Refuse labels without a class, where a loss failed: what PyTorch says of these helps nobody."""
+    if (highest := int(labels.max())) >= classes:
+        raise UsageError(
+            f"expected label maps with values from 0 to {classes - 1}, the classes of the network, got {highest}; mend "
+            "the label maps, or train a bundle of your own that has this class"
+        ) from error
 
 
 def _label_array(labels: Tensor) -> NDArray[np.int32]:

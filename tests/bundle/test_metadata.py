@@ -41,10 +41,18 @@ def test_what_identifies_the_bundle_comes_first():
 def test_the_record_adds_how_it_was_trained_and_how_well_it_does():
     without, rendered = render_metadata(WRITTEN, None), render_metadata(WRITTEN, RECORD)
     assert {key: value for key, value in rendered.items() if key in without} == without
-    assert rendered["training"] == {"run": "a"}
+    assert rendered["training"] == {"run": "a", "images_sha256": []}
     assert rendered["cross_validation"] == {"tail": {"n": 3}}
     assert rendered["calibration"] == {"temperature": 2.0}
     assert not {"training", "cross_validation", "calibration"} & without.keys()
+
+
+def test_the_images_that_a_network_was_trained_on_are_told():
+    files = {"images/b.nii.gz": "22", "images/a.nii.gz": "11", "labels/a.nii.gz": "33", "packed/c.npz": "44"}
+    record = {**RECORD, "cross_validation": {**RECORD["cross_validation"], "data_sha256": files}}
+    assert render_metadata(WRITTEN, record)["training"]["images_sha256"] == ["11", "22", "44"]
+    record["training"] = {"images_sha256": ["55"]}
+    assert render_metadata(WRITTEN, record)["training"]["images_sha256"] == ["55"]
 
 
 def test_what_is_handed_in_stays_as_it_is():

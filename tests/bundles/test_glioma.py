@@ -24,8 +24,8 @@ from medkit.data import read_volume
 from medkit.data.datalist import fold_items, remaining_folds
 from medkit.errors import CaseError, UsageError
 from medkit.inference.evaluation import evaluate
-from medkit.training.adopt import summarise_scores
 from medkit.training.run import create_run, open_run
+from medkit.training.score_summary import summarise_scores
 from tests.phantoms import nifti, write_glioma
 from tests.tiny_bundle import edit_json, make_tiny_bundle
 

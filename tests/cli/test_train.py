@@ -19,9 +19,18 @@ def run(capfd, *arguments: str) -> tuple[int, str]:
     return stop.value.code, capfd.readouterr().err
 
 
+def test_training_that_cannot_begin_is_one_line_and_leaves_no_folder(tmp_path, monkeypatch, capfd, small):  # noqa: F811
+    settings = {**small, "patch_size": [20, 20, 20]}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    code, errors = run(capfd, "--runs", str(tmp_path / "runs"), "--name", "bad", *words)
+    assert code == 2
+    assert "expected a network for patches (2, 1, 20, 20, 20)" in errors.strip().splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
 def test_training_that_fails_is_one_line_and_its_traceback_a_file(tmp_path, monkeypatch, capfd, small):  # noqa: F811
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    settings = {**small, "patch_size": [20, 20, 20], "epochs": 1}
+    settings = {**small, "crop_near::transforms": "[]", "crop_far::transforms": "[]", "epochs": 1}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     code, errors = run(capfd, "--runs", str(tmp_path / "runs"), "--name", "bad", *words)
     line = errors.strip().splitlines()[-1]

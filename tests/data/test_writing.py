@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from medkit.data import read_volume, write_labels, write_volume
 from medkit.data.grid import Grid
-from medkit.data.writing import replacing, write_channels, write_text
+from medkit.data.writing import replace_files, replacing, write_channels, write_text
 from medkit.errors import UsageError
 from tests.phantoms import NAMES, OBLIQUE, SHAPE, hippocampus
 from tests.traced_memory import peak_bytes
@@ -262,3 +262,15 @@ def test_channels_that_are_not_what_was_said_leave_no_file(tmp_path):
     with pytest.raises(UsageError, match=r"expected a name ending in .nii or .nii.gz for channels"):
         write_channels(tmp_path / "a.mha", [channel], 1, grid)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_that_belong_together_are_replaced_together(tmp_path):
+    one, two, gone = (tmp_path / name for name in ("one", "sub/two", "gone"))
+    gone.touch()
+    replace_files({one: b"1", two: b"2", gone: None})
+    assert (one.read_bytes(), two.read_bytes(), gone.exists()) == (b"1", b"2", False)
+    gone.touch()
+    with pytest.raises(OSError, match="one"):
+        replace_files({one: b"new", two: b"new", one / "three": b"3", gone: None})
+    assert (one.read_bytes(), two.read_bytes(), gone.exists()) == (b"1", b"2", True)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["gone", "one", "sub", "two"]

@@ -15,10 +15,11 @@ import medkit
 from medkit.data import find_cases
 from medkit.data.hashing import hash_files
 from medkit.errors import UsageError
-from medkit.inference.ensemble import fold_weights
+from medkit.inference.ensemble import WeightsFile, fold_weights, own_images
 from medkit.inference.run import RunOptions, predict_cases
 from tests.inference.lateral import with_masks, with_names, with_steps
 from tests.phantoms import hippocampus, write_hippocampus
+from tests.tiny_bundle import edit_json
 
 IMAGE = hippocampus((14, 12, 13), np.eye(4))[0]
 BUNDLE = "hippocampus_segmentation_unet"
@@ -169,7 +170,39 @@ def test_image_that_was_trained_on_is_remarked_on(tiny_root, run, tmp_path):
         .predict(tmp_path / "images" / "a.nii.gz")
         .notes
     )
-    assert alone.startswith("1 of 1 networks")
+    assert alone == "the network was trained on this image: no score of it says how good it is"
+
+
+def test_image_that_the_bundles_own_network_was_trained_on_is_remarked_on(tiny_root, run, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number, name in enumerate(("seen", "new")):
+        write_hippocampus(images / f"{name}.nii.gz", seed=number)
+    root = shutil.copytree(tiny_root, tmp_path / "own")
+    told = {"images_sha256": [hash_files([images / "seen.nii.gz"])]}
+    edit_json(root / "configs" / "metadata.json", lambda metadata: metadata.update(training=told))
+    bundle, note = (
+        medkit.load(root),
+        "the network was trained on this image: no score of it says how good it is",
+    )
+    outcomes = predict_cases(bundle, find_cases([images]), tmp_path / "out", RunOptions(pictures=False))
+    assert {outcome.case.name: outcome.record["notes"] for outcome in outcomes} == {"seen": [note], "new": []}
+    assert bundle.predict(images / "seen.nii.gz").notes == (note,)
+    assert bundle.predict(images / "new.nii.gz").notes == ()
+    assert medkit.load(root, weights=fold_weights(run)[:1]).predict(images / "seen.nii.gz").notes == ()
+
+
+def test_images_of_a_training_are_known_wherever_they_lay(run, tmp_path):
+    """Such as ``t1/CASE_T1.nii.gz``, which no name of a case tells."""
+    record = {"train_cases": ["a"], "data_sha256": {"t1/a_T1.nii.gz": "11"}, "images_sha256": ["11"]}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert WeightsFile(tmp_path / "model.pt").trained_on == {"11"}
+
+
+@pytest.mark.parametrize("training", [None, "long", {}, {"images_sha256": "11"}, {"images_sha256": ["11"]}])
+def test_metadata_that_tell_no_images_are_taken_as_they_are(training):
+    found = own_images({"training": training})
+    assert found == ({"11"} if training == {"images_sha256": ["11"]} else set())
 
 
 def test_missing_and_foreign_files_are_refused(tiny_root, run, tmp_path):
@@ -192,8 +225,6 @@ def test_bundle_without_an_activation_is_refused(tiny_root, run, tmp_path):
 
 
 def test_bundle_that_loads_several_files_is_refused(tiny_root, run, tmp_path):
-    from tests.tiny_bundle import edit_json
-
     root = shutil.copytree(tiny_root, tmp_path / "two")
 
     def twice(config):

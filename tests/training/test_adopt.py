@@ -1,62 +1,32 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import medkit
 from medkit.bundle import build
+from medkit.bundle.check import check_bundle
 from medkit.bundle.evaluation import EVALUATION_FILE, write_evaluation
 from medkit.bundle.instance import ConfigInstance
-from medkit.bundle.store import find_bundle
+from medkit.bundle.store import BundleFolder, find_bundle
 from medkit.data.hashing import hash_files
 from medkit.errors import UsageError
 from medkit.training.adopt import (
+    _temperature,
     adopt,
     check_belong_together,
     half_precision,
     interval_options,
-    summarise_scores,
 )
-from medkit.training.run import create_run
+from medkit.training.run import TrainingRun, create_run
+from medkit.training.score_summary import summarise_scores
+from tests.training.test_score_summary import row
 
 BUNDLE = "hippocampus_segmentation_unet"
-
-
-def row(case: str, name: str, dice: float | None, hd95: float | str | None = 1.0) -> dict[str, object]:
-    return {"case": case, "name": name, "dice": dice, "surface_dice": dice, "hd95_mm": hd95}
-
-
-def test_summary_has_mean_spread_number_and_worst_case_by_label_and_over_labels():
-    rows = [row("a", "front", 0.9), row("a", "back", 0.7), row("b", "front", 0.8), row("b", "back", 0.8)]
-    summary = summarise_scores(rows)
-    assert list(summary) == ["front", "back", "mean over labels"]
-    assert summary["front"]["dice"]["mean"] == pytest.approx(0.85)
-    assert summary["front"]["dice"]["sd"] == pytest.approx(0.0707, abs=1e-4)
-    assert summary["front"]["dice"]["n"] == 2
-    assert (summary["back"]["dice"]["worst"], summary["back"]["dice"]["worst_case"]) == (0.7, "a")
-    assert summary["mean over labels"]["dice"]["mean"] == pytest.approx(0.8)
-
-
-def test_missed_structure_is_the_worst_and_stays_valid_json():
-    summary = summarise_scores([row("a", "front", 0.0, "inf"), row("b", "front", 0.9, 2.0)])
-    distance = summary["front"]["hd95_mm"]
-    assert (distance["n_infinite"], distance["worst"], distance["worst_case"]) == (1, "inf", "a")
-    assert distance["mean"] == 2.0
-    json.loads(json.dumps(summary, allow_nan=False))
-
-
-def test_structure_that_is_in_neither_map_is_left_out():
-    rows = [
-        row("a", "front", None, None),
-        row("a", "back", 0.8),
-        row("b", "front", 0.9),
-        row("b", "back", 0.6),
-    ]
-    summary = summarise_scores(rows)
-    assert (summary["front"]["dice"]["n"], summary["front"]["dice"]["mean"]) == (1, 0.9)
-    assert summary["front"]["hd95_mm"]["n"] == 1
-    assert summary["mean over labels"]["dice"]["mean"] == pytest.approx((0.8 + 0.75) / 2)
+NETWORK, LABELS = f"{BUNDLE}/network.yaml", "shared/hippocampus/labels.yaml"
 
 
 def test_missed_structure_reaches_the_card(project: Path):
@@ -110,14 +80,17 @@ def test_weights_that_float16_cannot_hold_are_refused(value: float):
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch):
-    """A copy of the bundle's sources to adopt into, so that the project's own stay as they are."""
+def project(tmp_path: Path, monkeypatch, small):
+    """A copy of the bundle's sources to adopt into, with a small network, so that the project's own stay as they are."""
     import shutil
 
     import medkit.training.adopt as module
 
     shutil.copytree(build.sources_root(), tmp_path / "configs")
     (tmp_path / "configs" / BUNDLE / "record.json").unlink(missing_ok=True)
+    network, labels = (tmp_path / "configs" / name for name in (NETWORK, LABELS))
+    network.write_text(network.read_text().replace("[16, 32, 64, 128]", str(small["network_def::filters"])))
+    labels.write_text(labels.read_text().replace("[40, 56, 40]", str(small["patch_size"])))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     for target in (build, module):
         monkeypatch.setattr(target, "bundles_root", lambda: tmp_path / "bundles")
@@ -156,6 +129,63 @@ def test_cross_validated_run_is_adopted(project: Path, small):
     whole = record["volume_intervals"]["structures"]["whole hippocampus"]
     assert whole["groups"] <= 3, "pairs of six cases"
     assert whole["coverage"] is None, "too few to tell"
+    made = check_bundle(BundleFolder(project / "bundles" / BUNDLE))
+    assert [found.problem for found in made if found.problem] == []
+    nothing_is_replaced_by_what_does_not_belong(run, project)
+    a_copy_has_all_of_the_run(run, project, record)
+
+
+def files_of(project: Path) -> dict[Path, bytes]:
+    folders = (project / "configs", project / "bundles")
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+def nothing_is_replaced_by_what_does_not_belong(run: TrainingRun, project: Path) -> None:
+    before, source = files_of(project), project / "configs" / BUNDLE
+    wider = (project / "configs" / NETWORK).read_text()
+    (project / "configs" / NETWORK).write_text(wider.replace("[4, 8, 8, 8]", "[8, 8, 8, 8]"))
+    with pytest.raises(
+        UsageError, match=r"with the bundle's: network_def::filters: \[4, 8, 8, 8\] and \[8, 8, 8, 8\]\. "
+    ):
+        adopt(run.folder)
+    (project / "configs" / NETWORK).write_text(wider)
+    adopted = (source / "record.json").read_text()
+    data = json.loads(adopted)["training"]["data_sha256"]
+    (source / "record.json").write_text(adopted.replace(data, "0" * 64))
+    with pytest.raises(
+        UsageError, match=r"run on the 6 cases that .* learned from, got one on other data \(6 cases\)"
+    ):
+        adopt(run.folder)
+    adopt(run.folder, other_data=True)
+    metadata = source / "metadata.yaml"
+    told = metadata.read_text()
+    metadata.write_text(told.replace("changelog:\n  0.1.0", "changelog:\n  0.0.9"))
+    with pytest.raises(
+        UsageError, match=r"expected a bundle that passes its check, got .*0\.1\.0.*nothing was replaced"
+    ):
+        adopt(run.folder)
+    metadata.write_text(told)
+    assert files_of(project) == before
+
+
+def a_copy_has_all_of_the_run(run: TrainingRun, project: Path, record: dict[str, Any]) -> None:
+    before, copy = files_of(project), project / "copies" / "mine"
+    (project / "configs" / NETWORK).write_bytes(b"network_def: {_target_: UNet}")
+    assert adopt(run.folder, copy)[-1] == f"bundle  {copy}; {BUNDLE} stays as it is"
+    (project / "configs" / NETWORK).write_bytes(before[project / "configs" / NETWORK])
+    assert files_of(project) == before
+    told = BundleFolder(copy).metadata
+    assert told["calibration"] == record["calibration"]
+    assert told["cross_validation"] == record["cross_validation"]["summary"]
+    assert medkit.load(copy).calibration["applied"]
+    with pytest.raises(UsageError, match="mine: expected a folder that is to be made, got one that exists"):
+        adopt(run.folder, copy)
+
+
+def test_a_temperature_at_the_end_of_the_range_is_remarked_on():
+    assert _temperature(1.234) == "1.23"
+    assert _temperature(9.9999).startswith("10.00, an end of the range that is searched: ")
+    assert _temperature(0.1).startswith("0.10, an end of the range")
 
 
 def test_a_misspelt_wish_for_intervals_is_refused(project: Path):

@@ -3,6 +3,8 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +43,10 @@ def test_fold_is_trained_scored_and_recorded(store: Path, small, dataset_dir: Pa
     assert all(torch.isfinite(value).all() for value in weights.values())
     exported = torch.load(folder / "bundle" / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(exported[name], value) for name, value in weights.items())
+    config = json.loads((folder / "bundle" / "configs" / "inference.json").read_text())
+    assert config["network_def"]["filters"] == small["network_def::filters"]
+    assert len(record["images_sha256"]) == 4
+    assert set(record["images_sha256"]) < set(record["data_sha256"].values())
     for case in ("phantom_3", "phantom_4"):
         predicted = read_volume(folder / "predictions" / f"{case}.nii.gz")
         image = read_volume(dataset_dir / "images" / f"{case}.nii.gz")
@@ -216,6 +222,32 @@ def test_second_training_of_a_finished_run_does_nothing(store: Path, small):
     assert (run.folder / "all" / "model.pt").stat().st_mtime_ns == written
 
 
+class Stopped(Exception):
+    """Ends a training before it begins."""
+
+
+def test_a_run_that_is_being_trained_is_not_trained_by_a_second_process(store: Path, small):
+    run = create_run(BUNDLE, store / "runs", overrides=small, name="race")
+    told = []
+
+    def stop(fold: int | None) -> None:
+        raise Stopped
+
+    def second(fold: int | None) -> None:
+        with pytest.raises(
+            UsageError, match="race: expected a run that nobody trains, got one that another"
+        ) as refused:
+            open_run(run.folder).train()
+        told.append(refused.value)
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run.train(second)
+    assert told
+    with pytest.raises(Stopped):
+        open_run(run.folder).train(stop)
+
+
 def test_name_that_is_taken_is_refused(store: Path, small):
     create_run(BUNDLE, store / "runs", overrides=small, name="same")
     with pytest.raises(UsageError, match=r"this run exists; go on with it by --resume same"):
@@ -244,8 +276,12 @@ def test_run_that_is_not_there_names_those_that_are(store: Path, small):
             {"network_def::_target_": "medkit.networks.scan_unet.ScanUNet"},
             "'kernel_size'; to put another component in its place, give the whole of it, such as --set 'network_def={",
         ),
-        ({"network_def::_target_": "DynUNett"}, "'module' cannot be built: .*DynUNett"),
-        ({"network_def": {"_target_": "DynUNet"}}, "'module' cannot be built: .*spatial_dims"),
+        ({"network_def::_target_": "DynUNett"}, "'network_def' cannot be built: .*DynUNett"),
+        ({"network_def": {"_target_": "DynUNet"}}, "'network_def' cannot be built: .*spatial_dims"),
+        (
+            {"network_def::out_channels": 5},
+            r"expected logits \(2, 3, 24, 24, 24\) .* got \(2, 5, 24, 24, 24\)",
+        ),
         ({"epochs": 0}, "^epochs: expected a whole number of at least 1, got 0; choose one by --set epochs"),
         ({"epochs": 1.5}, "^epochs: expected a whole number of at least 1, got 1.5"),
         ({"batch_size": 0}, "^batch_size: expected a whole number of at least 1, got 0"),
@@ -278,6 +314,19 @@ def test_a_run_whose_training_cannot_begin_leaves_its_name_free(store: Path, sma
         run.train()
     assert not run.folder.exists()
     create_run(BUNDLE, store / "runs", overrides=small, name="typo")
+
+
+def test_labels_without_a_class_are_told_and_leave_the_name_free(store: Path, small, dataset_dir: Path):
+    copy = shutil.copytree(dataset_dir, store / "data")
+    for path in (copy / "labels").iterdir():
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(4 * np.asanyarray(image.dataobj), image.affine), path)
+    run = create_run(BUNDLE, store / "runs", overrides={**small, "dataset_dir": str(copy)}, name="labels")
+    with pytest.raises(
+        UsageError, match=r"values from 0 to 2, the classes of the network, got [48]; mend the label"
+    ):
+        run.train()
+    assert not run.folder.exists()
 
 
 def test_a_run_that_was_there_before_stays(store: Path, small):

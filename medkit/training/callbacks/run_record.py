@@ -7,7 +7,6 @@ import io
 import json
 import math
 import platform
-import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from medkit.bundle.copying import copy_without_weights
-from medkit.bundle.store import BundleFolder
-from medkit.data.datalist import data_hashes
+from medkit.data.datalist import data_hashes, file_key
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
-from medkit.training.run import SETTINGS_FILE
+from medkit.training.exported import export_bundle
+from medkit.training.run import SETTINGS_FILE, is_run, open_run
 from medkit.training.tracking import TrackingLogger, register_bundle
 
 if TYPE_CHECKING:
@@ -35,11 +33,13 @@ _PACKAGES = ("medkit-imaging", "monai", "torch", "pytorch-lightning", "mlflow", 
 class RunRecord(Callback):
     """Write ``model.pt``, ``scores.csv``, ``bundle/`` and ``record.json`` into the run's folder.
 
-    ``record.json`` is written last: a run without one is not finished.
+    ``record.json`` is written last: a run without one is not finished. There is a ``bundle/`` where ``medkit train``
+    began the run, and so kept what was changed in the config: under plain MONAI nobody can tell what inference has to
+    share.
 
     Args:
         run_dir: folder of the run.
-        bundle_root: folder of the bundle that is trained.
+        bundle_root: folder of the bundle that is trained; a run of ``medkit train`` has a copy of its own.
         bundle_name: name of the bundle, and of the model registered in MLflow.
         train_items: cases trained on, ``{"case", "image", "label"}``.
         test_items: cases held out.
@@ -57,7 +57,9 @@ class RunRecord(Callback):
         fold: int | None,
         settings: Mapping[str, Any],
     ) -> None:
-        self.run_dir, self.bundle_root, self.bundle_name = Path(run_dir), Path(bundle_root), bundle_name
+        self.run_dir, self.bundle_name = Path(run_dir), bundle_name
+        run = self.run_dir.parent.resolve()
+        self._exports = is_run(run) and Path(bundle_root).resolve().is_relative_to(run)
         self.train_items, self.test_items = list(train_items), list(test_items)
         self.fold, self.settings = fold, dict(settings)
         self._seconds = 0.0
@@ -111,15 +113,29 @@ class RunRecord(Callback):
         self._finish(trainer, pl_module)
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = self.run_dir / "bundle"
-        self._export(folder)
-        record = {
+        record = self._record(trainer, pl_module)
+        logger = trainer.logger if isinstance(trainer.logger, TrackingLogger) else None
+        if logger is not None:
+            record["mlflow_run_id"] = logger.run_id
+            if (scores := self.run_dir / "scores.csv").is_file():
+                logger.experiment.log_artifact(logger.run_id, str(scores))
+        if self._exports:
+            folder = self.run_dir / "bundle"
+            export_bundle(open_run(self.run_dir.parent), record, folder)
+            if logger is not None:
+                record["mlflow_model_version"] = register_bundle(logger, self.bundle_name, folder)
+        write_text(self.run_dir / "record.json", json.dumps(record, indent=1) + "\n")
+
+    def _record(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        images = {file_key(item["image"]) for item in self.train_items if "image" in item}
+        return {
             "bundle": self.bundle_name,
             "fold": self.fold,
             "settings": self.settings,
             "train_cases": [item["case"] for item in self.train_items],
             "test_cases": [item["case"] for item in self.test_items],
             "data_sha256": self.hashes,
+            "images_sha256": sorted({self.hashes[name] for name in images}),
             "parameters": sum(p.numel() for p in pl_module.network.parameters()),
             "steps": trainer.global_step,
             "seconds": round(self._seconds, 1),
@@ -128,20 +144,6 @@ class RunRecord(Callback):
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
             "scores": [_json_safe(row) for row in pl_module.case_scores],
         }
-        if isinstance(trainer.logger, TrackingLogger):
-            logger = trainer.logger
-            if (scores := self.run_dir / "scores.csv").is_file():
-                logger.experiment.log_artifact(logger.run_id, str(scores))
-            record["mlflow_run_id"] = logger.run_id
-            record["mlflow_model_version"] = register_bundle(logger, self.bundle_name, folder)
-        write_text(self.run_dir / "record.json", json.dumps(record, indent=1) + "\n")
-
-    def _export(self, folder: Path) -> None:
-        """The bundle as it stands, with this run's weights."""
-        shutil.rmtree(folder, ignore_errors=True)
-        copy_without_weights(BundleFolder(self.bundle_root), folder)
-        (folder / "models").mkdir()
-        shutil.copy2(self.run_dir / "model.pt", folder / "models" / "model.pt")
 
     def _elapsed(self) -> float:
         running = 0.0 if self._start is None else time.perf_counter() - self._start
