@@ -90,6 +90,13 @@ def test_empty_results_are_counted_and_noted(call, tiny, tmp_path):
     assert "\nempty       1 of them" in out, "it is as empty as before"
 
 
+def test_arrays_beside_images_are_told_of(call, tiny, image, tmp_path):
+    np.savez(image.parent / "[b].npz", image=np.zeros((4, 4, 4)))
+    code, out, err = call("predict", tiny, image.parent, "-o", tmp_path / "out", "--no-pictures")
+    assert (code, out.splitlines()[0]) == (0, "1 done, 0 finished before, 0 failed")
+    assert err[0].startswith(f"left out {image.parent}: [b].npz: of a folder with other images, .npz files")
+
+
 def test_second_call_skips_and_force_does_not(call, tiny, image, tmp_path):
     assert "1 done" in call("predict", tiny, image, "-o", tmp_path / "out")[1]
     assert "0 done, 1 finished before" in call("predict", tiny, image, "-o", tmp_path / "out")[1]
