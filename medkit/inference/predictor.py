@@ -271,7 +271,10 @@ class LoadedBundle:
         seconds: dict[str, float] = {}
         self._check_size(volume)
         self._check_side(volume)
-        check_not_constant(volume)
+        named = isinstance(
+            self.input_format.get("channel_def"), dict
+        )  # which other people's bundles need not have
+        channel_notes = check_not_constant(volume, channel_names(self.input_format) if named else {})
         with own_code(self.folder.root), torch.no_grad():
             with _step("preprocessing", volume, seconds):
                 item = self._preprocess(volume)
@@ -302,6 +305,7 @@ class LoadedBundle:
             intervals=intervals,
             notes=(
                 *volume.notes,
+                *channel_notes,
                 *self.label_notes,
                 *self._field_notes(volume),
                 *(self._calibration_notes() if probabilities or uncertainty else ()),
