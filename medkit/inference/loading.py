@@ -15,7 +15,7 @@ from medkit.bundle.store import find_bundle
 from medkit.bundle.versions import check_versions
 from medkit.errors import UsageError
 from medkit.inference.channel_names import channel_names
-from medkit.inference.ensemble import WeightsFile, digest_with
+from medkit.inference.ensemble import WeightsFile, check_differ, digest_with
 from medkit.inference.members import Members, find_activation
 from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
 from medkit.inference.native_labels import check_gives_scores
@@ -60,11 +60,12 @@ def load_bundle(
     Raises:
         UsageError: no such bundle, terms that were not accepted, packages too old, an unknown override, parts
             that cannot be built, a bundle that does not segment 3D images, flips that it cannot make, or weights
-            that do not fit.
+            that do not fit, or that are there twice.
     """
     folder = find_bundle(bundle)
     licence = accepted_licence(folder, accept=accept_licence)
     files, axes = tuple(WeightsFile(Path(file)) for file in weights), parse_axes(flips)
+    check_differ(files)
     with kept_random_state():
         return _build(folder, device, dict(overrides or {}), axes, files, licence)
 

@@ -173,14 +173,26 @@ def test_image_that_was_trained_on_is_remarked_on(tiny_root, run, tmp_path):
 
 
 def test_missing_and_foreign_files_are_refused(tiny_root, run, tmp_path):
-    with pytest.raises(UsageError, match=r"the weights are missing: .*nowhere.pt"):
+    with pytest.raises(UsageError, match=r"nowhere.pt: expected a file of weights, got none"):
         medkit.load(tiny_root, weights=[*fold_weights(run), tmp_path / "nowhere.pt"])
+    with pytest.raises(UsageError, match=r"the weights are missing: .*nowhere.pt"):
+        medkit.load(tiny_root, weights=[tmp_path / "nowhere.pt"])
     (tmp_path / "text.pt").write_text("no weights")
     with pytest.raises(UsageError, match=r"expected a checkpoint that torch.load reads"):
         medkit.load(tiny_root, weights=[tmp_path / "text.pt"])
     torch.save({"x": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(UsageError, match="the weights do not fit the network"):
         medkit.load(tiny_root, weights=[tmp_path / "other.pt"])
+
+
+def test_weights_that_are_named_twice_are_refused(tiny_root, run, tmp_path):
+    first, second, _ = fold_weights(run)
+    shutil.copyfile(first, tmp_path / "copy.pt")
+    for again in (first, tmp_path / "copy.pt"):
+        with pytest.raises(
+            UsageError, match=f"{again}: expected weights of another network than those in {first}"
+        ):
+            medkit.load(tiny_root, weights=[first, second, again])
 
 
 def test_bundle_without_an_activation_is_refused(tiny_root, run, tmp_path):
