@@ -74,9 +74,16 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
         )
     if len(shape) not in (3, 4) or 1 in shape[:3]:
         raise CaseError(
-            "not-3d",
-            f"{name}: expected a 3D image, got shape {tuple(shape)}; stack the slices into one volume first",
+            "not-3d", f"{name}: expected a 3D image, got shape {tuple(shape)}; {_way_to_3d(shape)}"
         )
+
+
+def _way_to_3d(shape: tuple[int, ...]) -> str:
+    if len(shape) > 4:
+        return "write one volume a file"
+    if sum(size > 1 for size in shape[:3]) == 2:
+        return "stack the slices into one volume first"
+    return "that is no slice of a volume; export the image again"
 
 
 def _count_not_finite(array: NDArray[Any]) -> int:

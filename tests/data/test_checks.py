@@ -78,6 +78,23 @@ def test_shapes_of_other_things(shape, expected):
     assert code(lambda: check_shape(shape, "scan")) == expected
 
 
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        *[((4, 5), "stack the slices"), ((4, 5, 1), "stack the slices"), ((1, 4, 5, 2), "stack the slices")],
+        *[
+            ((1, 1, 1), "no slice of a volume"),
+            ((7, 1, 1), "no slice of a volume"),
+            ((7,), "no slice of a volume"),
+        ],
+        ((4, 4, 4, 2, 2), "one volume a file"),
+    ],
+)
+def test_a_shape_is_told_what_helps_it(shape, remedy):
+    with pytest.raises(CaseError, match=f"; .*{remedy}"):
+        check_shape(shape, "scan")
+
+
 def scaled(*edges):
     return np.diag([*edges, 1])
 
