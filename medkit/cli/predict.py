@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 @click.option("--no-pictures", is_flag=True, help="Draw no picture of each case.")
 @click.option("--probabilities", is_flag=True, help="Write the class probabilities too.")
 @click.option("--uncertainty", is_flag=True, help="Write entropy maps, and how sure each structure is.")
+@click.option(
+    "--no-calibration", is_flag=True, help="Leave probabilities and entropy as the network gives them."
+)
 @click.option("--features", is_flag=True, help="Write the network's last feature maps too.")
 def command(
     bundle: str,
@@ -63,6 +66,7 @@ def command(
     no_pictures: bool,
     probabilities: bool,
     uncertainty: bool,
+    no_calibration: bool,
     features: bool,
 ) -> None:
     """Segment INPUTS (image files, folders, or .txt/.json lists) with BUNDLE.
@@ -96,6 +100,7 @@ def command(
             flips=flips,
             weights=fold_weights(ensemble) if ensemble else weights,
             accept_licence=accept_licence,
+            calibrate=not no_calibration,
         )
     options = RunOptions(
         force=force,

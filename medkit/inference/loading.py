@@ -41,6 +41,7 @@ def load_bundle(
     flips: str | Iterable[str] = (),
     weights: Iterable[str | Path] = (),
     accept_licence: bool = False,
+    calibrate: bool = True,
 ) -> LoadedBundle:
     """Load a bundle with its weights.
 
@@ -56,6 +57,8 @@ def load_bundle(
         weights: files to load in the place of the bundle's own; the probabilities of several are averaged. See
             :func:`medkit.inference.ensemble.fold_weights` for those of a training.
         accept_licence: whether you accept the terms of a bundle that forbids commercial use.
+        calibrate: whether probabilities are calibrated where the bundle has a temperature for what runs; see
+            :attr:`medkit.inference.predictor.LoadedBundle.calibration`.
 
     Raises:
         UsageError: no such bundle, terms that were not accepted, packages too old, an unknown override, parts
@@ -67,7 +70,7 @@ def load_bundle(
     files, axes = tuple(WeightsFile(Path(file)) for file in weights), parse_axes(flips)
     check_differ(files)
     with kept_random_state():
-        return _build(folder, device, dict(overrides or {}), axes, files, licence)
+        return _build(folder, device, dict(overrides or {}), axes, files, licence, calibrate)
 
 
 def _build(
@@ -77,6 +80,7 @@ def _build(
     axes: tuple[str, ...],
     files: tuple[WeightsFile, ...],
     licence: str | None,
+    calibrate: bool,
 ) -> LoadedBundle:
     check_versions(folder.metadata, folder.name)
     config = ConfigInstance(folder, "inference", {**overrides, **_placed(folder, device)})
@@ -106,6 +110,7 @@ def _build(
         members=_members(folder, axes, states, inferer, steps, channel_names(outputs)),
         loaders=_image_loaders(preprocessing, folder),
         weights_files=files,
+        calibrate=calibrate,
         digest=digest_with(folder, files) if files else folder.digest(config.checkpoints),
     )
 

@@ -74,6 +74,7 @@ class LoadedBundle:
         members: what is averaged over; ``None`` for the network's one opinion.
         loaders: parts of the preprocessing that read the image.
         weights_files: that were loaded in the place of the bundle's own.
+        calibrate: whether to calibrate probabilities; see :attr:`calibration`.
         digest: identity of what runs.
     """
 
@@ -92,6 +93,7 @@ class LoadedBundle:
     members: Members | None
     loaders: list[LoadImage]
     weights_files: tuple[WeightsFile, ...]
+    calibrate: bool
     digest: str
 
     def __post_init__(self) -> None:
@@ -129,6 +131,7 @@ class LoadedBundle:
 
         It is applied to what it was fitted to: that network with its own weights, alone. A mean over mirror images or
         networks is less sure already, and other weights are sure of other things; how they are calibrated is not known.
+        It can be left out, to compare with those.
         """
         fitted = self.folder.metadata.get("calibration")
         if not isinstance(fitted, dict) or "temperature" not in fitted:
@@ -152,7 +155,11 @@ class LoadedBundle:
     def _other_than_calibrated(self) -> list[str]:
         """In what this differs from what the temperature was fitted to."""
         softens = any(isinstance(step, NativeLabelsd) for step in self.steps)
-        return [*self._other_network(), *([] if softens else ["the postprocessing has no NativeLabelsd"])]
+        return [
+            *self._other_network(),
+            *([] if softens else ["the postprocessing has no NativeLabelsd"]),
+            *([] if self.calibrate else ["calibration is switched off"]),
+        ]
 
     def _other_than_verified(self, volume: Volume) -> list[str]:
         """In what this differs from what the intervals of volumes were verified for."""

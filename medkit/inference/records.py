@@ -51,7 +51,7 @@ __all__ = [
 DONE, FAILED = "done", "failed"
 OUTPUT_FOLDERS = ("labels", "probabilities", "uncertainty", "features", "pictures", "cases")
 _IDENTITY = ("bundle", "bundle_digest", "overrides")
-_OPTIONAL_IDENTITY = ("flips",)  # in a record only where it was asked for
+_OPTIONAL_IDENTITY = ("flips", "calibration")  # in a record only where there is such
 _FIELDS = {
     DONE: {"case", "outputs", "volumes_ml", *_IDENTITY},
     FAILED: {"case", "code", "reason", *_IDENTITY},
