@@ -299,7 +299,7 @@ class LoadedBundle:
         grid, notes = output_grid(item["pred"], volume)
         names = label_names(self.output_format, labels)
         intervals, interval_notes = self._volume_intervals(volume)
-        return Result(
+        result = Result(
             volume=volume,
             labels=labels,
             grid=grid,
@@ -322,6 +322,8 @@ class LoadedBundle:
                 *(() if labels.any() else (NOTHING_LABELLED,)),
             ),
         )
+        notes_on_volumes = intervals.notes(result.volumes_ml) if intervals else ()
+        return replace(result, notes=(*notes_on_volumes, *result.notes)) if notes_on_volumes else result
 
     def _field_notes(self, volume: Volume) -> tuple[str, ...]:
         """A remark on an image that shows more than the bundle was made for."""
