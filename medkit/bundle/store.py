@@ -29,11 +29,15 @@ class BundleFolder:
 
     Args:
         root: folder that holds ``configs/`` and ``models/``.
+
+    Attributes:
+        name: of the folder; of the bundle of a training, ``runs/<bundle>/<run>/<fold>/bundle``, that of bundle, run and
+            fold, by which its results are told from those of others.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self.name = self.root.name
+        self.name = _name_of(self.root)
 
     @property
     def configs(self) -> Path:
@@ -109,6 +113,13 @@ class BundleFolder:
             if path.resolve() not in own:
                 digest.update(b"checkpoint\0" + _file_digest(path))
         return digest.hexdigest()
+
+
+def _name_of(root: Path) -> str:
+    """The folder's name; for the bundle of a training, where every such folder has the same, those above it as well."""
+    if root.name == "bundle" and (root.parent.parent / "run.json").is_file():
+        return "/".join(root.parts[-4:-1])
+    return root.name
 
 
 def has_trainer(config: dict[str, Any]) -> bool:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--weights", multiple=True, type=click.Path(path_type=Path), help="Other weights; of several, the mean."
 )
 @click.option("--accept-licence", is_flag=True, help="Accept terms that forbid commercial use.")
-@click.option("--force", is_flag=True, help="Run finished cases again.")
+@click.option("--force", is_flag=True, help="Run finished cases again; replace other results.")
 @click.option("--no-pictures", is_flag=True, help="Draw no picture of each case.")
 @click.option("--probabilities", is_flag=True, help="Write the class probabilities too.")
 @click.option("--uncertainty", is_flag=True, help="Write entropy maps, and how sure each structure is.")

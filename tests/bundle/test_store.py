@@ -70,6 +70,14 @@ def test_a_bundle_is_found_by_name_or_folder(tree, tmp_path, monkeypatch):
     assert find_bundle(".").name == "mine"
 
 
+def test_the_bundle_of_a_training_is_called_by_what_tells_it_from_others(tmp_path):
+    root = write_bundle(tmp_path / "spleen" / "first" / "fold0" / "bundle")
+    assert BundleFolder(root).name == "bundle"
+    (tmp_path / "spleen" / "first" / "run.json").write_text("{}")
+    assert BundleFolder(root).name == "spleen/first/fold0"
+    assert BundleFolder(root.rename(tmp_path / "mine")).name == "mine"
+
+
 def test_a_path_is_never_taken_for_a_name(tree, tmp_path, monkeypatch):
     """``Path("./x")`` forgets its dot, and one's own copy of a bundle must not be passed over for that."""
     own = write_bundle(tmp_path / "work" / "spleen_segmentation")

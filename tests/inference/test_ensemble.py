@@ -130,14 +130,16 @@ def test_results_of_other_networks_are_not_finished(tiny_root, run, tmp_path):
     (tmp_path / "images").mkdir()
     write_hippocampus(tmp_path / "images" / "a.nii.gz")
 
-    def outcome(weights):
+    def outcome(weights, force=False):
         bundle, cases = medkit.load(tiny_root, weights=weights), find_cases([tmp_path / "images"])
-        return predict_cases(bundle, cases, tmp_path / "out", RunOptions(pictures=False))[0]
+        return predict_cases(bundle, cases, tmp_path / "out", RunOptions(pictures=False, force=force))[0]
 
     files = fold_weights(run)
     assert [outcome(files).status, outcome(files).status] == ["done", "skipped"]
-    assert outcome(files[:2]).status == "done"
-    assert outcome(()).status == "done"
+    with pytest.raises(UsageError, match=r"bundle_digest [0-9a-f]{12}, now [0-9a-f]{12}"):
+        outcome(files[:2])
+    assert outcome(files[:2], force=True).status == "done"
+    assert outcome((), force=True).status == "done"
     assert "weights" not in outcome(()).record
 
 

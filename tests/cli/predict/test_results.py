@@ -107,9 +107,26 @@ def test_other_weights_at_the_same_place_are_not_finished(call, tiny, image, tmp
     weights = torch.load(tiny / "models" / "model.pt", weights_only=True)
     arguments = [tiny, image, "-o", tmp_path / "out", "--set"]
     arguments.append(f"checkpointloader::load_path={tmp_path / 'weights.pt'}")
-    for factor, expected in ((1, "1 done, 0 finished"), (2, "1 done, 0 finished"), (2, "0 done, 1 finished")):
+    for factor, expected in ((1, "1 done, 0 finished"), (2, ""), (1, "0 done, 1 finished")):
         torch.save({name: value * factor for name, value in weights.items()}, tmp_path / "weights.pt")
-        assert expected in call("predict", *arguments)[1]
+        assert expected in call("predict", *arguments)[1] if expected else refused(call, *arguments)
+
+
+def test_results_of_other_settings_are_replaced_on_demand_alone(call, tiny, image, tmp_path):
+    output = ["-o", tmp_path / "out"]
+    assert call("predict", tiny, image, *output, "--probabilities", "--uncertainty")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    line = refused(call, tiny, image, *output, "--flips", "LR")
+    assert (
+        "expected no results of other settings, got those of 'scan' (flips none, now LR); choose another"
+        in line
+    )
+    line = refused(call, tiny, image, *output, "--no-calibration", "--set", "inferer::overlap=0.25")
+    assert "(overrides none, now inferer::overlap=0.25); choose another" in line
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
+    assert "0 done, 1 finished" in call("predict", tiny, image, *output)[1]
+    assert "1 done" in call("predict", tiny, image, *output, "--flips", "LR", "--force")[1]
+    assert files(tmp_path / "out" / "probabilities") == []
 
 
 def test_results_below_the_images_are_no_images(call, tiny, image, tmp_path, monkeypatch):
@@ -158,6 +175,7 @@ def test_uncertainty_arrives(call, tiny, image, tmp_path):
 
 
 def test_networks_of_a_training_arrive(call, tiny, image, tmp_path):
+    weights = torch.load(tiny / "models" / "model.pt", weights_only=True)
     for fold in (0, 1):
         (tmp_path / "run" / f"fold{fold}").mkdir(parents=True)
         torch.save(
