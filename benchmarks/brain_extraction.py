@@ -150,7 +150,7 @@ def extract(bundle: Any, image: Path, folder: Path) -> Values:
     """Labels of an image in a file."""
     begin = time.perf_counter()
     try:
-        bundle.predict(image).save(folder, name=image.name.removesuffix(".nii.gz"), picture=False)
+        bundle.predict(image).save(folder, name=image.name.removesuffix(".nii.gz"), picture=False, force=True)
     except CaseError as error:
         return {"failed": error.code}
     return {"failed": None, "seconds": time.perf_counter() - begin}

@@ -28,7 +28,7 @@ def load(bundle: str | Path, **options: object) -> LoadedBundle:
     Args:
         bundle: name of one of medkit's bundles, or the folder of any MONAI bundle.
         options: passed on to :func:`medkit.inference.loading.load_bundle` (``device``, ``overrides``,
-            ``flips``, ``weights``, ``accept_licence``).
+            ``flips``, ``weights``, ``accept_licence``, ``calibrate``).
 
     Raises:
         medkit.errors.UsageError: no such bundle, its terms are not accepted, or its config does not load.

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["BundleFolder", "bundles_root", "find_bundle", "has_trainer", "list_bundles"]
 
 _SUFFIXES = (".json", ".yaml", ".yml")
+_MOSTLY, _NEAR = (
+    0.8,
+    0.5,
+)  # of a name's letters alone, and of those of the name and a bundle's, that both share
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -25,11 +29,15 @@ class BundleFolder:
 
     Args:
         root: folder that holds ``configs/`` and ``models/``.
+
+    Attributes:
+        name: of the folder; of the bundle of a training, ``runs/<bundle>/<run>/<fold>/bundle``, that of bundle, run and
+            fold, by which its results are told from those of others.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self.name = self.root.name
+        self.name = _name_of(self.root)
 
     @property
     def configs(self) -> Path:
@@ -77,6 +85,16 @@ class BundleFolder:
         stated = str(self.metadata.get("licence_file") or "")
         return stated.upper() or f"see {self.root}/LICENSE"
 
+    @cached_property
+    def lacks_weights_of(self) -> str | None:
+        """The bundle whose weights are missing: this one, or one that its inference config loads by name, if any."""
+        if not self.weights.is_file():
+            return self.name
+        path = self.config_path("inference")
+        needed = _loaded_by_name(_read_json(path)) if path.suffix == ".json" else ()
+        own = {bundle.name: bundle for bundle in list_bundles()}
+        return next((name for name in needed if name in own and not own[name].weights.is_file()), None)
+
     def digest(self, loaded: Iterable[Path] = ()) -> str:
         """SHA-256 over the sorted configs and weights: the identity of what runs.
 
@@ -97,6 +115,13 @@ class BundleFolder:
         return digest.hexdigest()
 
 
+def _name_of(root: Path) -> str:
+    """The folder's name; for the bundle of a training, where every such folder has the same, those above it as well."""
+    if root.name == "bundle" and (root.parent.parent / "run.json").is_file():
+        return "/".join(root.parts[-4:-1])
+    return root.name
+
+
 def has_trainer(config: dict[str, Any]) -> bool:
     """Whether a config describes a training: it has a ``train::trainer``."""
     part = config.get("train")
@@ -108,6 +133,16 @@ def _trains(path: Path) -> bool:
         return has_trainer(_read_json(path))
     except UsageError:  # whoever reads it tells
         return False
+
+
+def _loaded_by_name(part: Any) -> Iterator[str]:
+    """The bundles that parts of a config are made by loading."""
+    if isinstance(part, dict):
+        if str(part.get("_target_", "")).endswith(".load_bundle"):
+            yield str(part.get("bundle"))
+        part = list(part.values())
+    for inner in part if isinstance(part, list) else ():
+        yield from _loaded_by_name(inner)
 
 
 def _file_digest(path: Path) -> bytes:
@@ -163,8 +198,19 @@ def find_bundle(name: str | Path) -> BundleFolder:
         raise UsageError(
             f"{path}: expected a bundle's folder, got nothing there; give medkit's own bundles by name, as a str"
         )
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
+    close = _closest(name, known)
+    hint = f"did you mean '{close}'? " if close else ""
     raise UsageError(
         f"no bundle '{name}': {hint}known bundles: {', '.join(known) or 'none'}; or give a bundle's folder"
     )
+
+
+def _closest(name: str, known: Iterable[str]) -> str | None:
+    """The bundle that a name is most of: people leave out words of long ones; ``None`` where none is near."""
+    shared = {}
+    for candidate in known:
+        matcher = difflib.SequenceMatcher(a=name.lower(), b=candidate)
+        letters = sum(block.size for block in matcher.get_matching_blocks())
+        shared[candidate] = (letters / max(len(name), 1), matcher.ratio())
+    near = [candidate for candidate, (own, both) in shared.items() if own >= _MOSTLY and both >= _NEAR]
+    return max(near, key=lambda candidate: shared[candidate], default=None)

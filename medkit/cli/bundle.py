@@ -28,8 +28,14 @@ def list_command(folder: Path | None, everything: bool) -> None:
     for bundle in found:
         task = bundle.metadata.get("task") or bundle.metadata.get("description", "")
         terms = "" if bundle.commercial_use else f"  (not for commercial use: {bundle.terms})"
-        waiting = "" if bundle.weights.is_file() else "  (no weights yet)"
-        click.echo(f"{bundle.name:{width}}  {bundle.metadata.get('version', '?'):8}  {task}{terms}{waiting}")
+        version = bundle.metadata.get("version", "?")
+        click.echo(f"{bundle.name:{width}}  {version:8}  {task}{terms}{_waiting(bundle)}")
+
+
+def _waiting(bundle: BundleFolder) -> str:
+    if (lacking := bundle.lacks_weights_of) is None:
+        return ""
+    return f"  (no weights yet{'' if lacking == bundle.name else f' of {lacking}, which it runs'})"
 
 
 @command.command("build")

@@ -79,16 +79,18 @@ def command(predictions: Path, truth: Path, output: Path, **options: Any) -> Non
 def _print_remarks(summary: EvaluationSummary) -> None:
     _print_failures(summary)
     if left_out := summary.without_prediction:
-        click.echo(f"left out {_counted(left_out, 'references without a prediction')}", err=True)
+        click.echo(f"left out {_counted(left_out, 'reference', ' without a prediction')}", err=True)
     for name in summary.without_truth[:_SHOWN]:
         click.echo(f"left out {name}: no reference of this name", err=True)
     if (more := len(summary.without_truth) - _SHOWN) > 0:
         click.echo(f"left out {more} more without a reference; see the summary", err=True)
     for label, count in summary.unnamed.items():
-        click.echo(f"left out label {label}: has no name (in {count} comparisons)", err=True)
+        click.echo(f"left out label {label}: has no name (in {_number(count, 'comparison')})", err=True)
     if summary.size_unknown:
         number = len(summary.size_unknown)
-        click.echo(f"left out of all but the Dice: {number} cases whose voxel size is unknown", err=True)
+        click.echo(
+            f"left out of all but the Dice: {_number(number, 'case')} whose voxel size is unknown", err=True
+        )
     for case in summary.worst:
         if case.reason:
             click.echo(f"drawn on black {case.case}: {case.reason}", err=True)
@@ -107,7 +109,7 @@ def _print_failures(summary: EvaluationSummary) -> None:
         if len(failures) == 1:
             others.append(failures[0])
             continue
-        counted = _counted([failure.case for failure in failures], "references without a prediction")
+        counted = _counted([failure.case for failure in failures], "reference", " without a prediction")
         remedy = (
             "predict them, or leave them out with --predicted-only" if source == "predictions" else "add them"
         )
@@ -118,14 +120,18 @@ def _print_failures(summary: EvaluationSummary) -> None:
         click.echo(f"failed {more} more; see the summary", err=True)
 
 
-def _counted(names: Sequence[str], what: str) -> str:
+def _counted(names: Sequence[str], what: str, which: str) -> str:
     shown = ", ".join(names[:_NAMED])
-    return f"{len(names)} {what}: {shown}{', ...' if len(names) > _NAMED else ''}"
+    return f"{_number(len(names), what)}{which}: {shown}{', ...' if len(names) > _NAMED else ''}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _print_tables(console: Console, summary: EvaluationSummary) -> None:
     failed, left_out = len({failure.case for failure in summary.failures}), len(summary.without_prediction)
-    title = f"{len(summary.scores)} cases scored, {failed} failed"
+    title = f"{_number(len(summary.scores), 'case')} scored, {failed} failed"
     title += f", {left_out} left out" if left_out else ""
     console.print(_scores_table(summary, "predictions", title))
     if any(label.paired for label in summary.labels):

@@ -44,10 +44,13 @@ if TYPE_CHECKING:
     "--weights", multiple=True, type=click.Path(path_type=Path), help="Other weights; of several, the mean."
 )
 @click.option("--accept-licence", is_flag=True, help="Accept terms that forbid commercial use.")
-@click.option("--force", is_flag=True, help="Run finished cases again.")
+@click.option("--force", is_flag=True, help="Run finished cases again; replace other results.")
 @click.option("--no-pictures", is_flag=True, help="Draw no picture of each case.")
 @click.option("--probabilities", is_flag=True, help="Write the class probabilities too.")
 @click.option("--uncertainty", is_flag=True, help="Write entropy maps, and how sure each structure is.")
+@click.option(
+    "--no-calibration", is_flag=True, help="Leave probabilities and entropy as the network gives them."
+)
 @click.option("--features", is_flag=True, help="Write the network's last feature maps too.")
 def command(
     bundle: str,
@@ -63,6 +66,7 @@ def command(
     no_pictures: bool,
     probabilities: bool,
     uncertainty: bool,
+    no_calibration: bool,
     features: bool,
 ) -> None:
     """Segment INPUTS (image files, folders, or .txt/.json lists) with BUNDLE.
@@ -73,13 +77,15 @@ def command(
     folder, changes = find_bundle(bundle), parse_overrides(overrides)
     if ensemble and weights:
         raise click.UsageError("--ensemble and --weights: expected one of them, got both; leave one out.")
-    from medkit.data.cases import find_cases
-
-    found = find_cases(inputs)
-    _quieten_libraries()
     from rich.console import Console
 
+    from medkit.data.cases import find_cases
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    found = find_cases(
+        inputs, on_left_out=lambda line: console.print(f"left out {_printable(line)}", markup=False)
+    )
+    _quieten_libraries()
     with console.status(f"loading {folder.name}"):
         with _without_mlflow(folder):
             from medkit.inference.ensemble import fold_weights
@@ -94,6 +100,7 @@ def command(
             flips=flips,
             weights=fold_weights(ensemble) if ensemble else weights,
             accept_licence=accept_licence,
+            calibrate=not no_calibration,
         )
     options = RunOptions(
         force=force,
@@ -165,15 +172,18 @@ def _predict_with_progress(
         def show(outcome: CaseOutcome) -> None:
             progress.advance(task)
             if outcome.status == "failed":
-                # A file's name may be in no encoding at all.
-                reason = outcome.record["reason"].encode("utf-8", "backslashreplace").decode("utf-8")
-                console.print(Text.assemble(("failed ", "red"), reason))
+                console.print(Text.assemble(("failed ", "red"), _printable(outcome.record["reason"])))
 
         outcomes = predict_cases(
             bundle, cases, output, options, on_start=begin, on_windows=show_windows, on_case=show
         )
         progress.update(windows, visible=False)  # those of a case that failed among them
         return outcomes
+
+
+def _printable(line: str) -> str:
+    """A line with the name of a file, which may be in no encoding at all."""
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:

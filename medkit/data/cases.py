@@ -14,7 +14,7 @@ from medkit.data.reading import READABLE_SUFFIXES, file_suffix
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["PADDING_MASK", "Case", "find_cases"]
 
@@ -37,18 +37,24 @@ class Case:
     paths: tuple[Path, ...]
 
 
-def find_cases(inputs: Sequence[str | Path]) -> list[Case]:
+def find_cases(
+    inputs: Sequence[str | Path], *, on_left_out: Callable[[str], None] = lambda line: None
+) -> list[Case]:
     """Cases named by files, folders (searched in depth, hidden entries left out) and lists.
 
     Of a folder, ``.npz`` files are cases only where it holds no other image: beside images they are other
-    programs' arrays. Masks ``NAME_padding.nii.gz``, which ``medkit dicom convert`` writes beside ``NAME.nii.gz``,
-    are no cases.
+    programs' arrays, unless they are named themselves. Masks ``NAME_padding.nii.gz``, which ``medkit dicom convert``
+    writes beside ``NAME.nii.gz``, are no cases.
 
     A list is a ``.txt`` file with a path a line, or a ``.json`` file with an array of paths, of arrays of
     paths (one per channel), or of ``{"image": ...}`` entries; its paths are relative to the list's own
     folder. A missing file in a list stays a case, so that it is reported as one and the others go on.
 
     The common root is that of the folders named, of the files' own folders and of the lists' entries'.
+
+    Args:
+        inputs: files, folders and lists.
+        on_left_out: called with a line on the ``.npz`` files of a folder that became no cases.
 
     Raises:
         UsageError: a path does not exist, a folder or list is empty or cannot be read, a name is too long, or
@@ -62,9 +68,14 @@ def find_cases(inputs: Sequence[str | Path]) -> list[Case]:
         ) from error
     if not found:
         raise UsageError("no input was named: pass image files, folders, or a .txt or .json list of them")
+    groups = dict.fromkeys(group for _, group in found)
+    taken = {path for group in groups for path in group}
+    for item in inputs:
+        if arrays := [path for path in _arrays_left_out(Path(item)) if path not in taken]:
+            on_left_out(_told_left_out(Path(item), arrays))
     root = Path(os.path.commonpath([folder for folder, _ in found]))
     cases: dict[str, Case] = {}
-    for group in dict.fromkeys(group for _, group in found):
+    for group in groups:
         relative = group[0].relative_to(root).as_posix()
         name = relative[: len(relative) - len(file_suffix(group[0]) or group[0].suffix)]
         if max(len(os.fsencode(part)) for part in name.split("/")) > _LONGEST_NAME:
@@ -111,7 +122,29 @@ def _absolute(path: Path) -> Path:
 def _images_below(folder: Path) -> list[Path]:
     """Images in a folder and all below it, sorted; arrays of numpy only where there are no others."""
     found = sorted(_candidates_below(folder))
-    return [path for path in found if file_suffix(path) != ARCHIVE_SUFFIX] or found
+    return [path for path in found if not _is_archive(path)] or found
+
+
+def _arrays_left_out(path: Path) -> list[Path]:
+    """The arrays of numpy in a folder that holds other images as well, sorted."""
+    if not path.is_dir():
+        return []
+    found = sorted(_candidates_below(Path(os.path.realpath(path))))
+    arrays = [file for file in found if _is_archive(file)]
+    return arrays if len(arrays) < len(found) else []
+
+
+def _told_left_out(folder: Path, arrays: Sequence[Path]) -> str:
+    first = arrays[0].relative_to(os.path.realpath(folder))
+    more = f" and {len(arrays) - 1} more" if len(arrays) > 1 else ""
+    return (
+        f"{folder}: {first}{more}: of a folder with other images, {ARCHIVE_SUFFIX} files are taken for other programs' "
+        "arrays; name them, or a list of them, if they are cases"
+    )
+
+
+def _is_archive(path: Path) -> bool:
+    return file_suffix(path) == ARCHIVE_SUFFIX
 
 
 def _candidates_below(folder: Path) -> Iterable[Path]:

@@ -11,7 +11,7 @@ from medkit.data.grid import SAME_PLACE_VOXELS, SIDE_UNKNOWN_NOTE, voxels_apart
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import nibabel as nib
@@ -74,9 +74,16 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
         )
     if len(shape) not in (3, 4) or 1 in shape[:3]:
         raise CaseError(
-            "not-3d",
-            f"{name}: expected a 3D image, got shape {tuple(shape)}; stack the slices into one volume first",
+            "not-3d", f"{name}: expected a 3D image, got shape {tuple(shape)}; {_way_to_3d(shape)}"
         )
+
+
+def _way_to_3d(shape: tuple[int, ...]) -> str:
+    if len(shape) > 4:
+        return "write one volume a file"
+    if sum(size > 1 for size in shape[:3]) == 2:
+        return "stack the slices into one volume first"
+    return "that is no slice of a volume; export the image again"
 
 
 def _count_not_finite(array: NDArray[Any]) -> int:
@@ -109,21 +116,36 @@ def _check_affine(volume: Volume) -> None:
         )
 
 
-def check_not_constant(volume: Volume) -> None:
-    """Check that an image has something to show to a network. (A label map may be empty with good reason.)
+def check_not_constant(volume: Volume, names: Mapping[int, str]) -> list[str]:
+    """Check that an image has something to show to a network; return remarks on channels that have not.
+
+    (A label map may be empty with good reason, and a network may have learned to do without a channel.)
+
+    Args:
+        volume: the image.
+        names: of its channels, where they have any.
 
     Raises:
         CaseError: ``image-constant``.
     """
-    array = volume.array
-    first = array[0, 0, 0]
-    if all(bool((slab == first).all()) for slab in array):
-        values = ", ".join(f"{float(value):g}" for value in np.atleast_1d(first))
+    first = np.atleast_1d(volume.array[0, 0, 0])
+    constant = np.ones(first.shape, dtype=bool)
+    for slab in volume.array:
+        constant &= (slab == volume.array[0, 0, 0]).all(axis=(0, 1))
+        if not constant.any():
+            return []
+    if constant.all():
+        values = ", ".join(f"{float(value):g}" for value in first)
         raise CaseError(
             "image-constant",
             f"{volume.name}: expected an image that shows something, got {values} in every voxel; export the image "
             "again",
         )
+    return [
+        f"channel {channel}{f' ({names[channel]})' if channel in names else ''} of the image shows nothing: it is "
+        f"{float(first[channel]):g} in every voxel"
+        for channel in np.flatnonzero(constant).tolist()
+    ]
 
 
 def check_claim(

@@ -1,4 +1,4 @@
-"""What the channels and the label values of a bundle's output are called."""
+"""What the channels of a bundle's image and output and the values of its labels are called."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["channel_names", "label_names"]
 
 
-def channel_names(output: Mapping[str, Any]) -> dict[int, str]:
-    """Channel to name, as ``channel_def`` of the output's metadata has it; empty without one."""
-    named = output.get("channel_def") or {}
+def channel_names(declared: Mapping[str, Any]) -> dict[int, str]:
+    """Channel to name, as ``channel_def`` of an image or output in the metadata has it; empty without one."""
+    named = declared.get("channel_def") or {}
     return {int(key): str(name) for key, name in named.items() if str(key).isdigit()}
 
 

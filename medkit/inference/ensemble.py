@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["WeightsFile", "digest_with", "fold_weights", "own_images", "training_notes"]
+__all__ = ["WeightsFile", "check_differ", "digest_with", "fold_weights", "own_images", "training_notes"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,21 @@ def _wanted_folds(run: Path) -> set[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return set()
     return {f"fold{fold}" for fold in folds if fold is not None}
+
+
+def check_differ(files: Sequence[WeightsFile]) -> None:
+    """Check that no weights are among several twice: their mean would be told as that of more networks than there are.
+
+    Raises:
+        UsageError: two files have the same contents.
+    """
+    seen: dict[str, WeightsFile] = {}
+    for file in files if len(files) > 1 else ():
+        if (other := seen.setdefault(file.sha256, file)) is not file:
+            raise UsageError(
+                f"{file.path}: expected weights of another network than those in {other.path}, got the same; name each "
+                "once"
+            )
 
 
 def digest_with(bundle: BundleFolder, files: Sequence[WeightsFile]) -> str:

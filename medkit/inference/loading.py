@@ -15,7 +15,7 @@ from medkit.bundle.store import find_bundle
 from medkit.bundle.versions import check_versions
 from medkit.errors import UsageError
 from medkit.inference.channel_names import channel_names
-from medkit.inference.ensemble import WeightsFile, digest_with
+from medkit.inference.ensemble import WeightsFile, check_differ, digest_with
 from medkit.inference.members import Members, find_activation
 from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
 from medkit.inference.native_labels import check_gives_scores
@@ -41,6 +41,7 @@ def load_bundle(
     flips: str | Iterable[str] = (),
     weights: Iterable[str | Path] = (),
     accept_licence: bool = False,
+    calibrate: bool = True,
 ) -> LoadedBundle:
     """Load a bundle with its weights.
 
@@ -56,17 +57,20 @@ def load_bundle(
         weights: files to load in the place of the bundle's own; the probabilities of several are averaged. See
             :func:`medkit.inference.ensemble.fold_weights` for those of a training.
         accept_licence: whether you accept the terms of a bundle that forbids commercial use.
+        calibrate: whether probabilities are calibrated where the bundle has a temperature for what runs; see
+            :attr:`medkit.inference.predictor.LoadedBundle.calibration`.
 
     Raises:
         UsageError: no such bundle, terms that were not accepted, packages too old, an unknown override, parts
             that cannot be built, a bundle that does not segment 3D images, flips that it cannot make, or weights
-            that do not fit.
+            that do not fit, or that are there twice.
     """
     folder = find_bundle(bundle)
     licence = accepted_licence(folder, accept=accept_licence)
     files, axes = tuple(WeightsFile(Path(file)) for file in weights), parse_axes(flips)
+    check_differ(files)
     with kept_random_state():
-        return _build(folder, device, dict(overrides or {}), axes, files, licence)
+        return _build(folder, device, dict(overrides or {}), axes, files, licence, calibrate)
 
 
 def _build(
@@ -76,6 +80,7 @@ def _build(
     axes: tuple[str, ...],
     files: tuple[WeightsFile, ...],
     licence: str | None,
+    calibrate: bool,
 ) -> LoadedBundle:
     check_versions(folder.metadata, folder.name)
     config = ConfigInstance(folder, "inference", {**overrides, **_placed(folder, device)})
@@ -105,6 +110,7 @@ def _build(
         members=_members(folder, axes, states, inferer, steps, channel_names(outputs)),
         loaders=_image_loaders(preprocessing, folder),
         weights_files=files,
+        calibrate=calibrate,
         digest=digest_with(folder, files) if files else folder.digest(config.checkpoints),
     )
 

@@ -74,6 +74,7 @@ class LoadedBundle:
         members: what is averaged over; ``None`` for the network's one opinion.
         loaders: parts of the preprocessing that read the image.
         weights_files: that were loaded in the place of the bundle's own.
+        calibrate: whether to calibrate probabilities; see :attr:`calibration`.
         digest: identity of what runs.
     """
 
@@ -92,6 +93,7 @@ class LoadedBundle:
     members: Members | None
     loaders: list[LoadImage]
     weights_files: tuple[WeightsFile, ...]
+    calibrate: bool
     digest: str
 
     def __post_init__(self) -> None:
@@ -129,6 +131,7 @@ class LoadedBundle:
 
         It is applied to what it was fitted to: that network with its own weights, alone. A mean over mirror images or
         networks is less sure already, and other weights are sure of other things; how they are calibrated is not known.
+        It can be left out, to compare with those.
         """
         fitted = self.folder.metadata.get("calibration")
         if not isinstance(fitted, dict) or "temperature" not in fitted:
@@ -152,7 +155,11 @@ class LoadedBundle:
     def _other_than_calibrated(self) -> list[str]:
         """In what this differs from what the temperature was fitted to."""
         softens = any(isinstance(step, NativeLabelsd) for step in self.steps)
-        return [*self._other_network(), *([] if softens else ["the postprocessing has no NativeLabelsd"])]
+        return [
+            *self._other_network(),
+            *([] if softens else ["the postprocessing has no NativeLabelsd"]),
+            *([] if self.calibrate else ["calibration is switched off"]),
+        ]
 
     def _other_than_verified(self, volume: Volume) -> list[str]:
         """In what this differs from what the intervals of volumes were verified for."""
@@ -276,7 +283,10 @@ class LoadedBundle:
         seconds: dict[str, float] = {}
         self._check_size(volume)
         self._check_side(volume)
-        check_not_constant(volume)
+        named = isinstance(
+            self.input_format.get("channel_def"), dict
+        )  # which other people's bundles need not have
+        channel_notes = check_not_constant(volume, channel_names(self.input_format) if named else {})
         with own_code(self.folder.root), torch.no_grad():
             with _step("preprocessing", volume, seconds):
                 item = self._preprocess(volume)
@@ -294,7 +304,7 @@ class LoadedBundle:
         grid, notes = output_grid(item["pred"], volume)
         names = label_names(self.output_format, labels)
         intervals, interval_notes = self._volume_intervals(volume)
-        return Result(
+        result = Result(
             volume=volume,
             labels=labels,
             grid=grid,
@@ -307,6 +317,7 @@ class LoadedBundle:
             intervals=intervals,
             notes=(
                 *volume.notes,
+                *channel_notes,
                 *self.label_notes,
                 *self._field_notes(volume),
                 *(self._calibration_notes() if probabilities or uncertainty else ()),
@@ -316,6 +327,8 @@ class LoadedBundle:
                 *(() if labels.any() else (NOTHING_LABELLED,)),
             ),
         )
+        notes_on_volumes = intervals.notes(result.volumes_ml) if intervals else ()
+        return replace(result, notes=(*notes_on_volumes, *result.notes)) if notes_on_volumes else result
 
     def _field_notes(self, volume: Volume) -> tuple[str, ...]:
         """A remark on an image that shows more than the bundle was made for."""

@@ -40,18 +40,21 @@ __all__ = [
     "check_name_leads_inside",
     "describe_files",
     "finished_record",
+    "has_all",
+    "outputs_there",
     "read_record",
     "record_path",
     "remove_leftovers",
     "save_failure",
     "save_result",
+    "settings_that_differ",
     "to_json",
 ]
 
 DONE, FAILED = "done", "failed"
 OUTPUT_FOLDERS = ("labels", "probabilities", "uncertainty", "features", "pictures", "cases")
 _IDENTITY = ("bundle", "bundle_digest", "overrides")
-_OPTIONAL_IDENTITY = ("flips",)  # in a record only where it was asked for
+_OPTIONAL_IDENTITY = ("flips", "calibration")  # in a record only where there is such
 _FIELDS = {
     DONE: {"case", "outputs", "volumes_ml", *_IDENTITY},
     FAILED: {"case", "code", "reason", *_IDENTITY},
@@ -191,16 +194,32 @@ def finished_record(
     if record is None or record["status"] != DONE:
         return None
     hashes = [file["sha256"] for file in inputs]
-    outputs: dict[str, str | None] = record["outputs"]
     same = (
         None not in hashes
         and hashes == [file["sha256"] for file in record["input"]]
-        and all(record[key] == provenance[key] for key in _IDENTITY)
-        and all(record.get(key) == provenance.get(key) for key in _OPTIONAL_IDENTITY)
-        and all(kind in outputs for kind in wanted)
-        and all((folder / file).is_file() for file in outputs.values() if file)
+        and not settings_that_differ(record, provenance)
+        and has_all(record, folder, wanted)
     )
     return record if same else None
+
+
+def settings_that_differ(record: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
+    """In which of its fields a record is of another bundle or other settings than ``provenance`` would make."""
+    return [key for key in (*_IDENTITY, *_OPTIONAL_IDENTITY) if record.get(key) != provenance.get(key)]
+
+
+def has_all(record: dict[str, Any], folder: Path, wanted: Iterable[str]) -> bool:
+    """Whether a finished case has all kinds of output that are wanted, and all files that it lists are there."""
+    outputs: dict[str, str | None] = record["outputs"]
+    return all(kind in outputs for kind in wanted) and all(
+        (folder / file).is_file() for file in outputs.values() if file
+    )
+
+
+def outputs_there(folder: Path, name: str) -> list[str]:
+    """Kinds of output of a case that lie in the folder, whether or not a record lists them; sorted."""
+    found = {file.partition("/")[0] for file in _output_files(name) if (folder / file).exists()}
+    return sorted("picture" if kind == "pictures" else kind for kind in found)
 
 
 def save_result(

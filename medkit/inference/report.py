@@ -33,7 +33,8 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 def assemble_report(folder: Path) -> dict[str, Any]:
     """Write ``report.json`` (its form is ``medkit/schemas/report.schema.json``) and ``volumes.csv``.
 
-    ``uncertainty.csv``, a row for each case and structure, is written where some case has been judged.
+    ``uncertainty.csv``, a row for each case and structure, is written where some case has been judged. It says whether
+    the probabilities behind a row are calibrated: entropies of both kinds are not to be compared.
 
     Returns:
         The report.
@@ -58,14 +59,15 @@ def assemble_report(folder: Path) -> dict[str, Any]:
 def _uncertainty_csv(judged: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "structure", "volume (ml)", *_MEASURES.values()])
+    writer.writerow(["case", "structure", "volume (ml)", *_MEASURES.values(), "calibrated"])
     for record in judged:
+        calibrated = "yes" if record.get("calibration", {}).get("applied") else "no"
         for name, measures in record["uncertainty"].items():
             volume = record["volumes_ml"].get(name)
             if volume == UNKNOWN:
                 measures = {**measures, "expected_ml": UNKNOWN}
             numbers = [volume, *(measures[key] for key in _MEASURES)]
-            writer.writerow([record["case"], name, *map(_cell, numbers)])
+            writer.writerow([record["case"], name, *map(_cell, numbers), calibrated])
     return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -91,20 +91,25 @@ class Result:
         """Where a manual volume is to be expected, by name, and for the sum of all where the bundle has that."""
         return None if self.intervals is None else self.intervals.about(self.volumes_ml)
 
-    def save(self, folder: str | Path, *, name: str | None = None, picture: bool = True) -> Path:
+    def save(
+        self, folder: str | Path, *, name: str | None = None, picture: bool = True, force: bool = False
+    ) -> Path:
         """Write label map, picture, record, ``volumes.csv`` and ``report.json``.
 
         Args:
             folder: results folder; other cases in it stay.
             name: of the case; by default the image file's, or ``image`` for one from memory.
             picture: whether to draw one.
+            force: replace results of another image or of other settings, and what is there beside this result's own.
 
         Returns:
             The label map's path.
 
         Raises:
-            UsageError: the name leads out of the folder, or results of another image or bundle have it there.
+            UsageError: the name leads out of the folder, or results of another image, bundle or other settings have it
+                there, or such as this result has not.
         """
+        from medkit.inference.earlier_results import check_keeps_results
         from medkit.inference.records import (
             check_bundle_owns,
             check_name_is_free,
@@ -116,11 +121,23 @@ class Result:
         folder, name = Path(folder), name or self._file_name()
         check_name_leads_inside(name)
         check_bundle_owns(folder, name, self.provenance["bundle"])
-        remedy = "pass another name=, or choose another folder"
-        check_name_is_free(folder, name, self.files or self.volume, remedy)
+        if not force:
+            remedy = "pass another name=, choose another folder, or pass force=True"
+            check_name_is_free(folder, name, self.files or self.volume, remedy)
+            check_keeps_results(folder, [name], self.provenance, self._kinds(picture), remedy, anew=True)
         record = save_result(self, folder, name, picture=picture)
         assemble_report(folder)
         return folder / str(record["outputs"]["labels"])
+
+    def _kinds(self, picture: bool) -> list[str]:
+        """Of output that it has, as records call them."""
+        kept = {
+            "picture": picture or None,
+            "probabilities": self.soft,
+            "uncertainty": self.uncertainty,
+            "features": self.features,
+        }
+        return ["labels", *(kind for kind, content in kept.items() if content is not None)]
 
     def _file_name(self) -> str:
         from medkit.data.reading import file_suffix

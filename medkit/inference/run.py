@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from medkit.data.reading import read_channels
 from medkit.errors import CaseError, UsageError
+from medkit.inference.earlier_results import check_keeps_results
 from medkit.inference.memory import check_memory, describe_memory, free_memory
 from medkit.inference.records import (
     DONE,
@@ -47,7 +48,7 @@ class RunOptions:
     """What a run does beside the label maps.
 
     Args:
-        force: run finished cases again.
+        force: run finished cases again, and replace results of other images or settings.
         pictures: draw one for each case.
         probabilities: write the class probabilities as well.
         uncertainty: write entropy maps, and how sure each structure is.
@@ -140,8 +141,9 @@ def predict_cases(
         on_case: called after each case, in order.
 
     Raises:
-        UsageError: the folder cannot be made or holds results of other images or of another bundle under the same
-            names, a name leads out of it, or the bundle has no probabilities or features to give.
+        UsageError: the folder cannot be made, or holds results of other images, settings or bundles under the same
+            names, or outputs that would be removed and not made again; a name leads out of it; or the bundle has no
+            probabilities or features to give.
         OSError: no record or report can be written.
     """
     run = _Run(bundle, folder, options or RunOptions(), len(cases), on_windows)
@@ -185,12 +187,15 @@ class _Run:
                 f"({error.strerror})"
             ) from error
         remove_leftovers(self.folder)
+        remedy = "choose another output folder, or --force"
         for case in cases:
             check_name_leads_inside(case.name)
             check_bundle_owns(self.folder, case.name, self.bundle.folder.name)
             if not self.options.force:
-                remedy = "choose another output folder, or --force"
                 check_name_is_free(self.folder, case.name, case.paths, remedy)
+        if not self.options.force:
+            names, provenance = (case.name for case in cases), self.bundle.provenance
+            check_keeps_results(self.folder, names, provenance, self.options.wanted, remedy)
 
     def read(self, case: Case) -> _Job:
         job = _Job(case, describe_files(case.paths))

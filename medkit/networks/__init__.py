@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medkit.errors import UsageError
-from medkit.networks.arguments import check_arguments
-from medkit.networks.strides import of_each_axis, total
+from medkit.networks.arguments import check_arguments, told_defaults
+from medkit.networks.strides import between_stages, of_each_axis, total
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,14 +48,19 @@ def _of_dynunet(given: Mapping[str, Any]) -> tuple[int, ...]:
     return total(others)
 
 
+def _of_unet(given: Mapping[str, Any]) -> tuple[int, ...]:
+    # MONAI's classes take more strides than they use, and the image would be padded by those too.
+    return total(between_stages(given["channels"], given["strides"], given["spatial_dims"]))
+
+
 # What sizes have to be a multiple of, from the arguments, for networks that refuse others or give them back smaller.
 _MULTIPLES: dict[str, Callable[[Mapping[str, Any]], int | Sequence[int]]] = {
-    "attention_unet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
+    "attention_unet": _of_unet,
     "dynunet": _of_dynunet,
     "mednext": lambda given: 2 ** len(given["blocks_down"]),
     "segresnet": lambda given: 2 ** (len(given["blocks_down"]) - 1),
     "swin_unetr": lambda given: given["patch_size"] ** 5,
-    "unet": lambda given: total(of_each_axis(given["strides"], given["spatial_dims"])),
+    "unet": _of_unet,
 }
 
 # What classes raise at arguments that they cannot be built with; MONAI's by their own arithmetic and PyTorch's, too.
@@ -84,22 +89,23 @@ def create(name: str, **arguments: Any) -> nn.Module:
     >>> sum(parameter.numel() for parameter in network.parameters())
     1176195
     """
-    if name not in _NETWORKS:
-        close = difflib.get_close_matches(name.lower(), _NETWORKS, n=1)
+    if not isinstance(name, str) or name not in _NETWORKS:
+        close = difflib.get_close_matches(str(name).lower(), _NETWORKS, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise UsageError(f"no network '{name}': {hint}known networks: {', '.join(names())}")
     module, _, cls = _NETWORKS[name].rpartition(".")
     network = getattr(import_module(module), cls)
     check_arguments(name, network, arguments)
     try:
-        return _padded(name, network(**arguments), network, arguments)
+        return _any_size(name, network, arguments)
     except _REFUSALS as error:
-        raise UsageError(f"network '{name}': {' '.join(str(error).split())}") from error
+        said = told_defaults(" ".join(str(error).split()), network, arguments)
+        raise UsageError(f"network '{name}': {said}") from error
 
 
-def _padded(name: str, made: nn.Module, network: type[nn.Module], arguments: dict[str, Any]) -> nn.Module:
+def _any_size(name: str, network: type[nn.Module], arguments: dict[str, Any]) -> nn.Module:
     if name not in _MULTIPLES:
-        return made
+        return network(**arguments)
     from medkit.networks.padded import Padded
 
     bound = inspect.signature(network).bind(**arguments)
@@ -107,7 +113,7 @@ def _padded(name: str, made: nn.Module, network: type[nn.Module], arguments: dic
     multiple = _MULTIPLES[name](bound.arguments)
     dims = bound.arguments["spatial_dims"]
     return Padded(
-        made,
+        network(**arguments),
         [multiple] * dims if isinstance(multiple, int) else multiple,
         traced_for_one_size=name in _TRACED_FOR_ONE_SIZE,
     )

@@ -87,7 +87,7 @@ class AGUNet(nn.Module):
         With deep supervision, in training mode: ``(B, L, K, *sizes)``, the logits of each level of the decoder, the
         finest first, the others enlarged to the image. That is the form of MONAI's ``DynUNet``.
         """
-        return through_padded(self._decoded, image, self.multiple)
+        return through_padded(self._decoded, image, self.multiple, self.parameters())
 
     def _decoded(self, image: Tensor) -> Tensor:
         small, x = image, self.first(image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "told_defaults"]
 
 
 def _is_whole(value: object) -> bool:
@@ -35,6 +36,10 @@ def _all(value: object, fits: Callable[[Any], bool]) -> bool:
     return fits(value)
 
 
+def _is_stages(value: Any) -> bool:
+    return _is_list(value, _is_count) and len(value) > 0
+
+
 def _is_list(value: object, fits: Callable[[Any], bool]) -> bool:
     return isinstance(value, Collection) and all(map(fits, value))
 
@@ -47,8 +52,8 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "spatial_dims": ("2 or 3", lambda value: _is_whole(value) and value in (2, 3)),
     "in_channels": (_CHANNELS, _is_count),
     "out_channels": (_CHANNELS, _is_count),
-    "channels": (_STAGES, lambda value: _is_list(value, _is_count)),
-    "filters": (_STAGES, lambda value: _is_list(value, _is_count)),
+    "channels": (_STAGES, _is_stages),
+    "filters": (_STAGES, _is_stages),
     "strides": (
         "a list of whole numbers, or of one for each axis, such as [2, [1, 2, 2]]",
         lambda value: _is_list(value, lambda stride: _all(stride, _is_whole)),
@@ -96,10 +101,30 @@ def check_arguments(name: str, network: type[nn.Module], arguments: Mapping[str,
         raise UsageError(f"network '{name}' needs {', '.join(missing)} as well{hint}")
     for argument, value in arguments.items():
         if value is not None or parameters[argument].default is not None:
-            _check_value(name, argument, value)
+            _check_value(name, argument, value, parameters[argument].default)
 
 
-def _check_value(name: str, argument: str, value: object) -> None:
+def told_defaults(message: str, network: type[nn.Module], arguments: Mapping[str, Any]) -> str:
+    """What a class says of arguments that were not given, with a word on these: nobody knows them for his own.
+
+    Args:
+        message: of the class that refuses its arguments.
+        network: the class.
+        arguments: that were given, by name.
+    """
+    unsaid = [
+        f"{key}={parameter.default}"
+        for key, parameter in inspect.signature(network).parameters.items()
+        if key not in arguments
+        and parameter.default is not parameter.empty
+        and re.search(rf"\b{key}\b", message)
+    ]
+    return f"{message}; {', '.join(unsaid)} by default: give what fits the others" if unsaid else message
+
+
+def _check_value(name: str, argument: str, value: object, default: object) -> None:
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise UsageError(f"network '{name}': expected {argument} to be true or false, got {value!r}")
     if argument not in _EXPECTED:
         return
     expected, fits = _EXPECTED[argument]

@@ -57,11 +57,11 @@ class EncoderDecoder(FeatureNetwork):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits."""
-        return through_padded(self._decoded, image, self.multiple)
+        return through_padded(self._decoded, image, self.multiple, self.parameters())
 
     def features(self, image: Tensor) -> Tensor:
         """``(B, C, *sizes)`` images to ``(B, filters[0], *sizes)``, of which the head makes logits."""
-        return through_padded(self._features, image, self.multiple)
+        return through_padded(self._features, image, self.multiple, self.parameters())
 
     def _decoded(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self._features(x))

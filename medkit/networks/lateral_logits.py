@@ -36,7 +36,7 @@ class LateralLogits(nn.Module):
             left and right swapped. It takes twice the time.
 
     Raises:
-        UsageError: a class that is not there, or is in two places.
+        UsageError: a class that is not there, is the background, or is in two places; or an axis that is none.
     """
 
     index: Tensor
@@ -55,11 +55,15 @@ class LateralLogits(nn.Module):
             not pairs
             or any(len(pair) != 2 for pair in pairs)
             or len(set(paired)) != len(paired)
-            or not set(paired) <= set(range(classes))
+            or not set(paired) <= set(range(1, classes))
         ):
             raise UsageError(
-                f"pairs: expected left and right class of each pair, from 0 to {classes - 1} and each at most once, got "
+                f"pairs: expected left and right class of each pair, from 1 to {classes - 1} and each at most once, got "
                 f"{[list(pair) for pair in pairs]}; correct them"
+            )
+        if mirror_axis not in (None, 0, 1, 2):
+            raise UsageError(
+                f"mirror_axis: expected an axis of space, 0, 1 or 2, or none, got {mirror_axis!r}; correct it"
             )
         left_of = {right: left for left, right in pairs}
         own = [value for value in range(classes) if value not in left_of]
@@ -74,8 +78,13 @@ class LateralLogits(nn.Module):
         """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits.
 
         Raises:
-            ValueError: the network has another number of channels.
+            ValueError: the network has another number of channels, or the image no such axis to mirror.
         """
+        if self.mirror_axis is not None and self.mirror_axis + 2 >= image.ndim:
+            raise ValueError(
+                f"expected an image with an axis {self.mirror_axis} of space to mirror, got {tuple(image.shape)}; set "
+                "another mirror_axis"
+            )
         evidence = self.network(image)
         if self.mirror_axis is not None and not self.training:
             mirrored = self.network(image.flip(2 + self.mirror_axis)).flip(2 + self.mirror_axis)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Padded", "crop", "pad_to_multiple", "through_padded"]
 
@@ -79,7 +79,7 @@ class Padded(nn.Module):
         """
         traced = isinstance(image.shape[-1], Tensor)
         network = self._of_one_size if traced and self.traced_for_one_size else self.network
-        logits: Tensor | tuple[Tensor, ...] = through_padded(network, image, self.multiple)
+        logits: Tensor | tuple[Tensor, ...] = through_padded(network, image, self.multiple, self.parameters())
         return logits
 
     def _of_one_size(self, padded: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -89,7 +89,12 @@ class Padded(nn.Module):
         return logits
 
 
-def through_padded(network: Callable[[Tensor], Output], image: Tensor, multiple: Sequence[int]) -> Output:
+def through_padded(
+    network: Callable[[Tensor], Output],
+    image: Tensor,
+    multiple: Sequence[int],
+    weights: Iterable[Tensor] = (),
+) -> Output:
     """What a network makes of an image padded by :func:`pad_to_multiple`, cut back to the image.
 
     Args:
@@ -97,12 +102,14 @@ def through_padded(network: Callable[[Tensor], Output], image: Tensor, multiple:
             are a whole number of times as coarse.
         image: ``(B, C, *sizes)``, of a floating-point type.
         multiple: what the network needs each size to be a multiple of, for each axis of space.
+        weights: of the network, which the image must be of the type of, save under autocast.
 
     Raises:
         ValueError: an image of another number of axes, or without a voxel.
-        TypeError: an image of whole numbers.
+        TypeError: an image of whole numbers, or of another type than the weights.
     """
     _check(image, len(multiple))
+    _check_type(image, weights)
     padded = pad_to_multiple(image, multiple)
     output = network(padded)
     if isinstance(output, tuple):
@@ -124,6 +131,18 @@ def _check(image: Tensor, spatial_dims: int) -> None:
     if not image.is_floating_point():
         raise TypeError(
             f"expected an image of a floating-point type, got {image.dtype}; image.float() is one"
+        )
+
+
+def _check_type(image: Tensor, weights: Iterable[Tensor]) -> None:
+    """Refuse a type that the weights have not, unless autocast brings both to one, which it does but for doubles."""
+    types = dict.fromkeys(weight.dtype for weight in weights)
+    cast = torch.is_autocast_enabled(image.device.type) and image.dtype != torch.float64
+    if types and image.dtype not in types and not cast:
+        first = next(iter(types))
+        raise TypeError(
+            f"expected an image of the type of the network's weights, {first}, got {image.dtype}; image.to({first}) is "
+            "one"
         )
 
 

@@ -45,7 +45,9 @@ class ScanUNet(ResidualUNet):
         scan: bool = True,
     ) -> None:
         if not 0 <= scanned <= len(filters):
-            raise ValueError(f"expected scanned from 0 to the {len(filters)} stages, got {scanned}")
+            raise ValueError(
+                f"expected scanned from 0 to the number of stages ({len(filters)}), got {scanned}"
+            )
         mixers = [
             MambaLayer(spatial_dims, channels, states, scan=scan) if stage >= len(filters) - scanned else None
             for stage, channels in enumerate(filters)

@@ -67,7 +67,9 @@ class SegMamba(ResidualUNet):
     ) -> None:
         below = len(filters) - 1
         if not 0 <= scanned <= below:
-            raise ValueError(f"expected scanned from 0 to the {below} stages below the finest, got {scanned}")
+            raise ValueError(
+                f"expected scanned from 0 to the number of stages below the finest ({below}), got {scanned}"
+            )
         mixers: list[nn.Module | None] = [None]
         for stage, channels in enumerate(filters[1:], 1):
             layers: list[nn.Module] = [GatedConv(spatial_dims, channels)]

@@ -45,10 +45,10 @@ def between_stages(
         ValueError: not one stride fewer than filters, fewer than two stages, or a stage without channels.
     """
     if len(filters) < 2 or min(filters) < 1:
-        raise ValueError(f"expected filters of 1 or more for two stages or more, got {tuple(filters)}")
+        raise ValueError(f"expected two stages or more, of 1 channel or more each, got {tuple(filters)}")
     if len(filters) != len(strides) + 1:
         raise ValueError(
-            f"expected a stride between every two stages, got {len(filters)} filters and {len(strides)} strides"
+            f"expected a stride between every two stages, got {len(filters)} stages and {len(strides)} strides"
         )
     return of_each_axis(strides, spatial_dims)
 

@@ -64,11 +64,13 @@ class SubvoxelUNet(FeatureNetwork):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits."""
-        return through_padded(self._of_blocks, image, self.multiple)
+        return through_padded(self._of_blocks, image, self.multiple, self.parameters())
 
     def features(self, image: Tensor) -> Tensor:
         """``(B, C, *sizes)`` images to ``(B, filters[0], *ceil(sizes / block))``: a place for each block of voxels."""
-        (found,) = through_padded(lambda padded: (self._features(padded),), image, self.multiple)
+        (found,) = through_padded(
+            lambda padded: (self._features(padded),), image, self.multiple, self.parameters()
+        )
         return found
 
     def _features(self, image: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ def volume_intervals(
     Returns:
         Of each structure the number of ``groups`` and of cases where it was ``not_found``; ``low`` and ``high``, as
         multiples of the predicted volume; and of the intervals that cases of other folds set, ``width_ml`` (mean over
-        groups) and ``coverage`` (likewise, and by fold). These four are ``None`` where they would take more groups.
+        groups), ``coverage`` (likewise, and by fold) and ``verified_ml``, the smallest and the largest predicted volume
+        that it was counted for. These five are ``None`` where they would take more groups.
         ``sums`` tells what a sum is made of. ``None`` for all where a volume is not known.
 
     Raises:
@@ -120,7 +121,7 @@ def _verified(cases: Sequence[_Measured]) -> dict[str, Any]:
     others = [_bounds([case for case in found if case.fold != fold]) for fold in folds]
     by_others = {fold: bounds for fold, bounds in zip(folds, others, strict=True) if bounds}
     if (bounds := _bounds(found)) is None or len(by_others) < len(folds):
-        return {**numbers, **dict.fromkeys(("low", "high", "width_ml", "coverage"))}
+        return {**numbers, **dict.fromkeys(("low", "high", "width_ml", "coverage", "verified_ml"))}
     return {
         **numbers,
         "low": round(bounds.low, 6),
@@ -133,6 +134,7 @@ def _verified(cases: Sequence[_Measured]) -> dict[str, Any]:
                 for fold in folds
             ],
         },
+        "verified_ml": [round(end(case.predicted for case in found), 4) for end in (min, max)],
     }
 
 

@@ -50,7 +50,8 @@ class CleanLabelsd(MapTransform):
         largest_component: keep the largest piece alone: ``True`` for every label, or a list of label values.
         minimum_mm3: volume that a piece must have to stay, in cubic millimetres by the affine: a number for every
             label, or one by label value.
-        minimum_voxels: number of voxels that it must have to stay, likewise; for labels whose voxel size is unknown.
+        minimum_voxels: number of voxels that it must have to stay, likewise, a whole one; for labels whose voxel size
+            is unknown.
         names: label value to name, for the notes; where they are given, rules for other labels are refused.
         allow_missing_keys: pass over keys that are not there.
 
@@ -70,7 +71,12 @@ class CleanLabelsd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.largest = _checked_largest(largest_component)
         self.minimum_mm3 = _checked_minimum(minimum_mm3, "minimum_mm3", "cubic millimetres")
-        self.minimum_voxels = _checked_minimum(minimum_voxels, "minimum_voxels", "a number of voxels")
+        self.minimum_voxels = _checked_minimum(minimum_voxels, "minimum_voxels", "a whole number of voxels")
+        if any(size % 1 for size in self.minimum_voxels.values()):
+            raise UsageError(
+                f"minimum_voxels: expected a whole number of voxels, got {minimum_voxels!r}; correct it, or give "
+                "minimum_mm3"
+            )
         self.names = {int(value): name for value, name in (names or {}).items()}
         if self.names:
             self._check_labels()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,14 @@ def test_a_bundle_is_found_by_name_or_folder(tree, tmp_path, monkeypatch):
     assert find_bundle(".").name == "mine"
 
 
+def test_the_bundle_of_a_training_is_called_by_what_tells_it_from_others(tmp_path):
+    root = write_bundle(tmp_path / "spleen" / "first" / "fold0" / "bundle")
+    assert BundleFolder(root).name == "bundle"
+    (tmp_path / "spleen" / "first" / "run.json").write_text("{}")
+    assert BundleFolder(root).name == "spleen/first/fold0"
+    assert BundleFolder(root.rename(tmp_path / "mine")).name == "mine"
+
+
 def test_a_path_is_never_taken_for_a_name(tree, tmp_path, monkeypatch):
     """``Path("./x")`` forgets its dot, and one's own copy of a bundle must not be passed over for that."""
     own = write_bundle(tmp_path / "work" / "spleen_segmentation")
@@ -93,6 +102,41 @@ def test_an_unknown_name_is_told_the_known_ones(tree, name, words):
     with pytest.raises(UsageError) as caught:
         find_bundle(name)
     assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("hipocampus_unet", "hippocampus_segmentation_unet"),
+        ("hippocampus_mamba", "hippocampus_segmentation_mamba"),
+        ("Hippocampus_volumetrie", "hippocampus_volumetry"),
+        ("brain_extracton", "brain_extraction"),
+        ("kidney_unet", None),
+    ],
+)
+def test_the_bundle_that_is_meant_is_found_behind_words_left_out(name, meant):
+    with pytest.raises(UsageError) as caught:
+        find_bundle(name)
+    assert re.findall(r"did you mean '(\w*)'", str(caught.value)) == ([meant] if meant else [])
+
+
+def test_a_bundle_says_whose_weights_it_lacks(tree):
+    root = tree / "bundles" / "spleen_segmentation"
+
+    def folder():  # anew each time, for what was looked up is kept
+        return BundleFolder(root)
+
+    assert folder().lacks_weights_of == "spleen_segmentation"
+    (root / "models").mkdir()
+    (root / "models" / "model.pt").touch()
+    (root / "configs" / "inference.json").write_text("{}")
+    assert folder().lacks_weights_of is None
+    part = {"_target_": "medkit.inference.loading.load_bundle", "bundle": "liver_segmentation"}
+    (root / "configs" / "inference.json").write_text(json.dumps({"parts": [{"finder": part}]}))
+    assert folder().lacks_weights_of == "liver_segmentation"
+    (tree / "bundles" / "liver_segmentation" / "models").mkdir()
+    (tree / "bundles" / "liver_segmentation" / "models" / "model.pt").touch()
+    assert folder().lacks_weights_of is None
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tree, tmp_path):

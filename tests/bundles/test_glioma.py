@@ -177,6 +177,14 @@ def test_channels_are_taken_by_name(root, packed, tmp_path):
         bundle.predict(tmp_path / "short.npz")
 
 
+def test_a_channel_of_zeros_is_remarked_on(root, packed, tmp_path):
+    arrays = dict(np.load(packed / "anna.npz"))
+    np.savez(tmp_path / "anna.npz", **{**arrays, "flair": arrays["flair"] * 0})
+    bundle = medkit.load(root, accept_licence=True)
+    (note,) = {*bundle.predict(tmp_path / "anna.npz").notes} - {*bundle.predict(packed / "anna.npz").notes}
+    assert note == "channel 0 (FLAIR) of the image shows nothing: it is 0 in every voxel"
+
+
 def test_plain_monai_writes_the_same_label_maps(root, packed, results, tmp_path):
     words = [
         "--config_file",

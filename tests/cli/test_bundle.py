@@ -22,6 +22,16 @@ def test_bundles_in_a_folder_are_listed(tmp_path):
     assert [line.split()[:2] for line in result.output.splitlines()] == [["tiny_segmentation", "0.1.0"]]
 
 
+def test_bundles_that_wait_for_weights_say_whose():
+    lines = {line.split()[0]: line for line in run("list").output.splitlines()}
+    for bundle in store.list_bundles():
+        if not bundle.commercial_use:
+            continue
+        lacking = bundle.lacks_weights_of
+        assert ("(no weights yet" in lines[bundle.name]) == (lacking is not None)
+        assert (f"of {lacking}, which it runs" in lines[bundle.name]) == (lacking not in (None, bundle.name))
+
+
 @pytest.mark.parametrize("place", ["nowhere", "file", "empty", "bundle"])
 def test_a_folder_without_bundles_is_refused(tmp_path, place):
     (tmp_path / "empty").mkdir()

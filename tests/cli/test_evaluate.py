@@ -53,7 +53,7 @@ def test_some_cases_failed(folders):
     (folders[0] / "b.nii.gz").unlink()
     result = run(*folders)
     assert result.exit_code == 3
-    assert "1 cases scored, 1 failed" in result.stdout
+    assert "1 case scored, 1 failed" in result.stdout
     assert "failed (predictions) b: expected a prediction of this name" in result.stderr
 
 
@@ -73,7 +73,7 @@ def test_references_without_a_prediction_are_told_in_one_line(folders):
     result = run(*folders, "--predicted-only")
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     assert lines[1] == "left out 30 references without a prediction: more00, more01, more02, ..."
-    assert "1 cases scored, 1 failed, 30 left out" in result.stdout
+    assert "1 case scored, 1 failed, 30 left out" in result.stdout
 
 
 def test_none_succeeded(folders):

@@ -271,3 +271,16 @@ def test_arrays_beside_images_are_other_programs(tmp_path):
     touch(tmp_path, "a.nii.gz", "a.npz", "deep/b.npz")
     assert found(tmp_path) == {"a": ["a.nii.gz"]}
     assert found(tmp_path / "deep" / "b.npz") == {"b": ["b.npz"]}
+
+
+def test_arrays_that_are_left_out_are_told(tmp_path):
+    lines: list[str] = []
+    touch(tmp_path, "a.nii.gz", "b.npz", "deep/c.npz")
+    find_cases([tmp_path], on_left_out=lines.append)
+    (line,) = lines
+    assert line.startswith(f"{tmp_path}: b.npz and 1 more: ")
+    assert "name them, or a list of them" in line
+    lines.clear()
+    cases = find_cases([tmp_path, tmp_path / "b.npz", tmp_path / "deep"], on_left_out=lines.append)
+    assert [case.name for case in cases] == ["a", "b", "deep/c"]
+    assert lines == []

@@ -78,6 +78,23 @@ def test_shapes_of_other_things(shape, expected):
     assert code(lambda: check_shape(shape, "scan")) == expected
 
 
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        *[((4, 5), "stack the slices"), ((4, 5, 1), "stack the slices"), ((1, 4, 5, 2), "stack the slices")],
+        *[
+            ((1, 1, 1), "no slice of a volume"),
+            ((7, 1, 1), "no slice of a volume"),
+            ((7,), "no slice of a volume"),
+        ],
+        ((4, 4, 4, 2, 2), "one volume a file"),
+    ],
+)
+def test_a_shape_is_told_what_helps_it(shape, remedy):
+    with pytest.raises(CaseError, match=f"; .*{remedy}"):
+        check_shape(shape, "scan")
+
+
 def scaled(*edges):
     return np.diag([*edges, 1])
 
@@ -122,16 +139,24 @@ def test_an_image_that_shows_nothing_is_refused(array, shown):
     with pytest.raises(
         CaseError, match=f"scan: expected an image that shows something, got {shown} in every"
     ):
-        check_not_constant(volume(array))
-    assert code(lambda: check_not_constant(volume(array))) == "image-constant"
+        check_not_constant(volume(array), {})
+    assert code(lambda: check_not_constant(volume(array), {})) == "image-constant"
 
 
 def test_one_voxel_is_something_to_show():
     for place in ((0, 0, 0), tuple(n - 1 for n in SHAPE)):
         array = np.zeros(SHAPE)
         array[place] = 1e-9
-        check_not_constant(volume(array))
-        check_not_constant(volume(np.stack([array * 0, array], -1)))
+        assert check_not_constant(volume(array), {}) == []
+        assert check_not_constant(volume(np.stack([array, array + 1], -1)), {}) == []
+
+
+def test_a_channel_that_shows_nothing_is_remarked_on():
+    image = np.stack([IMAGE * 0, IMAGE, IMAGE * 0 + 2.5], -1)
+    assert check_not_constant(volume(image), {0: "FLAIR"}) == [
+        "channel 0 (FLAIR) of the image shows nothing: it is 0 in every voxel",
+        "channel 2 of the image shows nothing: it is 2.5 in every voxel",
+    ]
 
 
 def test_a_good_header_needs_no_remark():

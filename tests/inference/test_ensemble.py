@@ -131,14 +131,16 @@ def test_results_of_other_networks_are_not_finished(tiny_root, run, tmp_path):
     (tmp_path / "images").mkdir()
     write_hippocampus(tmp_path / "images" / "a.nii.gz")
 
-    def outcome(weights):
+    def outcome(weights, force=False):
         bundle, cases = medkit.load(tiny_root, weights=weights), find_cases([tmp_path / "images"])
-        return predict_cases(bundle, cases, tmp_path / "out", RunOptions(pictures=False))[0]
+        return predict_cases(bundle, cases, tmp_path / "out", RunOptions(pictures=False, force=force))[0]
 
     files = fold_weights(run)
     assert [outcome(files).status, outcome(files).status] == ["done", "skipped"]
-    assert outcome(files[:2]).status == "done"
-    assert outcome(()).status == "done"
+    with pytest.raises(UsageError, match=r"bundle_digest [0-9a-f]{12}, now [0-9a-f]{12}"):
+        outcome(files[:2])
+    assert outcome(files[:2], force=True).status == "done"
+    assert outcome((), force=True).status == "done"
     assert "weights" not in outcome(()).record
 
 
@@ -206,14 +208,26 @@ def test_metadata_that_tell_no_images_are_taken_as_they_are(training):
 
 
 def test_missing_and_foreign_files_are_refused(tiny_root, run, tmp_path):
-    with pytest.raises(UsageError, match=r"the weights are missing: .*nowhere.pt"):
+    with pytest.raises(UsageError, match=r"nowhere.pt: expected a file of weights, got none"):
         medkit.load(tiny_root, weights=[*fold_weights(run), tmp_path / "nowhere.pt"])
+    with pytest.raises(UsageError, match=r"the weights are missing: .*nowhere.pt"):
+        medkit.load(tiny_root, weights=[tmp_path / "nowhere.pt"])
     (tmp_path / "text.pt").write_text("no weights")
     with pytest.raises(UsageError, match=r"expected a checkpoint that torch.load reads"):
         medkit.load(tiny_root, weights=[tmp_path / "text.pt"])
     torch.save({"x": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(UsageError, match="the weights do not fit the network"):
         medkit.load(tiny_root, weights=[tmp_path / "other.pt"])
+
+
+def test_weights_that_are_named_twice_are_refused(tiny_root, run, tmp_path):
+    first, second, _ = fold_weights(run)
+    shutil.copyfile(first, tmp_path / "copy.pt")
+    for again in (first, tmp_path / "copy.pt"):
+        with pytest.raises(
+            UsageError, match=f"{again}: expected weights of another network than those in {first}"
+        ):
+            medkit.load(tiny_root, weights=[first, second, again])
 
 
 def test_bundle_without_an_activation_is_refused(tiny_root, run, tmp_path):

@@ -26,7 +26,7 @@ from medkit.inference.run import RunOptions, predict_cases
 from medkit.inference.sliding_window import SlabInferer
 from medkit.networks.features import FeatureNetwork
 from tests.phantoms import OBLIQUE, PLAIN, hippocampus, world, write_hippocampus
-from tests.tiny_bundle import edit_json, save_weights
+from tests.tiny_bundle import edit_json, other_weights, save_weights
 from tests.traced_memory import peak_tensor_bytes
 
 IMAGE, _ = hippocampus(affine=PLAIN)
@@ -195,17 +195,16 @@ def test_numbers_beyond_half_precision_are_refused(blocks_root):
 @pytest.mark.parametrize(
     ("loaded", "got"), [({"flips": "LR"}, "mirror images"), ({"weights": 2}, "several networks")]
 )
-def test_means_have_none(blocks_root, loaded, got):
+def test_means_have_none(blocks_root, tmp_path, loaded, got):
     if "weights" in loaded:
-        loaded = {"weights": [blocks_root / "models" / "model.pt"] * 2}
+        other = other_weights(blocks_root, tmp_path / "other.pt")
+        loaded = {"weights": [blocks_root / "models" / "model.pt", other]}
     with pytest.raises(UsageError, match=f"{blocks_root}: expected one network and the image alone, .*{got}"):
         medkit.load(blocks_root, **loaded).predict(IMAGE, PLAIN, features=True)
 
 
 def test_other_weights_have_their_own(blocks_root, blocks, tmp_path):
-    weights = torch.load(blocks_root / "models" / "model.pt", weights_only=True)
-    torch.save({name: value + 0.1 for name, value in weights.items()}, tmp_path / "model.pt")
-    other = medkit.load(blocks_root, weights=[tmp_path / "model.pt"])
+    other = medkit.load(blocks_root, weights=[other_weights(blocks_root, tmp_path / "model.pt")])
     found = [bundle.predict(IMAGE, PLAIN, features=True).features.array for bundle in (blocks, other)]
     assert not np.array_equal(*found)
 

@@ -20,7 +20,7 @@ from medkit.inference.sliding_window import SlabInferer
 from medkit.transforms.native_labels import NativeLabelsd
 from tests.largest_tensor import LargestTensor
 from tests.phantoms import OBLIQUE, write_hippocampus
-from tests.tiny_bundle import edit_json, make_tiny_bundle
+from tests.tiny_bundle import edit_json, make_tiny_bundle, other_weights
 from tests.transforms.monai_way import assert_same_but_for_ties, monai_probabilities
 
 WINDOWS = {"roi_size": (8, 6, 7), "sw_batch_size": 2, "overlap": 0.5, "mode": "gaussian"}
@@ -181,7 +181,7 @@ def test_bundle_with_both_joined_predicts_the_same(tiny, tmp_path):
             bundle.predict(tmp_path / "a.nii", **{asked: True})
     with pytest.raises(UsageError, match="class scores, for flips, got NativeLabelInferer"):
         medkit.load(root, flips="LR")
-    weights = [root / "models" / "model.pt"] * 2
+    weights = [root / "models" / "model.pt", other_weights(root, tmp_path / "other.pt")]
     with pytest.raises(UsageError, match="class scores, for several networks, got NativeLabelInferer"):
         medkit.load(root, weights=weights)
     assert estimate_bytes(bundle, found.grid, 1) == estimate_bytes(tiny, found.grid, 1)

@@ -163,6 +163,6 @@ def test_an_expected_volume_is_as_unknown_as_the_counted_one(output, tmp_path):
     (tmp_path / "cases" / "good.json").write_text(json.dumps(changed))
     assemble_report(tmp_path)
     assert (tmp_path / "uncertainty.csv").read_text().splitlines()[1:] == [
-        "good,one,unknown,unknown,0.5000,,",
-        "good,two,0.0000,,,,",
+        "good,one,unknown,unknown,0.5000,,,no",
+        "good,two,0.0000,,,,,no",
     ]

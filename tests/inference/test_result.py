@@ -87,6 +87,19 @@ def test_another_image_of_the_same_name_is_not_replaced(tmp_path):
     assert changed.save(tmp_path, picture=False).read_bytes() != before, "other labels of the same image"
 
 
+def test_results_of_other_settings_are_replaced_on_demand_alone(tmp_path):
+    path = make().save(tmp_path, picture=False)
+    before = path.read_bytes()
+    made_by = {**make().provenance, "flips": {"axes": ["LR"], "swapped": []}}
+    other = replace(make(LABELS * 0), provenance=made_by)
+    with pytest.raises(
+        UsageError, match=r"got those of 'image' \(flips none, now LR\); pass another name=, .* force=True"
+    ):
+        other.save(tmp_path, picture=False)
+    assert path.read_bytes() == before
+    assert other.save(tmp_path, picture=False, force=True).read_bytes() != before
+
+
 def test_another_file_of_the_same_name_is_not_replaced(tmp_path):
     files = [tmp_path / folder / "T1.nii" for folder in ("one", "two")]
     for file in files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from importlib.resources import files
@@ -23,7 +24,7 @@ from medkit.transforms.calibration import at_boundary
 from medkit.transforms.native_labels import NativeLabelsd
 from tests.inference.lateral import with_steps
 from tests.phantoms import OBLIQUE, PLAIN, SHAPE, hippocampus, write_hippocampus
-from tests.tiny_bundle import edit_json
+from tests.tiny_bundle import edit_json, other_weights
 from tests.traced_memory import peak_bytes, peak_tensor_bytes
 
 IMAGE, _ = hippocampus(affine=PLAIN)
@@ -64,15 +65,20 @@ def test_a_temperature_softens_probabilities_at_boundaries_and_changes_no_label(
     [
         ({"flips": "LR"}, "mirror images are averaged"),
         ({"weights": ["model.pt"]}, "other weights are loaded"),
-        ({"weights": ["model.pt", "model.pt"]}, "other weights are loaded"),
+        ({"weights": ["model.pt", "other.pt"]}, "other weights are loaded"),
+        ({"calibrate": False}, "calibration is switched off"),
     ],
-    ids=["flips", "weights", "ensemble"],
+    ids=["flips", "weights", "ensemble", "switched off"],
 )
 def test_a_temperature_is_applied_to_nothing_that_it_was_not_fitted_to(
-    calibrated_root, tiny_root, differs, why
+    calibrated_root, tiny_root, tmp_path, differs, why
 ):
     if "weights" in differs:
-        differs = {"weights": [tiny_root / "models" / name for name in differs["weights"]]}
+        there = {
+            "model.pt": tiny_root / "models" / "model.pt",
+            "other.pt": other_weights(tiny_root, tmp_path / "other.pt"),
+        }
+        differs = {"weights": [there[name] for name in differs["weights"]]}
     bundle, plain = (medkit.load(root, **differs) for root in (calibrated_root, tiny_root))
     found = bundle.predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
     expected = plain.predict(IMAGE, PLAIN, probabilities=True, uncertainty=True)
@@ -98,12 +104,20 @@ def test_the_report_has_the_temperature(calibrated_root, tiny, tmp_path):
     schema = json.loads((files("medkit") / "schemas" / "case.schema.json").read_text())
     for name, bundle, expected in (
         ("calibrated", medkit.load(calibrated_root), {"temperature": 3.0, "applied": True}),
+        (
+            "switched off",
+            medkit.load(calibrated_root, calibrate=False),
+            {"temperature": 3.0, "applied": False},
+        ),
         ("mirrored", medkit.load(calibrated_root, flips="LR"), {"temperature": 3.0, "applied": False}),
         ("plain", tiny, None),
     ):
         predict_cases(bundle, cases, tmp_path / name, options)
         (record,) = json.loads((tmp_path / name / "report.json").read_text())["cases"]
         assert record.get("calibration") == expected
+        with (tmp_path / name / "uncertainty.csv").open() as table:
+            said = {row["calibrated"] for row in csv.DictReader(table)}
+        assert said == {"yes" if expected and expected["applied"] else "no"}
         assert not list(Draft202012Validator(schema).iter_errors(record))
 
 

@@ -135,5 +135,5 @@ def test_monais_loss_takes_the_levels():
 
 
 def test_filters_and_strides_that_do_not_fit():
-    with pytest.raises(ValueError, match="a stride between every two stages, got 3 filters and 3 strides"):
+    with pytest.raises(ValueError, match="a stride between every two stages, got 3 stages and 3 strides"):
         AGUNet(3, 1, 2, filters=(4, 6, 8), strides=(1, 2, 2))

@@ -249,14 +249,21 @@ def test_dynunet_begins_at_the_size_of_the_image():
         ("unet", {"strides": ()}, "strides"),
         ("unet", {"strides": (2, 0)}, r"expected strides of 1 or more for each of 3 axes, got \(0, 0, 0\)"),
         ("attention_unet", {"strides": ((2, 2), 2)}, r"expected strides of .* 3 axes, got \(2, 2\)"),
-        ("attention_unet", {"strides": ()}, "index out of range"),
-        ("agunet", {"filters": (4,), "strides": ()}, r"expected filters .* two stages or more, got \(4,\)"),
+        ("attention_unet", {"strides": ()}, "a stride between every two stages, got 3 stages and 0 strides"),
+        (
+            "attention_unet",
+            {"strides": (2, 2, 2)},
+            "a stride between every two stages, got 3 stages and 3 strides",
+        ),
+        ("unet", {"strides": (2, 2, 2)}, "a stride between every two stages, got 3 stages and 3 strides"),
+        ("segmamba", {"scanned": 3}, r"expected scanned from 0 to .* below the finest \(2\), got 3$"),
+        ("agunet", {"filters": (4,), "strides": ()}, r"expected two stages or more, .*, got \(4,\)"),
         ("daunet", {"filters": (0, 8, 8)}, r"expected filters to be .* 1 or more, .*, got \(0, 8, 8\)"),
-        ("umamba", {"filters": (4,), "strides": ()}, r"expected filters .* two stages or more, got \(4,\)"),
+        ("umamba", {"filters": (4,), "strides": ()}, r"expected two stages or more, .*, got \(4,\)"),
         (
             "segmamba",
             {"filters": (4,), "strides": (), "scanned": 0},
-            "expected filters .* two stages or more",
+            "expected two stages or more",
         ),
         ("segmamba", {"strides": ((2, 2), 2)}, r"expected strides of .* 3 axes, got \(2, 2\)"),
         ("scan_unet", {"states": 0}, "expected states of 1 or more, got 0"),
@@ -296,7 +303,7 @@ def test_axes_and_channels_that_no_network_takes(name, argument, wrong, message)
 
 
 @pytest.mark.parametrize("name", [name for name in names() if {"filters", "channels"} & SMALL[name].keys()])
-@pytest.mark.parametrize("wrong", [8, "8", [8, "a", 3], [8, 0, 4], [8, 8.0, 8]])
+@pytest.mark.parametrize("wrong", [8, "8", [], [8, "a", 3], [8, 0, 4], [8, 8.0, 8]])
 def test_channels_of_stages_that_no_network_takes(name, wrong):
     argument = "filters" if "filters" in SMALL[name] else "channels"
     arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, **SMALL[name], argument: wrong}
@@ -332,6 +339,55 @@ def test_kernels_that_would_change_the_size(name, wrong):
     arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, **SMALL[name], "kernel_size": wrong}
     with pytest.raises(UsageError, match=r"expected kernel_size to be odd numbers such as 3, .*, got "):
         create(name, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (
+            "umamba",
+            {"filters": (4, 8)},
+            r"got 2 stages and 4 strides; strides=\(2, 2, 2, 2\) by default: give what fits the others",
+        ),
+        (
+            "segmamba",
+            {"filters": (4, 8), "strides": (2,)},
+            r"\(1\), got 2; scanned=2 by default: give what fits",
+        ),
+        ("umamba", {"filters": (4, 8), "strides": (2, 2)}, "got 2 stages and 2 strides$"),
+    ],
+)
+def test_defaults_that_do_not_fit_are_told_as_such(name, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        create(name, spatial_dims=3, in_channels=1, out_channels=2, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "switch"),
+    [("umamba", "scan"), ("segmamba", "scan"), ("lightnet", "scan"), ("daunet", "deep_supervision")],
+)
+@pytest.mark.parametrize("wrong", ["no", 0, None])
+def test_switches_are_true_or_false(name, switch, wrong):
+    with pytest.raises(UsageError, match=f"expected {switch} to be true or false, got {wrong!r}"):
+        create(name, spatial_dims=3, in_channels=1, out_channels=2, **SMALL[name], **{switch: wrong})
+
+
+@pytest.mark.parametrize("name", [None, ["unet"], 3])
+def test_a_name_that_is_none(name):
+    with pytest.raises(UsageError, match=r"no network .*: .*known networks: agunet"):
+        create(name)
+
+
+@pytest.mark.parametrize("name", ["agunet", "subvoxel_unet", "umamba", "unet"])  # those that differ in this
+def test_an_image_of_another_type_than_the_weights(name):
+    network = small(name).eval()
+    for wrong in (torch.float64, torch.bfloat16):
+        with pytest.raises(
+            TypeError, match=f"of the network's weights, torch.float32, got {wrong}; image.to"
+        ):
+            network(image().to(wrong))
+    with torch.no_grad():
+        assert network.double()(image().double()).dtype == torch.float64
 
 
 def test_a_number_of_numpy_and_a_default_of_none():

@@ -71,10 +71,23 @@ def test_weights_hold_no_more_than_the_network_s():
     assert torch.equal(other(image), model(image))
 
 
-@pytest.mark.parametrize("pairs", [[], [[1, 3], [3, 4]], [[1, 1]], [[1, 6]], [[-1, 2]], [[1, 2, 3]]], ids=str)
+@pytest.mark.parametrize(
+    "pairs", [[], [[1, 3], [3, 4]], [[1, 1]], [[1, 6]], [[-1, 2]], [[1, 2, 3]], [[0, 1]]], ids=str
+)
 def test_pairs_that_are_none(pairs):
-    with pytest.raises(UsageError, match="pairs: expected left and right class of each pair, from 0 to 5"):
+    with pytest.raises(UsageError, match="pairs: expected left and right class of each pair, from 1 to 5"):
         LateralLogits(nn.Identity(), 6, pairs)
+
+
+@pytest.mark.parametrize("axis", [3, -1, "0"])
+def test_axes_that_no_image_has_to_mirror(axis):
+    with pytest.raises(UsageError, match="mirror_axis: expected an axis of space, 0, 1 or 2, or none, got"):
+        LateralLogits(nn.Identity(), 6, PAIRS, axis)
+
+
+def test_an_axis_that_this_image_has_not():
+    with pytest.raises(ValueError, match=r"an axis 2 of space to mirror, got \(1, 1, 8, 8\); set another"):
+        network(2, mirror_axis=2).eval()(torch.zeros(1, 1, 8, 8))
 
 
 def test_evidence_of_another_number_of_channels():

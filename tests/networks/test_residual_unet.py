@@ -23,5 +23,5 @@ def test_a_mixer_stands_behind_its_stage():
 
 
 def test_filters_and_strides_that_do_not_fit():
-    with pytest.raises(ValueError, match="a stride between every two stages, got 3 filters and 3 strides"):
+    with pytest.raises(ValueError, match="a stride between every two stages, got 3 stages and 3 strides"):
         ResidualUNet(3, 1, 2, (4, 6, 8), (1, 2, 2), (None, None, None))

@@ -17,7 +17,7 @@ def test_they_multiply_along_each_axis():
 
 def test_one_between_every_two_stages():
     assert between_stages((4, 8, 8), (2, 2), 2) == [(2, 2), (2, 2)]
-    with pytest.raises(ValueError, match="a stride between every two stages, got 3 filters and 3 strides"):
+    with pytest.raises(ValueError, match="a stride between every two stages, got 3 stages and 3 strides"):
         between_stages((4, 8, 8), (2, 2, 2), 2)
 
 
@@ -26,8 +26,8 @@ def test_one_between_every_two_stages():
     [
         ((4, 8), (0,), r"strides of 1 or more for each of 3 axes, got \(0, 0, 0\)"),
         ((4, 8), ((2, 2),), r"strides of 1 or more for each of 3 axes, got \(2, 2\)"),
-        ((0, 8), (2,), r"filters of 1 or more for two stages or more, got \(0, 8\)"),
-        ((4,), (), r"filters of 1 or more for two stages or more, got \(4,\)"),
+        ((0, 8), (2,), r"two stages or more, of 1 channel or more each, got \(0, 8\)"),
+        ((4,), (), r"two stages or more, of 1 channel or more each, got \(4,\)"),
     ],
 )
 def test_what_is_refused(filters, strides, message):

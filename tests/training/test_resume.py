@@ -57,3 +57,7 @@ def test_killed_and_resumed_equals_unbroken(tmp_path: Path, small):
     expected, resumed = (torch.load(runs / name / "all" / "model.pt") for name in ("whole", "broken"))
     assert expected.keys() == resumed.keys()
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    whole_file, resumed_file = (
+        (runs / name / "all" / "model.pt").read_bytes() for name in ("whole", "broken")
+    )
+    assert whole_file == resumed_file, "equal weights in unequal files"

@@ -96,9 +96,23 @@ def test_two_sides_of_a_scan_are_not_two_scans():
         "high": None,
         "width_ml": None,
         "coverage": None,
+        "verified_ml": None,
     }
     assert volume_intervals(scans(20))["structures"]["front"]["groups"] == 40
     assert volume_intervals(scans(24), cases_per_group=2)["structures"]["front"]["low"] is not None
+
+
+def test_the_volumes_for_which_coverage_was_counted_are_kept():
+    """Of those in which the structure was found; of the sum by itself."""
+    rows = [*scans(60, sides=1), *(row(f"case_{n}", 0.0, 1.5, fold=n % 5) for n in (101, 102))]
+    found = volume_intervals([r for r in rows if r["name"] == "front"])["structures"]["front"]
+    volumes = [r["volume_ml"] for r in rows if r["name"] == "front" and r["volume_ml"] > 0]
+    assert found["verified_ml"] == pytest.approx([min(volumes), max(volumes)], abs=1e-4)
+    both = volume_intervals(scans(60, sides=1), sum_of_all="whole")["structures"]
+    parts = [both[name]["verified_ml"] for name in ("front", "back")]
+    low, high = both["whole"]["verified_ml"]
+    assert sum(ends[0] for ends in parts) <= low + 1e-3
+    assert high <= sum(ends[1] for ends in parts) + 1e-3
 
 
 def test_cases_without_the_structure_are_left_out_and_counted():
@@ -145,6 +159,7 @@ def test_the_records_of_our_bundles_have_what_their_scores_give(name):
     assert list(found["structures"]) == ["anterior hippocampus", "posterior hippocampus", "whole hippocampus"]
     for interval in found["structures"].values():
         assert interval["groups"] == 126
+        assert 0 < interval["verified_ml"][0] < interval["verified_ml"][1] < 10
         assert interval["coverage"]["mean"] == pytest.approx(LEVEL, abs=0.03)
 
 
@@ -160,6 +175,7 @@ def test_the_card_tells_of_intervals_where_there_are_any(source):
     for name, found in record.get("volume_intervals", {"structures": {}})["structures"].items():
         (line,) = (line for line in card.splitlines() if line.startswith(f"| {name} | {found['groups']} |"))
         assert f"| {found['coverage']['mean']:.3f} |" in line
+        assert f"| {found['verified_ml'][0]:.2f} to {found['verified_ml'][1]:.2f} |" in line
 
 
 def test_the_card_says_where_cases_were_too_few():

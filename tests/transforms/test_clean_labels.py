@@ -206,7 +206,7 @@ def test_odd_rules_for_the_largest_are_refused(largest):
 @pytest.mark.parametrize("minimum", ["much", -1, np.inf, [3], True, {"one": 3}, {"1": None}, {"1": True}])
 @pytest.mark.parametrize("rule", ["minimum_mm3", "minimum_voxels"])
 def test_odd_sizes_are_refused(rule, minimum):
-    with pytest.raises(UsageError, match=rf"{rule}: expected (cubic|a number of) .* from 0, .* got"):
+    with pytest.raises(UsageError, match=rf"{rule}: expected (cubic|a whole number of) .* from 0, .* got"):
         CleanLabelsd("pred", **{rule: minimum})
 
 
@@ -242,3 +242,10 @@ def test_real_hippocampus_keeps_its_largest_pieces(real_data):
     gone = (plain.labels != clean.labels).sum()
     assert bool(gone) == bool(of_the_rules(clean.notes))
     assert nib.load(path).shape == clean.labels.shape
+
+
+@pytest.mark.parametrize("minimum", [2.5, {"1": 8, "2": 0.5}])
+def test_parts_of_a_voxel_are_refused(minimum):
+    with pytest.raises(UsageError, match="minimum_voxels: expected a whole number of voxels, got"):
+        CleanLabelsd("pred", minimum_voxels=minimum)
+    assert CleanLabelsd("pred", minimum_voxels=8.0).minimum_voxels == {None: 8}

@@ -102,8 +102,9 @@ class RunRecord(Callback):
         self._seconds, self._start = self._elapsed(), None
         state = pl_module.network.state_dict()
         weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-        with replacing(self.run_dir / "model.pt") as temporary:
-            torch.save(weights, temporary)
+        # Into an open file: PyTorch writes a name into the archive, and equal weights would make unequal files.
+        with replacing(self.run_dir / "model.pt") as temporary, temporary.open("wb") as file:
+            torch.save(weights, file)
         if not self.test_items:
             self._finish(trainer, pl_module)
 

@@ -90,6 +90,13 @@ def test_empty_results_are_counted_and_noted(call, tiny, tmp_path):
     assert "\nempty       1 of them" in out, "it is as empty as before"
 
 
+def test_arrays_beside_images_are_told_of(call, tiny, image, tmp_path):
+    np.savez(image.parent / "[b].npz", image=np.zeros((4, 4, 4)))
+    code, out, err = call("predict", tiny, image.parent, "-o", tmp_path / "out", "--no-pictures")
+    assert (code, out.splitlines()[0]) == (0, "1 done, 0 finished before, 0 failed")
+    assert err[0].startswith(f"left out {image.parent}: [b].npz: of a folder with other images, .npz files")
+
+
 def test_second_call_skips_and_force_does_not(call, tiny, image, tmp_path):
     assert "1 done" in call("predict", tiny, image, "-o", tmp_path / "out")[1]
     assert "0 done, 1 finished before" in call("predict", tiny, image, "-o", tmp_path / "out")[1]
@@ -100,9 +107,26 @@ def test_other_weights_at_the_same_place_are_not_finished(call, tiny, image, tmp
     weights = torch.load(tiny / "models" / "model.pt", weights_only=True)
     arguments = [tiny, image, "-o", tmp_path / "out", "--set"]
     arguments.append(f"checkpointloader::load_path={tmp_path / 'weights.pt'}")
-    for factor, expected in ((1, "1 done, 0 finished"), (2, "1 done, 0 finished"), (2, "0 done, 1 finished")):
+    for factor, expected in ((1, "1 done, 0 finished"), (2, ""), (1, "0 done, 1 finished")):
         torch.save({name: value * factor for name, value in weights.items()}, tmp_path / "weights.pt")
-        assert expected in call("predict", *arguments)[1]
+        assert expected in call("predict", *arguments)[1] if expected else refused(call, *arguments)
+
+
+def test_results_of_other_settings_are_replaced_on_demand_alone(call, tiny, image, tmp_path):
+    output = ["-o", tmp_path / "out"]
+    assert call("predict", tiny, image, *output, "--probabilities", "--uncertainty")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    line = refused(call, tiny, image, *output, "--flips", "LR")
+    assert (
+        "expected no results of other settings, got those of 'scan' (flips none, now LR); choose another"
+        in line
+    )
+    line = refused(call, tiny, image, *output, "--no-calibration", "--set", "inferer::overlap=0.25")
+    assert "(overrides none, now inferer::overlap=0.25); choose another" in line
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
+    assert "0 done, 1 finished" in call("predict", tiny, image, *output)[1]
+    assert "1 done" in call("predict", tiny, image, *output, "--flips", "LR", "--force")[1]
+    assert files(tmp_path / "out" / "probabilities") == []
 
 
 def test_results_below_the_images_are_no_images(call, tiny, image, tmp_path, monkeypatch):
@@ -151,9 +175,13 @@ def test_uncertainty_arrives(call, tiny, image, tmp_path):
 
 
 def test_networks_of_a_training_arrive(call, tiny, image, tmp_path):
+    weights = torch.load(tiny / "models" / "model.pt", weights_only=True)
     for fold in (0, 1):
         (tmp_path / "run" / f"fold{fold}").mkdir(parents=True)
-        shutil.copy(tiny / "models" / "model.pt", tmp_path / "run" / f"fold{fold}")
+        torch.save(
+            {name: value * (1 + fold) for name, value in weights.items()},
+            tmp_path / "run" / f"fold{fold}" / "model.pt",
+        )
     output = ["-o", tmp_path / "out"]
     code, out, _ = call("predict", tiny, image, *output, "--ensemble", tmp_path / "run")
     assert code == 0

@@ -56,19 +56,19 @@ def test_damaged_record_is_no_record(segment, tmp_path, damage):
 def test_other_overrides_run_again(segment, tiny_root):
     segment()
     other = medkit.load(tiny_root, overrides={"inferer::overlap": 0.25})
-    assert set(segment(bundle=other).values()) == {"done"}
+    assert set(segment(bundle=other, force=True).values()) == {"done"}
     assert set(segment(bundle=other).values()) == {"skipped"}
-    assert set(segment().values()) == {"done"}
+    assert set(segment(force=True).values()) == {"done"}
 
 
 def test_flips_run_again(segment, tiny_root, tmp_path):
     segment()
     mirrored = medkit.load(tiny_root, flips="LR")
-    assert set(segment(bundle=mirrored).values()) == {"done"}
+    assert set(segment(bundle=mirrored, force=True).values()) == {"done"}
     assert report(tmp_path / "out")["cases"][0]["flips"] == {"axes": ["LR"], "swapped": []}
     assert set(segment(bundle=mirrored).values()) == {"skipped"}
-    assert set(segment(bundle=medkit.load(tiny_root, flips="LR,AP")).values()) == {"done"}
-    assert set(segment().values()) == {"done"}
+    assert set(segment(bundle=medkit.load(tiny_root, flips="LR,AP"), force=True).values()) == {"done"}
+    assert set(segment(force=True).values()) == {"done"}
     assert "flips" not in report(tmp_path / "out")["cases"][0]
 
 
@@ -87,7 +87,7 @@ def test_other_bundle_content_runs_again(segment, tiny_root, tmp_path, file):
     else:
         with (root / file).open("ab") as weights:
             weights.write(b"\0")
-    assert set(segment(bundle=medkit.load(root)).values()) == {"done"}
+    assert set(segment(bundle=medkit.load(root), force=True).values()) == {"done"}
 
 
 def test_outputs_asked_for_later_are_made(segment, tmp_path):

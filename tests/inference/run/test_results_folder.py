@@ -93,6 +93,23 @@ def test_results_of_another_bundle_are_not_touched(segment, other, images, tmp_p
     assert segment(images / "a.nii.gz", bundle=other) == {"a": "failed"}, "nobody has results of this name"
 
 
+def test_bundles_of_two_trainings_are_two_bundles(segment, tiny_root, tmp_path):
+    """Their folders have one name."""
+    bundles = []
+    for run in ("first", "second"):
+        folder = tmp_path / "runs" / "tiny_segmentation" / run
+        root = shutil.copytree(tiny_root, folder / "all" / "bundle")
+        (folder / "run.json").write_text("{}")
+        edit_json(root / "configs" / "inference.json", lambda config: config["inferer"].update(overlap=0.25))
+        bundles.append(medkit.load(root))
+    assert set(segment(bundle=bundles[0]).values()) == {"done"}
+    assert report(tmp_path / "out")["cases"][0]["bundle"] == "tiny_segmentation/first/all"
+    for force in (False, True):
+        with pytest.raises(UsageError, match="got those of tiny_segmentation/first/all for 'a'"):
+            segment(bundle=bundles[1], force=force)
+    assert set(segment(bundle=bundles[0]).values()) == {"skipped"}
+
+
 def test_a_failure_of_another_bundle_is_replaced(segment, other):
     assert set(segment(bundle=other).values()) == {"failed"}
     assert set(segment().values()) == {"done"}
