@@ -97,6 +97,11 @@ class SeriesVolume:
     padding: NDArray[Any] | None = None
     told: Told = field(default_factory=Told)
 
+    @property
+    def called(self) -> str:
+        """How messages call it: by its series, and by its own name where the files name no series."""
+        return f"series {self.series_instance_uid}" if self.series_instance_uid else f"volume {self.name}"
+
 
 @dataclass(frozen=True, eq=False)
 class SeriesReading:

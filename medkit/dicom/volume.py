@@ -250,7 +250,7 @@ def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) ->
     if part.step is not None:
         origins = np.array([plane.position for plane in part.stack.planes]) * [-1.0, -1.0, 1.0]  # LPS to RAS
         made = regrid(array, outside, affine, origins, upright=False, step=part.step)
-        counts = f"{array.shape[2]} uneven slices interpolated onto {made.array.shape[2]} even ones"
+        counts = f"{array.shape[2]} slices interpolated onto {made.array.shape[2]} at even distances"
         said.append(Finding(Repair.RESAMPLE, f"{counts}, over up to {made.bridged_mm:.4g} mm"))
         array, affine, outside = made.array, made.affine, made.outside
     if tilted:  # after the other: between slices is interpolated along the tilt, where both have pixels
