@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "bundle": "Build, list and check bundles; adopt trained weights.",
-    "dicom": "Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects.",
+    "dicom": "Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects; de-identify.",
     "evaluate": "Score predictions against manual label maps.",
     "predict": "Segment images with a bundle.",
     "train": "Train a bundle's network; resume a killed training.",

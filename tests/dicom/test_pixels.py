@@ -111,6 +111,36 @@ def test_a_codestream_of_another_sign_than_its_header_is_noted(signed, header, l
     assert ("sign-mismatch" in [note.code for note in volume.notes]) == (signed != header)
 
 
+def test_negative_numbers_under_an_unsigned_header_are_refused_or_read_on_request(large, tmp_path):
+    dataset = large
+    pixels = np.random.default_rng(1).integers(-1000, 1000, (48, 64)).astype("<i2")
+    dataset.PixelRepresentation, dataset.PixelData = 1, pixels.tobytes()
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    dataset.PixelRepresentation = 0
+    save(tmp_path / "a", dataset)
+    (refusal,) = read(tmp_path / "a").refused
+    assert refusal.code == "sign-mismatch"
+    assert refusal.message.endswith("export it again, or ask for the repair sign-of-stream")
+    (volume,) = read(tmp_path / "a", repairs=["sign-of-stream"]).volumes
+    assert np.array_equal(volume.array[..., 0] + 1024, pixels.T)
+    assert [repair.code for repair in volume.repairs] == ["sign-of-stream"]
+    assert "1 frame is read as signed" in volume.repairs[0].message
+    assert "sign-mismatch" not in [note.code for note in volume.notes]
+
+
+def test_the_repair_of_a_sign_changes_nothing_else(large, tmp_path):
+    save(tmp_path / "native", large)
+    assert (
+        one(tmp_path / "native").dtype
+        == read(tmp_path / "native", repairs=["sign-of-stream"]).volumes[0].array.dtype
+    )
+    large.compress(JPEG2000Lossless, generate_instance_uid=False)
+    save(tmp_path / "a", large)
+    (volume,) = read(tmp_path / "a", repairs=["sign-of-stream"]).volumes
+    assert volume.repairs == ()
+    assert np.array_equal(volume.array[..., 0], one(tmp_path / "a"))
+
+
 def test_only_jpeg_2000_says_its_sign():
     assert codestream_signed(b"\xff\xd8" + bytes(60)) is None
     assert codestream_signed(b"\xff\x4f\xff\x51") is None
