@@ -57,7 +57,7 @@ class StudyMatch:
 
 
 class Archive(Protocol):
-    """Where studies come from and results go to. Every method raises :class:`ArchiveDown` and :class:`ArchiveRefused`."""
+    """Where studies come from and results go to; every method may raise both failures above."""
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
-from pydicom.pixels import iter_pixels
+from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import ExplicitVRBigEndian
 
 from medkit.dicom.pixels import decoding_plugin
