@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
-from pydicom.filereader import read_dataset
+from pydicom.filereader import dcmread, read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pynetdicom.dsutils import encode_file_meta
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from pydicom.tag import BaseTag
     from pynetdicom.events import Event
 
-__all__ = ["CANNOT_UNDERSTAND", "Identity", "Unidentified", "as_file", "identify", "received"]
+__all__ = [
+    "CANNOT_UNDERSTAND",
+    "Identity",
+    "Unidentified",
+    "as_file",
+    "identify",
+    "identify_file",
+    "received",
+]
 
 _KEYWORDS = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
 _LAST = Tag("StudyInstanceUID")
@@ -84,6 +92,29 @@ def identify(data: BinaryIO, transfer_syntax: str) -> Identity:
         ) from error
     finally:
         data.seek(start)
+    return _checked(uids)
+
+
+def identify_file(file: BinaryIO) -> Identity:
+    """Read the UIDs of a DICOM file (PS3.10); it is at its beginning again afterwards.
+
+    Raises:
+        Unidentified: it is no such file, or does not say what it is.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks on other elements
+            found = dcmread(file, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+            uids = [str(found.get(keyword, "")).strip(" \0") for keyword in _KEYWORDS]
+    except Exception as error:  # whatever pydicom meets in what is no DICOM file
+        text = f"expected a DICOM file, got one that cannot be read ({type(error).__name__})"
+        raise Unidentified(CANNOT_UNDERSTAND, text) from error
+    finally:
+        file.seek(0)
+    return _checked(uids)
+
+
+def _checked(uids: list[str]) -> Identity:
     if lacking := [keyword for keyword, uid in zip(_KEYWORDS, uids, strict=True) if not _UID.fullmatch(uid)]:
         text = f"expected UIDs as {', '.join(_KEYWORDS)}, got none as {', '.join(lacking)}"
         raise Unidentified(CANNOT_UNDERSTAND, text)
