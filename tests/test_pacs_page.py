@@ -8,6 +8,7 @@ from pathlib import Path
 from medkit.dicom.network import dicomweb, dimse, node
 from medkit.dicom.network.content import LEFT_ASIDE
 from medkit.dicom.network.rejection import RejectionReason
+from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from tests.test_readme import blocks
 
 ROOT = Path(__file__).parents[1]
@@ -57,3 +58,24 @@ def test_statuses_and_titles_are_the_codes_own():
         dicomweb.DicomwebArchive("https://pacs.example.org/dicom-web").name
         == "https://pacs.example.org/dicom-web"
     )
+
+
+def test_the_conformance_statement_names_what_is_negotiated():
+    text = (ROOT / "docs" / "dicom_conformance.md").read_text(encoding="utf-8")
+    limits = node.NodeLimits()
+    assert f"at most {limits.pdu_bytes} bytes" in text
+    assert f"| at one time | {limits.associations} with a node" in text
+    assert f"{limits.seconds} s for association" in text
+    models = (
+        dimse.StudyRootQueryRetrieveInformationModelFind,
+        dimse.StudyRootQueryRetrieveInformationModelGet,
+    )
+    for uid in (*models, dimse.StudyRootQueryRetrieveInformationModelMove, dimse.LabelMapSegmentationStorage):
+        assert str(uid) in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| node, and C-GET")]
+    places = [
+        row.index(name)
+        for name in ("Explicit VR Little", "Implicit VR Little", "Deflated", "Big Endian", "JPEG-LS")
+    ]
+    assert places == sorted(places)
+    assert len({*NATIVE, *COMPRESSED}) == len(NATIVE) + len(COMPRESSED) == 18

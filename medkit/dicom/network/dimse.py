@@ -24,6 +24,7 @@ from pydicom.uid import (
 )
 from pynetdicom import _config, build_role, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    LabelMapSegmentationStorage,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
@@ -35,7 +36,7 @@ from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch
 from medkit.dicom.network.association import MOST_CONTEXTS, Peer, check_answered
 from medkit.dicom.network.encoded import Unidentified, received
 from medkit.dicom.network.node import StorageNode
-from medkit.dicom.network.syntaxes import COMPRESSED, LABEL_MAP_SEGMENTATION, NATIVE, PLAIN
+from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE, PLAIN
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ _UTF_8 = "ISO_IR 192"
 # What results and their sources mostly are: for archives that do not tell the class of an instance.
 _USUAL_CLASSES = (
     SegmentationStorage,
-    LABEL_MAP_SEGMENTATION,
+    LabelMapSegmentationStorage,
     EnhancedSRStorage,
     SecondaryCaptureImageStorage,
     ParametricMapStorage,

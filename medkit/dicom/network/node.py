@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from pynetdicom import AE, evt
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, received
 from medkit.dicom.network.quiet import keep_quiet
-from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE, STORAGE_CLASSES
+from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ class StorageNode:
         entity.maximum_associations = self.limits.associations
         entity.maximum_pdu_size = self.limits.pdu_bytes
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self.limits.seconds
-        for storage in STORAGE_CLASSES:
-            entity.add_supported_context(storage, [*NATIVE, *COMPRESSED])
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), [*NATIVE, *COMPRESSED])
         entity.add_supported_context(Verification)
         return entity
 
