@@ -35,6 +35,9 @@ ONLY_IN = {
     "pytorch_lightning": "training",
     "pydicom": "dicom",
     "highdicom": "dicom",
+    "pynetdicom": "dicom",
+    "dicomweb_client": "dicom",
+    "requests": "dicom",
     "triton": "ops",
 }
 FOLDERS_OF_DATA = {"schemas"}

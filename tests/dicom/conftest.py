@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.dicom_series.stacks import Stack, save
+from tests.servers.programs import program
 
 
 @pytest.fixture
@@ -44,12 +43,4 @@ def written(tmp_path: Path) -> Callable[..., Path]:
 def tool() -> Callable[[str], str]:
     """The path of a program; without it the test is skipped, or fails where it is required."""
 
-    def find(name: str) -> str:
-        path = shutil.which(name)
-        if path:
-            return path
-        if os.environ.get("MEDKIT_REQUIRE_TOOLS") == "1":
-            pytest.fail(f"{name} is not installed, and MEDKIT_REQUIRE_TOOLS=1 asks for it")
-        pytest.skip(f"{name} is not installed")
-
-    return find
+    return program
