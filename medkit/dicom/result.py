@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from medkit.dicom.findings import Finding
 
-__all__ = ["OTHER_KINDS", "Frame", "Reading", "SeriesReading", "SeriesVolume"]
+__all__ = ["OTHER_KINDS", "Frame", "Reading", "SeriesReading", "SeriesVolume", "Told"]
 
 # Codes of files that nobody misses.
 OTHER_KINDS = frozenset({"not-dicom", "directory"})
@@ -35,6 +35,33 @@ class Frame:
     frame: int
 
 
+@dataclass(frozen=True)
+class Told:
+    """What headers tell; ``None`` where they do not, or do not agree.
+
+    Args:
+        patient: hash, see :func:`medkit.dicom.facts.rule_facts`.
+        study: hash.
+        frame_of_reference: hash.
+        body_part: BodyPartExamined, or the meaning of the coded anatomic region, in capitals.
+        series_description: as it was typed: it may hold patients' data.
+        slice_thickness_mm: SliceThickness.
+        contrast_agent: whether one was given.
+        image_type: values of ImageType, of the frames where these have their own.
+        own_result: whether medkit made one of the images.
+    """
+
+    patient: str | None = None
+    study: str | None = None
+    frame_of_reference: str | None = None
+    body_part: str | None = None
+    series_description: str | None = None
+    slice_thickness_mm: float | None = None
+    contrast_agent: bool | None = None
+    image_type: tuple[str, ...] | None = None
+    own_result: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class SeriesVolume:
     """A volume in the scanner's space.
@@ -54,6 +81,7 @@ class SeriesVolume:
         facts: machine-readable remarks (keys that tell volumes apart, units, padding voxels). No patient's data.
         padding: ``(I, J, K)``, true where the file says that a voxel is padding and no measurement; ``None`` where it
             says so nowhere.
+        told: what headers tell of it, for rules; with a description that may hold patients' data.
     """
 
     array: NDArray[Any]
@@ -67,6 +95,7 @@ class SeriesVolume:
     modality: str
     facts: dict[str, Any] = field(default_factory=dict)
     padding: NDArray[Any] | None = None
+    told: Told = field(default_factory=Told)
 
 
 @dataclass(frozen=True, eq=False)

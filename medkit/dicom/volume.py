@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medkit.dicom.enhanced import dose_note, is_dose, is_parametric_map
+from medkit.dicom.facts import told_by
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import Runs, Stack, coordinates, even_runs, stack_of
 from medkit.dicom.intensities import REMARKS, Mapping, mapping_of, output_type, values_of
@@ -192,6 +193,7 @@ def _volume(part: _Part, group: Group, name: str, limits: Limits, pool: ThreadPo
         modality=first.modality,
         facts=_facts(part, group, mappings, count),
         padding=padding if count else None,
+        told=told_by(planes),
     )
 
 
