@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import State
 from medkit.batch.making.reasons import tell_finding
 from medkit.batch.making.verdicts import Verdict
 from medkit.batch.rules import choose, mismatch
-from medkit.dicom.facts import rule_facts
+from medkit.dicom.facts import is_own_result, rule_facts
+from medkit.dicom.findings import Refused
 from medkit.dicom.reading import read_each
+from medkit.dicom.rejected import rejected_instances
 from medkit.dicom.result import OTHER_KINDS
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from medkit.batch.ledger import Claim
     from medkit.batch.making.context import MakingContext
     from medkit.batch.rules import Job, Rule
+    from medkit.batch.spool import Instance
     from medkit.dicom.findings import Finding
     from medkit.dicom.result import SeriesReading, SeriesVolume
 
@@ -27,6 +31,7 @@ __all__ = ["JobRead", "StudyRead", "read_study"]
 
 # Refusals of pictures that no rule could want.
 _PICTURES = frozenset({"colour", "secondary-capture"})
+_NOTES = "KO"  # key object selections, rejection notes among them
 _SHOWN = 3
 
 
@@ -45,7 +50,7 @@ class StudyRead:
     Args:
         claim: the right to it.
         jobs: at least one.
-        notes: for the reports: that other series could not be read.
+        notes: for the reports: that other series could not be read, or that instances were rejected.
     """
 
     claim: Claim
@@ -80,28 +85,65 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
         UsageError: an unknown repair.
         OSError: the store cannot be read.
     """
-    paths = _whole(claim, context)
+    files, expected = _whole(claim, context), dict(context.expected(claim.study))
+    desk = _read(files, expected, context)
+    taken_back = ""
+    if desk.has_notes and (left := _not_rejected(files, expected)) != files:
+        taken_back = f"{len(files) - len(left)} instances that a rejection note takes back were left out"
+        desk = _read(left, expected, context)
+    choice = choose(context.rules, desk.facts)
+    might_fit = desk.refused_that_might_fit()
+    if not choice.jobs:
+        raise _nothing_chosen(might_fit, choice.reasons, taken_back)
+    jobs = tuple(
+        JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
+    )
+    return StudyRead(claim, jobs, _notes(might_fit, taken_back))
+
+
+def _read(files: Sequence[Instance], expected: dict[str, int], context: MakingContext) -> _Desk:
+    """Read what is there of a study.
+
+    Raises:
+        Verdict: a series that the archive has did not come, or more is wanted than can be held.
+    """
     desk = _Desk(context)
     _, strays = read_each(
-        paths,
+        [file.path for file in files],
         desk.take,
         repairs=context.outputs.repairs,
-        expected=context.expected(claim.study),
+        expected=expected,
         limits=context.limits,
     )
     desk.refusals += [_Refusal(finding) for finding in strays if finding.code not in OTHER_KINDS]
     desk.check_all_there()
-    choice = choose(context.rules, desk.facts)
-    might_fit = desk.refused_that_might_fit()
-    if not choice.jobs:
-        raise _nothing_chosen(might_fit, choice.reasons)
-    jobs = tuple(
-        JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
-    )
-    return StudyRead(claim, jobs, _notes(might_fit))
+    return desk
 
 
-def _whole(claim: Claim, context: MakingContext) -> list[Path]:
+def _not_rejected(files: Sequence[Instance], expected: dict[str, int]) -> list[Instance]:
+    """The files that no note among them takes back; of the others so many fewer are expected.
+
+    Results of medkit stay: they are no source, and to tell of them in a report would make another report of it.
+    """
+    rejected = {uid: series for file in files for uid, series in rejected_instances(file.path).items()}
+    hashes = {hash_uid(uid): series for uid, series in rejected.items()}
+    taken_back = {file.instance for file in files if file.instance in hashes and not _is_own(file.path)}
+    for instance in taken_back:
+        if hashes[instance] in expected:
+            expected[hashes[instance]] -= 1
+    for series in [series for series, count in expected.items() if count <= 0]:
+        del expected[series]
+    return [file for file in files if file.instance not in taken_back]
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return is_own_result(path)
+    except Refused:  # the reader tells
+        return False
+
+
+def _whole(claim: Claim, context: MakingContext) -> list[Instance]:
     """The files of a study that is there as it was completed, each as it came.
 
     Raises:
@@ -126,7 +168,7 @@ def _whole(claim: Claim, context: MakingContext) -> list[Path]:
     if damaged := [one.instance for one in spool.damaged(study)]:
         what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
         raise _refused("instances-damaged", f"expected instances as they came, {what}")
-    return [one.path for one in files]
+    return files
 
 
 def _refused(code: str, problem: str) -> Verdict:
@@ -147,9 +189,11 @@ class _Desk:
         self.facts: list[dict[str, Any]] = []
         self.volumes: dict[str, SeriesVolume] = {}
         self.refusals: list[_Refusal] = []
+        self.has_notes = False
 
     def take(self, series: SeriesReading) -> None:
         """Note the facts of a series, and keep its volumes where a rule could want them."""
+        self.has_notes |= series.modality == _NOTES
         self.refusals += [_Refusal(finding, series.number, series.modality) for finding in series.refusals]
         for volume in series.volumes:
             facts = rule_facts(volume)
@@ -189,17 +233,20 @@ class _Desk:
         ]
 
 
-def _nothing_chosen(might_fit: Sequence[_Refusal], reasons: Sequence[str]) -> Verdict:
+def _nothing_chosen(might_fit: Sequence[_Refusal], reasons: Sequence[str], taken_back: str) -> Verdict:
     """A study with a series that could not be read, and might have been for us, is not passed over."""
     if might_fit:
         first = might_fit[0]
         more = f" (and {len(might_fit) - 1} more)" if len(might_fit) > 1 else ""
         return Verdict(State.REFUSED, first.finding.code, f"{first.told}{more}")
+    if taken_back:
+        return Verdict(State.REFUSED, "instances-rejected", f"{taken_back}, and no rule wants what is left")
     return Verdict(State.SKIPPED, "no-rule", "; ".join(reasons) or "there are no rules")
 
 
-def _notes(might_fit: Sequence[_Refusal]) -> tuple[str, ...]:
-    if not might_fit:
-        return ()
-    codes = ", ".join(sorted({refusal.finding.code for refusal in might_fit}))
-    return (f"{len(might_fit)} other series or files of the study could not be read ({codes})",)
+def _notes(might_fit: Sequence[_Refusal], taken_back: str) -> tuple[str, ...]:
+    notes = [taken_back] if taken_back else []
+    if might_fit:
+        codes = ", ".join(sorted({refusal.finding.code for refusal in might_fit}))
+        notes.append(f"{len(might_fit)} other series or files of the study could not be read ({codes})")
+    return tuple(notes)

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
 
 from medkit.batch.ledger import Stage, State
 from medkit.batch.making import make_study, read_study
@@ -238,3 +240,83 @@ def test_inputs_of_different_frames_of_reference(desk, files):
     rule = Rule("two", NAME, {"a": FIRST.inputs["image"], "b": second})
     desk = desk.with_(rules=(rule,))
     check_ends(desk, claimed(desk, files), State.REFUSED, "inputs-apart", "of one frame of reference")
+
+
+@pytest.fixture
+def rejecting(tmp_path):
+    """Write a key object selection of this title about images."""
+
+    def write(paths, title):
+        note = Dataset()
+        note.file_meta = FileMetaDataset()
+        note.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        note.SOPClassUID, note.SOPInstanceUID = KeyObjectSelectionDocumentStorage, f"{ROOT}.8.1"
+        images = [dcmread(path, stop_before_pixels=True) for path in paths]
+        for name in ("StudyInstanceUID", "PatientName", "PatientID", "PatientBirthDate", "PatientSex"):
+            note[name] = images[0][name]
+        note.SeriesInstanceUID, note.Modality, note.SeriesNumber = f"{ROOT}.8", "KO", 99
+        code, study, series = Dataset(), Dataset(), Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = title, "DCM", "Title"
+        note.ConceptNameCodeSequence = [code]
+        series.SeriesInstanceUID = images[0].SeriesInstanceUID
+        series.ReferencedSOPSequence = []
+        for image in images:
+            item = Dataset()
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = (
+                image.SOPClassUID,
+                image.SOPInstanceUID,
+            )
+            series.ReferencedSOPSequence.append(item)
+        study.StudyInstanceUID, study.ReferencedSeriesSequence = images[0].StudyInstanceUID, [series]
+        note.CurrentRequestedProcedureEvidenceSequence = [study]
+        (tmp_path / "notes").mkdir()
+        note.save_as(tmp_path / "notes" / "note.dcm", enforce_file_format=True)
+        return tmp_path / "notes"
+
+    return write
+
+
+@pytest.mark.parametrize("title", ["113001", "113037", "113038", "113039"])
+def test_a_series_that_is_rejected_is_not_made(desk, files, rejecting, title):
+    assert make_study(claimed(desk, files), desk.context).state is State.MADE
+    store(desk, rejecting(sorted(files.iterdir()), title))
+    ended = make_study(claimed(desk), desk.context)
+    assert (ended.claim.revision, ended.state, ended.code) == (2, State.REFUSED, "instances-rejected")
+    assert ended.reason.startswith("14 instances that a rejection note takes back were left out")
+
+
+def test_another_series_is_made_without_the_one_that_is_rejected(desk, files, rejecting):
+    another_series(files, "more")
+    rejected = sorted(path for path in files.iterdir() if path.is_file())
+    store(desk, rejecting(rejected, "113001"))
+    desk = desk.with_(expected=lambda study: {f"{ROOT}.2": 14, f"{ROOT}.2.4": 14})
+    ended = make_study(claimed(desk, files), desk.context)
+    assert ended.state is State.MADE, "two series would be ambiguous"
+    assert {path.name[:3] for path in desk.made()} == {"004"}
+    (report,) = [path for path in desk.made() if path.name.endswith(".sr.dcm")]
+    assert b"14 instances that a rejection note takes back were left out" in report.read_bytes()
+
+
+def test_of_a_series_with_a_rejected_slice_nothing_is_guessed(desk, files, rejecting):
+    by_place = sorted(files.iterdir(), key=lambda path: dcmread(path).ImagePositionPatient[2])
+    store(desk, rejecting(by_place[5:6], "113001"))
+    check_ends(desk, claimed(desk, files), State.REFUSED, "gap", "1 slice is missing of 14")
+
+
+def test_other_selections_of_key_images_reject_nothing(desk, files, rejecting):
+    store(desk, rejecting(sorted(files.iterdir()), "113000"))
+    assert make_study(claimed(desk, files), desk.context).state is State.MADE
+
+
+def test_own_results_that_are_rejected_change_nothing(desk, files, rejecting):
+    first = make_study(claimed(desk, files), desk.context)
+    made = desk.made()
+    for path in made:
+        (files / path.name).write_bytes(path.read_bytes())
+    store(desk, files)
+    store(desk, rejecting(made, "113001"))
+    again = make_study(claimed(desk), desk.context)
+    assert (again.claim.revision, again.state) == (2, State.MADE)
+    assert {(one.uid, one.sha256) for one in again.results} == {
+        (one.uid, one.sha256) for one in first.results
+    }
