@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
+import medkit.batch.making
+from medkit.batch.identity import hash_uid
+from medkit.batch.ledger import Ledger
+from medkit.batch.making.channels import channel_inputs
 from medkit.batch.rules import FACTS, choose
 from medkit.batch.rules_file import check_rules, read_rules
-from medkit.batch.spool import Spool
+from medkit.batch.spool import Spool, SpoolLimits
+from medkit.bundle.store import find_bundle
+from tests.batch.making.studies import write_study
 from tests.batch.test_rules import facts
+from tests.dicom.writing.sources import ROOT
 from tests.test_readme import blocks
 
 PAGE = "docs/batch.md"
@@ -25,9 +36,12 @@ def test_the_rules_choose_what_they_say(tmp_path):
     tumour = [
         facts("004", series_description="t2 FLAIR"),
         facts("005", series_description="T1 TSE", contrast_agent=True),
+        facts("006", series_description="T1 TSE", contrast_agent=False),
     ]
     (job,) = choose(rules, tumour).jobs
-    assert (job.bundle, dict(job.inputs)) == ("glioma_segmentation_agunet", {"flair": "004", "t1ce": "005"})
+    channels = {"flair": "004", "t1-after-contrast-agent": "005", "t1-before-contrast-agent": "006"}
+    assert (job.bundle, dict(job.inputs)) == ("glioma_segmentation_agunet", channels)
+    assert set(channel_inputs(find_bundle(job.bundle))) == set(channels)
     assert choose(rules, [facts(modality="CT")]).jobs == ()
     assert t1.keys() == set(FACTS)
 
@@ -43,8 +57,45 @@ def test_a_fault_is_told_as_the_page_shows(tmp_path):
 
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (example,) = blocks(PAGE, "python")
+    example = blocks(PAGE, "python")[0]
     made = {}
     exec(compile(example, PAGE, "exec"), made)
     assert len(made["spool"].instances(made["study"])) == 1
     assert Spool(tmp_path / "spool").studies() == [made["study"]]
+
+
+def test_the_example_of_making_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rules_of_the_page(tmp_path)
+    (example,) = [block for block in blocks(PAGE, "python") if "make_study" in block]
+    with Ledger(tmp_path / "ledger.sqlite", "node") as ledger:
+        spool = Spool(tmp_path / "spool", SpoolLimits(free_bytes=0))
+        ledger.receive(study := hash_uid(f"{ROOT}.1"))
+        for path in write_study(tmp_path / "files").iterdir():
+            with path.open("rb") as file:
+                spool.store(f"{ROOT}.1", path.stem, file)
+        (arrival,) = ledger.quiet(0)
+        ledger.complete(arrival, spool.digest(study), len(spool.instances(study)))
+    exec(compile(example, PAGE, "exec"), {})
+    assert capsys.readouterr().out.startswith(
+        "skipped no-rule rule 'hippocampus-t1': no series for 'image' (003: "
+    )
+
+
+def test_every_code_that_making_gives_is_in_its_table():
+    text = Path(PAGE).read_text(encoding="utf-8").partition("## How results are made")[2]
+    table = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", text.partition("\n## ")[0], flags=re.MULTILINE)
+    told = {code for row in table for code in re.findall(r"`([a-z-]+)`", row)}
+    sources = Path(medkit.batch.making.__file__).parent.glob("*.py")
+    given = {code for path in sources for code in verdict_codes(ast.parse(path.read_text(encoding="utf-8")))}
+    assert len(given) > 10
+    assert given <= told
+
+
+def verdict_codes(tree):
+    """Codes written out where verdicts are made."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Verdict", "_refused"):
+            code = node.args[0 if ast.unparse(node.func) == "_refused" else 1]
+            if isinstance(code, ast.Constant):
+                yield code.value

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medkit.data.volume import Volume
     from medkit.dicom.result import Reading, SeriesVolume
 
-__all__ = ["DicomOptions", "write_dicom"]
+__all__ = ["DicomOptions", "result_maker", "write_dicom"]
 
 _SHOWN = 5  # names or refusals in a message
 _PICKS = {"series", "volume"}  # that say what the labels were made from
@@ -189,11 +189,28 @@ def _maker(folder: BundleFolder, record: Mapping[str, Any] | None, labels: Path)
         raise UsageError(
             f"{labels}: expected labels made by {folder.name}, got a record that says {record['bundle']}; name that one"
         )
-    settings = {name: record[name] for name in _SETTINGS if record.get(name)}
+    return result_maker(folder, record)
+
+
+def result_maker(folder: BundleFolder, provenance: Mapping[str, Any]) -> Maker:
+    """The maker of a result, for its DICOM objects.
+
+    Args:
+        folder: of the bundle.
+        provenance: what made the result, by its record or as a loaded bundle says it
+            (:attr:`medkit.inference.predictor.LoadedBundle.provenance`).
+
+    Raises:
+        UsageError: see :meth:`medkit.dicom.writing.maker.Maker.from_metadata`.
+    """
+    settings = {name: provenance[name] for name in _SETTINGS if provenance.get(name)}
     if "weights" in settings:  # by their content, wherever they lay
         settings["weights"] = [file["sha256"] for file in settings["weights"]]
-    metadata = {**folder.metadata, "version": record.get("bundle_version", folder.metadata.get("version"))}
-    return Maker.from_metadata(folder.name, metadata, record["bundle_digest"], settings)
+    metadata = {
+        **folder.metadata,
+        "version": provenance.get("bundle_version", folder.metadata.get("version")),
+    }
+    return Maker.from_metadata(folder.name, metadata, provenance["bundle_digest"], settings)
 
 
 def _of_origin(reading: Reading, origin: Origin, labels: Path, source: Path) -> Reading:

@@ -1,0 +1,77 @@
+"""The second stage: from volumes to labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medkit.data.grid import Grid
+from medkit.data.volume import Volume
+
+if TYPE_CHECKING:
+    from medkit.batch.ledger import Claim
+    from medkit.batch.making.context import MakingContext
+    from medkit.batch.making.reading import JobRead, StudyRead
+    from medkit.dicom.result import SeriesVolume
+    from medkit.dicom.writing.maker import Maker
+    from medkit.inference.result import Result
+
+__all__ = ["JobPredicted", "StudyPredicted", "predict_study"]
+
+
+@dataclass(frozen=True, eq=False)
+class JobPredicted:
+    """The labels of a job.
+
+    Args:
+        rule: by which it was chosen.
+        source: the volume that they are about: of several channels the first.
+        result: the labels.
+        maker: what made them.
+        notes: for the report.
+    """
+
+    rule: str
+    source: SeriesVolume
+    result: Result
+    maker: Maker
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class StudyPredicted:
+    """A study with its labels."""
+
+    claim: Claim
+    jobs: tuple[JobPredicted, ...]
+
+
+def predict_study(read: StudyRead, context: MakingContext) -> StudyPredicted:
+    """Run the bundles of a study, one job after another.
+
+    Labels are those that ``medkit predict`` gives for the volumes as ``medkit dicom convert`` writes them.
+
+    Raises:
+        CaseError: a volume is unfit for its bundle, the bundle abstains, or a step of it failed.
+        UsageError: a bundle cannot be loaded, or the rule's inputs are not its own.
+    """
+    return StudyPredicted(read.claim, tuple(_predict_job(job, read.notes, context) for job in read.jobs))
+
+
+def _predict_job(read: JobRead, notes: tuple[str, ...], context: MakingContext) -> JobPredicted:
+    with context.shelf.lock:
+        shelved = context.shelf.take(read.job.bundle)
+        sources = [read.volumes[name] for name in shelved.order(read.volumes)]
+        result = shelved.predict([_volume(source) for source in sources])
+    others = (
+        [f"its other channels are of {', '.join(source.name for source in sources[1:])}"]
+        if sources[1:]
+        else []
+    )
+    said = (*result.notes, *others, *notes)
+    return JobPredicted(read.job.rule, sources[0], result, shelved.maker, said)
+
+
+def _volume(source: SeriesVolume) -> Volume:
+    columns, rows, slices = source.array.shape
+    return Volume(source.array, Grid((columns, rows, slices), source.affine), f"series {source.name}")
