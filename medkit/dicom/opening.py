@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medkit.dicom.limits import Limits
     from medkit.dicom.sources import SourceFile
 
-__all__ = ["Broken", "check_neighbours", "folder_of", "open_file", "without_strangers"]
+__all__ = ["Broken", "broken_beside", "check_neighbours", "folder_of", "open_file", "without_strangers"]
 
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
 
@@ -81,6 +81,12 @@ def without_strangers(instances: Iterable[Instance]) -> tuple[list[Instance], li
     return kept, strangers
 
 
+def broken_beside(sources: Iterable[SourceFile], broken: Iterable[Broken]) -> list[Broken]:
+    """Broken files that may belong to what these files hold."""
+    places = {_place(source) for source in sources}
+    return [found for found in broken if found.may_be_of(places)]
+
+
 def check_neighbours(
     instances: Sequence[Instance], broken: Sequence[Broken], repairs: Collection[Repair]
 ) -> list[Finding]:
@@ -92,8 +98,7 @@ def check_neighbours(
     Returns:
         What was left out on request.
     """
-    places = {_place(instance.source) for instance in instances}
-    beside = [found for found in broken if found.may_be_of(places)]
+    beside = broken_beside((instance.source for instance in instances), broken)
     if not beside:
         return []
     message = (
