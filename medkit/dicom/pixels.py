@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medkit.dicom.format import PixelFormat
     from medkit.dicom.instance import Instance, PixelElement
 
-__all__ = ["check_length", "codestream_signed", "codestream_size", "stored_frames"]
+__all__ = ["check_length", "codestream_signed", "codestream_size", "decoding_plugin", "stored_frames"]
 
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
@@ -44,6 +44,11 @@ _PLUGINS: dict[str, str] = {
     **dict.fromkeys(JPEGTransferSyntaxes, "gdcm"),
     **dict.fromkeys(RLETransferSyntaxes, "pydicom"),
 }
+
+
+def decoding_plugin(transfer_syntax: str) -> str:
+    """The name of pydicom's plugin that decodes a compressed transfer syntax here; empty for a native one."""
+    return _PLUGINS.get(transfer_syntax, "")
 
 
 def stored_frames(instance: Instance, found: PixelFormat, numbers: Iterable[int]) -> Iterator[NDArray[Any]]:
