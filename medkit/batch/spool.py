@@ -189,9 +189,15 @@ class Spool:
         return sorted(found, key=lambda one: (one.instance, one.content))
 
     def digest(self, study: str) -> str:
-        """Hash of what is there of a study, contents included, by which a revision of it is known."""
-        names = (f"{one.instance}-{one.content}".encode() for one in self.instances(study))
-        return hash_revision(hashlib.sha256(name).hexdigest() for name in names)
+        """Hash by which a revision of a study is known: instances, contents, what is missed and what is expected.
+
+        All of these decide what becomes of a study: once nothing is missed any more, it is another revision.
+        """
+        names = [f"{one.instance}-{one.content}" for one in self.instances(study)]
+        names += [f"{name}.{code}" for name, code in self.missing(study).items()]
+        if (expected := self.expected(study)) is not None:
+            names.append(json.dumps(expected, sort_keys=True))
+        return hash_revision(hashlib.sha256(name.encode()).hexdigest() for name in names)
 
     def conflicts(self, study: str) -> list[str]:
         """Hashes of the instances that came with more than one content."""
@@ -372,7 +378,12 @@ class Spool:
             sync_folder(self._studies)
 
     def _mark(self, study: str, instance: str, code: str) -> None:
-        """Leave a sign that a study is not whole: one for each instance that may come again, one for a study's limit."""
+        """Leave a sign that a study is not whole: one for each instance that may come again, one for a study's limit.
+
+        What is there already is not missed: it was sent again at a bad moment, and will be once more.
+        """
+        if code == LOW_DISK and any(one.instance == instance for one in self.instances(study)):
+            return
         with suppress(OSError):  # on a disk that takes not even a name, the count of instances has to tell
             self.miss(study, "study" if code == _TOO_MANY else instance, code)
 

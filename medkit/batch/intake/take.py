@@ -54,7 +54,7 @@ class Intake:
             LedgerError: the ledger cannot be written.
         """
         study, instance = hash_uid(study_uid), hash_uid(sop_uid)
-        if self._is_own(study, sop_uid.strip(" \0")):
+        if self.is_own(study_uid, sop_uid):
             return None
         self.ledger.receive(study)
         try:
@@ -67,6 +67,11 @@ class Intake:
         if taken is Taken.CONFLICT:
             self._tell("instance-conflict", study, instance, "conflict")
         return taken
+
+    def is_own(self, study_uid: str, sop_uid: str) -> bool:
+        """Whether an instance is a result that was made of its study."""
+        bare = sop_uid.strip(" \0")
+        return bare.startswith(_OWN_ROOT) and self.ledger.has_made(hash_uid(study_uid), bare)
 
     def answer(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> int:
         """Take an instance and give the status of the C-STORE (PS3.4, table GG.4-1).
@@ -82,9 +87,6 @@ class Intake:
         except (OSError, LedgerError):
             return OUT_OF_RESOURCES
         return SUCCESS
-
-    def _is_own(self, study: str, sop_uid: str) -> bool:
-        return sop_uid.startswith(_OWN_ROOT) and self.ledger.has_made(study, sop_uid)
 
     def _tell(self, event: str, study: str, instance: str, code: str) -> None:
         """Once a study and code: a sender that tries again all night would fill the log."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from types import SimpleNamespace
 
@@ -162,6 +163,7 @@ def test_a_study_of_which_nothing_can_be_read_is_told_and_not_begun(intake, tmp_
 
 
 def test_killed_before_any_statement_the_next_call_ends_with_all_studies_whole(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power is cut here
     one, two = write_study(tmp_path / "in" / "a", 1, 1), write_study(tmp_path / "in" / "b", 2, 1)
 
     def run(folder, fatal, kept):

@@ -135,6 +135,7 @@ def story(folder, clock, monkeypatch, fatal, kept):
 def test_killed_before_any_statement_what_was_acknowledged_is_there_and_the_rest_can_come_again(
     tmp_path, clock, monkeypatch
 ):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power is cut here
     _, total = story(tmp_path / "whole", clock, monkeypatch, None, tmp_path / "unused")
     assert total > 20
     for fatal in range(total):
