@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+
 from medkit.batch.rules import FACTS, choose
 from medkit.batch.rules_file import check_rules, read_rules
 from medkit.batch.spool import Spool
+from tests.batch.intake.door import write_study
 from tests.batch.test_rules import facts
-from tests.test_readme import blocks
+from tests.test_readme import ROOT, blocks
 
 PAGE = "docs/batch.md"
 
@@ -43,8 +46,34 @@ def test_a_fault_is_told_as_the_page_shows(tmp_path):
 
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (example,) = blocks(PAGE, "python")
+    example, _ = blocks(PAGE, "python")
     made = {}
     exec(compile(example, PAGE, "exec"), made)
     assert len(made["spool"].instances(made["study"])) == 1
     assert Spool(tmp_path / "spool").studies() == [made["study"]]
+
+
+def test_the_example_of_sources_and_destinations_runs(tmp_path, monkeypatch, capsys):
+    study = write_study(tmp_path / "incoming")
+    broken = study.paths[2]
+    broken.write_bytes(broken.read_bytes()[:-40])
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    _, example = blocks(PAGE, "python")
+    exec(compile(example, PAGE, "exec"), {})
+    assert capsys.readouterr().out.startswith("1 studies; ['IM0002.dcm: expected pixels up to their end")
+    assert Spool(tmp_path / "job" / "spool").missing(study.hash)
+
+
+def test_the_codes_of_deliveries_are_those_that_there_are():
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    folder = ROOT / "medkit" / "batch" / "delivery"
+    calls = [
+        node
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Trouble"
+    ]
+    codes = {node.args[0].value for node in calls if isinstance(node.args[0], ast.Constant)}
+    assert len(codes) >= 7
+    assert {code for code in codes if f"`{code}`" not in page} == {"delivery-fault"}, "a fault of ours"

@@ -24,7 +24,7 @@ from medkit.dicom.sources import SourceFile
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from medkit.batch.intake.memory import Memory
     from medkit.batch.intake.take import Intake
@@ -196,7 +196,6 @@ class WatchedFolder:
             except Unreadable as error:
                 broken.append(Finding(BROKEN, f"{one.source.shown}: {error}"))
                 damaged = {*damaged, study}
-                self._intake.ledger.receive(study)  # it is known of, and waits
             except NotTaken as refusal:
                 if refusal.code == LOW_DISK:
                     polled.no_room = True
@@ -220,12 +219,11 @@ class WatchedFolder:
         entry |= {"studies": sorted(studies), "folder": _hash(*folder), "shape": _hash(shape)}
         if broken:  # what was marked before stays so until the file is whole
             entry |= {"code": broken[0].code, "marked": sorted(damaged | marked), "known": bool(damaged)}
-        self._memory.put(key, entry)  # before the marks: those that nobody remembers would stay for ever
-        if broken:
-            for study in entry["marked"]:
-                self._intake.spool.miss(study, key, BROKEN)
-        else:
+        if not broken:
             self._unmark(key, marked)
+        self._memory.put(key, entry)  # before the marks: those that nobody remembers would stay for ever
+        for study in entry.get("marked", ()):
+            self._mark(study, key)
 
     def _remove_file(self, file: _Resting, polled: Polled) -> None:
         """Remove what was taken, if it is still that."""
@@ -248,7 +246,7 @@ class WatchedFolder:
                 if study not in entry["marked"]:
                     entry = entry | {"marked": sorted({*entry["marked"], study})}
                     self._memory.put(_key(path), entry)
-                self._intake.spool.miss(study, _key(path), BROKEN)
+                self._mark(study, _key(path))
 
     def _neighbours(
         self, path: Path, entry: dict[str, Any], others: list[tuple[str, dict[str, Any]]]
@@ -276,9 +274,17 @@ class WatchedFolder:
             self._unmark(key, entry.get("marked", ()))
             self._memory.drop(key)
 
-    def _unmark(self, key: str, studies: Any) -> None:
+    def _mark(self, study: str, key: str) -> None:
+        """Mark a study; the ledger is told before, for it is another revision then."""
+        if key not in self._intake.spool.missing(study):
+            self._intake.ledger.receive(study)
+            self._intake.spool.miss(study, key, BROKEN)
+
+    def _unmark(self, key: str, studies: Iterable[str]) -> None:
         for study in studies:
-            self._intake.spool.found(study, key, BROKEN)
+            if key in self._intake.spool.missing(study):
+                self._intake.ledger.receive(study)
+                self._intake.spool.found(study, key, BROKEN)
 
 
 def _key(path: Path) -> str:

@@ -141,6 +141,23 @@ def test_a_file_that_says_not_whose_it_is_marks_the_studies_that_came_beside_it(
     assert watch.instances(study) == 3
 
 
+def test_studies_that_were_marked_beside_another_are_made_again_when_it_is_mended(watch):
+    one, two = write_study(watch.folder, 1), write_study(watch.folder, 2)
+    content = one.paths[2].read_bytes()
+    one.paths[2].unlink()
+    watch.rest()
+    assert settle(watch.intake, 0).begun == {one.hash: 1, two.hash: 1}
+    one.paths[2].write_bytes(content[:200])
+    watch.rest()
+    assert settle(watch.intake, 0).begun == {one.hash: 2, two.hash: 2}, "both may lack a part"
+    assert watch.missing(one) == watch.missing(two) == ["broken-file"]
+    one.paths[2].write_bytes(content)
+    watch.rest()
+    assert settle(watch.intake, 0).begun == {one.hash: 3, two.hash: 3}
+    assert watch.missing(one) == watch.missing(two) == []
+    assert (watch.instances(one), watch.instances(two)) == (3, 3)
+
+
 def test_a_broken_file_that_is_taken_away_is_missed_no_more(watch):
     study = write_study(watch.folder)
     study.paths[2].write_bytes(b"")
