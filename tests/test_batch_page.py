@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+import medkit.batch.delivery
 import medkit.batch.making
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Ledger
@@ -14,6 +15,7 @@ from medkit.batch.rules import FACTS, choose
 from medkit.batch.rules_file import check_rules, read_rules
 from medkit.batch.spool import Spool, SpoolLimits
 from medkit.bundle.store import find_bundle
+from tests.batch.intake import door
 from tests.batch.making.studies import write_study
 from tests.batch.test_rules import facts
 from tests.dicom.writing.sources import ROOT
@@ -99,3 +101,29 @@ def verdict_codes(tree):
             code = node.args[0 if ast.unparse(node.func) == "_refused" else 1]
             if isinstance(code, ast.Constant):
                 yield code.value
+
+
+def test_the_example_of_sources_and_destinations_runs(tmp_path, monkeypatch, capsys):
+    study = door.write_study(tmp_path / "incoming")
+    broken = study.paths[2]
+    broken.write_bytes(broken.read_bytes()[:-40])
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (example,) = [block for block in blocks(PAGE, "python") if "take_folder" in block]
+    exec(compile(example, PAGE, "exec"), {})
+    assert capsys.readouterr().out.startswith("1 studies; ['IM0002.dcm: expected pixels up to their end")
+    assert Spool(tmp_path / "job" / "spool").missing(study.hash)
+
+
+def test_the_codes_of_deliveries_are_those_that_there_are():
+    page = Path(PAGE).read_text(encoding="utf-8")
+    folder = Path(medkit.batch.delivery.__file__).parent
+    calls = [
+        node
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Trouble"
+    ]
+    codes = {node.args[0].value for node in calls if isinstance(node.args[0], ast.Constant)}
+    assert len(codes) >= 7
+    assert {code for code in codes if f"`{code}`" not in page} == {"delivery-fault"}, "a fault of ours"

@@ -3,13 +3,15 @@
 ``incoming/`` holds what is being written, ``studies/<study>/<instance>-<content>.dcm`` what is there: SHA-256 of the
 Study and SOP Instance UID and of the bytes. So the names alone say what a study holds: the same instance twice is one
 file, and two contents of one instance lie side by side, as a conflict that nobody resolves by chance.
-``<instance>.<code>`` is an empty file that says what was not taken: a study with one is not whole.
+``<instance>.<code>`` is an empty file that says what was not taken: a study with one is not whole. ``expected.json``
+says how many instances of each series the archive has that the study came from.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -24,17 +26,18 @@ from typing import IO, TYPE_CHECKING, Protocol
 from medkit.batch.durable import sync_folder
 from medkit.batch.identity import hash_revision, hash_uid, is_hash
 from medkit.data.hashing import hash_files
-from medkit.data.writing import UNFINISHED
+from medkit.data.writing import UNFINISHED, write_text
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
-_LOW_DISK, _TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
+LOW_DISK, _TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
 _SUFFIX = ".dcm"
+_EXPECTED = "expected.json"
 _PREAMBLE, _MAGIC = 128, b"DICM"
 _CHUNK = 1 << 20
 _MIB = 1 << 20
@@ -72,7 +75,7 @@ class NotTaken(MedkitError):
     @property
     def dicom_status(self) -> int:
         """The answer to a C-STORE: out of resources (0xA700), which is sent again, or cannot understand (0xC000)."""
-        return OUT_OF_RESOURCES if self.code == _LOW_DISK else CANNOT_UNDERSTAND
+        return OUT_OF_RESOURCES if self.code == LOW_DISK else CANNOT_UNDERSTAND
 
 
 class Taken(StrEnum):
@@ -157,7 +160,7 @@ class Spool:
         """
         study, instance = hash_uid(study_uid), hash_uid(sop_instance_uid)
         try:
-            self._check_space()
+            self.check_space()
             with self._temporary() as temporary:
                 content, size = self._write(temporary, source)
                 return self._place(temporary, study, instance, content, size)
@@ -167,8 +170,8 @@ class Spool:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            self._mark(study, instance, _LOW_DISK)
-            raise NotTaken(_LOW_DISK, f"{self.folder}: the disk is full; make room") from error
+            self._mark(study, instance, LOW_DISK)
+            raise NotTaken(LOW_DISK, f"{self.folder}: the disk is full; make room") from error
 
     def studies(self) -> list[str]:
         """Hashes of all studies, in order."""
@@ -186,9 +189,15 @@ class Spool:
         return sorted(found, key=lambda one: (one.instance, one.content))
 
     def digest(self, study: str) -> str:
-        """Hash of what is there of a study, contents included, by which a revision of it is known."""
-        names = (f"{one.instance}-{one.content}".encode() for one in self.instances(study))
-        return hash_revision(hashlib.sha256(name).hexdigest() for name in names)
+        """Hash by which a revision of a study is known: instances, contents, what is missed and what is expected.
+
+        All of these decide what becomes of a study: once nothing is missed any more, it is another revision.
+        """
+        names = [f"{one.instance}-{one.content}" for one in self.instances(study)]
+        names += [f"{name}.{code}" for name, code in self.missing(study).items()]
+        if (expected := self.expected(study)) is not None:
+            names.append(json.dumps(expected, sort_keys=True))
+        return hash_revision(hashlib.sha256(name.encode()).hexdigest() for name in names)
 
     def conflicts(self, study: str) -> list[str]:
         """Hashes of the instances that came with more than one content."""
@@ -201,9 +210,57 @@ class Spool:
         with suppress(FileNotFoundError), os.scandir(self._studies / study) as entries:
             for entry in entries:
                 instance, _, code = entry.name.partition(".")
-                if f".{code}" != _SUFFIX:
+                if (
+                    f".{code}" != _SUFFIX
+                    and entry.name != _EXPECTED
+                    and not entry.name.startswith(UNFINISHED)
+                ):
                     found[instance] = code
         return dict(sorted(found.items()))
+
+    def miss(self, study: str, instance: str, code: str) -> None:
+        """Mark a study as not whole: something of it came that could not be taken.
+
+        Args:
+            study: hash of its UID.
+            instance: hash of what is missing: of its UID, or of its place where nobody knows that.
+            code: why, in kebab case.
+
+        Raises:
+            OSError: the mark could not be written.
+        """
+        folder = self._studies / study
+        self._make_study(folder)
+        (folder / f"{instance}.{code}").touch(mode=0o600)
+        sync_folder(folder)
+
+    def found(self, study: str, instance: str, code: str) -> None:
+        """Take back a mark of :meth:`miss`, if it is there."""
+        folder = self._studies / study
+        with suppress(FileNotFoundError):
+            (folder / f"{instance}.{code}").unlink()
+            sync_folder(folder)
+
+    def expect(self, study: str, counts: Mapping[str, int]) -> None:
+        """Keep what an archive has of a study, which :func:`medkit.dicom.read` compares with what came.
+
+        Args:
+            study: hash of its UID.
+            counts: Series Instance UID to the number of instances.
+        """
+        folder = self._studies / study
+        self._make_study(folder)
+        write_text(folder / _EXPECTED, json.dumps(dict(sorted(counts.items()))))
+        (folder / _EXPECTED).chmod(0o600)
+        sync_folder(folder)
+
+    def expected(self, study: str) -> dict[str, int] | None:
+        """What :meth:`expect` kept last; ``None`` where no archive was asked."""
+        try:
+            text = (self._studies / study / _EXPECTED).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return {str(series): int(count) for series, count in json.loads(text).items()}
 
     def damaged(self, study: str) -> list[Instance]:
         """Files whose bytes are no longer those that came."""
@@ -239,11 +296,16 @@ class Spool:
         sync_folder(self._studies)
         shutil.rmtree(doomed)
 
-    def _check_space(self) -> None:
+    def check_space(self) -> None:
+        """Ask whether anything is taken now.
+
+        Raises:
+            NotTaken: ``low-disk``.
+        """
         free, kept = self._usage(self.folder).free, self.limits.free_bytes
         if free < kept:
             raise NotTaken(
-                _LOW_DISK,
+                LOW_DISK,
                 f"{self.folder}: expected {kept / _MIB:.0f} MiB free on the disk, got {free / _MIB:.0f}; make room",
             )
 
@@ -316,12 +378,14 @@ class Spool:
             sync_folder(self._studies)
 
     def _mark(self, study: str, instance: str, code: str) -> None:
-        """Leave a sign that a study is not whole: one for each instance that may come again, one for a study's limit."""
-        folder = self._studies / study
+        """Leave a sign that a study is not whole: one for each instance that may come again, one for a study's limit.
+
+        What is there already is not missed: it was sent again at a bad moment, and will be once more.
+        """
+        if code == LOW_DISK and any(one.instance == instance for one in self.instances(study)):
+            return
         with suppress(OSError):  # on a disk that takes not even a name, the count of instances has to tell
-            self._make_study(folder)
-            (folder / f"{'study' if code == _TOO_MANY else instance}.{code}").touch(mode=0o600)
-            sync_folder(folder)
+            self.miss(study, "study" if code == _TOO_MANY else instance, code)
 
 
 def _prefix() -> str:

@@ -279,3 +279,65 @@ def test_killed_at_any_moment_what_was_acknowledged_is_whole(tmp_path):
         assert {hash_uid(f"1.2.3.{number}") for number in range(acknowledged + 1)} <= held
         assert spool.damaged(STUDY) == []
         acknowledged = -1
+
+
+def test_what_an_archive_has_is_kept_beside_the_study_and_goes_with_it(tmp_path, spool):
+    assert spool.expected(STUDY) is None
+    spool.expect(STUDY, {"1.2.3.9": 3})
+    put(spool)
+    spool.expect(STUDY, {"1.2.3.9": 4, "1.2.3.8": 1})
+    again = Spool(tmp_path / "spool", ROOMY)
+    assert again.expected(STUDY) == {"1.2.3.9": 4, "1.2.3.8": 1}
+    assert len(again.instances(STUDY)) == 1
+    assert again.missing(STUDY) == {}
+    spool.expect(STUDY, {})
+    assert stat.S_IMODE((tmp_path / "spool" / "studies" / STUDY / "expected.json").stat().st_mode) == 0o600
+    assert spool.purge(-1, lambda study: True) == [STUDY]
+    assert spool.expected(STUDY) is None
+
+
+def test_what_is_missed_for_a_reason_of_the_source_is_marked_until_it_is_found(spool):
+    put(spool)
+    place = hash_uid("a place")
+    spool.miss(STUDY, place, "broken-file")
+    spool.miss(STUDY, place, "broken-file")
+    assert spool.missing(STUDY) == {place: "broken-file"}
+    spool.found(STUDY, place, "too-large")
+    assert spool.missing(STUDY) == {place: "broken-file"}
+    spool.found(STUDY, place, "broken-file")
+    spool.found(hash_uid("1.2.9"), place, "broken-file")
+    assert spool.missing(STUDY) == {}
+
+
+def test_what_is_missed_and_what_is_expected_make_another_revision(spool):
+    put(spool)
+    digests = [spool.digest(STUDY)]
+    spool.miss(STUDY, hash_uid("a place"), "broken-file")
+    digests.append(spool.digest(STUDY))
+    spool.expect(STUDY, {"1.2.3.9": 2})
+    digests.append(spool.digest(STUDY))
+    spool.expect(STUDY, {"1.2.3.9": 1})
+    digests.append(spool.digest(STUDY))
+    assert len(set(digests)) == 4
+    spool.found(STUDY, hash_uid("a place"), "broken-file")
+    (spool.folder / "studies" / STUDY / "expected.json").unlink()
+    assert spool.digest(STUDY) == digests[0]
+
+
+def test_an_instance_that_is_there_is_not_missed_when_it_is_sent_again_at_a_bad_moment(tmp_path):
+    free = [1000]
+    spool = Spool(tmp_path, SpoolLimits(free_bytes=1000), lambda path: SimpleNamespace(free=free[0]))
+    put(spool, "1")
+    free[0] = 0
+    with pytest.raises(NotTaken):
+        put(spool, "1")
+    assert spool.missing(STUDY) == {}
+
+
+def test_a_mark_that_cannot_be_written_is_not_passed_over(spool, monkeypatch):
+    def full(self, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "touch", full)
+    with pytest.raises(OSError, match="No space"):
+        spool.miss(STUDY, hash_uid("a place"), "broken-file")

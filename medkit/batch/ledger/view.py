@@ -178,6 +178,20 @@ class LedgerView:
             rows = self._all(f"{_RESULTS} WHERE r.study = ? AND number = ?", study, revision)
         return [_result(row) for row in rows]
 
+    def has_made(self, study: str, uid: str) -> bool:
+        """Whether an object is a result of some revision of a study, and so none of its sources."""
+        with self._reading():
+            rows = self._all("SELECT 1 FROM results WHERE study = ? AND uid = ? LIMIT 1", study, uid)
+        return bool(rows)
+
+    def result_paths(self, study: str, uid: str) -> list[str]:
+        """Where an object of a study lies, relative to the results folder, that of the latest revision first."""
+        with self._reading():
+            rows = self._all(
+                "SELECT path FROM results WHERE study = ? AND uid = ? ORDER BY revision DESC", study, uid
+            )
+        return list(dict.fromkeys(row["path"] for row in rows))
+
     def withdrawals(self, study: str | None = None) -> list[Withdrawal]:
         """Objects of superseded revisions that may be at a destination and have to be withdrawn now.
 

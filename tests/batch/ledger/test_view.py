@@ -88,3 +88,15 @@ def test_a_file_that_was_damaged_is_told(tmp_path, clock):
 def make_one(ledger):
     arrive(ledger, "1")
     make(ledger, "x")
+
+
+def test_own_results_are_known_by_study_and_uid_in_every_revision(ledger):
+    arrive(ledger, "1")
+    make(ledger, "x")
+    arrive(ledger, "1", "2")
+    make(ledger, "x", "y")
+    other = hash_uid("1.2.9")
+    assert [ledger.has_made(STUDY, uid) for uid in ("2.25.x", "2.25.y", "2.25.z")] == [True, True, False]
+    assert not ledger.has_made(other, "2.25.x")
+    assert ledger.result_paths(STUDY, "2.25.x") == ["x.dcm"]
+    assert ledger.result_paths(other, "2.25.x") == []
