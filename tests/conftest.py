@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,18 @@ def real_data() -> Path:
     if os.environ.get("MEDKIT_REQUIRE_DATA") == "1":
         pytest.fail(f"{reason}, and MEDKIT_REQUIRE_DATA=1 asks for it")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """The path of a program; without it the test is skipped, or fails where it is required."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path:
+            return path
+        if os.environ.get("MEDKIT_REQUIRE_TOOLS") == "1":
+            pytest.fail(f"{name} is not installed, and MEDKIT_REQUIRE_TOOLS=1 asks for it")
+        pytest.skip(f"{name} is not installed")
+
+    return find

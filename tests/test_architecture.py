@@ -36,6 +36,7 @@ ONLY_IN = {
     "pydicom": "dicom",
     "highdicom": "dicom",
     "triton": "ops",
+    "prometheus_client": "batch",
 }
 FOLDERS_OF_DATA = {"schemas"}
 # What `import_module` is given, whole or as the beginning of an f-string.
