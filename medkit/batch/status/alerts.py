@@ -106,7 +106,7 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
     for code, waiting, hours, message in (
         (
             AlertCode.RECEIVING_STUCK, summary.receiving, thresholds.receiving_hours,
-            "{0} came to rest and not begun, the first for {1}; see whether the service runs",
+            "{0} not begun though nothing more came, for {1} of the first; see whether the service runs",
         ),
         (
             AlertCode.MAKING_STUCK, summary.making, thresholds.making_hours,
