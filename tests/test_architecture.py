@@ -39,6 +39,7 @@ ONLY_IN = {
     "dicomweb_client": "dicom",
     "requests": "dicom",
     "triton": "ops",
+    "prometheus_client": "batch",
 }
 FOLDERS_OF_DATA = {"schemas"}
 # What `import_module` is given, whole or as the beginning of an f-string.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
 
 import medkit.batch.delivery
 import medkit.batch.making
@@ -14,14 +17,28 @@ from medkit.batch.making.channels import channel_inputs
 from medkit.batch.rules import FACTS, choose
 from medkit.batch.rules_file import check_rules, read_rules
 from medkit.batch.spool import Spool, SpoolLimits
+from medkit.batch.status.alerts import AlertCode
+from medkit.batch.status.server import StatusServer
 from medkit.bundle.store import find_bundle
+from medkit.cli import main
+from medkit.cli.batch import command
 from tests.batch.intake import door
+from tests.batch.ledger.stories import Clock
 from tests.batch.making.studies import write_study
+from tests.batch.status.live import LiveBatch
+from tests.batch.status.test_metrics import read
 from tests.batch.test_rules import facts
-from tests.dicom.writing.sources import ROOT
-from tests.test_readme import blocks
+from tests.dicom.writing import sources
+from tests.test_readme import ROOT, blocks
 
 PAGE = "docs/batch.md"
+
+
+@pytest.fixture
+def batch(tmp_path):
+    live = LiveBatch(tmp_path / "night", Clock(1_700_000_000.0))
+    yield live
+    live.ledger.close()
 
 
 def rules_of_the_page(folder):
@@ -64,6 +81,11 @@ def test_the_example_runs(tmp_path, monkeypatch):
     exec(compile(example, PAGE, "exec"), made)
     assert len(made["spool"].instances(made["study"])) == 1
     assert Spool(tmp_path / "spool").studies() == [made["study"]]
+    (watching,) = [
+        block for block in blocks(PAGE, "python") if "page" in block.split("=")[0] or "page =" in block
+    ]
+    exec(compile(watching, PAGE, "exec"), made)
+    assert made["page"].startswith("<!doctype html>")
 
 
 def test_the_example_of_making_runs(tmp_path, monkeypatch, capsys):
@@ -72,10 +94,10 @@ def test_the_example_of_making_runs(tmp_path, monkeypatch, capsys):
     (example,) = [block for block in blocks(PAGE, "python") if "make_study" in block]
     with Ledger(tmp_path / "ledger.sqlite", "node") as ledger:
         spool = Spool(tmp_path / "spool", SpoolLimits(free_bytes=0))
-        ledger.receive(study := hash_uid(f"{ROOT}.1"))
+        ledger.receive(study := hash_uid(f"{sources.ROOT}.1"))
         for path in write_study(tmp_path / "files").iterdir():
             with path.open("rb") as file:
-                spool.store(f"{ROOT}.1", path.stem, file)
+                spool.store(f"{sources.ROOT}.1", path.stem, file)
         (arrival,) = ledger.quiet(0)
         ledger.complete(arrival, spool.digest(study), len(spool.instances(study)))
     exec(compile(example, PAGE, "exec"), {})
@@ -127,3 +149,48 @@ def test_the_codes_of_deliveries_are_those_that_there_are():
     codes = {node.args[0].value for node in calls if isinstance(node.args[0], ast.Constant)}
     assert len(codes) >= 7
     assert {code for code in codes if f"`{code}`" not in page} == {"delivery-fault"}, "a fault of ours"
+
+
+def rows(heading, until):
+    """The first cells of the tables of a part of the page."""
+    text = (ROOT / PAGE).read_text(encoding="utf-8")
+    part = text[text.index(heading) : text.index(until)]
+    return re.findall(r"^\| (`.*?) \| ", part, re.MULTILINE)
+
+
+def test_every_alert_and_every_address_is_on_the_page(batch):
+    assert rows("**Alerts.**", "**Metrics.**") == [f"`{code}`" for code in AlertCode]
+    addresses = rows("## Watching over it", "**Alerts.**")
+    with StatusServer(batch.job) as server:
+        for address in addresses:
+            with urlopen(server.url.rstrip("/") + address.strip("`")) as answer:
+                assert answer.status == 200
+    assert len(addresses) == 5
+
+
+def labelled(pairs):
+    return {(name, frozenset(labels)) for name, labels in pairs}
+
+
+def test_every_metric_is_on_the_page(batch):
+    batch.one_of_each()
+    names = [
+        one for row in rows("**Metrics.**", "## Commands") for one in re.findall(r"`(\w+)(?:{(.*?)})?`", row)
+    ]
+    lines = re.findall(r"^medkit_batch_(\w+)(?:{(.*?)})? ", read(batch)[0].decode(), re.MULTILINE)
+    shown = labelled((name, labels.split(",") if labels else []) for name, labels in names)
+    assert shown == labelled((name, re.findall(r'(\w+)="', labels)) for name, labels in lines)
+
+
+def test_every_command_is_on_the_page():
+    shown = {row.split()[2] for row in rows("## Commands", "All end with 2")}
+    assert shown == set(command.commands)
+
+
+def test_status_prints_what_the_page_shows(batch, capsys):
+    batch.arrive("a")
+    batch.ledger.quarantine(batch.ledger.find("")[0], "look at it")
+    asked, *expected = blocks(PAGE, "text")[-1].splitlines()
+    with pytest.raises(SystemExit):
+        main([*asked.removeprefix("$ medkit ").split()[:-1], str(batch.job.root)])
+    assert capsys.readouterr().out.splitlines()[: len(expected)] == expected

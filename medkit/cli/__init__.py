@@ -14,11 +14,12 @@ import warnings
 import click
 
 from medkit import __version__
-from medkit.errors import CaseError, ExitCode, TrainingError, UsageError
+from medkit.errors import ExitCode, MedkitError, UsageError
 
 __all__ = ["main"]
 
 _COMMANDS = {
+    "batch": "Watch over studies in batches: status, history, retry, verify.",
     "bundle": "Build, list and check bundles; adopt trained weights.",
     "dicom": "Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects; de-identify.",
     "evaluate": "Score predictions against manual label maps.",
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UsageError as error:
         click.echo(f"medkit: {error}", err=True)
         code = ExitCode.USAGE
-    except (CaseError, TrainingError) as error:
+    except MedkitError as error:
         click.echo(f"medkit: {error}", err=True)
         code = ExitCode.NONE_SUCCEEDED
     except OSError as error:

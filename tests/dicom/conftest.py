@@ -1,4 +1,4 @@
-"""Series to spoil, and foreign programs to compare with."""
+"""Series to spoil."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.dicom_series.stacks import Stack, save
-from tests.servers.programs import program
 
 
 @pytest.fixture
@@ -37,10 +36,3 @@ def written(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
-
-
-@pytest.fixture(scope="session")
-def tool() -> Callable[[str], str]:
-    """The path of a program; without it the test is skipped, or fails where it is required."""
-
-    return program

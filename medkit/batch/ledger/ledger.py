@@ -81,7 +81,7 @@ class Ledger(LedgerDelivery):
 
     def quiet(self, seconds: float) -> list[Arrival]:
         """Studies of which instances came, but none for so many seconds: those that wait longest first."""
-        with self._reading():
+        with self.reading():
             rows = self._all(
                 "SELECT * FROM studies WHERE arriving_since IS NOT NULL AND last_arrival <= ? "
                 "ORDER BY last_arrival, study",
@@ -331,6 +331,24 @@ class Ledger(LedgerDelivery):
                 )
             self._move(row, state, now, "retried", reason, attempts=0, not_before=now)
         return state
+
+    def quarantine(self, study: str, reason: str) -> None:
+        """Put a study that waits aside, because a person says so; :meth:`retry` takes it back.
+
+        It holds for the instances that there are: with others, a later revision begins anew.
+
+        Raises:
+            IllegalTransition: it does not wait: a worker has it, it is at an end, or it is being received for the first
+                time.
+        """
+        with self._changing():
+            row = self._latest(study)
+            if row is None or State(row["state"]) not in (State.READY, State.FAILED, State.MADE):
+                got = row["state"] if row is not None else "no revision of it"
+                raise IllegalTransition(
+                    f"study {study}: expected it to wait (ready, failed or made), got {got}; wait until it does"
+                )
+            self._move(row, State.QUARANTINED, self._clock(), "set-aside", reason)
 
 
 def _check_results(claim: Claim, results: Sequence[Result]) -> None:

@@ -226,9 +226,32 @@ def test_a_person_can_retry_what_came_to_nothing(ledger, state):
         assert ledger.study(STUDY) == before
 
 
+@pytest.mark.parametrize("state", sorted(set(State) - {State.SUPERSEDED}))
+def test_a_person_can_set_aside_what_waits(ledger, state):
+    bring(ledger, state)
+    before = ledger.study(STUDY)
+    if state in (State.READY, State.FAILED, State.MADE):
+        ledger.quarantine(STUDY, "asked for by the ward")
+        found = ledger.study(STUDY)
+        assert (found.state, found.code, found.reason) == (
+            *(State.QUARANTINED, "set-aside"),
+            "asked for by the ward",
+        )
+        ledger._clock.pass_by(10_000)
+        assert ledger.claim(Stage.MAKE) is ledger.claim(Stage.DELIVER) is None
+        expected = State.MADE if state is State.MADE else State.READY
+        assert ledger.retry(STUDY, "it may go on") is expected
+    else:
+        with pytest.raises(IllegalTransition, match=r"expected it to wait \(ready, failed or made\), got"):
+            ledger.quarantine(STUDY, "why not")
+        assert ledger.study(STUDY) == before
+
+
 def test_an_unknown_study_cannot_be_retried(ledger):
     with pytest.raises(IllegalTransition, match="got no revision of it"):
         ledger.retry(STUDY, "why not")
+    with pytest.raises(IllegalTransition, match="got no revision of it"):
+        ledger.quarantine(STUDY, "why not")
     with pytest.raises(LedgerError, match="expected the hash of a study"):
         ledger.study(STUDY)
 
