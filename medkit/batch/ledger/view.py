@@ -301,13 +301,13 @@ class LedgerView:
 
     def has_made(self, study: str, uid: str) -> bool:
         """Whether an object is a result of some revision of a study, and so none of its sources."""
-        with self._reading():
+        with self.reading():
             rows = self._all("SELECT 1 FROM results WHERE study = ? AND uid = ? LIMIT 1", study, uid)
         return bool(rows)
 
     def result_paths(self, study: str, uid: str) -> list[str]:
         """Where an object of a study lies, relative to the results folder, that of the latest revision first."""
-        with self._reading():
+        with self.reading():
             rows = self._all(
                 "SELECT path FROM results WHERE study = ? AND uid = ? ORDER BY revision DESC", study, uid
             )
