@@ -17,9 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from medkit.batch.hours import is_open
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import settle
-from medkit.batch.intake.windows import is_open
 from medkit.batch.ledger import Policy
 from medkit.batch.spool import LOW_DISK, NotTaken
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
@@ -28,10 +28,10 @@ from medkit.dicom.objects import read_uids
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from medkit.batch.hours import Hours
     from medkit.batch.intake.memory import Memory
     from medkit.batch.intake.requests import Request
     from medkit.batch.intake.take import Intake
-    from medkit.batch.intake.windows import Window
     from medkit.dicom.network.archive import Archive
 
 __all__ = ["UNFINISHED_PULL", "Puller", "Step"]
@@ -75,7 +75,7 @@ class Puller:
         requests: Sequence[Request],
         memory: Memory,
         *,
-        windows: Sequence[Window] = (),
+        windows: Sequence[Hours] = (),
         instances_per_second: float | None = None,
         round_seconds: float = 600.0,
         policy: Policy | None = None,
