@@ -1,4 +1,4 @@
-"""Hours of the week: in which an archive may be asked, and in which something is expected."""
+"""Times of the week: in which an archive may be asked, and in which something is expected to come."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Hours", "is_open", "parse_hours"]
 
-_EVERY_DAY = frozenset(range(7))
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_EVERY_DAY = frozenset(range(len(_DAYS)))
 _FORM = re.compile(r"(?:(?P<days>[a-z,-]+) +)?(?P<begin>\d\d:\d\d)-(?P<end>\d\d:\d\d)")
+_END_OF_DAY = "24:00"
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,14 @@ class Hours:
     end: time = time(0)
     zone: tzinfo | None = None
 
-    def __contains__(self, moment: datetime) -> bool:
-        """Whether a moment, by the clock on the wall, belongs to these hours."""
-        day, now = moment.weekday(), moment.time()
+    def __contains__(self, moment: float) -> bool:
+        """Whether a moment, seconds since 1970 (UTC), belongs to these hours."""
+        wall = datetime.fromtimestamp(moment, self.zone)
+        today, now = wall.weekday(), wall.time()
         if self.begin < self.end:
-            return day in self.days and self.begin <= now < self.end
-        yesterday = (day - 1) % len(_DAYS)
-        return (day in self.days and now >= self.begin) or (yesterday in self.days and now < self.end)
+            return today in self.days and self.begin <= now < self.end
+        yesterday = (today - 1) % len(_DAYS)
+        return (today in self.days and now >= self.begin) or (yesterday in self.days and now < self.end)
 
     def seconds_between(self, start: float, end: float) -> float:
         """How many seconds from ``start`` to ``end``, both since 1970 (UTC), belong to these hours."""
@@ -62,26 +64,30 @@ class Hours:
         return total
 
 
-def parse_hours(text: str) -> Hours:
+def parse_hours(text: str, zone: tzinfo | None = None) -> Hours:
     """Hours from ``20:00-06:00`` (every day), ``mon-fri 20:00-06:00`` or ``sat,sun 00:00-24:00``.
 
     Those that go over midnight belong to the day on which they begin.
 
+    Args:
+        text: as above.
+        zone: of the clock, the machine's by default.
+
     Raises:
-        UsageError: the text names none.
+        UsageError: the text is none.
     """
     form = _FORM.fullmatch(text.strip().lower())
-    days = _days(form["days"]) if form else frozenset()
-    begin, end = (_time(form["begin"]), _time(form["end"])) if form else (None, None)
-    if form is None or not days or begin is None or end is None or form["begin"] in ("24:00", form["end"]):
-        raise UsageError(
-            f"expected hours such as 20:00-06:00, mon-fri 20:00-06:00 or sat,sun 00:00-24:00, got {text!r}"
-        )
-    return Hours(days, begin, end)
+    if form and form["begin"] not in (form["end"], _END_OF_DAY):
+        days, begin, end = _days(form["days"]), _time(form["begin"]), _time(form["end"])
+        if days and begin is not None and end is not None:
+            return Hours(days, begin, end, zone)
+    raise UsageError(
+        f"expected hours such as 20:00-06:00, mon-fri 20:00-06:00 or sat,sun 00:00-24:00, got {text!r}"
+    )
 
 
-def is_open(hours: Sequence[Hours], moment: datetime) -> bool:
-    """Whether a moment of local time lies in one of several hours; where there are none, always."""
+def is_open(hours: Sequence[Hours], moment: float) -> bool:
+    """Whether a moment, seconds since 1970, lies in some of the hours; where there are none, always."""
     return not hours or any(moment in one for one in hours)
 
 
@@ -91,7 +97,7 @@ def _days(text: str | None) -> frozenset[int]:
     for part in (text or "mon-sun").split(","):
         first, _, last = part.partition("-")
         last = last or first
-        if first not in _DAYS or last not in _DAYS or part.endswith("-"):
+        if first not in _DAYS or last not in _DAYS or (part.endswith("-")):
             return frozenset()
         begin, count = _DAYS.index(first), (_DAYS.index(last) - _DAYS.index(first)) % len(_DAYS)
         found.update((begin + step) % len(_DAYS) for step in range(count + 1))
@@ -99,7 +105,8 @@ def _days(text: str | None) -> frozenset[int]:
 
 
 def _time(text: str) -> time | None:
+    """A time of the day, midnight at its end too; ``None`` where it is none."""
     try:
-        return time(0) if text == "24:00" else time.fromisoformat(text)
+        return time() if text == _END_OF_DAY else time.fromisoformat(text)
     except ValueError:
         return None

@@ -12,6 +12,7 @@ from medkit.errors import UsageError
 
 BERLIN = ZoneInfo("Europe/Berlin")
 WEEK = Hours(frozenset(range(5)), time(7), time(19), BERLIN)
+MONDAY = datetime(2026, 1, 5, tzinfo=BERLIN)
 NIGHT = Hours(frozenset({4}), time(20), time(6), BERLIN)  # Friday's, until Saturday morning
 
 
@@ -58,12 +59,9 @@ def test_nothing_is_no_time():
     assert Hours(zone=UTC).seconds_between(6000.0, 5000.0) == 0
 
 
-MONDAY = datetime(2026, 1, 5)
-
-
-def moment_of(day, time):
-    hours, minutes = map(int, time.split(":"))
-    return MONDAY + timedelta(days=day, hours=hours, minutes=minutes)
+def on(day, clock):
+    hours, minutes = map(int, clock.split(":"))
+    return (MONDAY + timedelta(days=day, hours=hours, minutes=minutes)).timestamp()
 
 
 @pytest.mark.parametrize(
@@ -77,10 +75,10 @@ def moment_of(day, time):
         ("sun 22:00-02:00", [(6, "22:00"), (0, "01:59")], [(0, "22:00"), (6, "01:00")]),
     ],
 )
-def test_moments_in_and_out_of_hours_that_are_written(text, inside, outside):
-    hours = parse_hours(text)
-    assert all(moment_of(*moment) in hours for moment in inside)
-    assert not any(moment_of(*moment) in hours for moment in outside)
+def test_moments_in_and_out_of_hours(text, inside, outside):
+    hours = parse_hours(text, BERLIN)
+    assert all(on(*moment) in hours for moment in inside)
+    assert not any(on(*moment) in hours for moment in outside)
 
 
 @given(
@@ -90,13 +88,13 @@ def test_moments_in_and_out_of_hours_that_are_written(text, inside, outside):
     st.integers(0, 59),
     st.integers(0, 7 * 1440 - 1),
 )
-def test_hours_last_as_long_as_they_say(hour, minute, last_hour, last_minute, moment):
+def test_hours_are_open_as_long_as_they_say(hour, minute, last_hour, last_minute, moment):
     begin, end = hour * 60 + minute, last_hour * 60 + last_minute
     if begin == end:
         return
-    hours = parse_hours(f"{hour:02}:{minute:02}-{last_hour:02}:{last_minute:02}")
+    hours = parse_hours(f"{hour:02}:{minute:02}-{last_hour:02}:{last_minute:02}", BERLIN)
     expected = (moment - begin) % 1440 < (end - begin) % 1440
-    assert (MONDAY + timedelta(minutes=moment) in hours) is expected
+    assert ((MONDAY + timedelta(minutes=moment)).timestamp() in hours) is expected
 
 
 @pytest.mark.parametrize(
@@ -117,12 +115,27 @@ def test_hours_last_as_long_as_they_say(hour, minute, last_hour, last_minute, mo
         "20:00-06:00 mon",
     ],
 )
-def test_what_names_no_hours_is_a_wrong_call(text):
+def test_what_are_no_hours_is_a_wrong_call(text):
     with pytest.raises(UsageError, match=r"expected hours such as 20:00-06:00"):
         parse_hours(text)
 
 
 def test_without_hours_it_is_always_open():
-    assert is_open([], MONDAY)
-    assert not is_open([parse_hours("20:00-06:00")], moment_of(0, "12:00"))
-    assert is_open([parse_hours("20:00-06:00"), parse_hours("11:00-13:00")], moment_of(0, "12:00"))
+    assert is_open([], MONDAY.timestamp())
+    assert not is_open([parse_hours("20:00-06:00", BERLIN)], on(0, "12:00"))
+    assert is_open([parse_hours("20:00-06:00", BERLIN), parse_hours("11:00-13:00", BERLIN)], on(0, "12:00"))
+
+
+@given(st.frozensets(st.integers(0, 6)), st.times(), st.times(), st.integers(0, 14 * 86400))
+def test_a_moment_belongs_to_hours_that_have_time_then(days, begin, end, seconds):
+    hours = Hours(days, begin.replace(microsecond=0), end.replace(microsecond=0), BERLIN)
+    moment = MONDAY.timestamp() + seconds
+    assert (moment in hours) is (hours.seconds_between(moment, moment + 1) == 1)
+
+
+def test_without_a_zone_they_are_those_of_the_machine():
+    hours = parse_hours("mon 08:00-24:00")
+    assert hours.zone is None
+    assert datetime(2026, 1, 5, 8).timestamp() in hours
+    assert datetime(2026, 1, 5, 7, 59).timestamp() not in hours
+    assert datetime(2026, 1, 6).timestamp() not in hours

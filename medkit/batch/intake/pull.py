@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import time
 from collections import Counter, deque
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -60,7 +59,7 @@ class Puller:
         intake: the door.
         requests: what; of lists each study once, of lasting ones also what changes.
         memory: how far it came.
-        windows: when the archive may be asked, in local time; a study that was begun is ended. None: always.
+        windows: when the archive may be asked; a study that was begun is ended. None: always.
         instances_per_second: at most so many, on the average of a study; ``None``: as fast as it goes.
         round_seconds: between two times that all requests are gone through.
         policy: how often a study is tried, and how long it waits between; the same for an archive that does not answer.
@@ -97,7 +96,7 @@ class Puller:
             OSError, LedgerError: see :meth:`medkit.batch.intake.take.Intake.take`; the study is pulled again later.
         """
         now = self._clock()
-        if not is_open(self._windows, datetime.fromtimestamp(now)):
+        if not is_open(self._windows, now):
             return Step.CLOSED
         if now < self._silent_until:
             return Step.DOWN

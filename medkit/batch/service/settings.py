@@ -252,7 +252,7 @@ def _wrong_watches(content: dict[str, Any], base: Path) -> Iterator[tuple[Place,
 
 def _settings(content: dict[str, Any], base: Path) -> Settings:
     sources, destinations, limits = content["sources"], content["destinations"], content.get("limits", {})
-    given = {
+    given: dict[str, Any] = {
         key: content[key]
         for key in ("workers", "device", "quiet_seconds", "retention_days", "shadow")
         if key in content
