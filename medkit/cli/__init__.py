@@ -19,11 +19,12 @@ from medkit.errors import ExitCode, MedkitError, UsageError
 __all__ = ["main"]
 
 _COMMANDS = {
-    "batch": "Watch over studies in batches: status, history, retry, verify.",
+    "batch": "Run studies of folders in a batch, and watch over batches: status, history, retry, verify.",
     "bundle": "Build, list and check bundles; adopt trained weights.",
     "dicom": "Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects; de-identify.",
     "evaluate": "Score predictions against manual label maps.",
     "predict": "Segment images with a bundle.",
+    "serve": "Take studies from nodes, folders and archives, and send results back, for months.",
     "train": "Train a bundle's network; resume a killed training.",
 }
 

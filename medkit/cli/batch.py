@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medkit.cli.batch_run import run_command
 from medkit.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -33,11 +34,14 @@ _reason = click.option(
 
 @click.group("batch")
 def command() -> None:
-    """Watch over studies in batches: how they stand, what became of them, and what to try again.
+    """Run the studies of folders in a batch; watch over batches: how they stand, what became of them, what to retry.
 
     FOLDER is that of the batch, with ledger.sqlite in it. STUDY is the hash of a study or its beginning, as the tables
     show it, or its Study Instance UID.
     """
+
+
+command.add_command(run_command)
 
 
 @command.command("status", short_help="Print how a batch stands.")

@@ -11,13 +11,16 @@ import json
 import logging
 import sys
 import traceback
+import warnings
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import TextIO
 
-__all__ = ["set_up_logs", "told"]
+__all__ = ["LogSettings", "set_up_logs", "told"]
 
 _OURS = ("medkit.batch", "medkit.dicom.network", "medkit.cli")
 _FIELDS = "medkit_fields"
@@ -31,22 +34,37 @@ def told(*, study: str | None = None, **fields: Any) -> dict[str, Any]:
     return {_FIELDS: named | {key: value for key, value in fields.items() if value is not None}}
 
 
-def set_up_logs(form: str, process: str, stream: TextIO | None = None) -> None:
-    """Let all loggers of this process write to one stream.
+@dataclass(frozen=True)
+class LogSettings:
+    """Where logs go, and how.
 
     Args:
         form: ``text`` or ``json``.
-        process: name of this process, which each line has.
-        stream: standard error by default.
+        path: a file that is appended to; standard error by default.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(_Json(process) if form == "json" else _Text(process))
+
+    form: str = "text"
+    path: Path | None = None
+
+
+def set_up_logs(settings: LogSettings, process: str, stream: TextIO | None = None) -> None:
+    """Let all loggers of this process write to one place.
+
+    Args:
+        settings: where and how.
+        process: name of this process, which each line has.
+        stream: in the place of standard error.
+    """
+    handler: logging.Handler = logging.StreamHandler(stream or sys.stderr)
+    if settings.path is not None:
+        handler = logging.FileHandler(settings.path, encoding="utf-8")
+    handler.setFormatter(_Json(process) if settings.form == "json" else _Text(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
+    root.setLevel(logging.ERROR)  # of others: without their words, less than an error says nothing
     for name in _OURS:
         logging.getLogger(name).setLevel(logging.INFO)
-    logging.captureWarnings(True)
+    warnings.simplefilter("ignore")
 
 
 class _Formatter(logging.Formatter):
@@ -59,7 +77,12 @@ class _Formatter(logging.Formatter):
         ours = any(record.name == name or record.name.startswith(f"{name}.") for name in _OURS)
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         said = record.getMessage() if ours else "a message that may name a patient was left out"
-        content = {"time": moment, "level": record.levelname.lower(), "process": self._process, "message": said}
+        content = {
+            "time": moment,
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "message": said,
+        }
         if not ours:
             content["place"] = f"{record.name}:{record.lineno}"
         content |= getattr(record, _FIELDS, {})

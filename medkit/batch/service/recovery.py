@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medkit.batch.ledger import Ledger, LeaseLost
+from medkit.batch.ledger import LeaseLost, Ledger
 from medkit.batch.service.logs import told
 
 if TYPE_CHECKING:
@@ -75,5 +75,6 @@ def _release(ledger: Ledger, flight: Flight, death: Death, *, guilty: bool) -> N
     except LeaseLost:
         return  # its lease ran out, or it was told how the study ended and died before it could write that down
     _LOG.warning(
-        "study of a worker that is no more", extra=told(study=claim.study, state=state, code=death.code if guilty else None)
+        "study of a worker that is no more",
+        extra=told(study=claim.study, state=state, code=death.code if guilty else None),
     )

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from medkit.batch.ledger import LedgerView
+from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import Alert, Thresholds, alerts
 from medkit.batch.status.document import status_document
 from medkit.batch.status.health import not_ready
@@ -62,6 +63,7 @@ class StatusServer:
         host: address to listen on.
         port: 0 takes a free one.
         problems: what else keeps studies from being taken and worked on, asked for ``/health``: one line each.
+        kept_free_bytes: on the disk; below it, the store takes no more.
         clock: seconds since 1970 (UTC).
         usage: of the disk on which a path lies.
     """
@@ -73,6 +75,7 @@ class StatusServer:
         host: str = "127.0.0.1",
         port: int = 0,
         problems: Callable[[], Sequence[str]] = list,
+        kept_free_bytes: int = SpoolLimits.free_bytes,
         clock: Callable[[], float] = time.time,
         usage: Callable[[Path], Usage] = shutil.disk_usage,
     ) -> None:
@@ -80,6 +83,7 @@ class StatusServer:
         self._thresholds = thresholds or Thresholds()
         self._address = (host, port)
         self._problems = problems
+        self._kept_free = kept_free_bytes
         self._clock = clock
         self._usage = usage
         self._watched_since = clock()
@@ -158,7 +162,7 @@ class StatusServer:
 
     def _health(self) -> _Answer:
         try:
-            found = not_ready(*self._status())
+            found = not_ready(*self._status(), self._kept_free)
         except (MedkitError, OSError) as error:
             found = [str(error)]
         found += self._problems()
