@@ -181,7 +181,7 @@ def test_a_fault_in_the_rules_is_told_as_well(tmp_path):
 
 def test_names_are_told_apart(tmp_path):
     archive = "archives:\n  dimse: {a: {host: h, port: 1, ae_title: A}}\n  dicomweb: {a: {url: 'http://h'}}\n"
-    with pytest.raises(UsageError, match="line 10: archives.dicomweb.a: expected a name of its own"):
+    with pytest.raises(UsageError, match=r"line 10: archives\.dicomweb\.a: expected a name of its own"):
         read_settings(write(tmp_path, SMALL + archive))
 
 
