@@ -12,14 +12,13 @@ import shutil
 import tempfile
 import time
 from collections import Counter, deque
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from medkit.batch.hours import is_open
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import settle
-from medkit.batch.intake.windows import is_open
 from medkit.batch.ledger import Policy
 from medkit.batch.spool import LOW_DISK, NotTaken
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
@@ -28,10 +27,10 @@ from medkit.dicom.objects import read_uids
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from medkit.batch.hours import Hours
     from medkit.batch.intake.memory import Memory
     from medkit.batch.intake.requests import Request
     from medkit.batch.intake.take import Intake
-    from medkit.batch.intake.windows import Window
     from medkit.dicom.network.archive import Archive
 
 __all__ = ["UNFINISHED_PULL", "Puller", "Step"]
@@ -60,7 +59,7 @@ class Puller:
         intake: the door.
         requests: what; of lists each study once, of lasting ones also what changes.
         memory: how far it came.
-        windows: when the archive may be asked, in local time; a study that was begun is ended. None: always.
+        windows: when the archive may be asked; a study that was begun is ended. None: always.
         instances_per_second: at most so many, on the average of a study; ``None``: as fast as it goes.
         round_seconds: between two times that all requests are gone through.
         policy: how often a study is tried, and how long it waits between; the same for an archive that does not answer.
@@ -75,7 +74,7 @@ class Puller:
         requests: Sequence[Request],
         memory: Memory,
         *,
-        windows: Sequence[Window] = (),
+        windows: Sequence[Hours] = (),
         instances_per_second: float | None = None,
         round_seconds: float = 600.0,
         policy: Policy | None = None,
@@ -97,7 +96,7 @@ class Puller:
             OSError, LedgerError: see :meth:`medkit.batch.intake.take.Intake.take`; the study is pulled again later.
         """
         now = self._clock()
-        if not is_open(self._windows, datetime.fromtimestamp(now)):
+        if not is_open(self._windows, now):
             return Step.CLOSED
         if now < self._silent_until:
             return Step.DOWN

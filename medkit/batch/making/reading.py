@@ -85,7 +85,7 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
         UsageError: an unknown repair.
         OSError: the store cannot be read.
     """
-    files, expected = _whole(claim, context), dict(context.expected(claim.study))
+    files, expected = _whole(claim, context), context.spool.expected(claim.study) or {}
     desk = _read(files, expected, context)
     taken_back = ""
     if desk.has_notes and (left := _not_rejected(files, expected)) != files:
@@ -151,16 +151,17 @@ def _whole(claim: Claim, context: MakingContext) -> list[Instance]:
     """
     spool, study = context.spool, claim.study
     files = spool.instances(study)
-    if spool.digest(study) != claim.digest:  # asked after the files: what came in between shows
-        if context.ledger.study(study).arriving:
-            raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
-        raise _refused(
-            "instances-changed", "expected the instances that the study was completed with, got others"
-        )
+    changed = spool.digest(study) != claim.digest  # asked after the files: what came in between shows
+    if changed and context.ledger.study(study).arriving:
+        raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
     if missing := spool.missing(study):
         codes = ", ".join(sorted(set(missing.values())))
         raise _refused(
             "instances-missing", f"expected all that was sent, but {len(missing)} were not taken ({codes})"
+        )
+    if changed:
+        raise _refused(
+            "instances-changed", "expected the instances that the study was completed with, got others"
         )
     if conflicts := spool.conflicts(study):
         what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from medkit.batch.hours import Hours
 from medkit.batch.ledger import State
 from medkit.batch.spool import SpoolLimits
-from medkit.batch.status.hours import Hours
 from medkit.batch.status.words import duration, size
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medkit.batch.hours import parse_hours
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.memory import Memory
 from medkit.batch.intake.pull import UNFINISHED_PULL, Puller, Step
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.requests import Request, filter_request
-from medkit.batch.intake.windows import parse_window
 from medkit.batch.ledger import Policy, Result, Stage, State
 from medkit.batch.spool import SpoolLimits
 from medkit.dicom import read
@@ -224,9 +224,7 @@ def test_own_results_in_the_archive_are_neither_taken_nor_expected(tmp_path, clo
 def test_outside_of_its_windows_the_archive_is_left_alone(tmp_path, studies):
     noon = datetime(2026, 1, 5, 12).timestamp()
     clock = Clock(noon)
-    pull = Pull(
-        tmp_path, clock, FakeArchive(*studies), by_uid(studies), windows=[parse_window("20:00-06:00")]
-    )
+    pull = Pull(tmp_path, clock, FakeArchive(*studies), by_uid(studies), windows=[parse_hours("20:00-06:00")])
     assert pull.steps() == [Step.CLOSED]
     assert pull.archive.calls == []
     clock.pass_by(8 * 3600)

@@ -4,10 +4,10 @@ from datetime import UTC, time
 
 import pytest
 
+from medkit.batch.hours import Hours
 from medkit.batch.ledger import Stage
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import AlertCode, Thresholds, alerts
-from medkit.batch.status.hours import Hours
 from tests.batch.status.live import LEASE, study
 from tests.batch.status.test_summary import look
 
