@@ -173,9 +173,19 @@ class ReplayTables:
             best[1].unlink()
             self._drawn.remove(best)
         maps, path = job.maps, self._folder / f"{study[:_DIGITS]}_{job.series}_{job.rule}.png"
-        first, second = (f"{side.name} {side.version}" for side in self._sides)
-        title = f"{study[:_DIGITS]}, series {job.series}, Dice from {dice:.3f}: {first}, dashed {second}"
-        draw_overlay(maps.image, maps.labels, maps.names, path, title=title, truth=maps.against)
+        worst = min(job.structures, key=lambda one: 2.0 if math.isnan(one.dice) else one.dice).name
+        title = f"study {study[:_DIGITS]}, series {job.series}: Dice {dice:.3f} for {worst}"
+        (value,) = [value for value, name in maps.names.items() if name == worst]
+        draw_overlay(
+            maps.image,
+            maps.labels,
+            maps.names,
+            path,
+            title=title,
+            truth=maps.against,
+            about=(maps.labels == value) != (maps.against == value),
+            called=(f"bundle, {self._sides[0].version}", f"against, {self._sides[1].version}"),
+        )
         self._drawn.append((dice, path))
 
     def _summary(self) -> dict[str, Any]:

@@ -6,10 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 if TYPE_CHECKING:
     from medkit.batch.replay import Side
@@ -70,6 +66,9 @@ def replay_command(
     Exit code 0: both end alike with every study; 3: they do not, or agree less than --lowest-dice; 4: no study could be
     compared, or the ledger cannot be read; 2: a wrong call.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     notes = Console(stderr=True)
     with notes.status("starting"):
         from medkit.batch.folder import existing_job
@@ -105,6 +104,10 @@ def replay_command(
 
 
 def _print(tables: ReplayTables, sides: tuple[Side, Side]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     console = Console(width=max(Console().width, _WIDTH), highlight=False)
     for word, side in zip(("bundle", "against"), sides, strict=True):
         console.print(f"{word:8} {escape(side.name)} {escape(side.version)}, digest {side.digest[:_DIGITS]}")

@@ -26,7 +26,7 @@ def maps():
     labels[2:5, 2:5, 2:5] = 1
     against = np.roll(labels, 1, axis=0)
     image = Volume(np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32), grid, "series 003")
-    return Maps(image, labels, against, {1: "left kidney"})
+    return Maps(image, labels, against, {1: "part 0", 2: "part 1", 3: "part 2"})
 
 
 def compared(name, *dices, volume=10.0, against=11.0):
