@@ -7,8 +7,8 @@ from pathlib import Path
 
 from medkit.dicom.network import dicomweb, dimse, node
 from medkit.dicom.network.content import LEFT_ASIDE
-from medkit.dicom.network.rejection import RejectionReason
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
+from medkit.dicom.rejected import RejectionReason
 from tests.test_readme import blocks
 
 ROOT = Path(__file__).parents[1]

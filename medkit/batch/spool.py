@@ -296,6 +296,25 @@ class Spool:
         sync_folder(self._studies)
         shutil.rmtree(doomed)
 
+    def sweep(self, older_than_seconds: float) -> int:
+        """Remove what processes that were killed left half-written: they hold patients' data, and no study has them.
+
+        Args:
+            older_than_seconds: longer than an instance takes to arrive, such as a worker's lease.
+
+        Returns:
+            How many files and folders were removed.
+        """
+        gone = 0
+        for left in self._incoming.iterdir():
+            with suppress(FileNotFoundError):  # it was finished meanwhile
+                status = left.stat()
+                # A study that is being removed has its old time of change, and came here just now.
+                if self._clock() - max(status.st_mtime, status.st_ctime) > older_than_seconds:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                    gone += 1
+        return gone
+
     def check_space(self) -> None:
         """Ask whether anything is taken now.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import pydicom
@@ -15,11 +16,21 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["rejected_instances"]
+__all__ = ["RejectionReason", "rejected_instances"]
 
-# Titles of a note (CID 7011): for quality, for patient safety, a wrong worklist entry, an expired retention.
-_TITLES = {"113001", "113037", "113038", "113039"}
 _READ = ["SOPClassUID", "ConceptNameCodeSequence", "CurrentRequestedProcedureEvidenceSequence"]
+
+
+class RejectionReason(Enum):
+    """Titles of rejection notes (PS3.16, CID 7011): code value and meaning of DCM."""
+
+    QUALITY = ("113001", "Rejected for Quality Reasons")
+    PATIENT_SAFETY = ("113037", "Rejected for Patient Safety Reasons")
+    WRONG_WORKLIST_ENTRY = ("113038", "Incorrect Modality Worklist Entry")
+    RETENTION_EXPIRED = ("113039", "Data Retention Policy Expired")
+
+
+_TITLES = {reason.value[0] for reason in RejectionReason}
 
 
 def rejected_instances(path: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -341,3 +342,23 @@ def test_a_mark_that_cannot_be_written_is_not_passed_over(spool, monkeypatch):
     monkeypatch.setattr(Path, "touch", full)
     with pytest.raises(OSError, match="No space"):
         spool.miss(STUDY, hash_uid("a place"), "broken-file")
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
+    now = [time.time()]
+    spool = Spool(tmp_path / "spool", ROOMY, clock=lambda: now[0])
+    kept = put(spool).instance.path
+    incoming = tmp_path / "spool" / "incoming"
+    (incoming / ".unfinished-77-a").write_bytes(b"Doe^Jane")
+    half_purged = incoming / ".unfinished-77-b"
+    half_purged.mkdir()
+    (half_purged / "1.dcm").write_bytes(b"Doe^Jane")
+    long_ago = now[0] - 10_000
+    os.utime(half_purged, (long_ago, long_ago))  # a study that is being removed just now keeps its time
+    assert spool.sweep(60) == 0
+    assert len(list(incoming.iterdir())) == 2
+    now[0] += 61
+    assert spool.sweep(60) == 2
+    assert not list(incoming.iterdir())
+    assert kept.exists()
+    assert spool.sweep(0) == 0

@@ -1,8 +1,9 @@
-"""DCMTK's storage SCP, which refuses and accepts as it is told."""
+"""DCMTK's storage SCP, which refuses and accepts as it is told, and its SCU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,3 +45,11 @@ def storescp_in(folder: Path, *options: str) -> Iterator[Storescp]:
     ]
     with running(command, [port], folder.with_suffix(".log")):
         yield Storescp(port, folder)
+
+
+def storescu(
+    port: int, paths: Sequence[Path], *options: str, caller: str = "SCANNER", called: str = "MEDKIT"
+) -> subprocess.CompletedProcess[str]:
+    """Send files to a node."""
+    command = [program("storescu", DCMTK), "-aet", caller, "-aec", called, *options, "127.0.0.1", str(port)]
+    return subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, check=False)

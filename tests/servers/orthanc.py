@@ -63,17 +63,18 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc_in(folder: Path, **settings: Any) -> Iterator[Orthanc]:
+def orthanc_in(folder: Path, ports: tuple[int, int] | None = None, **settings: Any) -> Iterator[Orthanc]:
     """Run one that keeps its studies in a folder.
 
     Args:
         folder: for all that it writes.
+        ports: of DIMSE and of HTTP, where it is to be found again after it was stopped; any two unless told.
         settings: of its configuration, beside or in the place of those here.
     """
     binary = program("Orthanc", "/usr/sbin:/usr/bin")
     if not PLUGIN.exists():
         missing(f"{PLUGIN} is not installed")
-    dicom_port, http_port = free_port(), free_port()
+    dicom_port, http_port = ports or (free_port(), free_port())
     configuration = {
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),

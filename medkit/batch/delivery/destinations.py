@@ -16,6 +16,7 @@ from medkit.batch.durable import sync_folder
 from medkit.data.writing import UNFINISHED, replacing
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from medkit.dicom.network.content import content_hash
+from medkit.dicom.network.rejection import write_rejection_note
 from medkit.dicom.objects import ObjectUids, read_uids
 from medkit.errors import CaseError
 
@@ -149,7 +150,12 @@ class ArchiveDestination:
         name: of the destination; the archive's own unless given.
     """
 
-    def __init__(self, archive: Archive, write_note: Callable[[Path], Path], name: str | None = None) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        write_note: Callable[[Path], Path] = write_rejection_note,
+        name: str | None = None,
+    ) -> None:
         self.archive, self.name = archive, name or archive.name
         self._write_note = write_note
 

@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import LedgerError
 from medkit.batch.spool import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, NotTaken, Taken
+from medkit.dicom.network.rejection import rejection_uid
 
 if TYPE_CHECKING:
     from medkit.batch.audit import AuditLog
@@ -44,8 +45,8 @@ class Intake:
             source: the file's bytes (PS3.10).
 
         Returns:
-            What it was to the spool; ``None`` for a result of medkit that comes back: it is no part of what results are
-            made of, and is not stored.
+            What it was to the spool; ``None`` for a result of medkit that comes back, or a note that withdrew one: it
+            is no part of what results are made of, and is not stored.
 
         Raises:
             NotTaken: there is no room, or a limit is passed; the study is marked as not whole.
@@ -69,9 +70,12 @@ class Intake:
         return taken
 
     def is_own(self, study_uid: str, sop_uid: str) -> bool:
-        """Whether an instance is a result that was made of its study."""
+        """Whether an instance is a result that was made of its study, or a note that withdrew one."""
         bare = sop_uid.strip(" \0")
-        return bare.startswith(_OWN_ROOT) and self.ledger.has_made(hash_uid(study_uid), bare)
+        if not bare.startswith(_OWN_ROOT):
+            return False
+        made = self.ledger.result_uids(hash_uid(study_uid))
+        return bare in made or bare in {rejection_uid([uid]) for uid in made}
 
     def answer(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> int:
         """Take an instance and give the status of the C-STORE (PS3.4, table GG.4-1).

@@ -299,11 +299,11 @@ class LedgerView:
             rows = self._all(f"{_RESULTS} WHERE r.study = ? AND number = ?", study, revision)
         return [_result(row) for row in rows]
 
-    def has_made(self, study: str, uid: str) -> bool:
-        """Whether an object is a result of some revision of a study, and so none of its sources."""
+    def result_uids(self, study: str) -> set[str]:
+        """UIDs of the objects of all revisions of a study, which are none of its sources."""
         with self.reading():
-            rows = self._all("SELECT 1 FROM results WHERE study = ? AND uid = ? LIMIT 1", study, uid)
-        return bool(rows)
+            rows = self._all("SELECT DISTINCT uid FROM results WHERE study = ?", study)
+        return {row["uid"] for row in rows}
 
     def result_paths(self, study: str, uid: str) -> list[str]:
         """Where an object of a study lies, relative to the results folder, that of the latest revision first."""

@@ -11,7 +11,7 @@ from medkit.dicom.writing.segmentation import SegmentationType
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from medkit.batch.ledger import Ledger
@@ -52,25 +52,19 @@ class Outputs:
             )
 
 
-def _nothing_known(study: str) -> Mapping[str, int]:
-    return {}
-
-
 @dataclass(frozen=True, eq=False)
 class MakingContext:
     """What the making of studies needs; may be used by several threads.
 
     Args:
         ledger: of the worker that claims.
-        spool: where instances are.
+        spool: where instances are, and what an archive said of their number.
         rules: which bundle a study goes to.
         shelf: of bundles.
         results: folder of all results.
         destinations: names of those to which every result goes.
         outputs: what is written.
         limits: of sizes of files, asked before anything is decoded.
-        expected: instances of each series by UID, by the hash of the study, as an archive said it; nothing where
-            none did.
 
     Raises:
         UsageError: no destination.
@@ -84,7 +78,6 @@ class MakingContext:
     destinations: Sequence[str]
     outputs: Outputs = field(default_factory=Outputs)
     limits: Limits = field(default_factory=Limits)
-    expected: Callable[[str], Mapping[str, int]] = _nothing_known
 
     def __post_init__(self) -> None:
         if not self.destinations:

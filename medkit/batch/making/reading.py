@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.identity import hash_uid
@@ -12,27 +12,43 @@ from medkit.batch.making.verdicts import Verdict
 from medkit.batch.rules import choose, mismatch
 from medkit.dicom.facts import is_own_result, rule_facts
 from medkit.dicom.findings import Refused
+from medkit.dicom.limits import Limits
 from medkit.dicom.reading import read_each
 from medkit.dicom.rejected import rejected_instances
 from medkit.dicom.result import OTHER_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from medkit.batch.ledger import Claim
     from medkit.batch.making.context import MakingContext
     from medkit.batch.rules import Job, Rule
-    from medkit.batch.spool import Instance
+    from medkit.batch.spool import Instance, Spool
     from medkit.dicom.findings import Finding
     from medkit.dicom.result import SeriesReading, SeriesVolume
 
-__all__ = ["JobRead", "StudyRead", "read_study"]
+__all__ = ["JobRead", "StudyRead", "Wanted", "read_stored", "read_study"]
 
 # Refusals of pictures that no rule could want.
 _PICTURES = frozenset({"colour", "secondary-capture"})
 _NOTES = "KO"  # key object selections, rejection notes among them
 _SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be read of studies.
+
+    Args:
+        rules: which bundle a study goes to.
+        repairs: of series, see :class:`medkit.dicom.Repair`.
+        limits: of sizes of files, asked before anything is decoded.
+    """
+
+    rules: Sequence[Rule]
+    repairs: Collection[str] = ()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,35 +101,63 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
         UsageError: an unknown repair.
         OSError: the store cannot be read.
     """
-    files, expected = _whole(claim, context), dict(context.expected(claim.study))
-    desk = _read(files, expected, context)
+    spool, study = context.spool, claim.study
+    files = spool.instances(study)
+    if spool.digest(study) != claim.digest:  # asked after the files: what came in between shows
+        if context.ledger.study(study).arriving:
+            raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
+        _check_all_taken(spool, study)
+        raise _refused(
+            "instances-changed", "expected the instances that the study was completed with, got others"
+        )
+    wanted = Wanted(context.rules, context.outputs.repairs, context.limits)
+    return StudyRead(claim, *read_stored(study, files, spool, wanted))
+
+
+def read_stored(
+    study: str, files: Sequence[Instance], spool: Spool, wanted: Wanted
+) -> tuple[tuple[JobRead, ...], tuple[str, ...]]:
+    """Read instances of a study and choose its bundles; jobs, at least one, and notes as :class:`StudyRead` has them.
+
+    Args:
+        study: its hash.
+        files: all instances of it.
+        spool: where they are.
+        wanted: see there.
+
+    Raises:
+        Verdict, CaseError, UsageError, OSError: see :func:`read_study`.
+    """
+    _check_whole(files, spool, study)
+    expected = spool.expected(study) or {}
+    desk = _read(files, expected, wanted)
     taken_back = ""
     if desk.has_notes and (left := _not_rejected(files, expected)) != files:
         taken_back = f"{len(files) - len(left)} instances that a rejection note takes back were left out"
-        desk = _read(left, expected, context)
-    choice = choose(context.rules, desk.facts)
+        desk = _read(left, expected, wanted)
+    choice = choose(wanted.rules, desk.facts)
     might_fit = desk.refused_that_might_fit()
     if not choice.jobs:
         raise _nothing_chosen(might_fit, choice.reasons, taken_back)
     jobs = tuple(
         JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
     )
-    return StudyRead(claim, jobs, _notes(might_fit, taken_back))
+    return jobs, _notes(might_fit, taken_back)
 
 
-def _read(files: Sequence[Instance], expected: dict[str, int], context: MakingContext) -> _Desk:
+def _read(files: Sequence[Instance], expected: dict[str, int], wanted: Wanted) -> _Desk:
     """Read what is there of a study.
 
     Raises:
         Verdict: a series that the archive has did not come, or more is wanted than can be held.
     """
-    desk = _Desk(context)
+    desk = _Desk(wanted)
     _, strays = read_each(
         [file.path for file in files],
         desk.take,
-        repairs=context.outputs.repairs,
+        repairs=wanted.repairs,
         expected=expected,
-        limits=context.limits,
+        limits=wanted.limits,
     )
     desk.refusals += [_Refusal(finding) for finding in strays if finding.code not in OTHER_KINDS]
     desk.check_all_there()
@@ -143,32 +187,27 @@ def _is_own(path: Path) -> bool:
         return False
 
 
-def _whole(claim: Claim, context: MakingContext) -> list[Instance]:
-    """The files of a study that is there as it was completed, each as it came.
-
-    Raises:
-        Verdict: it is not.
-    """
-    spool, study = context.spool, claim.study
-    files = spool.instances(study)
-    if spool.digest(study) != claim.digest:  # asked after the files: what came in between shows
-        if context.ledger.study(study).arriving:
-            raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
-        raise _refused(
-            "instances-changed", "expected the instances that the study was completed with, got others"
-        )
+def _check_all_taken(spool: Spool, study: str) -> None:
     if missing := spool.missing(study):
         codes = ", ".join(sorted(set(missing.values())))
         raise _refused(
             "instances-missing", f"expected all that was sent, but {len(missing)} were not taken ({codes})"
         )
+
+
+def _check_whole(files: Sequence[Instance], spool: Spool, study: str) -> None:
+    """Check that all of a study is there, each instance once and as it came.
+
+    Raises:
+        Verdict: it is not.
+    """
+    _check_all_taken(spool, study)
     if conflicts := spool.conflicts(study):
         what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"
         raise _refused("instances-conflict", f"expected one content of each instance, {what}")
     if damaged := [one.instance for one in spool.damaged(study)]:
         what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
         raise _refused("instances-damaged", f"expected instances as they came, {what}")
-    return files
 
 
 def _refused(code: str, problem: str) -> Verdict:
@@ -183,9 +222,9 @@ def _some(instances: Sequence[str]) -> str:
 class _Desk:
     """What was read of a study so far: facts on all volumes, and the voxels of those that an input could be."""
 
-    def __init__(self, context: MakingContext) -> None:
-        self.rules: Sequence[Rule] = context.rules
-        self.held_bytes, self.most_bytes = 0, context.limits.held_bytes
+    def __init__(self, wanted: Wanted) -> None:
+        self.rules = wanted.rules
+        self.held_bytes, self.most_bytes = 0, wanted.limits.held_bytes
         self.facts: list[dict[str, Any]] = []
         self.volumes: dict[str, SeriesVolume] = {}
         self.refusals: list[_Refusal] = []

@@ -76,7 +76,6 @@ def make_context(settings: Settings, ledger: Ledger, spool: Spool) -> MakingCont
         results=settings.job.results,
         destinations=[SHADOW] if settings.shadow else [*settings.folders, *settings.sending],
         outputs=settings.outputs,
-        expected=lambda study: spool.expected(study) or {},
     )
 
 

@@ -156,6 +156,7 @@ class Supervisor:
         """Have workers, chores and what listens while the block runs, and end all of them together."""
         try:
             remove_debris(self._settings.job.results, self.ledger)
+            self._intake.spool.sweep(0.0)  # the folder is ours: what is half-written there, nobody writes
             for chore in chores:
                 chore.start()
             self._tend()

@@ -226,7 +226,7 @@ def _let_go(event: Event) -> None:
     pynetdicom would wait for the request until its time is over, and count it among the associations.
     """
     if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)
+        event.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]  # it takes this, and says not so
 
 
 class _Handler(RequestHandler):

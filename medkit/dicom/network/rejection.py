@@ -6,23 +6,25 @@ knows the profile hides or removes the objects; any other keeps the note beside 
 
 from __future__ import annotations
 
-from enum import Enum
+import warnings
 from typing import TYPE_CHECKING
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from highdicom.sr import CodedConcept
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
+from medkit.dicom.rejected import RejectionReason
 from medkit.dicom.writing.finishing import RESEARCH, copy_patient_and_study
+from medkit.dicom.writing.maker import MANUFACTURER
+from medkit.dicom.writing.saving import save
 from medkit.dicom.writing.uids import derived_uid
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
-    from medkit.dicom.writing.maker import Maker
-
-__all__ = ["RejectionReason", "make_rejection_note"]
+__all__ = ["make_rejection_note", "rejection_uid", "write_rejection_note"]
 
 _SERIES = 95
 _CLOCK = ("InstanceCreationDate", "InstanceCreationTime")
@@ -32,36 +34,59 @@ _MOMENT = {
 }  # of the first object, since a repeat is the same note
 _COPIED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "Rows", "Columns")
 # Whose study it is, as highdicom wants it to be there; what the objects have is copied afterwards, letter by letter.
+_DESCRIPTION = "Superseded by a later result."
+_EQUIPMENT = {
+    "Manufacturer": "manufacturer",
+    "ManufacturerModelName": "manufacturer_model_name",
+    "SoftwareVersions": "software_versions",
+    "DeviceSerialNumber": "device_serial_number",
+}  # to what highdicom calls it
 _RECORDS = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 
 
-class RejectionReason(Enum):
-    """Titles of rejection notes (PS3.16, CID 7010): code value and meaning of DCM."""
+def write_rejection_note(result: Path) -> Path:
+    """Write the note for one result beside its file, as ``NAME.rejection.dcm``; return its path.
 
-    QUALITY = ("113001", "Rejected for Quality Reasons")
-    PATIENT_SAFETY = ("113037", "Rejected for Patient Safety Reasons")
-    RETENTION_EXPIRED = ("113039", "Data Retention Policy Expired")
+    The note follows from the result alone: whatever version of medkit writes it, it has the same UID.
+
+    Raises:
+        UsageError: see :func:`make_rejection_note`.
+        OSError: the result cannot be read, or the note not be written.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks on values that are copied as they are
+        note = make_rejection_note([dcmread(result, stop_before_pixels=True)])
+    path = result.with_suffix(".rejection.dcm")
+    save(note, path)
+    return path
+
+
+def rejection_uid(
+    uids: Iterable[str],
+    reason: RejectionReason = RejectionReason.QUALITY,
+    description: str = _DESCRIPTION,
+) -> str:
+    """SOP Instance UID of the note that rejects objects of these UIDs."""
+    return derived_uid("rejection note", reason.value[0], description, *sorted(uids))
 
 
 def make_rejection_note(
     objects: Sequence[Dataset],
-    maker: Maker,
     reason: RejectionReason = RejectionReason.QUALITY,
-    description: str = "Superseded by a later result.",
+    description: str = _DESCRIPTION,
 ) -> KeyObjectSelectionDocument:
-    """A note that rejects objects of one study; the same call gives the same note, under the same UID.
+    """A note that rejects results of medkit; the same call gives the same note, under the same UID.
 
     Args:
         objects: headers of what is rejected; pixels are not looked at.
-        maker: what made them.
         reason: title of the note.
         description: for the reader of the note, without patients' data.
 
     Raises:
-        UsageError: there are no objects, or they are of several studies.
+        UsageError: there are no objects, they are of several studies, or medkit has not made them all.
     """
     ordered = sorted(objects, key=lambda one: str(one.SOPInstanceUID))
     if len({one.StudyInstanceUID for one in ordered}) != 1:
@@ -69,21 +94,23 @@ def make_rejection_note(
             f"a rejection note: expected objects of one study, got {len(ordered)} of "
             f"{len({one.StudyInstanceUID for one in ordered})}; write one note a study"
         )
+    if any(one.get("Manufacturer") != MANUFACTURER for one in ordered):
+        raise UsageError(
+            "a rejection note: expected results of medkit, got another's; let others reject theirs"
+        )
     first = ordered[0]
     value, meaning = reason.value
     evidence = [_reference(one) for one in ordered]
-    series = derived_uid("rejection", maker.identity, str(first.StudyInstanceUID), value)
+    equipment = {keyword: first[keyword].value for keyword in _EQUIPMENT if keyword in first}
+    series = derived_uid("rejection", str(first.StudyInstanceUID), value, *map(str, equipment.values()))
     note = KeyObjectSelectionDocument(
         evidence,
         KeyObjectSelection(CodedConcept(value, "DCM", meaning), evidence, description=description),
         series_instance_uid=series,
         series_number=_series_number(first),
-        sop_instance_uid=derived_uid(series, description, *(str(one.SOPInstanceUID) for one in ordered)),
+        sop_instance_uid=rejection_uid((str(one.SOPInstanceUID) for one in ordered), reason, description),
         instance_number=1,
-        manufacturer=maker.equipment()["manufacturer"],
-        manufacturer_model_name=maker.algorithm,
-        software_versions=maker.equipment()["software_versions"],
-        device_serial_number=maker.equipment()["device_serial_number"],
+        **{_EQUIPMENT[keyword]: value for keyword, value in equipment.items()},
         series_description=f"{RESEARCH} rejected results",
     )
     copy_patient_and_study(note, first)

@@ -11,6 +11,7 @@ from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import SUCCESS
 from medkit.batch.ledger import Ledger, Result, Stage, State
 from medkit.batch.spool import NotTaken, SpoolLimits, Taken
+from medkit.dicom.network.rejection import rejection_uid
 from tests.batch.intake.door import body, events, open_intake, put_back
 from tests.batch.ledger.killing import Killed, killed_before
 from tests.batch.ledger.stories import POLICY, STUDY
@@ -67,6 +68,7 @@ def test_own_results_that_come_back_change_nothing(intake):
     intake.ledger.made(claim, [made], "recipe")
     assert intake.take("1.2.3", "2.25.77\0", body(b"ours")) is None
     assert intake.answer("1.2.3", "2.25.77", body(b"ours")) == SUCCESS
+    assert intake.take("1.2.3", rejection_uid(["2.25.77"]), body(b"the note that withdrew it")) is None
     assert len(intake.spool.instances(STUDY)) == 1
     assert intake.ledger.study(STUDY).state is State.MADE
     assert not intake.ledger.study(STUDY).arriving

@@ -12,6 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
 
+from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Stage, State
 from medkit.batch.making import make_study, read_study
 from medkit.batch.rules import Criteria, Rule
@@ -31,6 +32,7 @@ from tests.tiny_bundle import NAME
 CT = replace(RULE, inputs={"image": Criteria(frozenset({"CT"}))})
 FIRST = replace(RULE, inputs={"image": Criteria(frozenset({"MR"}), series_description=re.compile("first"))})
 EACH = replace(RULE, each=True)
+STUDY = hash_uid(f"{ROOT}.1")
 
 
 @pytest.fixture
@@ -183,12 +185,12 @@ def test_what_stands_in_a_broken_header_is_not_quoted(desk, files):
 
 
 def test_fewer_instances_than_the_archive_has(desk, files):
-    desk = desk.with_(expected=lambda study: {f"{ROOT}.2": 15})
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 15})
     check_ends(desk, claimed(desk, files), State.REFUSED, "count-mismatch", "expected 15")
 
 
 def test_a_series_that_the_archive_has_did_not_come(desk, files):
-    desk = desk.with_(expected=lambda study: {f"{ROOT}.2": 14, f"{ROOT}.7": 3})
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 14, f"{ROOT}.7": 3})
     record = check_ends(
         desk, claimed(desk, files), State.REFUSED, "count-mismatch", "expected 3 images, got none"
     )
@@ -289,7 +291,7 @@ def test_another_series_is_made_without_the_one_that_is_rejected(desk, files, re
     another_series(files, "more")
     rejected = sorted(path for path in files.iterdir() if path.is_file())
     store(desk, rejecting(rejected, "113001"))
-    desk = desk.with_(expected=lambda study: {f"{ROOT}.2": 14, f"{ROOT}.2.4": 14})
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 14, f"{ROOT}.2.4": 14})
     ended = make_study(claimed(desk, files), desk.context)
     assert ended.state is State.MADE, "two series would be ambiguous"
     assert {path.name[:3] for path in desk.made()} == {"004"}

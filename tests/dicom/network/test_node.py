@@ -9,7 +9,6 @@ import struct
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -30,6 +29,7 @@ from medkit.dicom.network.content import content_hash
 from medkit.dicom.network.node import NodeLimits, StorageNode, check_ae_title
 from medkit.dicom.network.tls import TlsFiles
 from medkit.errors import UsageError
+from tests.servers.dcmtk import storescu
 from tests.servers.programs import DCMTK, program
 
 CALLER = "SCANNER"
@@ -54,11 +54,6 @@ def taken() -> Taken:
 
 def node(taken, **more) -> StorageNode:
     return StorageNode("MEDKIT", taken, [CALLER], port=0, **more)
-
-
-def storescu(port: int, paths: list[Path], *options: str, caller: str = CALLER, called: str = "MEDKIT"):
-    command = [program("storescu", DCMTK), "-aet", caller, "-aec", called, *options, "127.0.0.1", str(port)]
-    return subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, check=False)
 
 
 def associate(port: int, caller: str = CALLER, called: str = "MEDKIT", **more):
