@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+from importlib.resources import files
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -12,10 +14,11 @@ import pytest
 import medkit.batch.delivery
 import medkit.batch.making
 from medkit.batch.identity import hash_uid
-from medkit.batch.ledger import Ledger
+from medkit.batch.ledger import Ledger, Policy
 from medkit.batch.making.channels import channel_inputs
 from medkit.batch.rules import FACTS, choose
 from medkit.batch.rules_file import check_rules, read_rules
+from medkit.batch.service.settings import Settings, WorkLimits, read_settings
 from medkit.batch.spool import Spool, SpoolLimits
 from medkit.batch.status.alerts import AlertCode
 from medkit.batch.status.server import StatusServer
@@ -42,7 +45,7 @@ def batch(tmp_path):
 
 
 def rules_of_the_page(folder):
-    (text,) = blocks(PAGE, "yaml")
+    (text,) = [block for block in blocks(PAGE, "yaml") if block.startswith("rules:")]
     path = folder / "rules.yaml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -194,3 +197,41 @@ def test_status_prints_what_the_page_shows(batch, capsys):
     with pytest.raises(SystemExit):
         main([*asked.removeprefix("$ medkit ").split()[:-1], str(batch.job.root)])
     assert capsys.readouterr().out.splitlines()[: len(expected)] == expected
+
+
+def test_the_settings_of_the_page_are_read_and_its_keys_are_those_of_the_schema(tmp_path):
+    rules_of_the_page(tmp_path)
+    (text,) = [block for block in blocks(PAGE, "yaml") if block.startswith("folder:")]
+    (tmp_path / "service.yaml").write_text(text, encoding="utf-8")
+    settings = read_settings(tmp_path / "service.yaml")
+    assert (len(settings.nodes), len(settings.watched), len(settings.pulls)) == (1, 1, 1)
+    assert (settings.sending, list(settings.folders)) == (("pacs", "research"), ["copies"])
+    schema = json.loads((files("medkit") / "schemas" / "service.schema.json").read_text(encoding="utf-8"))
+    shown = set(re.findall(r"`([a-z_]+)", "\n".join(rows("## Running it", "**What runs.**"))))
+    known = schema["properties"].keys() - {"sources", "archives", "destinations"}
+    assert known <= shown | {"device"}
+    limits = {key for row in rows("## Limits", "## Logs") for key in re.findall(r"`(\w+)`", row)}
+    assert limits == schema["properties"]["limits"]["properties"].keys()
+
+
+def test_defaults_of_the_page_are_those_that_are_used():
+    table = {row[0]: row[1] for row in cells("## Running it", "**What runs.**")}
+    assert table["`quiet_seconds`"] == f"{Settings.quiet_seconds:g}"
+    assert table["`retention_days`"] == f"{Settings.retention_days:g}"
+    assert table["`workers`, `device`"].startswith(f"{Settings.workers},")
+    assert table["`status`"].endswith(str(Settings.status_port))
+    limits = {row[0]: row[1] for row in cells("## Limits", "## Logs")}
+    assert limits["`stage_seconds`"] == f"{WorkLimits.stage_seconds:g}"
+    assert limits["`stop_seconds`"] == f"{WorkLimits.stop_seconds:g}"
+    policy, spool = Policy(), SpoolLimits()
+    assert limits["`attempts`, `retry_seconds`"] == f"{policy.attempts}, {policy.delay_seconds:g}"
+    taken = f"{spool.instance_bytes >> 20}, {spool.study_bytes >> 30}, {spool.study_instances}"
+    assert limits["`instance_mib`, `study_gib`, `study_instances`"] == taken
+    assert limits["`free_gib`"] == str(spool.free_bytes >> 30)
+
+
+def cells(heading, until):
+    """First and last cell of each row of the tables of a part of the page."""
+    text = (ROOT / PAGE).read_text(encoding="utf-8")
+    part = text[text.index(heading) : text.index(until)]
+    return re.findall(r"^\| (`.*?) \| .* \| (.*?) \|$", part, re.MULTILINE)

@@ -43,13 +43,14 @@ def check_delivered_once(job: JobFolder, delivered: Path) -> dict[str, State]:
     with LedgerView(job.ledger) as view:
         assert view.faults() == []
         ends = Counter(
-            entry.study
+            (entry.study, entry.revision)
             for entry in view.history()
             if entry.after is State.DELIVERED and entry.before is not State.DELIVERED
         )
-        states = {record.study: record.state for record in view.studies()}
-        for study, state in states.items():
-            assert ends[study] == (state is State.DELIVERED)
-            due = {result.uid for result in view.results(study, 1)} if state is State.DELIVERED else set()
-            assert {path.stem for path in (delivered / study).glob("*")} == due
-    return states
+        records = view.studies()
+        for record in records:
+            ended = record.state is State.DELIVERED
+            assert ends[record.study, record.revision] == ended
+            due = {result.uid for result in view.results(record.study, record.revision)} if ended else set()
+            assert {path.stem for path in (delivered / record.study).glob("*")} == due
+    return {record.study: record.state for record in records}
