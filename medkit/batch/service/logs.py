@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LogSettings", "set_up_logs", "told"]
 
-_OURS = ("medkit.batch", "medkit.dicom.network", "medkit.cli")
+_OURS = ("medkit.batch", "medkit.dicom.network")
 _FIELDS = "medkit_fields"
 _DIGITS = 12  # of a study's hash, as tables show it
 _FRAMES = 3

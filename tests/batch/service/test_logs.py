@@ -18,7 +18,7 @@ def restored():
     """The loggers as they were."""
     root = logging.getLogger()
     before = (root.handlers[:], root.level)
-    names = ("medkit.batch", "medkit.dicom.network", "medkit.cli")
+    names = ("medkit.batch", "medkit.dicom.network")
     levels = {name: logging.getLogger(name).level for name in names}
     with warnings.catch_warnings():
         yield
@@ -74,6 +74,6 @@ def test_lines_of_several_processes_go_to_one_file(restored, tmp_path):
     path = tmp_path / "batch.log"
     for process in ("service", "worker-1"):
         set_up_logs(LogSettings("json", path), process)
-        logging.getLogger("medkit.cli").info("hello")
+        logging.getLogger("medkit.batch").info("hello")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["process"] for line in lines] == ["service", "worker-1"]
