@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,15 @@ class SeriesVolume:
     def called(self) -> str:
         """How messages call it: by its series, and by its own name where the files name no series."""
         return f"series {self.series_instance_uid}" if self.series_instance_uid else f"volume {self.name}"
+
+    @property
+    def frames_sha256(self) -> str | None:
+        """By which the volume is known again, however it is called: a hash of SOP Instance UIDs and numbers of its
+        frames, whatever their order. ``None`` where there are no frames, or one has no UID."""
+        if not self.frames or not all(frame.sop_instance_uid for frame in self.frames):
+            return None
+        lines = sorted(f"{frame.sop_instance_uid} {frame.frame}\n" for frame in self.frames)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
