@@ -171,7 +171,7 @@ def _write(
     where = instance.source.shown
     dataset = _whole(instance, limits)
     # Some files name their class and themselves in the preamble's group alone.
-    dataset.SOPClassUID = str(dataset.get("SOPClassUID") or instance.media_class)
+    dataset.SOPClassUID = instance.sop_class_uid
     dataset.SOPInstanceUID = instance.sop_instance_uid
     check_deidentifiable(dataset, where)
     try:

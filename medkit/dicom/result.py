@@ -125,6 +125,7 @@ class SeriesReading:
         refusals: why a volume or the whole is refused.
         notes: on the series.
         files: how many files it has.
+        sop_classes: SOP Class UIDs of these, of those that are no image too.
     """
 
     series_instance_uid: str
@@ -134,6 +135,7 @@ class SeriesReading:
     refusals: tuple[Finding, ...]
     notes: tuple[Finding, ...]
     files: int
+    sop_classes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
