@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import UID_dictionary
 
 from medkit.dicom.elements import PRIVATE
 from medkit.dicom.kept_words import (
@@ -29,6 +28,7 @@ from medkit.dicom.kept_words import (
     KEPT_WORDS,
     identifying_words,
     is_code,
+    is_known_uid,
     is_plain,
     names_someone,
 )
@@ -134,7 +134,7 @@ class Deidentifier:
     def uid(self, uid: str) -> str:
         """Another UID, the same for the same one; those of the standard itself that are known stay."""
         bare = uid.strip(" \0")
-        if not bare or bare in UID_dictionary:
+        if not bare or is_known_uid(bare):
             return bare
         return f"2.25.{uuid.UUID(bytes=self._digest('uid', bare)[:16], version=5).int}"
 

@@ -19,7 +19,6 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    UID_dictionary,
 )
 
 from medkit import __version__
@@ -27,6 +26,7 @@ from medkit.data.writing import UNFINISHED, make_folder, replacing, write_text
 from medkit.dicom.confidentiality import Deidentifier, edition
 from medkit.dicom.findings import Finding, Refused
 from medkit.dicom.instance import Instance, inflated
+from medkit.dicom.kept_words import is_known_uid
 from medkit.dicom.limits import Limits
 from medkit.dicom.opening import open_file
 from medkit.dicom.pixel_leftovers import blank_leftovers, clear_unused_bits
@@ -130,7 +130,7 @@ def check_deidentifiable(dataset: Dataset, where: str) -> None:
             report, document, presentation state, waveform or raw data; ``no-class``, nobody knows what it is.
     """
     kind = str(dataset.get("SOPClassUID") or "")
-    if not kind.startswith(_CLASSES) or kind not in UID_dictionary or not dataset.get("SOPInstanceUID"):
+    if not kind.startswith(_CLASSES) or not is_known_uid(kind) or not dataset.get("SOPInstanceUID"):
         raise Refused(
             "no-class",
             f"{where}: expected an object of a kind that the standard knows, got another; leave it out",

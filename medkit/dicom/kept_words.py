@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pydicom import config
+from pydicom.uid import UID
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pydicom.dataset import Dataset
 
-__all__ = ["COMMON_SCHEMES", "KEPT_WORDS", "identifying_words", "is_code", "is_plain", "names_someone"]
+__all__ = [
+    "COMMON_SCHEMES",
+    "KEPT_WORDS",
+    "identifying_words",
+    "is_code",
+    "is_known_uid",
+    "is_plain",
+    "names_someone",
+]
 
 # Short names that a scanner gives; people who type write spaces.
 _LABELS = {
@@ -115,6 +126,11 @@ def is_code(keyword: str, text: str) -> bool:
     """Whether one value of a coded string (CS) is written as one."""
     pattern = _BODY_PART if keyword == "BodyPartExamined" else _CODE
     return pattern.fullmatch(text) is not None
+
+
+def is_known_uid(uid: str) -> bool:
+    """Whether a UID is one of the standard's own, by pydicom's dictionary."""
+    return UID(uid, config.IGNORE).name != uid
 
 
 def is_plain(keyword: str, text: str) -> bool:
