@@ -23,6 +23,15 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from medkit.dicom.elements import PRIVATE
+from medkit.dicom.kept_words import (
+    COMMON_SCHEMES,
+    KEPT_WORDS,
+    identifying_words,
+    is_code,
+    is_known_uid,
+    is_plain,
+    names_someone,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Deidentifier", "edition"]
 
 _NOBODY = "ANONYMIZED"
+_LOCAL = f"99{_NOBODY}"  # a scheme of a place's own
 _DUMMIES: dict[str, Any] = {
     **dict.fromkeys(("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UT"), _NOBODY),
     "AS": "000Y",
@@ -41,34 +51,19 @@ _DUMMIES: dict[str, Any] = {
     "UR": "http://anonymized.invalid",
 }
 _NUMBERS = {"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"}
-_ARRAYS = {"OD", "OF", "OL", "OV", "OW"}
+_ARRAYS = {"OD", "OF", "OL"}
+# Words of two bytes, in which a voice may be recorded as well.
+_KEPT_ARRAYS = {
+    *("PixelData", "LUTData", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
+    *("BluePaletteColorLookupTableData", "AlphaPaletteColorLookupTableData"),
+}
+# How to show an image, and tables of bytes that can be done without.
+_DISPLAY = {"VOILUTSequence", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"}
 _DIGITS = re.compile(r"[0-9+\-.,eE \0\\]*")
-_CODED = re.compile(r"[^\\]{0,16}(\\[^\\]{0,16})*")
 _PIXELS = 0x7FE00010
 _ACQUISITION_CONTEXT = (
     0x00400555  # that enhanced images must have, be it empty; other such sequences need not be there
 )
-# Words of a scanner or of the standard without which an image cannot be read or told from another.
-_KEPT_WORDS = {
-    *(
-        "Manufacturer",
-        "ManufacturerModelName",
-        "SoftwareVersions",
-        "PositionReferenceIndicator",
-        "RescaleType",
-    ),
-    *("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning", "LongCodeValue"),
-    *("SequenceName", "PulseSequenceName", "ConvolutionKernel", "FilterType", "StackID", "ReceiveCoilName"),
-    *("ImagedNucleus", "ReconstructionMethod", "Radiopharmaceutical", "RandomsCorrectionMethod"),
-    *(
-        "AttenuationCorrectionMethod",
-        "ScatterCorrectionMethod",
-    ),
-    *("SegmentAlgorithmName", "AlgorithmName", "AlgorithmVersion"),
-}
-# Codes of a place's own making; their meanings are whatever was typed there.
-_LOCAL_SCHEME = re.compile(r"(99|L$)")
-_STANDARD_UID, _UID_LENGTH = re.compile(r"1\.2\.840\.10008(\.[0-9]+)+"), 64
 # Curves and overlays, in which graphics and words lie.
 _REPEATING = ((0x5000, 0x50FF), (0x6000, 0x60FF))
 # Of what is needed to follow a disease or the decay of a tracer; times of day stay.
@@ -100,6 +95,14 @@ def _actions() -> dict[int, str]:
 
 
 @dataclass(frozen=True)
+class _Told:
+    """Of a patient: by how many days dates are moved, and the words by which he can be known."""
+
+    days: int
+    words: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Deidentifier:
     """Makes data sets nobody's, the same ones from the same with the same key.
 
@@ -120,8 +123,8 @@ class Deidentifier:
         Raises:
             Exception: what pydicom meets in elements that it cannot read.
         """
-        name, days = self.pseudonym(dataset), self._days(dataset)
-        self._clean(dataset, days)
+        name = self.pseudonym(dataset)
+        self._clean(dataset, _Told(self._days(dataset), identifying_words(dataset)))
         dataset.PatientID = dataset.PatientName = name
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = f"medkit, {edition()}"[:64]
@@ -129,9 +132,9 @@ class Deidentifier:
         dataset.LongitudinalTemporalInformationModified = "MODIFIED" if self.shift_dates else "REMOVED"
 
     def uid(self, uid: str) -> str:
-        """Another UID, the same for the same one; those of the standard itself stay."""
+        """Another UID, the same for the same one; those of the standard itself that are known stay."""
         bare = uid.strip(" \0")
-        if not bare or (len(bare) <= _UID_LENGTH and _STANDARD_UID.fullmatch(bare)):
+        if not bare or is_known_uid(bare):
             return bare
         return f"2.25.{uuid.UUID(bytes=self._digest('uid', bare)[:16], version=5).int}"
 
@@ -153,7 +156,7 @@ class Deidentifier:
             item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
             yield item
 
-    def _clean(self, dataset: Dataset, days: int, dummy: bool = False) -> None:
+    def _clean(self, dataset: Dataset, told: _Told, dummy: bool = False) -> None:
         """Args: ``dummy``: whether all words go, those of codes too, as within a sequence to be replaced."""
         private = self._safe_private(dataset) if self.keep_diffusion else set()
         for tag in list(dataset.keys()):
@@ -163,12 +166,12 @@ class Deidentifier:
             if vr is None:
                 del dataset[tag]
             elif vr == "SQ":
-                self._clean_sequence(dataset, tag, days, dummy)
+                self._clean_sequence(dataset, tag, told, dummy)
             else:
-                self._clean_value(dataset, tag, vr, days, dummy)
+                self._clean_value(dataset, tag, vr, told, dummy)
         _clean_local_code(dataset)
 
-    def _clean_sequence(self, dataset: Dataset, tag: BaseTag, days: int, dummy: bool) -> None:
+    def _clean_sequence(self, dataset: Dataset, tag: BaseTag, told: _Told, dummy: bool) -> None:
         action = _actions().get(tag)
         if action in ("X", "X/D", "X/Z/D") or (action == "X/Z" and tag != _ACQUISITION_CONTEXT):
             del dataset[tag]
@@ -176,12 +179,12 @@ class Deidentifier:
             dataset[tag].value = []
         else:
             for item in dataset[tag].value or ():
-                self._clean(item, days, dummy or action == "D")
+                self._clean(item, told, dummy or action == "D")
 
-    def _clean_value(self, dataset: Dataset, tag: BaseTag, vr: str, days: int, dummy: bool) -> None:
+    def _clean_value(self, dataset: Dataset, tag: BaseTag, vr: str, told: _Told, dummy: bool) -> None:
         action, keyword = _actions().get(tag), keyword_for_tag(tag)
         if self.shift_dates and keyword in _SHIFTED and not dummy:
-            _set(dataset, tag, vr, [_earlier(part, vr, days) for part in _parts(dataset, tag)])
+            _set(dataset, tag, vr, [_earlier(part, vr, told.days) for part in _parts(dataset, tag)])
         elif vr == "UI" and action != "X":
             _set(dataset, tag, vr, [self.uid(part) for part in _parts(dataset, tag)])
         elif action == "X":
@@ -189,9 +192,11 @@ class Deidentifier:
         elif action in ("Z", "X/Z"):
             _set(dataset, tag, vr, [])
         elif action is not None or vr in _DUMMIES:
-            if dummy or action is not None or keyword not in _KEPT_WORDS:
+            if dummy or action is not None or not _is_kept(_parts(dataset, tag), keyword, told.words):
                 _replace(dataset, tag, vr)
-        elif not _harmless(dataset, tag, vr):
+        elif keyword == "ImageType":
+            _set(dataset, tag, vr, [_code_or_dummy(part, told.words) for part in _parts(dataset, tag)])
+        elif not _harmless(dataset, tag, vr, told.words):
             del dataset[tag]
 
     def _safe_private(self, dataset: Dataset) -> set[int]:
@@ -215,9 +220,10 @@ def _patient(dataset: Dataset) -> tuple[str, str]:
 
 
 def _never(tag: BaseTag) -> bool:
-    """Private elements, group lengths, curves, overlays, commands, what the file's own header holds, and the unknown."""
+    """Private elements, group lengths, curves, overlays, commands, the file's own header, display, and the unknown."""
     repeating = any(first <= tag.group <= last for first, last in _REPEATING)
-    return tag.is_private or tag.element == 0 or tag.group < 8 or repeating or not dictionary_has_tag(tag)
+    unknown = not dictionary_has_tag(tag) or keyword_for_tag(tag) in _DISPLAY
+    return tag.is_private or tag.element == 0 or tag.group < 8 or repeating or unknown
 
 
 def _value_representation(dataset: Dataset, tag: BaseTag) -> str | None:
@@ -245,23 +251,43 @@ def _replace(dataset: Dataset, tag: BaseTag, vr: str) -> None:
     _set(dataset, tag, vr, [] if empty or vr not in _DUMMIES else [_DUMMIES[vr]])
 
 
-def _harmless(dataset: Dataset, tag: BaseTag, vr: str) -> bool:
+def _is_kept(parts: list[str], keyword: str, words: frozenset[str]) -> bool:
+    return keyword in KEPT_WORDS and all(
+        is_plain(keyword, part.strip(" \0")) and not names_someone(part, words) for part in parts
+    )
+
+
+def _code_or_dummy(part: str, words: frozenset[str]) -> str:
+    code = part.strip(" \0")
+    return code if not code or (is_code("ImageType", code) and not names_someone(code, words)) else _NOBODY
+
+
+def _harmless(dataset: Dataset, tag: BaseTag, vr: str, words: frozenset[str]) -> bool:
     """Whether a value is a number, a word of a list, or an array, as its kind asks for."""
-    if tag == _PIXELS or vr in _NUMBERS or vr in _ARRAYS:
+    keyword = keyword_for_tag(tag)
+    if keyword in _KEPT_ARRAYS or vr in _NUMBERS or vr in _ARRAYS:
         return True
     raw = dataset.get_item(tag)
     value = None if raw is None else raw.value
     text = value.decode("latin-1") if isinstance(value, bytes) else "\\".join(_parts(dataset, tag))
     if vr in ("DS", "IS"):
         return _DIGITS.fullmatch(text) is not None
-    return vr == "CS" and _CODED.fullmatch(text.strip(" \0")) is not None
+    codes = [part.strip(" \0") for part in text.split("\\")]
+    return vr == "CS" and all(
+        not code or (is_code(keyword, code) and not names_someone(code, words)) for code in codes
+    )
 
 
 def _clean_local_code(dataset: Dataset) -> None:
-    if _LOCAL_SCHEME.match(str(dataset.get("CodingSchemeDesignator") or "")):
-        for name in ("CodeValue", "LongCodeValue", "CodeMeaning"):
-            if name in dataset:
-                dataset[name].value = _NOBODY
+    """Take the words of a code whose scheme is not a common one, or is not said."""
+    scheme = str(dataset.get("CodingSchemeDesignator") or "").strip()
+    if scheme in COMMON_SCHEMES:
+        return
+    if scheme:
+        dataset.CodingSchemeDesignator = _LOCAL
+    for name in ("CodeValue", "LongCodeValue", "CodeMeaning", "CodingSchemeVersion"):
+        if dataset.get(name):
+            dataset[name].value = _NOBODY
 
 
 def _earlier(text: str, vr: str, days: int) -> str:

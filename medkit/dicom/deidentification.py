@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import warnings
 from collections import Counter
 from contextlib import ExitStack
@@ -13,16 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.pixels.utils import get_expected_length
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from medkit import __version__
 from medkit.data.writing import UNFINISHED, make_folder, replacing, write_text
 from medkit.dicom.confidentiality import Deidentifier, edition
 from medkit.dicom.findings import Finding, Refused
 from medkit.dicom.instance import Instance, inflated
+from medkit.dicom.kept_words import is_known_uid
 from medkit.dicom.limits import Limits
 from medkit.dicom.opening import open_file
-from medkit.dicom.pixel_leftovers import blank_comments, clear_unused_bits
+from medkit.dicom.pixel_leftovers import blank_leftovers, clear_unused_bits
 from medkit.dicom.sources import find_sources
 from medkit.errors import UsageError
 
@@ -34,10 +41,16 @@ __all__ = ["RECORD", "Deidentification", "check_deidentifiable", "deidentify"]
 RECORD = "deidentification.json"
 _KEY_BYTES, _MARK = 16, b"DICM"
 _CLASSES = "1.2.840.10008.5.1.4.1.1."
-_TEXTS = ("88.", "104.", "11.")  # reports and key objects, documents, presentation states
+# Reports and key objects, documents, presentation states, waveforms (a voice among them).
+_TEXTS = ("88.", "104.", "11.", "9.")
+_RAW = "66."  # of a vendor, in whatever form
 # Secondary captures, ultrasound, photographs and films: pictures that people, or machines, often write into.
-_PICTURES = ("7", "6.", "3.", "77.")
-_SCREENS = ("SCREEN SAVE", "SCREEN_SAVE", "SCREENSHOT", "DOSE_INFO", "DOSE INFO")
+_PICTURES = ("7.", "6.", "3.", "77.")
+# What scanners call pictures of their screens, as values of ImageType and as descriptions.
+_SCREENS = re.compile(
+    r"(^|[ _])(PROT|PROTOCOL|SAVE|SCREEN|SCREENSHOT|CAPTURE|REPORT|DOSE_INFO|DOSE INFO)($|[ _])"
+)
+_SCREENS_CALLED = re.compile(r"SCREEN ?S|(PATIENT|EXAM)[ _]PROT|DOSE[ _](REPORT|INFO|SUMMARY|RECORD)")
 # Of files that do not say it: whether value representations are implicit, and bytes little-endian.
 _NATIVE = {
     (True, True): ImplicitVRLittleEndian,
@@ -114,19 +127,20 @@ def check_deidentifiable(dataset: Dataset, where: str) -> None:
 
     Raises:
         Refused: ``burned-in``, its pixels hold words, or may and it does not say that they do not; ``words-alone``, a
-            report, document or presentation state; ``no-class``, nobody knows what it is.
+            report, document, presentation state, waveform or raw data; ``no-class``, nobody knows what it is.
     """
     kind = str(dataset.get("SOPClassUID") or "")
-    if not kind.startswith(_CLASSES) or not dataset.get("SOPInstanceUID"):
+    if not kind.startswith(_CLASSES) or not is_known_uid(kind) or not dataset.get("SOPInstanceUID"):
         raise Refused(
             "no-class",
             f"{where}: expected an object of a kind that the standard knows, got another; leave it out",
         )
-    if kind.removeprefix(_CLASSES).startswith(_TEXTS):
+    ending = f"{kind.removeprefix(_CLASSES)}."
+    if ending.startswith(_TEXTS) or ending == _RAW:
         raise Refused(
             "words-alone",
-            f"{where}: expected an image, got a report, a document or annotations, whose words may be about a person; "
-            "leave it out",
+            f"{where}: expected an image, got a report, a document, annotations, a waveform or raw data, whose words "
+            "may be about a person; leave it out",
         )
     said = str(dataset.get("BurnedInAnnotation") or "").strip().upper()
     hidden = _has_overlay_in_pixels(dataset)
@@ -142,11 +156,12 @@ def check_deidentifiable(dataset: Dataset, where: str) -> None:
 
 
 def _may_show_words(dataset: Dataset, kind: str) -> bool:
-    words = {str(word).strip().upper() for word in _several(dataset.get("ImageType"))}
-    ending = kind.removeprefix(_CLASSES)
-    picture = ending == "7" or ending.startswith(("7.", *_PICTURES[1:]))
+    screen = _SCREENS_CALLED.search(str(dataset.get("SeriesDescription") or "").upper()) or any(
+        _SCREENS.search(str(word).strip().upper()) for word in _several(dataset.get("ImageType"))
+    )
+    picture = f"{kind.removeprefix(_CLASSES)}.".startswith(_PICTURES)
     colour = int(dataset.get("SamplesPerPixel") or 1) > 1
-    return picture or colour or bool(dataset.get("ConversionType")) or bool(words & set(_SCREENS))
+    return picture or colour or bool(dataset.get("ConversionType") or screen)
 
 
 def _several(value: Any) -> list[Any]:
@@ -171,13 +186,15 @@ def _write(
     where = instance.source.shown
     dataset = _whole(instance, limits)
     # Some files name their class and themselves in the preamble's group alone.
-    dataset.SOPClassUID = str(dataset.get("SOPClassUID") or instance.media_class)
+    dataset.SOPClassUID = instance.sop_class_uid
     dataset.SOPInstanceUID = instance.sop_instance_uid
     check_deidentifiable(dataset, where)
     try:
         deidentifier.clean(dataset)
         _clean_pixels(dataset, instance)
         encoded = _encoded(dataset, instance)
+    except Refused:
+        raise
     except Exception as error:  # what pydicom meets in broken elements; its words may show them
         raise _broken(where, error) from error
     path = output / str(dataset.PatientID) / _uid(dataset, "StudyInstanceUID")
@@ -228,12 +245,31 @@ def _broken(where: str, error: Exception) -> Refused:
 
 
 def _clean_pixels(dataset: Dataset, instance: Instance) -> None:
-    if "PixelData" not in dataset:
+    """Leave pixels alone in pixel data.
+
+    Raises:
+        Refused: ``excess-pixels`` or ``undecodable``, there is something else in it.
+    """
+    element, where = instance.pixels, instance.source.shown
+    if element is None:
         return
-    if instance.pixels is not None and instance.pixels.length is None:
-        dataset["PixelData"].value = blank_comments(dataset.PixelData)
-    else:
-        clear_unused_bits(dataset)
+    if element.length is not None:
+        expected = get_expected_length(dataset)
+        if element.length > expected + expected % 2:
+            text = f"{where}: expected {expected} bytes of pixels, got {element.length}; export it again"
+            raise Refused("excess-pixels", text)
+        if element.keyword == "PixelData":
+            clear_unused_bits(dataset)
+        return
+    try:
+        pixels = int(dataset.Rows) * int(dataset.Columns)
+        dataset[element.keyword].value = blank_leftovers(dataset.PixelData, instance.frames, pixels)
+    except ValueError as error:
+        raise Refused(
+            "undecodable",
+            f"{where}: expected JPEG, JPEG-LS, JPEG 2000 or run lengths, whole, got {error}; convert it "
+            "(dcmdjpeg, gdcmconv)",
+        ) from error
 
 
 def _uid(dataset: Dataset, name: str) -> str:

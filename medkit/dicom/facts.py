@@ -6,6 +6,7 @@ Slices are asked all: what they do not agree on is not told, rather than taken f
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medkit.dicom.enhanced import FunctionalGroups, is_enhanced
@@ -36,6 +37,11 @@ _NO_AGENT = {
     *("NOT APPLIED", "NOT GIVEN", "NOT USED", "NO AGENT", "KEIN KM", "OHNE KM"),
 }
 _UNSAID = {"", "UNKNOWN", "?", "N/A", "NA", "NOT AVAILABLE", "-", "ANONYMIZED"}
+# Such a word among others may deny an agent: what they say together is not known. Agents may be non-ionic.
+_DENIALS = re.compile(
+    r"\b(NO|NOT|NONE|NIL|WITHOUT|WO|OHNE|SANS|SIN|SENZA|KEINE?|GEEN|ZONDER|UDEN|UTAN|BEZ|FALSE|PLAIN|UNENHANCED)\b"
+    r"|\bNON(?![- ]?IONIC)|\bNATI[VF]|\bNEGATIV|\bPRE\b|\bPRECONTRAST|\bW\s*/\s*O\b|^0\b"
+)
 _AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose")
 # Whose objects must have an agent where one was used (PS3.3, A.3, A.4, A.36 and A.38): none there means none given.
 _WITH_AGENTS = {"CT", "MR"}
@@ -51,7 +57,8 @@ def rule_facts(volume: SeriesVolume) -> dict[str, Any]:
 
     ``slice_thickness_mm`` is the element SliceThickness, by which protocols are known, and not the distance of slices,
     which differs from it where they overlap or have gaps. ``contrast_agent`` is false where CT or MR have no agent,
-    which must stand there if one was used (PS3.3 C.7.6.4 and C.7.6.4b), and unknown where the element is there, empty.
+    which must stand there if one was used (PS3.3 C.7.6.4 and C.7.6.4b), or where it is a plain word for none; and
+    unknown where the element is there, empty, or where its words may deny an agent or contradict an amount.
 
     Returns:
         Values are ``None`` where the series does not tell. ``series_description`` may hold patients' data.
@@ -189,20 +196,24 @@ def _contrast(modality: str, places: Sequence[_Place]) -> bool | None:
 
 
 def _frame_contrast(modality: str, place: _Place) -> bool | None:
-    """Of a frame: what was administered to it; else the agent of its object."""
+    """Of a frame: what was administered to it; else the agent of its object.
+
+    Protocols fill in amounts of agents that were not given: beside words that deny an agent they say nothing.
+    """
     usage = [
         item.text("ContrastBolusAgentAdministered") for item in place.items("ContrastBolusUsageSequence")
     ]
     if usage:
         return True if "YES" in usage else False if set(usage) == {"NO"} else None
     elements = place.elements
-    if any((elements.number(name) or 0) > 0 for name in _AMOUNTS):
-        return True
+    amount = any((elements.number(name) or 0) > 0 for name in _AMOUNTS)
     coded = elements.items("ContrastBolusAgentSequence")
     agents = [elements.decoded("ContrastBolusAgent"), *(item.decoded("CodeMeaning") for item in coded)]
     words = {" ".join(agent.upper().split()) for agent in agents} - _UNSAID
-    if words:
-        return bool(words - _NO_AGENT)
+    if words & _NO_AGENT or any(_DENIALS.search(agent) for agent in words):
+        return False if words <= _NO_AGENT and not amount else None
+    if words or amount:
+        return True
     if coded or "ContrastBolusAgent" in elements or modality not in _WITH_AGENTS:
         return None
     return False

@@ -250,19 +250,32 @@ def _decoded(instance: Instance, found: PixelFormat, encoded: bytes, number: int
 def _check_sign(
     instance: Instance, found: PixelFormat, encoded: bytes, array: NDArray[Any], number: int
 ) -> None:
-    """Numbers that mean the same with and without a sign are noted alone."""
+    """Refuse a frame whose image and format differ in what its numbers mean.
+
+    Numbers without their highest bit mean the same, and are noted alone. So are high ones without a sign under a header
+    that has one: encoders that know no sign write negative numbers so, and the header is right.
+    """
     signed = codestream_signed(encoded)
     if signed in (None, found.signed):
         return
-    instance.elements.notes[_SIGN_MISMATCH] = None
+    on_request = found.signed and instance.elements.integer("PixelRepresentation") == 0
+    if not on_request:
+        instance.elements.notes[_SIGN_MISMATCH] = None
     sign = encoded[_SIGN_BYTES - 1] & 0x7F  # bits of the number, less one
-    if signed and ((array.view(f"u{array.dtype.itemsize}") >> sign) & 1).any():
+    if not (signed or on_request) or not ((array.view(f"u{array.dtype.itemsize}") >> sign) & 1).any():
+        return
+    where = instance.source.shown
+    if on_request:
         raise Refused(
             "sign-mismatch",
-            f"{instance.source.shown}: expected numbers without a sign as PixelRepresentation says, got a JPEG 2000 "
-            f"image in frame {number} that has one, and negative numbers; export it again, or ask for the repair "
-            "sign-of-stream",
+            f"{where}: expected numbers with a sign in all frames as in the first, got a JPEG 2000 image in frame "
+            f"{number} that has none, and numbers that would become negative; export it again",
         )
+    raise Refused(
+        "sign-mismatch",
+        f"{where}: expected numbers without a sign as PixelRepresentation says, got a JPEG 2000 image in frame {number} "
+        "that has one, and negative numbers; export it again, or ask for the repair sign-of-stream",
+    )
 
 
 def _check_codestream_size(instance: Instance, found: PixelFormat, encoded: bytes, number: int) -> None:

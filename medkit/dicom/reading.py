@@ -239,7 +239,14 @@ def _read_series(
             return None
         refusals = []  # of what stands beside the volume
     return SeriesReading(
-        uid, first.modality, first.series_number, kept, tuple(refusals), tuple(notes), len(instances)
+        uid,
+        first.modality,
+        first.series_number,
+        kept,
+        tuple(refusals),
+        tuple(notes),
+        len(instances),
+        frozenset(instance.sop_class_uid for instance in instances),
     )
 
 
@@ -264,7 +271,7 @@ def _planes(instances: list[Instance], wish: _Wish) -> tuple[list[Plane], list[F
     drop = Repair.DROP_BROKEN in wish.repairs
     planes: list[Plane] = []
     left_out: list[Finding] = []
-    pictures = {_kind(instance) for instance in instances if instance.pixels is not None}
+    pictures = {instance.sop_class_uid for instance in instances if instance.pixels is not None}
 
     def opened(instance: Instance) -> list[Plane] | Refused:
         try:
@@ -305,12 +312,8 @@ def _signed_on_request(planes: Sequence[Plane]) -> list[Finding]:
     return [Finding(Repair.SIGN_OF_STREAM, f"{said}, as was asked for")]
 
 
-def _kind(instance: Instance) -> str:
-    return instance.elements.text("SOPClassUID")
-
-
 def _planes_of(instance: Instance, wish: _Wish, pictures: Collection[str]) -> list[Plane]:
-    kind = _kind(instance)
+    kind = instance.sop_class_uid
     if _NO_IMAGES.match(kind) or _is_private_data(instance, pictures):
         raise Refused(
             "not-an-image",
@@ -339,7 +342,7 @@ def _planes_of(instance: Instance, wish: _Wish, pictures: Collection[str]) -> li
 
 def _is_private_data(instance: Instance, pictures: Collection[str]) -> bool:
     """Whether it is a vendor's own kind of object, and no picture, so that nothing of it was cut off."""
-    kind = _kind(instance)
+    kind = instance.sop_class_uid
     empty = instance.pixels is None and "Rows" not in instance.elements
     return empty and bool(kind) and not kind.startswith(_STANDARD_CLASSES) and kind not in pictures
 

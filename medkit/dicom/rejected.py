@@ -6,19 +6,22 @@ import warnings
 from enum import Enum
 from typing import TYPE_CHECKING
 
-import pydicom
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
+from medkit.dicom.findings import Refused
+from medkit.dicom.instance import read_instance
+from medkit.dicom.limits import Limits
+from medkit.dicom.sources import SourceFile
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pydicom import Dataset
+    from medkit.dicom.elements import Elements
 
-__all__ = ["RejectionReason", "rejected_instances"]
+__all__ = ["NOTE_CLASS", "RejectionReason", "rejected_instances"]
 
-_READ = ["SOPClassUID", "ConceptNameCodeSequence", "CurrentRequestedProcedureEvidenceSequence"]
+NOTE_CLASS = str(KeyObjectSelectionDocumentStorage)  # of rejection notes, and of other key object selections
 
 
 class RejectionReason(Enum):
@@ -40,48 +43,58 @@ def rejected_instances(path: Path) -> dict[str, str]:
         path: a file of any kind.
 
     Returns:
-        SOP to Series Instance UID; nothing for a file that is no rejection note.
+        SOP to Series Instance UID; nothing for a file that is no rejection note, or that the reader refuses.
 
     Raises:
-        CaseError: ``note-unreadable``, it is such a note, and does not say what it rejects.
+        CaseError: ``note-unreadable``, it is such a note, and does not say what it rejects; or it may be one.
         OSError: the file cannot be read.
     """
+    try:
+        found = read_instance(SourceFile(path, path.name, path.stat().st_size), Limits())
+    except Refused:
+        return {}
+    if found.sop_class_uid != KeyObjectSelectionDocumentStorage:
+        return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on what the reader has judged
         try:
-            note = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_READ)
-            rejects = _rejects(note)
-        except OSError:
-            raise
-        except Exception:  # no object, or a broken one, which the reader tells
-            return {}
-        found = _references(note) if rejects else {}
-    if rejects and not found:
-        raise CaseError(
-            "note-unreadable",
-            f"{path.name}: expected a rejection note that says which images it rejects, got one that does not; send it "
-            "again",
-        )
-    return found
+            rejects = _rejects(found.elements)
+            references = _references(found.elements) if rejects else {}
+        except Refused as refused:
+            raise _unreadable(path, "a broken one") from refused
+    if rejects and (not references or not all((*references.keys(), *references.values()))):
+        raise _unreadable(path, "one that does not")
+    return references
 
 
-def _rejects(note: Dataset) -> bool:
-    if note.get("SOPClassUID") != KeyObjectSelectionDocumentStorage:
-        return False
-    titles = note.get("ConceptNameCodeSequence") or ()
-    return any(
-        title.get("CodeValue") in _TITLES and title.get("CodingSchemeDesignator") == "DCM" for title in titles
+def _unreadable(path: Path, got: str) -> CaseError:
+    return CaseError(
+        "note-unreadable",
+        f"{path.name}: expected a rejection note that says which images it rejects, got {got}; send it again",
     )
 
 
-def _references(note: Dataset) -> dict[str, str]:
-    """Those of a note; none where one of them cannot be read."""
-    try:
-        return {
-            str(instance.ReferencedSOPInstanceUID): str(series.SeriesInstanceUID)
-            for study in note.CurrentRequestedProcedureEvidenceSequence
-            for series in study.ReferencedSeriesSequence
-            for instance in series.ReferencedSOPSequence
-        }
-    except Exception:  # whatever pydicom meets in a broken sequence
-        return {}
+def _rejects(note: Elements) -> bool:
+    """By its title, which every selection has. One whose scheme is not said may be one of ours.
+
+    Raises:
+        Refused: ``bad-value``, it has no title.
+    """
+    titles = note.items("ConceptNameCodeSequence")
+    values = [
+        next(filter(None, map(title.text, ("CodeValue", "LongCodeValue", "URNCodeValue"))), "")
+        for title in titles
+    ]
+    if not values or not all(values):
+        raise Refused("bad-value", f"{note.where}: expected a selection with a title, got none")
+    schemes = [title.text("CodingSchemeDesignator") or "DCM" for title in titles]
+    return any(value in _TITLES and scheme == "DCM" for value, scheme in zip(values, schemes, strict=True))
+
+
+def _references(note: Elements) -> dict[str, str]:
+    return {
+        instance.text("ReferencedSOPInstanceUID"): series.text("SeriesInstanceUID")
+        for study in note.items("CurrentRequestedProcedureEvidenceSequence")
+        for series in study.items("ReferencedSeriesSequence")
+        for instance in series.items("ReferencedSOPSequence")
+    }

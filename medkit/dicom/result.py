@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,15 @@ class SeriesVolume:
         """How messages call it: by its series, and by its own name where the files name no series."""
         return f"series {self.series_instance_uid}" if self.series_instance_uid else f"volume {self.name}"
 
+    @property
+    def frames_sha256(self) -> str | None:
+        """By which the volume is known again, however it is called: a hash of SOP Instance UIDs and numbers of its
+        frames, whatever their order. ``None`` where there are no frames, or one has no UID."""
+        if not self.frames or not all(frame.sop_instance_uid for frame in self.frames):
+            return None
+        lines = sorted(f"{frame.sop_instance_uid} {frame.frame}\n" for frame in self.frames)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class SeriesReading:
@@ -115,6 +125,7 @@ class SeriesReading:
         refusals: why a volume or the whole is refused.
         notes: on the series.
         files: how many files it has.
+        sop_classes: SOP Class UIDs of these, of those that are no image too.
     """
 
     series_instance_uid: str
@@ -124,6 +135,7 @@ class SeriesReading:
     refusals: tuple[Finding, ...]
     notes: tuple[Finding, ...]
     files: int
+    sop_classes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

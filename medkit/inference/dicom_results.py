@@ -74,8 +74,9 @@ def write_dicom(
 
     Where the label map lies in a results folder of ``medkit predict``, the record of its case tells with which state and
     settings of the bundle it was made, and what there is to remark; without one the objects say that the settings are
-    not known. Where ``medkit dicom convert`` made the image of that case, its verdicts tell of which series: labels of
-    another one are refused. ``output`` also receives a record, written last. No file of another result is replaced.
+    not known. Where ``medkit dicom convert`` made the image of that case, its verdicts tell of which volume: labels of
+    another one are refused, of the same series too; several images count as the first. ``output`` also gets a record,
+    written last. No file of another result is replaced.
 
     Args:
         labels: NIfTI, NRRD or MetaImage.
@@ -93,7 +94,7 @@ def write_dicom(
             several volumes to choose from, series that cannot be read beside others where none is picked, or
             ``output`` holds other results under the same names.
         CaseError: labels or series cannot be read, do not fit each other, or the labels are known to be of another
-            series (``labels-of-another-series``).
+            volume (``labels-of-another-series``), or of images of several studies (``inputs-apart``).
     """
     from medkit.dicom import read
 
@@ -214,21 +215,23 @@ def result_maker(folder: BundleFolder, provenance: Mapping[str, Any]) -> Maker:
 
 
 def _of_origin(reading: Reading, origin: Origin, labels: Path, source: Path) -> Reading:
-    """What was read of the series that the labels were made from; of its volumes the one, where that has its name.
+    """What was read of the series that the labels were made from; of its volumes the one.
 
     Raises:
-        CaseError: ``labels-of-another-series``.
+        CaseError: ``labels-of-another-series``, also where that series has other volumes alone.
     """
     own = [one for one in reading.series if one.series_instance_uid == origin.series_instance_uid]
-    if not own:
+    volumes = tuple(volume for one in own for volume in one.volumes if origin.is_of(volume))
+    if not own or (own[0].volumes and not volumes):
+        got = (
+            f"only {', '.join(volume.name for volume in own[0].volumes[:_SHOWN])} of it" if own else "others"
+        )
         raise CaseError(
             "labels-of-another-series",
             f"{labels.name}: expected the series that {origin.image} was converted from (volume {origin.volume}), got "
-            f"others in {source}; give the folder of that series",
+            f"{got} in {source}; give the folder of that series, whole",
         )
-    (series,) = own
-    named = tuple(volume for volume in series.volumes if volume.name == origin.volume)
-    return replace(reading, series=(replace(series, volumes=named or series.volumes),))
+    return replace(reading, series=(replace(own[0], volumes=volumes),))
 
 
 def _check_all_read(reading: Reading, labels: Volume, source: Path) -> None:

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from medkit.dicom.confidentiality import _KEPT_WORDS, Deidentifier, edition
+from medkit.dicom.confidentiality import Deidentifier, edition
 from medkit.dicom.elements import PRIVATE
+from medkit.dicom.kept_words import KEPT_WORDS
 from tests.dicom.phi import TEXTS, Marked, marked_image, profile
 from tests.dicom_series.stacks import Stack
 
@@ -27,7 +29,7 @@ WORDS = {*TEXTS, "UI", "DA", "DT", "TM", "AS", "UR", "SQ", "OB", "UN"}
 ANY = sorted(
     tag
     for tag, (vr, _, _, _, keyword) in DicomDictionary.items()
-    if vr in WORDS and tag >> 16 >= 8 and keyword not in _KEPT_WORDS
+    if vr in WORDS and tag >> 16 >= 8 and keyword not in KEPT_WORDS
 )
 
 
@@ -100,7 +102,9 @@ def test_other_transfer_syntaxes(syntax):
 
 
 def test_what_an_image_needs_stays():
-    before = image(KVP="120", EchoTime="4.60", RescaleType="HU", ConvolutionKernel="B30f")
+    before = image(
+        Manufacturer="Scanner", KVP="120", EchoTime="4.60", RescaleType="HU", ConvolutionKernel="B30f"
+    )
     after = cleaned(before)
     for name in (
         *("SOPClassUID", "Modality", "ImageType", "Rows", "Columns", "PixelSpacing", "ImagePositionPatient"),
@@ -178,7 +182,14 @@ def test_references_still_refer():
 
 
 @pytest.mark.parametrize(
-    "uid", ["1.2.840.10008.", "1.2.840.10008.5/../../etc", "1.2.840.10008.Doe", "2.25.1"]
+    "uid",
+    [
+        "1.2.840.10008.",
+        "1.2.840.10008.5/../../etc",
+        "1.2.840.10008.Doe",
+        "2.25.1",
+        "1.2.840.10008.4711.19700101",
+    ],
 )
 def test_only_uids_of_the_standard_stay(uid):
     assert NOBODY.uid(uid) != uid
@@ -186,18 +197,65 @@ def test_only_uids_of_the_standard_stay(uid):
     assert NOBODY.uid("1.2.840.10008.1.4.1.1\0") == "1.2.840.10008.1.4.1.1"
 
 
-def test_local_codes_lose_their_meaning_and_common_ones_keep_it():
-    def region(scheme):
-        item = Dataset()
-        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "1", scheme, "Head of Doe"
-        return item
+LOCAL = ["99DOE", "L", "ORBIS", "RIS", "LOCAL", "KIS01", "l", " 99X", "", None]
 
-    after = cleaned(image(AnatomicRegionSequence=[region("SCT"), region("99DOE"), region("L")]))
-    assert [item.CodeMeaning for item in after.AnatomicRegionSequence] == [
-        "Head of Doe",
-        "ANONYMIZED",
-        "ANONYMIZED",
-    ]
+
+@pytest.mark.parametrize("scheme", [*LOCAL, "SCT", "DCM", "RADLEX"])
+def test_local_codes_lose_their_meaning_and_common_ones_keep_it(scheme):
+    region = Dataset()
+    region.CodeValue, region.CodeMeaning = "4711", "Knee of Smith"
+    if scheme is not None:
+        region.CodingSchemeDesignator = scheme
+    (item,) = cleaned(image(AnatomicRegionSequence=[region])).AnatomicRegionSequence
+    kept = scheme not in LOCAL
+    assert (item.CodeValue, item.CodeMeaning) == (("4711", "Knee of Smith") if kept else ("ANONYMIZED",) * 2)
+    assert item.get("CodingSchemeDesignator") == (scheme if kept or not scheme else "99ANONYMIZED")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "left"),
+    [
+        ("BodyPartExamined", "Mrs Smith 4711", None),
+        ("BodyPartExamined", "SMITH 4711", None),
+        ("BodyPartExamined", "HEAD_NECK", "HEAD_NECK"),
+        ("ScanOptions", ["FC", "b. 1970-01-01"], None),
+        ("ScanOptions", ["AXIAL MODE", ""], ["AXIAL MODE", ""]),
+        ("ImageType", ["ORIGINAL", "PRIMARY", "Mrs Smith"], ["ORIGINAL", "PRIMARY", "ANONYMIZED"]),
+        ("SequenceName", "SMITH 4711", "ANONYMIZED"),
+        ("SequenceName", "*tfl3d1_16ns", "*tfl3d1_16ns"),
+        ("ConvolutionKernel", ["Br40d", "3"], ["Br40d", "3"]),
+        ("Manufacturer", "Smith^Jane", "ANONYMIZED"),
+        ("ManufacturerModelName", "Biograph 64 mCT Flow", "Biograph 64 mCT Flow"),
+    ],
+)
+def test_words_that_stay_are_written_as_scanners_write_them(name, value, left):
+    dataset = image()
+    dataset.add(DataElement(name, dictionary_VR(Tag(name)), value))
+    assert cleaned(dataset).get(name) == left
+
+
+@pytest.mark.parametrize("known", [{"PatientName": "Doering^Jane"}, {"PatientID": "JANE4711"}])
+def test_no_word_by_which_the_patient_is_known_stays(known):
+    region = Dataset()
+    word = "DOERING" if "PatientName" in known else "JANE4711"
+    region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning = "1", "SCT", f"Knee ({word.lower()})"
+    values = {"SequenceName": f"x{word}", "Manufacturer": f"For {word}", "ScanOptions": f"A {word}"}
+    after = cleaned(
+        image(**known, **values, ImageType=["ORIGINAL", "PRIMARY", word], AnatomicRegionSequence=[region])
+    )
+    assert word.encode() not in written(after).upper()
+    assert after.ImageType == ["ORIGINAL", "PRIMARY", "ANONYMIZED"]
+
+
+def test_arrays_that_are_no_pixels_go():
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [8, 0, 16], "HU"
+    table.add(DataElement("LUTData", "OW", b"SMITH, JANE 4711"))
+    dataset = image(VOILUTSequence=[table])
+    dataset.add(DataElement("WaveformData", "OW", b"SMITH, JANE 4711"))
+    after = cleaned(dataset)
+    assert not {"VOILUTSequence", "WaveformData"} & set(after.dir())
+    assert "PixelData" in after
 
 
 # Options

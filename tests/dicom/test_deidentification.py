@@ -11,6 +11,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.tag import Tag
 
 from medkit.dicom import Limits, read
@@ -121,7 +122,13 @@ def test_the_same_key_gives_the_same_bytes(tmp_path):
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1"}, "burned-in"),
         ({"ConversionType": "WSD"}, "burned-in"),
         ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "burned-in"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT"]}, "burned-in"),
+        ({"SeriesDescription": "Patient Protocol"}, "burned-in"),
+        ({"SeriesDescription": "Dose Report"}, "burned-in"),
         ({"SamplesPerPixel": 3}, "burned-in"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.9.4.1"}, "words-alone"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66"}, "words-alone"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.4711"}, "no-class"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.22"}, "words-alone"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, "words-alone"),
         ({"SOPClassUID": "1.2.840.113619.4.30"}, "no-class"),
@@ -133,6 +140,35 @@ def test_what_may_show_words_is_left_out(values, code, stack, written, tmp_path)
     folder = written(stack.datasets[:2])
     assert refused(folder, tmp_path / "out") == (1, [code])
     assert json.loads((tmp_path / "out" / RECORD).read_text())["refused"] == {code: 1}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ImageType": ["ORIGINAL", "PRIMARY", "PROTON_DENSITY"]},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"},
+        {"SeriesDescription": "t1 prot"},
+    ],
+)
+def test_what_only_sounds_like_words_is_taken(values, stack, written, tmp_path):
+    for name, value in values.items():
+        setattr(stack.datasets[0], name, value)
+    assert refused(written(stack.datasets[:1]), tmp_path / "out") == (1, [])
+
+
+def test_words_behind_native_pixels_are_refused(stack, written, tmp_path):
+    stack.datasets[0].PixelData += b"PATIENT JANE DOE"
+    assert refused(written(stack.datasets[:2]), tmp_path / "out") == (1, ["excess-pixels"])
+
+
+def test_movies_and_images_in_boxes_are_refused(stack, written, tmp_path):
+    for dataset, syntax in zip(
+        stack.datasets, ("1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.90"), strict=False
+    ):
+        dataset.PixelData = encapsulate([b"\0\0\0\x0cjP  JANE DOE" + bytes(100)])
+        dataset["PixelData"].is_undefined_length, dataset["PixelData"].VR = True, "OB"
+        dataset.file_meta.TransferSyntaxUID = syntax
+    assert refused(written(stack.datasets[:2]), tmp_path / "out") == (0, ["undecodable"] * 2)
 
 
 def test_a_picture_that_says_it_has_no_words_is_taken(stack, written, tmp_path):

@@ -132,6 +132,44 @@ def test_contrast(values, given, told):
     assert told(**values)["contrast_agent"] is given
 
 
+@pytest.mark.parametrize(
+    "agent",
+    [
+        *(
+            "NON-CONTRAST",
+            "NO IV CONTRAST",
+            "Without IV contrast",
+            "NONE GIVEN",
+            "W/O",
+            "sin contraste",
+            "0 ml",
+        ),
+        *(
+            "No contrast given",
+            "NATIVE PHASE",
+            "no contrast agent",
+            "CT nativ",
+            "Nonenhanced scan",
+            "pre contrast",
+        ),
+    ],
+)
+def test_words_that_may_deny_an_agent_tell_nothing(agent, told):
+    assert told(ContrastBolusAgent=agent)["contrast_agent"] is None
+
+
+@pytest.mark.parametrize("agent", ["NONE", "NO IV CONTRAST"])
+def test_an_amount_does_not_outweigh_words(agent, told):
+    assert told(ContrastBolusAgent=agent, ContrastBolusVolume="100")["contrast_agent"] is None
+
+
+@pytest.mark.parametrize(
+    "agent", ["Non-ionic 350", "NONIONIC CONTRAST", "Gadovist", "IV CONTRAST", "Sinografin"]
+)
+def test_words_for_agents_that_look_like_denials(agent, told):
+    assert told(ContrastBolusAgent=agent)["contrast_agent"] is True
+
+
 def test_an_amount_that_is_no_number_is_no_reason_to_refuse(stack, written):
     for dataset in stack.datasets:
         dataset[0x00181041] = RawDataElement(Tag(0x00181041), "DS", 6, b"eighty", 0, False, True)

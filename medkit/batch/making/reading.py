@@ -14,7 +14,7 @@ from medkit.dicom.facts import is_own_result, rule_facts
 from medkit.dicom.findings import Refused
 from medkit.dicom.limits import Limits
 from medkit.dicom.reading import read_each
-from medkit.dicom.rejected import rejected_instances
+from medkit.dicom.rejected import NOTE_CLASS, rejected_instances
 from medkit.dicom.result import OTHER_KINDS
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ __all__ = ["JobRead", "StudyRead", "Wanted", "read_stored", "read_study"]
 
 # Refusals of pictures that no rule could want.
 _PICTURES = frozenset({"colour", "secondary-capture"})
-_NOTES = "KO"  # key object selections, rejection notes among them
 _SHOWN = 3
 
 
@@ -232,7 +231,7 @@ class _Desk:
 
     def take(self, series: SeriesReading) -> None:
         """Note the facts of a series, and keep its volumes where a rule could want them."""
-        self.has_notes |= series.modality == _NOTES
+        self.has_notes |= NOTE_CLASS in series.sop_classes
         self.refusals += [_Refusal(finding, series.number, series.modality) for finding in series.refusals]
         for volume in series.volumes:
             facts = rule_facts(volume)
