@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
+from medkit.batch.intake.quiet import QuietTimes
 from medkit.batch.ledger import LedgerError
 from medkit.batch.spool import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, NotTaken, Taken
 from medkit.dicom.network.rejection import rejection_uid
@@ -27,10 +28,13 @@ class Intake:
         ledger: is told of each study.
         spool: holds its instances.
         audit: is told of what was not taken, and of instances that came with another content.
+        quiet: since when nothing came of each study.
     """
 
-    def __init__(self, ledger: Ledger, spool: Spool, audit: AuditLog) -> None:
-        self.ledger, self.spool, self.audit = ledger, spool, audit
+    def __init__(
+        self, ledger: Ledger, spool: Spool, audit: AuditLog, quiet: QuietTimes | None = None
+    ) -> None:
+        self.ledger, self.spool, self.audit, self.quiet = ledger, spool, audit, quiet or QuietTimes()
         self._told: set[tuple[str, str]] = set()
 
     def take(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> Taken | None:

@@ -12,7 +12,7 @@ from medkit.batch.intake.take import SUCCESS
 from medkit.batch.ledger import Ledger, Result, Stage, State
 from medkit.batch.spool import NotTaken, SpoolLimits, Taken
 from medkit.dicom.network.rejection import rejection_uid
-from tests.batch.intake.door import body, events, open_intake, put_back
+from tests.batch.intake.door import body, events, open_intake, put_back, settle_after
 from tests.batch.ledger.killing import Killed, killed_before
 from tests.batch.ledger.stories import POLICY, STUDY
 
@@ -48,15 +48,13 @@ def test_an_instance_that_is_written_for_longer_than_the_quiet_time_is_not_left_
     real = intake.spool.store
 
     def slow(*given):
-        clock.pass_by(100)
-        assert settle(intake, 60).begun == {STUDY: 1}, "the study seems to be all there"
+        assert settle_after(intake, clock, 60).begun == {STUDY: 1}, "the study seems to be all there"
         return real(*given)
 
     monkeypatch.setattr(intake.spool, "store", slow)
     intake.take("1.2.3", "1.2.3.2", body())
     assert intake.ledger.claim(Stage.MAKE) is None, "it waits for the rest"
-    clock.pass_by(100)
-    assert settle(intake, 60).begun == {STUDY: 2}
+    assert settle_after(intake, clock, 60).begun == {STUDY: 2}
     assert intake.ledger.study(STUDY).instances == 2
 
 

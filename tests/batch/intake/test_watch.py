@@ -13,7 +13,7 @@ from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.watch import WatchedFolder
 from medkit.batch.ledger import State
 from medkit.batch.spool import SpoolLimits
-from tests.batch.intake.door import open_intake, put_back, write_study
+from tests.batch.intake.door import open_intake, put_back, settle_after, write_study
 from tests.batch.ledger.killing import Killed, killed_before
 
 
@@ -61,12 +61,12 @@ def test_files_are_taken_when_they_rest_once_and_stay(watch):
     assert (polled.taken, polled.waiting, polled.reachable) == (3, 0, True)
     assert watch.instances(study) == 3
     assert all(path.exists() for path in study.paths)
-    arrivals = watch.intake.ledger.quiet(0)
+    arrivals = watch.intake.ledger.arrivals()
     watch.poll(100)
     watch.start()
     watch.rest()
-    assert watch.intake.ledger.quiet(0) == arrivals, "nothing was brought twice"
-    assert settle(watch.intake, 60).begun == {study.hash: 1}
+    assert watch.intake.ledger.arrivals() == arrivals, "nothing was brought twice"
+    assert settle_after(watch.intake, watch.clock, 60).begun == {study.hash: 1}
 
 
 def test_a_file_that_grows_waits_until_it_has_its_end(watch):
@@ -109,7 +109,7 @@ def test_a_file_cut_short_marks_its_study_until_it_is_whole(watch):
     assert ["IM0002.dcm" in finding.message for finding in polled.broken] == [True]
     assert watch.missing(study) == ["broken-file"]
     assert watch.rest().broken == [], "it is told once"
-    assert settle(watch.intake, 5).begun == {study.hash: 1}, "to be refused, for the mark"
+    assert settle_after(watch.intake, watch.clock, 5).begun == {study.hash: 1}, "to be refused, for the mark"
     study.paths[2].write_bytes(content)
     assert watch.rest().taken == 1
     assert watch.missing(study) == []
