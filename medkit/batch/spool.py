@@ -3,8 +3,9 @@
 ``incoming/`` holds what is being written, ``studies/<study>/<instance>-<content>.dcm`` what is there: SHA-256 of the
 Study and SOP Instance UID and of the bytes. So the names alone say what a study holds: the same instance twice is one
 file, and two contents of one instance lie side by side, as a conflict that nobody resolves by chance.
-``<instance>.<code>`` is an empty file that says what was not taken: a study with one is not whole. ``expected.json``
-says how many instances of each series the archive has that the study came from.
+``<name>.<code>.<owner>`` is an empty file that says what was not taken, and who says so: a study with one is not whole.
+Who left such a mark takes it away, and nobody else but the instance of that name, when it comes. ``expected.json`` says
+how many instances of each series the archive has that the study came from.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ from medkit.data.writing import UNFINISHED, write_text
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-__all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
+__all__ = ["Instance", "Mark", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
 LOW_DISK, _TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
 _SUFFIX = ".dcm"
 _EXPECTED = "expected.json"
+_STORE = "store"  # owner of the marks that the store leaves itself
 _PREAMBLE, _MAGIC = 128, b"DICM"
 _CHUNK = 1 << 20
 _MIB = 1 << 20
@@ -101,6 +103,26 @@ class Instance:
     instance: str
     content: str
     size: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something of a study that is missed.
+
+    Args:
+        name: hash of what it is: of its UID, or of its place where nobody knows that.
+        code: why, in kebab case.
+        owner: who says so.
+    """
+
+    name: str
+    code: str
+    owner: str
+
+    @property
+    def file(self) -> str:
+        """Its name in the study's folder."""
+        return f"{self.name}.{self.code}.{self.owner}"
 
 
 @dataclass(frozen=True)
@@ -194,7 +216,7 @@ class Spool:
         All of these decide what becomes of a study: once nothing is missed any more, it is another revision.
         """
         names = [f"{one.instance}-{one.content}" for one in self.instances(study)]
-        names += [f"{name}.{code}" for name, code in self.missing(study).items()]
+        names += {f"{mark.name}.{mark.code}" for mark in self.marks(study)}
         if (expected := self.expected(study)) is not None:
             names.append(json.dumps(expected, sort_keys=True))
         return hash_revision(hashlib.sha256(name.encode()).hexdigest() for name in names)
@@ -204,42 +226,51 @@ class Spool:
         counts = Counter(one.instance for one in self.instances(study))
         return sorted(instance for instance, count in counts.items() if count > 1)
 
-    def missing(self, study: str) -> dict[str, str]:
-        """Instances that came and were not taken, by their hash, each with its code; a study with one is not whole."""
-        found = {}
+    def marks(self, study: str) -> list[Mark]:
+        """All that is missed of a study, in order; one with a mark is not whole."""
+        found = []
         with suppress(FileNotFoundError), os.scandir(self._studies / study) as entries:
             for entry in entries:
-                instance, _, code = entry.name.partition(".")
-                if (
-                    f".{code}" != _SUFFIX
-                    and entry.name != _EXPECTED
-                    and not entry.name.startswith(UNFINISHED)
-                ):
-                    found[instance] = code
-        return dict(sorted(found.items()))
+                name, _, rest = entry.name.partition(".")
+                code, _, owner = rest.partition(".")
+                if owner and not entry.name.startswith(UNFINISHED):
+                    found.append(Mark(name, code, owner))
+        return sorted(found, key=lambda mark: mark.file)
 
-    def miss(self, study: str, instance: str, code: str) -> None:
-        """Mark a study as not whole: something of it came that could not be taken.
+    def missing(self, study: str) -> dict[str, str]:
+        """What is missed of a study, whoever says so: names of :meth:`marks`, each with its code."""
+        return {mark.name: mark.code for mark in self.marks(study)}
 
-        Args:
-            study: hash of its UID.
-            instance: hash of what is missing: of its UID, or of its place where nobody knows that.
-            code: why, in kebab case.
+    def miss(self, study: str, mark: Mark) -> None:
+        """Mark a study as not whole: something of it came, or is to come, that was not taken.
 
         Raises:
             OSError: the mark could not be written.
         """
         folder = self._studies / study
         self._make_study(folder)
-        (folder / f"{instance}.{code}").touch(mode=0o600)
+        (folder / mark.file).touch(mode=0o600)
         sync_folder(folder)
 
-    def found(self, study: str, instance: str, code: str) -> None:
+    def found(self, study: str, mark: Mark) -> None:
         """Take back a mark of :meth:`miss`, if it is there."""
         folder = self._studies / study
         with suppress(FileNotFoundError):
-            (folder / f"{instance}.{code}").unlink()
+            (folder / mark.file).unlink()
             sync_folder(folder)
+
+    def miss_only(self, study: str, owner: str, marks: Collection[Mark]) -> None:
+        """Let these be all marks of one owner; there is no moment with fewer than before and after.
+
+        Raises:
+            OSError: a mark could not be written.
+        """
+        held = [mark for mark in self.marks(study) if mark.owner == owner]
+        for mark in sorted(set(marks) - set(held), key=lambda mark: mark.file):
+            self.miss(study, mark)
+        for mark in held:
+            if mark not in marks:
+                self.found(study, mark)
 
     def expect(self, study: str, counts: Mapping[str, int]) -> None:
         """Keep what an archive has of a study, which :func:`medkit.dicom.read` compares with what came.
@@ -397,14 +428,14 @@ class Spool:
             sync_folder(self._studies)
 
     def _mark(self, study: str, instance: str, code: str) -> None:
-        """Leave a sign that a study is not whole: one for each instance that may come again, one for a study's limit.
+        """Leave a sign that a study is not whole, which goes when the instance comes.
 
         What is there already is not missed: it was sent again at a bad moment, and will be once more.
         """
         if code == LOW_DISK and any(one.instance == instance for one in self.instances(study)):
             return
         with suppress(OSError):  # on a disk that takes not even a name, the count of instances has to tell
-            self.miss(study, "study" if code == _TOO_MANY else instance, code)
+            self.miss(study, Mark(instance, code, _STORE))
 
 
 def _prefix() -> str:

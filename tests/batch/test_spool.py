@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.spool import NotTaken, Spool, SpoolLimits, Taken
+from medkit.batch.spool import Mark, NotTaken, Spool, SpoolLimits, Taken
 
 STUDY = hash_uid("1.2.3")
 ROOMY = SpoolLimits(free_bytes=0)
+PLACE = Mark(hash_uid("a place"), "broken-file", "folder-a")
 
 
 def dicom(body=b"body", preamble=bytes(128)):
@@ -200,7 +201,11 @@ def test_a_study_beyond_its_limit_is_marked(tmp_path, limits):
         with pytest.raises(NotTaken, match="expected a study of at most") as caught:
             put(spool, instance)
     assert caught.value.code == "too-many"
-    assert spool.missing(STUDY) == {"study": "too-many"}, "one mark, however many come"
+    assert spool.missing(STUDY) == {hash_uid(f"1.2.3.{number}"): "too-many" for number in "345"}
+    roomy = Spool(tmp_path, ROOMY)
+    for instance in ("1", "3", "4", "5"):
+        put(roomy, instance)
+    assert roomy.missing(STUDY) == {}, "the limit was raised, and all was sent again"
     assert put(spool, "1", study="1.2.4").taken is Taken.NEW
 
 
@@ -299,28 +304,43 @@ def test_what_an_archive_has_is_kept_beside_the_study_and_goes_with_it(tmp_path,
 
 def test_what_is_missed_for_a_reason_of_the_source_is_marked_until_it_is_found(spool):
     put(spool)
-    place = hash_uid("a place")
-    spool.miss(STUDY, place, "broken-file")
-    spool.miss(STUDY, place, "broken-file")
-    assert spool.missing(STUDY) == {place: "broken-file"}
-    spool.found(STUDY, place, "too-large")
-    assert spool.missing(STUDY) == {place: "broken-file"}
-    spool.found(STUDY, place, "broken-file")
-    spool.found(hash_uid("1.2.9"), place, "broken-file")
+    for mark in (PLACE, PLACE):
+        spool.miss(STUDY, mark)
+    assert spool.missing(STUDY) == {PLACE.name: "broken-file"}
+    spool.found(STUDY, Mark(PLACE.name, "too-large", PLACE.owner))
+    assert spool.marks(STUDY) == [PLACE]
+    spool.found(STUDY, PLACE)
+    spool.found(hash_uid("1.2.9"), PLACE)
     assert spool.missing(STUDY) == {}
+
+
+def test_a_mark_is_its_owners_alone(spool):
+    others = Mark(PLACE.name, PLACE.code, "folder-b")
+    spool.miss(STUDY, PLACE)
+    digest = spool.digest(STUDY)
+    spool.miss_only(STUDY, "folder-b", {others})
+    assert spool.digest(STUDY) == digest, "the same is missed, whoever says so"
+    spool.miss_only(STUDY, "folder-b", ())
+    assert spool.marks(STUDY) == [PLACE]
+    more = Mark(hash_uid("another place"), "broken-file", PLACE.owner)
+    spool.miss_only(STUDY, PLACE.owner, {more})
+    assert spool.marks(STUDY) == [more]
+    spool.miss(STUDY, Mark(hash_uid("1.2.3.1"), "broken-file", PLACE.owner))
+    put(spool, "1")
+    assert spool.marks(STUDY) == [more], "an instance that comes is missed by nobody"
 
 
 def test_what_is_missed_and_what_is_expected_make_another_revision(spool):
     put(spool)
     digests = [spool.digest(STUDY)]
-    spool.miss(STUDY, hash_uid("a place"), "broken-file")
+    spool.miss(STUDY, PLACE)
     digests.append(spool.digest(STUDY))
     spool.expect(STUDY, {"1.2.3.9": 2})
     digests.append(spool.digest(STUDY))
     spool.expect(STUDY, {"1.2.3.9": 1})
     digests.append(spool.digest(STUDY))
     assert len(set(digests)) == 4
-    spool.found(STUDY, hash_uid("a place"), "broken-file")
+    spool.found(STUDY, PLACE)
     (spool.folder / "studies" / STUDY / "expected.json").unlink()
     assert spool.digest(STUDY) == digests[0]
 
@@ -341,7 +361,7 @@ def test_a_mark_that_cannot_be_written_is_not_passed_over(spool, monkeypatch):
 
     monkeypatch.setattr(Path, "touch", full)
     with pytest.raises(OSError, match="No space"):
-        spool.miss(STUDY, hash_uid("a place"), "broken-file")
+        spool.miss(STUDY, PLACE)
 
 
 def test_what_a_killed_process_left_half_written_is_swept(tmp_path):

@@ -20,7 +20,7 @@ from medkit.batch.hours import is_open
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import settle
 from medkit.batch.ledger import Policy
-from medkit.batch.spool import LOW_DISK, NotTaken
+from medkit.batch.spool import LOW_DISK, Mark, NotTaken
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from medkit.dicom.objects import read_uids
 
@@ -193,7 +193,7 @@ class Puller:
         expected = Counter(counts)
         expected.subtract(transfer.own)
         spool.expect(study, {series: count for series, count in expected.items() if count > 0})
-        spool.found(study, study, UNFINISHED_PULL)
+        spool.found(study, _unfinished(study))
         settle(self._intake, 0.0, {study}, whole=True)
 
     def _pace(self, taken: int, since: float) -> None:
@@ -218,6 +218,11 @@ class Puller:
             # Of a search not even the hash is told: that of an accession number is soon guessed.
             self._intake.audit.append("pull-given-up", code=code, count=attempts, **told)
         return Step.FAILED
+
+
+def _unfinished(study: str) -> Mark:
+    """Of any archive: what the last one says that it has is there when the mark goes, or the reader tells."""
+    return Mark(study, UNFINISHED_PULL, "pull")
 
 
 class _Transfer:
@@ -245,8 +250,7 @@ class _Transfer:
 
     def _take_other(self, study_uid: str, sop_uid: str, instance: str, source: IO[bytes]) -> None:
         if instance not in self._held and not self._marked:
-            self._intake.ledger.receive(self._study)
-            self._intake.spool.miss(self._study, self._study, UNFINISHED_PULL)
+            self._intake.begin(self._study, _unfinished(self._study))
             self._marked = True
         try:
             self._intake.take(study_uid, sop_uid, source)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.intake.files import BROKEN, Unreadable, take_file
-from medkit.batch.spool import LOW_DISK, NotTaken
+from medkit.batch.intake.files import BROKEN, Unreadable, owner_of, take_file
+from medkit.batch.spool import LOW_DISK, Mark, NotTaken
 from medkit.dicom.findings import Finding
 from medkit.dicom.objects import find_objects
 from medkit.dicom.opening import Broken, row_of
@@ -104,6 +104,7 @@ class WatchedFolder:
         self.folder = folder
         self._intake, self._memory, self._limits, self._clock = intake, memory, limits, clock
         self._rest, self._remove, self._near = rest_seconds, remove, neighbour_seconds
+        self._owner = owner_of("watch", folder)
         self._moving: dict[str, tuple[_Stamp, float, float]] = {}  # stamp, since when, first seen
 
     def poll(self) -> Polled:
@@ -275,16 +276,11 @@ class WatchedFolder:
             self._memory.drop(key)
 
     def _mark(self, study: str, key: str) -> None:
-        """Mark a study; the ledger is told before, for it is another revision then."""
-        if key not in self._intake.spool.missing(study):
-            self._intake.ledger.receive(study)
-            self._intake.spool.miss(study, key, BROKEN)
+        self._intake.begin(study, Mark(key, BROKEN, self._owner))
 
     def _unmark(self, key: str, studies: Iterable[str]) -> None:
         for study in studies:
-            if key in self._intake.spool.missing(study):
-                self._intake.ledger.receive(study)
-                self._intake.spool.found(study, key, BROKEN)
+            self._intake.end(study, Mark(key, BROKEN, self._owner))
 
 
 def _key(path: Path) -> str:

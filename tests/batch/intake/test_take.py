@@ -91,6 +91,23 @@ def test_what_is_not_taken_is_answered_marked_and_told_once(tmp_path, clock, lim
     assert events(intake) == [("instance-not-taken", code)]
 
 
+def test_a_part_that_is_sent_again_to_a_full_disk_is_not_the_whole_but_a_whole_stays_so(tmp_path, clock):
+    free = [100]
+    limits, usage = SpoolLimits(free_bytes=10), lambda _: SimpleNamespace(free=free[0])
+    intake = open_intake(tmp_path, clock, limits=limits, usage=usage)
+    intake.take("1.2.3", "1.2.3.1", body())
+    free[0] = 1
+    assert intake.answer("1.2.3", "1.2.3.1", body()) == 0xA700
+    assert intake.spool.missing(STUDY) == {hash_uid("1.2.3.1"): "low-disk"}, "its sender may have had more"
+    free[0] = 100
+    intake.take("1.2.3", "1.2.3.1", body())
+    assert intake.spool.missing(STUDY) == {}
+    settle(intake, 0)
+    free[0] = 1
+    assert intake.answer("1.2.3", "1.2.3.1", body()) == 0xA700
+    assert intake.spool.missing(STUDY) == {}, "this is what was complete"
+
+
 def test_another_content_is_told_and_kept(intake):
     for content in (b"one", b"two", b"two", b"three"):
         intake.take("1.2.3", "1.2.3.1", body(content))

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from medkit.batch.identity import hash_uid
+from medkit.batch.intake.folder import take_folder
 from medkit.batch.intake.memory import Memory
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.watch import WatchedFolder
@@ -156,6 +157,16 @@ def test_studies_that_were_marked_beside_another_are_made_again_when_it_is_mende
     assert settle(watch.intake, 0).begun == {one.hash: 3, two.hash: 3}
     assert watch.missing(one) == watch.missing(two) == []
     assert (watch.instances(one), watch.instances(two)) == (3, 3)
+
+
+def test_another_source_does_not_take_its_marks_back(watch, tmp_path):
+    study = write_study(watch.folder, slices=6)
+    study.paths[5].write_bytes(study.paths[5].read_bytes()[:-100])
+    watch.rest()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "again.dcm").write_bytes(study.paths[0].read_bytes())
+    take_folder(tmp_path / "b", watch.intake)
+    assert watch.missing(study) == ["broken-file"]
 
 
 def test_a_broken_file_that_is_taken_away_is_missed_no_more(watch):
