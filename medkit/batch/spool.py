@@ -286,7 +286,7 @@ class Spool:
         sync_folder(folder)
 
     def expected(self, study: str) -> dict[str, int] | None:
-        """What :meth:`expect` kept last; ``None`` where no archive was asked."""
+        """What :meth:`expect` kept last; ``None`` where no archive was asked, or another instance came since."""
         try:
             text = (self._studies / study / _EXPECTED).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -397,6 +397,9 @@ class Spool:
         if taken is not Taken.SAME:
             self._check_study(held, size)
             self._move(temporary, path)
+            (folder / _EXPECTED).unlink(
+                missing_ok=True
+            )  # said before this one came; who counted counts again
         for mark in folder.glob(f"{instance}.*"):  # what was not taken then is there now
             mark.unlink(missing_ok=True)
         return Stored(study, Instance(path, instance, content, size), taken)
