@@ -2,7 +2,8 @@
 
 ``incoming/`` holds what is being written, ``studies/<study>/<instance>-<content>.dcm`` what is there: SHA-256 of the
 Study and SOP Instance UID and of the bytes. So the names alone say what a study holds: the same instance twice is one
-file, and two contents of one instance lie side by side, as a conflict that nobody resolves by chance.
+file, and two contents of one instance lie side by side, as a conflict that nobody resolves by chance. The same
+content in another encoding is none: the file that came first stays.
 ``<name>.<code>.<owner>`` is an empty file that says what was not taken, and who says so: a study with one is not whole.
 Who left such a mark takes it away, and nobody else but the instance of that name, when it comes. ``expected.json`` says
 how many instances of each series the archive has that the study came from.
@@ -28,6 +29,7 @@ from medkit.batch.durable import sync_folder
 from medkit.batch.identity import hash_revision, hash_uid, is_hash
 from medkit.data.hashing import hash_files
 from medkit.data.writing import UNFINISHED, write_text
+from medkit.dicom.network.content import same_content
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
@@ -147,6 +149,7 @@ class Spool:
         limits: how much is taken.
         usage: of the disk on which a path lies, as :func:`shutil.disk_usage` gives it.
         clock: seconds since 1970.
+        same: whether two files of one instance, whose bytes differ, say the same.
     """
 
     def __init__(
@@ -155,8 +158,10 @@ class Spool:
         limits: SpoolLimits | None = None,
         usage: Callable[[Path], _Usage] = shutil.disk_usage,
         clock: Callable[[], float] = time.time,
+        same: Callable[[Path, Path], bool] = same_content,
     ) -> None:
         self.folder = folder
+        self._same = same
         self.limits = limits or SpoolLimits()
         self._usage = usage
         self._clock = clock
@@ -318,14 +323,12 @@ class Spool:
         return gone
 
     def _remove(self, folder: Path, held: set[str]) -> None:
-        """Remove a study at once, so that no half of one is ever there, but not what came since it was looked at."""
-        doomed = Path(tempfile.mkdtemp(dir=self._incoming, prefix=_prefix()))
-        folder.replace(doomed)
-        for late in doomed.iterdir():
-            if late.name not in held:
-                self._move(late, folder / late.name)
+        """Remove what was there of a study that is at its end; what came since stays where it is, whatever happens."""
+        for name in sorted(held):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # something came meanwhile
+            folder.rmdir()
         sync_folder(self._studies)
-        shutil.rmtree(doomed)
 
     def sweep(self, older_than_seconds: float) -> int:
         """Remove what processes that were killed left half-written: they hold patients' data, and no study has them.
@@ -334,15 +337,13 @@ class Spool:
             older_than_seconds: longer than an instance takes to arrive, such as a worker's lease.
 
         Returns:
-            How many files and folders were removed.
+            How many files were removed.
         """
         gone = 0
         for left in self._incoming.iterdir():
             with suppress(FileNotFoundError):  # it was finished meanwhile
-                status = left.stat()
-                # A study that is being removed has its old time of change, and came here just now.
-                if self._clock() - max(status.st_mtime, status.st_ctime) > older_than_seconds:
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                if self._clock() - left.stat().st_mtime > older_than_seconds:
+                    left.unlink()
                     gone += 1
         return gone
 
@@ -391,18 +392,24 @@ class Spool:
         folder = self._studies / study
         path = folder / f"{instance}-{content}{_SUFFIX}"
         held = self.instances(study)
-        taken = Taken.NEW
-        if any(one.instance == instance for one in held):
-            taken = Taken.SAME if any(one.path == path for one in held) else Taken.CONFLICT
-        if taken is not Taken.SAME:
+        others = [one for one in held if one.instance == instance]
+        stored, taken = Instance(path, instance, content, size), Taken.CONFLICT if others else Taken.NEW
+        if stored.path in [one.path for one in others]:
+            taken = Taken.SAME
+            self._move(temporary, path)  # or one that the disk has damaged would stay so
+        elif same := next((one for one in others if self._same(temporary, one.path)), None):
+            stored, taken = same, Taken.SAME
+        else:
             self._check_study(held, size)
             self._move(temporary, path)
-            (folder / _EXPECTED).unlink(
-                missing_ok=True
-            )  # said before this one came; who counted counts again
+            # It was said before this instance came; who counted will count again.
+            (folder / _EXPECTED).unlink(missing_ok=True)
+            for one in others:
+                if hash_files([one.path]) != one.content:  # nobody sent what the disk made of it
+                    one.path.unlink()
         for mark in folder.glob(f"{instance}.*"):  # what was not taken then is there now
             mark.unlink(missing_ok=True)
-        return Stored(study, Instance(path, instance, content, size), taken)
+        return Stored(study, stored, taken)
 
     def _check_study(self, held: list[Instance], size: int) -> None:
         limits, total = self.limits, sum(one.size for one in held) + size

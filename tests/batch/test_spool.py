@@ -13,12 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import ImplicitVRLittleEndian
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.spool import Mark, NotTaken, Spool, SpoolLimits, Taken
+from tests.batch.intake.door import write_study
 
 STUDY = hash_uid("1.2.3")
 ROOMY = SpoolLimits(free_bytes=0)
@@ -248,6 +251,62 @@ def test_what_comes_while_a_study_is_purged_stays(spool):
     assert left.instance == hash_uid("1.2.3.late")
 
 
+def test_a_purge_that_is_killed_loses_nothing_that_came_meanwhile(spool, monkeypatch):
+    put(spool, "1"), put(spool, "2")
+    real = Path.unlink
+
+    def may_go(study):
+        put(spool, "late")
+        return True
+
+    def killed(self, **options):
+        if self.suffix == ".dcm":
+            raise KeyboardInterrupt
+        real(self, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            spool.purge(-1, may_go)
+    assert hash_uid("1.2.3.late") in {one.instance for one in spool.instances(STUDY)}
+    assert not list((spool.folder / "incoming").iterdir())
+
+
+def test_to_send_a_damaged_instance_again_mends_it(spool):
+    one = put(spool, "1").instance
+    one.path.write_bytes(bytes(one.size))
+    assert put(spool, "1").taken is Taken.SAME
+    assert spool.damaged(STUDY) == []
+    one.path.write_bytes(bytes(one.size))
+    put(spool, "1", b"in another encoding")
+    assert spool.damaged(STUDY) == spool.conflicts(STUDY) == []
+
+
+def test_the_same_instance_in_another_encoding_is_no_conflict(tmp_path, spool):
+    study = write_study(tmp_path / "in", slices=1)
+    uid, taken = str(study.datasets[0].SOPInstanceUID), []
+
+    def send(change):
+        dataset, file = pydicom.dcmread(study.paths[0]), io.BytesIO()
+        change(dataset)
+        pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+        file.seek(0)
+        taken.append(spool.store(study.uid, uid, file).taken)
+
+    def as_implicit(dataset):
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dataset._is_implicit_VR = True
+
+    send(lambda dataset: None)
+    send(lambda dataset: setattr(dataset.file_meta, "ImplementationVersionName", "ANOTHER"))
+    send(as_implicit)
+    assert taken == [Taken.NEW, Taken.SAME, Taken.SAME]
+    assert len(spool.instances(study.hash)) == 1
+    send(lambda dataset: setattr(dataset, "PatientName", "Another^One"))
+    assert taken[-1] is Taken.CONFLICT
+    assert spool.conflicts(study.hash) == [hash_uid(uid)]
+
+
 def test_many_threads_store_the_same_study(spool):
     with ThreadPoolExecutor(8) as pool:
         stored = list(pool.map(lambda n: put(spool, str(n % 10)), range(80)))
@@ -370,15 +429,10 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
     kept = put(spool).instance.path
     incoming = tmp_path / "spool" / "incoming"
     (incoming / ".unfinished-77-a").write_bytes(b"Doe^Jane")
-    half_purged = incoming / ".unfinished-77-b"
-    half_purged.mkdir()
-    (half_purged / "1.dcm").write_bytes(b"Doe^Jane")
-    long_ago = now[0] - 10_000
-    os.utime(half_purged, (long_ago, long_ago))  # a study that is being removed just now keeps its time
     assert spool.sweep(60) == 0
-    assert len(list(incoming.iterdir())) == 2
+    assert len(list(incoming.iterdir())) == 1
     now[0] += 61
-    assert spool.sweep(60) == 2
+    assert spool.sweep(60) == 1
     assert not list(incoming.iterdir())
     assert kept.exists()
     assert spool.sweep(0) == 0
