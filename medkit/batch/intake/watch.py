@@ -121,6 +121,7 @@ class WatchedFolder:
                 break
             self._take_some(resting[first : first + _TOGETHER], polled)
         self._mark_neighbours(present)
+        self._hold(present)
         if polled.reachable and present:  # or nothing may be there because a share is not
             self._forget(present, now)
         return polled
@@ -207,7 +208,8 @@ class WatchedFolder:
             outcome = BROKEN
             polled.broken += broken
         self._remember(file, outcome, studies, damaged, broken)
-        if outcome == _TAKEN and self._remove:
+        whole = not any(one.message.startswith(f"{file.path.name}:") for one in found.others)
+        if outcome == _TAKEN and self._remove and whole:
             self._remove_file(file, polled)
 
     def _remember(
@@ -249,6 +251,21 @@ class WatchedFolder:
                     self._memory.put(_key(path), entry)
                 self._mark(study, _key(path))
 
+    def _hold(self, present: dict[Path, _Stamp]) -> None:
+        """Let studies wait in whose folder, and at whose time, a file is still being written."""
+        waiting = [
+            (_folder_of(path), self._moving[_key(path)][2]) for path in present if _key(path) in self._moving
+        ]
+        arriving = {one.study for one in self._intake.ledger.arrivals()} if waiting else set()
+        held: set[str] = set()
+        for _, entry in self._memory.items() if arriving else ():
+            if any(
+                entry["folder"] == at and abs(entry["seen"] - first) <= self._near for at, first in waiting
+            ):
+                held.update(entry["studies"])
+        for study in sorted(held & arriving):
+            self._intake.ledger.receive(study)
+
     def _neighbours(
         self, path: Path, entry: dict[str, Any], others: list[tuple[str, dict[str, Any]]]
     ) -> set[str]:
@@ -281,6 +298,10 @@ class WatchedFolder:
     def _unmark(self, key: str, studies: Iterable[str]) -> None:
         for study in studies:
             self._intake.end(study, Mark(key, BROKEN, self._owner))
+
+
+def _folder_of(path: Path) -> str:
+    return _hash(*row_of(SourceFile(path, path.name, 0))[0])
 
 
 def _key(path: Path) -> str:

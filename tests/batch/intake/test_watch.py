@@ -232,6 +232,42 @@ def test_taken_files_are_removed_on_request_and_no_others(tmp_path, clock, intak
     assert watch.instances(study) == 2
 
 
+def test_a_zip_of_which_not_all_was_taken_is_not_removed(tmp_path, clock, intake):
+    watch = Watch(tmp_path, clock, intake, remove=True)
+    one, two = write_study(tmp_path / "a", 1), write_study(tmp_path / "b", 2)
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as inner:
+        for path in two.paths:
+            inner.write(path, path.name)
+    with (
+        zipfile.ZipFile(watch.folder / "outer.zip", "w") as outer,
+        zipfile.ZipFile(watch.folder / "plain.zip", "w") as plain,
+    ):
+        for path in one.paths:
+            outer.write(path, path.name)
+            plain.write(path, path.name)
+        outer.write(tmp_path / "inner.zip", "more.zip")
+    assert watch.rest().taken == 6
+    assert watch.instances(two) == 0
+    assert [path.name for path in watch.folder.iterdir()] == ["outer.zip"]
+
+
+def test_a_file_that_is_being_written_holds_the_study_beside_it(watch):
+    study = write_study(watch.folder / "a", slices=6)
+    elsewhere = write_study(watch.folder / "b", 2)
+    content = study.paths[5].read_bytes()
+    for number in range(12):
+        study.paths[5].write_bytes(content[: (number + 1) * len(content) // 20])
+        watch.poll()
+        settle(watch.intake, 60)
+        watch.clock.pass_by(10)
+    assert watch.intake.ledger.study(study.hash).state is State.RECEIVING
+    assert watch.intake.ledger.study(elsewhere.hash).state is State.READY
+    study.paths[5].write_bytes(content)
+    watch.rest()
+    assert settle_after(watch.intake, watch.clock, 60).begun == {study.hash: 1}
+    assert watch.intake.ledger.study(study.hash).instances == 6
+
+
 def test_a_file_beside_which_a_broken_one_comes_after_it_was_removed(tmp_path, clock, intake):
     watch = Watch(tmp_path, clock, intake, remove=True)
     study = write_study(watch.folder)
