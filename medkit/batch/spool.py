@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Instance", "Mark", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
-LOW_DISK, _TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
+LOW_DISK, TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
 _SUFFIX = ".dcm"
 _EXPECTED = "expected.json"
 _STORE = "store"  # owner of the marks that the store leaves itself
@@ -378,7 +378,7 @@ class Spool:
                 size += len(chunk)
                 if size > self.limits.instance_bytes:
                     raise NotTaken(
-                        _TOO_LARGE,
+                        TOO_LARGE,
                         f"expected an instance of at most {self.limits.instance_bytes} bytes, got more; raise the limit "
                         "if it is right",
                     )

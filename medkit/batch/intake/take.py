@@ -7,7 +7,15 @@ from typing import IO, TYPE_CHECKING
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import QuietTimes
 from medkit.batch.ledger import LedgerError
-from medkit.batch.spool import CANNOT_UNDERSTAND, LOW_DISK, OUT_OF_RESOURCES, Mark, NotTaken, Taken
+from medkit.batch.spool import (
+    CANNOT_UNDERSTAND,
+    LOW_DISK,
+    OUT_OF_RESOURCES,
+    TOO_LARGE,
+    Mark,
+    NotTaken,
+    Taken,
+)
 from medkit.dicom.network.rejection import rejection_uid
 
 if TYPE_CHECKING:
@@ -76,6 +84,16 @@ class Intake:
         if taken is Taken.CONFLICT:
             self._tell("instance-conflict", study, instance, "conflict")
         return taken
+
+    def leave(self, study_uid: str, sop_uid: str) -> None:
+        """Mark a study as not whole, of which a source has an instance that it may not bring: it is too large.
+
+        Raises:
+            ValueError, OSError, LedgerError: see :meth:`take`.
+        """
+        study, instance = hash_uid(study_uid), hash_uid(sop_uid)
+        self.begin(study, Mark(instance, TOO_LARGE, _DOOR))
+        self._tell("instance-not-taken", study, instance, TOO_LARGE)
 
     def begin(self, study: str, mark: Mark) -> None:
         """Mark a study as not whole, for something of it is about to come; the ledger is told before.

@@ -5,14 +5,18 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import SUCCESS
 from medkit.batch.ledger import Ledger, Result, Stage, State
 from medkit.batch.spool import NotTaken, SpoolLimits, Taken
+from medkit.dicom.network.node import NodeLimits, StorageNode
 from medkit.dicom.network.rejection import rejection_uid
-from tests.batch.intake.door import body, events, open_intake, put_back, settle_after
+from tests.batch.intake.door import body, events, open_intake, put_back, settle_after, write_study
 from tests.batch.ledger.killing import Killed, killed_before
 from tests.batch.ledger.stories import POLICY, STUDY
 
@@ -106,6 +110,27 @@ def test_a_part_that_is_sent_again_to_a_full_disk_is_not_the_whole_but_a_whole_s
     free[0] = 1
     assert intake.answer("1.2.3", "1.2.3.1", body()) == 0xA700
     assert intake.spool.missing(STUDY) == {}, "this is what was complete"
+
+
+def test_an_instance_beyond_the_limit_of_the_node_leaves_its_study_marked(intake, tmp_path):
+    study = write_study(tmp_path / "in")
+    datasets = [dcmread(path) for path in study.paths]
+    datasets[1].add_new(0x00204000, "LT", "x" * 1_000_000)
+    limits = NodeLimits(instance_bytes=500_000)
+    with StorageNode("US", intake.answer, ["THEM"], port=0, limits=limits, too_large=intake.leave) as node:
+        for dataset in datasets:
+            caller = AE("THEM")
+            caller.add_requested_context(dataset.SOPClassUID, ExplicitVRLittleEndian)
+            association = caller.associate("127.0.0.1", node.port, ae_title="US")
+            assert association.is_established
+            association.send_c_store(dataset)
+            association.release()
+    assert len(intake.spool.instances(study.hash)) == 2
+    assert intake.spool.missing(study.hash) == {hash_uid(datasets[1].SOPInstanceUID): "too-large"}
+    assert events(intake) == [("instance-not-taken", "too-large")]
+    with study.paths[1].open("rb") as file:
+        intake.take(study.uid, datasets[1].SOPInstanceUID, file)
+    assert intake.spool.missing(study.hash) == {}
 
 
 def test_another_content_is_told_and_kept(intake):
