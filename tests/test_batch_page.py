@@ -101,7 +101,7 @@ def test_the_example_of_making_runs(tmp_path, monkeypatch, capsys):
         for path in write_study(tmp_path / "files").iterdir():
             with path.open("rb") as file:
                 spool.store(f"{sources.ROOT}.1", path.stem, file)
-        (arrival,) = ledger.quiet(0)
+        (arrival,) = ledger.arrivals()
         ledger.complete(arrival, spool.digest(study), len(spool.instances(study)))
     exec(compile(example, PAGE, "exec"), {})
     assert capsys.readouterr().out.startswith(

@@ -2,9 +2,11 @@
 
 ``incoming/`` holds what is being written, ``studies/<study>/<instance>-<content>.dcm`` what is there: SHA-256 of the
 Study and SOP Instance UID and of the bytes. So the names alone say what a study holds: the same instance twice is one
-file, and two contents of one instance lie side by side, as a conflict that nobody resolves by chance.
-``<instance>.<code>`` is an empty file that says what was not taken: a study with one is not whole. ``expected.json``
-says how many instances of each series the archive has that the study came from.
+file, and two contents of one instance lie side by side, as a conflict that nobody resolves by chance. The same
+content in another encoding is none: the file that came first stays.
+``<name>.<code>.<owner>`` is an empty file that says what was not taken, and who says so: a study with one is not whole.
+Who left such a mark takes it away, and nobody else but the instance of that name, when it comes. ``expected.json`` says
+how many instances of each series the archive has that the study came from.
 """
 
 from __future__ import annotations
@@ -27,17 +29,19 @@ from medkit.batch.durable import sync_folder
 from medkit.batch.identity import hash_revision, hash_uid, is_hash
 from medkit.data.hashing import hash_files
 from medkit.data.writing import UNFINISHED, write_text
+from medkit.dicom.network.content import same_content
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-__all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
+__all__ = ["Instance", "Mark", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
-LOW_DISK, _TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
+LOW_DISK, TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
 _SUFFIX = ".dcm"
 _EXPECTED = "expected.json"
+_STORE = "store"  # owner of the marks that the store leaves itself
 _PREAMBLE, _MAGIC = 128, b"DICM"
 _CHUNK = 1 << 20
 _MIB = 1 << 20
@@ -104,6 +108,26 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Something of a study that is missed.
+
+    Args:
+        name: hash of what it is: of its UID, or of its place where nobody knows that.
+        code: why, in kebab case.
+        owner: who says so.
+    """
+
+    name: str
+    code: str
+    owner: str
+
+    @property
+    def file(self) -> str:
+        """Its name in the study's folder."""
+        return f"{self.name}.{self.code}.{self.owner}"
+
+
+@dataclass(frozen=True)
 class Stored:
     """What became of an instance that was given."""
 
@@ -125,6 +149,7 @@ class Spool:
         limits: how much is taken.
         usage: of the disk on which a path lies, as :func:`shutil.disk_usage` gives it.
         clock: seconds since 1970.
+        same: whether two files of one instance, whose bytes differ, say the same.
     """
 
     def __init__(
@@ -133,8 +158,10 @@ class Spool:
         limits: SpoolLimits | None = None,
         usage: Callable[[Path], _Usage] = shutil.disk_usage,
         clock: Callable[[], float] = time.time,
+        same: Callable[[Path, Path], bool] = same_content,
     ) -> None:
         self.folder = folder
+        self._same = same
         self.limits = limits or SpoolLimits()
         self._usage = usage
         self._clock = clock
@@ -194,7 +221,7 @@ class Spool:
         All of these decide what becomes of a study: once nothing is missed any more, it is another revision.
         """
         names = [f"{one.instance}-{one.content}" for one in self.instances(study)]
-        names += [f"{name}.{code}" for name, code in self.missing(study).items()]
+        names += {f"{mark.name}.{mark.code}" for mark in self.marks(study)}
         if (expected := self.expected(study)) is not None:
             names.append(json.dumps(expected, sort_keys=True))
         return hash_revision(hashlib.sha256(name.encode()).hexdigest() for name in names)
@@ -204,42 +231,51 @@ class Spool:
         counts = Counter(one.instance for one in self.instances(study))
         return sorted(instance for instance, count in counts.items() if count > 1)
 
-    def missing(self, study: str) -> dict[str, str]:
-        """Instances that came and were not taken, by their hash, each with its code; a study with one is not whole."""
-        found = {}
+    def marks(self, study: str) -> list[Mark]:
+        """All that is missed of a study, in order; one with a mark is not whole."""
+        found = []
         with suppress(FileNotFoundError), os.scandir(self._studies / study) as entries:
             for entry in entries:
-                instance, _, code = entry.name.partition(".")
-                if (
-                    f".{code}" != _SUFFIX
-                    and entry.name != _EXPECTED
-                    and not entry.name.startswith(UNFINISHED)
-                ):
-                    found[instance] = code
-        return dict(sorted(found.items()))
+                name, _, rest = entry.name.partition(".")
+                code, _, owner = rest.partition(".")
+                if owner and not entry.name.startswith(UNFINISHED):
+                    found.append(Mark(name, code, owner))
+        return sorted(found, key=lambda mark: mark.file)
 
-    def miss(self, study: str, instance: str, code: str) -> None:
-        """Mark a study as not whole: something of it came that could not be taken.
+    def missing(self, study: str) -> dict[str, str]:
+        """What is missed of a study, whoever says so: names of :meth:`marks`, each with its code."""
+        return {mark.name: mark.code for mark in self.marks(study)}
 
-        Args:
-            study: hash of its UID.
-            instance: hash of what is missing: of its UID, or of its place where nobody knows that.
-            code: why, in kebab case.
+    def miss(self, study: str, mark: Mark) -> None:
+        """Mark a study as not whole: something of it came, or is to come, that was not taken.
 
         Raises:
             OSError: the mark could not be written.
         """
         folder = self._studies / study
         self._make_study(folder)
-        (folder / f"{instance}.{code}").touch(mode=0o600)
+        (folder / mark.file).touch(mode=0o600)
         sync_folder(folder)
 
-    def found(self, study: str, instance: str, code: str) -> None:
+    def found(self, study: str, mark: Mark) -> None:
         """Take back a mark of :meth:`miss`, if it is there."""
         folder = self._studies / study
         with suppress(FileNotFoundError):
-            (folder / f"{instance}.{code}").unlink()
+            (folder / mark.file).unlink()
             sync_folder(folder)
+
+    def miss_only(self, study: str, owner: str, marks: Collection[Mark]) -> None:
+        """Let these be all marks of one owner; there is no moment with fewer than before and after.
+
+        Raises:
+            OSError: a mark could not be written.
+        """
+        held = [mark for mark in self.marks(study) if mark.owner == owner]
+        for mark in sorted(set(marks) - set(held), key=lambda mark: mark.file):
+            self.miss(study, mark)
+        for mark in held:
+            if mark not in marks:
+                self.found(study, mark)
 
     def expect(self, study: str, counts: Mapping[str, int]) -> None:
         """Keep what an archive has of a study, which :func:`medkit.dicom.read` compares with what came.
@@ -255,7 +291,7 @@ class Spool:
         sync_folder(folder)
 
     def expected(self, study: str) -> dict[str, int] | None:
-        """What :meth:`expect` kept last; ``None`` where no archive was asked."""
+        """What :meth:`expect` kept last; ``None`` where no archive was asked, or another instance came since."""
         try:
             text = (self._studies / study / _EXPECTED).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -287,14 +323,12 @@ class Spool:
         return gone
 
     def _remove(self, folder: Path, held: set[str]) -> None:
-        """Remove a study at once, so that no half of one is ever there, but not what came since it was looked at."""
-        doomed = Path(tempfile.mkdtemp(dir=self._incoming, prefix=_prefix()))
-        folder.replace(doomed)
-        for late in doomed.iterdir():
-            if late.name not in held:
-                self._move(late, folder / late.name)
+        """Remove what was there of a study that is at its end; what came since stays where it is, whatever happens."""
+        for name in sorted(held):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # something came meanwhile
+            folder.rmdir()
         sync_folder(self._studies)
-        shutil.rmtree(doomed)
 
     def sweep(self, older_than_seconds: float) -> int:
         """Remove what processes that were killed left half-written: they hold patients' data, and no study has them.
@@ -303,15 +337,13 @@ class Spool:
             older_than_seconds: longer than an instance takes to arrive, such as a worker's lease.
 
         Returns:
-            How many files and folders were removed.
+            How many files were removed.
         """
         gone = 0
         for left in self._incoming.iterdir():
             with suppress(FileNotFoundError):  # it was finished meanwhile
-                status = left.stat()
-                # A study that is being removed has its old time of change, and came here just now.
-                if self._clock() - max(status.st_mtime, status.st_ctime) > older_than_seconds:
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                if self._clock() - left.stat().st_mtime > older_than_seconds:
+                    left.unlink()
                     gone += 1
         return gone
 
@@ -346,7 +378,7 @@ class Spool:
                 size += len(chunk)
                 if size > self.limits.instance_bytes:
                     raise NotTaken(
-                        _TOO_LARGE,
+                        TOO_LARGE,
                         f"expected an instance of at most {self.limits.instance_bytes} bytes, got more; raise the limit "
                         "if it is right",
                     )
@@ -360,15 +392,24 @@ class Spool:
         folder = self._studies / study
         path = folder / f"{instance}-{content}{_SUFFIX}"
         held = self.instances(study)
-        taken = Taken.NEW
-        if any(one.instance == instance for one in held):
-            taken = Taken.SAME if any(one.path == path for one in held) else Taken.CONFLICT
-        if taken is not Taken.SAME:
+        others = [one for one in held if one.instance == instance]
+        stored, taken = Instance(path, instance, content, size), Taken.CONFLICT if others else Taken.NEW
+        if stored.path in [one.path for one in others]:
+            taken = Taken.SAME
+            self._move(temporary, path)  # or one that the disk has damaged would stay so
+        elif same := next((one for one in others if self._same(temporary, one.path)), None):
+            stored, taken = same, Taken.SAME
+        else:
             self._check_study(held, size)
             self._move(temporary, path)
+            # It was said before this instance came; who counted will count again.
+            (folder / _EXPECTED).unlink(missing_ok=True)
+            for one in others:
+                if hash_files([one.path]) != one.content:  # nobody sent what the disk made of it
+                    one.path.unlink()
         for mark in folder.glob(f"{instance}.*"):  # what was not taken then is there now
             mark.unlink(missing_ok=True)
-        return Stored(study, Instance(path, instance, content, size), taken)
+        return Stored(study, stored, taken)
 
     def _check_study(self, held: list[Instance], size: int) -> None:
         limits, total = self.limits, sum(one.size for one in held) + size
@@ -397,14 +438,14 @@ class Spool:
             sync_folder(self._studies)
 
     def _mark(self, study: str, instance: str, code: str) -> None:
-        """Leave a sign that a study is not whole: one for each instance that may come again, one for a study's limit.
+        """Leave a sign that a study is not whole, which goes when the instance comes.
 
         What is there already is not missed: it was sent again at a bad moment, and will be once more.
         """
         if code == LOW_DISK and any(one.instance == instance for one in self.instances(study)):
             return
         with suppress(OSError):  # on a disk that takes not even a name, the count of instances has to tell
-            self.miss(study, "study" if code == _TOO_MANY else instance, code)
+            self.miss(study, Mark(instance, code, _STORE))
 
 
 def _prefix() -> str:

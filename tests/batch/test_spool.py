@@ -13,15 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import ImplicitVRLittleEndian
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.spool import NotTaken, Spool, SpoolLimits, Taken
+from medkit.batch.spool import Mark, NotTaken, Spool, SpoolLimits, Taken
+from tests.batch.intake.door import write_study
 
 STUDY = hash_uid("1.2.3")
 ROOMY = SpoolLimits(free_bytes=0)
+PLACE = Mark(hash_uid("a place"), "broken-file", "folder-a")
 
 
 def dicom(body=b"body", preamble=bytes(128)):
@@ -200,7 +204,11 @@ def test_a_study_beyond_its_limit_is_marked(tmp_path, limits):
         with pytest.raises(NotTaken, match="expected a study of at most") as caught:
             put(spool, instance)
     assert caught.value.code == "too-many"
-    assert spool.missing(STUDY) == {"study": "too-many"}, "one mark, however many come"
+    assert spool.missing(STUDY) == {hash_uid(f"1.2.3.{number}"): "too-many" for number in "345"}
+    roomy = Spool(tmp_path, ROOMY)
+    for instance in ("1", "3", "4", "5"):
+        put(roomy, instance)
+    assert roomy.missing(STUDY) == {}, "the limit was raised, and all was sent again"
     assert put(spool, "1", study="1.2.4").taken is Taken.NEW
 
 
@@ -241,6 +249,62 @@ def test_what_comes_while_a_study_is_purged_stays(spool):
     assert spool.purge(-1, may_go) == [STUDY]
     (left,) = spool.instances(STUDY)
     assert left.instance == hash_uid("1.2.3.late")
+
+
+def test_a_purge_that_is_killed_loses_nothing_that_came_meanwhile(spool, monkeypatch):
+    put(spool, "1"), put(spool, "2")
+    real = Path.unlink
+
+    def may_go(study):
+        put(spool, "late")
+        return True
+
+    def killed(self, **options):
+        if self.suffix == ".dcm":
+            raise KeyboardInterrupt
+        real(self, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            spool.purge(-1, may_go)
+    assert hash_uid("1.2.3.late") in {one.instance for one in spool.instances(STUDY)}
+    assert not list((spool.folder / "incoming").iterdir())
+
+
+def test_to_send_a_damaged_instance_again_mends_it(spool):
+    one = put(spool, "1").instance
+    one.path.write_bytes(bytes(one.size))
+    assert put(spool, "1").taken is Taken.SAME
+    assert spool.damaged(STUDY) == []
+    one.path.write_bytes(bytes(one.size))
+    put(spool, "1", b"in another encoding")
+    assert spool.damaged(STUDY) == spool.conflicts(STUDY) == []
+
+
+def test_the_same_instance_in_another_encoding_is_no_conflict(tmp_path, spool):
+    study = write_study(tmp_path / "in", slices=1)
+    uid, taken = str(study.datasets[0].SOPInstanceUID), []
+
+    def send(change):
+        dataset, file = pydicom.dcmread(study.paths[0]), io.BytesIO()
+        change(dataset)
+        pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+        file.seek(0)
+        taken.append(spool.store(study.uid, uid, file).taken)
+
+    def as_implicit(dataset):
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dataset._is_implicit_VR = True
+
+    send(lambda dataset: None)
+    send(lambda dataset: setattr(dataset.file_meta, "ImplementationVersionName", "ANOTHER"))
+    send(as_implicit)
+    assert taken == [Taken.NEW, Taken.SAME, Taken.SAME]
+    assert len(spool.instances(study.hash)) == 1
+    send(lambda dataset: setattr(dataset, "PatientName", "Another^One"))
+    assert taken[-1] is Taken.CONFLICT
+    assert spool.conflicts(study.hash) == [hash_uid(uid)]
 
 
 def test_many_threads_store_the_same_study(spool):
@@ -299,28 +363,43 @@ def test_what_an_archive_has_is_kept_beside_the_study_and_goes_with_it(tmp_path,
 
 def test_what_is_missed_for_a_reason_of_the_source_is_marked_until_it_is_found(spool):
     put(spool)
-    place = hash_uid("a place")
-    spool.miss(STUDY, place, "broken-file")
-    spool.miss(STUDY, place, "broken-file")
-    assert spool.missing(STUDY) == {place: "broken-file"}
-    spool.found(STUDY, place, "too-large")
-    assert spool.missing(STUDY) == {place: "broken-file"}
-    spool.found(STUDY, place, "broken-file")
-    spool.found(hash_uid("1.2.9"), place, "broken-file")
+    for mark in (PLACE, PLACE):
+        spool.miss(STUDY, mark)
+    assert spool.missing(STUDY) == {PLACE.name: "broken-file"}
+    spool.found(STUDY, Mark(PLACE.name, "too-large", PLACE.owner))
+    assert spool.marks(STUDY) == [PLACE]
+    spool.found(STUDY, PLACE)
+    spool.found(hash_uid("1.2.9"), PLACE)
     assert spool.missing(STUDY) == {}
+
+
+def test_a_mark_is_its_owners_alone(spool):
+    others = Mark(PLACE.name, PLACE.code, "folder-b")
+    spool.miss(STUDY, PLACE)
+    digest = spool.digest(STUDY)
+    spool.miss_only(STUDY, "folder-b", {others})
+    assert spool.digest(STUDY) == digest, "the same is missed, whoever says so"
+    spool.miss_only(STUDY, "folder-b", ())
+    assert spool.marks(STUDY) == [PLACE]
+    more = Mark(hash_uid("another place"), "broken-file", PLACE.owner)
+    spool.miss_only(STUDY, PLACE.owner, {more})
+    assert spool.marks(STUDY) == [more]
+    spool.miss(STUDY, Mark(hash_uid("1.2.3.1"), "broken-file", PLACE.owner))
+    put(spool, "1")
+    assert spool.marks(STUDY) == [more], "an instance that comes is missed by nobody"
 
 
 def test_what_is_missed_and_what_is_expected_make_another_revision(spool):
     put(spool)
     digests = [spool.digest(STUDY)]
-    spool.miss(STUDY, hash_uid("a place"), "broken-file")
+    spool.miss(STUDY, PLACE)
     digests.append(spool.digest(STUDY))
     spool.expect(STUDY, {"1.2.3.9": 2})
     digests.append(spool.digest(STUDY))
     spool.expect(STUDY, {"1.2.3.9": 1})
     digests.append(spool.digest(STUDY))
     assert len(set(digests)) == 4
-    spool.found(STUDY, hash_uid("a place"), "broken-file")
+    spool.found(STUDY, PLACE)
     (spool.folder / "studies" / STUDY / "expected.json").unlink()
     assert spool.digest(STUDY) == digests[0]
 
@@ -341,7 +420,7 @@ def test_a_mark_that_cannot_be_written_is_not_passed_over(spool, monkeypatch):
 
     monkeypatch.setattr(Path, "touch", full)
     with pytest.raises(OSError, match="No space"):
-        spool.miss(STUDY, hash_uid("a place"), "broken-file")
+        spool.miss(STUDY, PLACE)
 
 
 def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
@@ -350,15 +429,10 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
     kept = put(spool).instance.path
     incoming = tmp_path / "spool" / "incoming"
     (incoming / ".unfinished-77-a").write_bytes(b"Doe^Jane")
-    half_purged = incoming / ".unfinished-77-b"
-    half_purged.mkdir()
-    (half_purged / "1.dcm").write_bytes(b"Doe^Jane")
-    long_ago = now[0] - 10_000
-    os.utime(half_purged, (long_ago, long_ago))  # a study that is being removed just now keeps its time
     assert spool.sweep(60) == 0
-    assert len(list(incoming.iterdir())) == 2
+    assert len(list(incoming.iterdir())) == 1
     now[0] += 61
-    assert spool.sweep(60) == 2
+    assert spool.sweep(60) == 1
     assert not list(incoming.iterdir())
     assert kept.exists()
     assert spool.sweep(0) == 0

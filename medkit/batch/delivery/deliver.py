@@ -1,8 +1,8 @@
 """Deliver the results of a study: withdraw what was there before, send, read back, compare, and only then say so.
 
 Before an object leaves, the ledger notes that it may; so after a crash the destination is asked whether it has the
-object, and nothing is sent twice. An object counts as sent when it was found there, not when its destination said so:
-one that was lost behind an answer of success is sent again.
+object, and nothing is sent twice. An object counts as sent when it was found there, not when its destination said so: an
+archive that takes its time to show it is asked again for an hour, and one that has lost it then gets it again.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ from __future__ import annotations
 import time
 from enum import StrEnum
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from medkit.batch.delivery.destinations import Made
 from medkit.batch.delivery.heartbeat import Heartbeat
-from medkit.batch.delivery.troubles import DOWN, Trouble, asking, find_destination, worst
+from medkit.batch.delivery.troubles import (
+    NOT_SHOWN,
+    WAITING,
+    Trouble,
+    asking,
+    find_destination,
+    worst,
+)
 from medkit.batch.delivery.withdrawing import withdraw_due
 from medkit.batch.ledger import LeaseLost, State
 from medkit.dicom.network.content import content_hash
@@ -31,6 +38,9 @@ __all__ = ["Outcome", "deliver"]
 
 # States of a revision from which on the ledger knows which of its objects count.
 _KNOWN = frozenset({State.MADE, State.DELIVERING, State.DELIVERED, State.REFUSED, State.SKIPPED})
+
+
+_SHOWN_WITHIN = 3600.0  # seconds that an archive may take to show what it has taken
 
 
 class Outcome(StrEnum):
@@ -53,8 +63,9 @@ def deliver(
 ) -> Outcome:
     """Deliver the results of a claimed study; its lease is kept alive meanwhile.
 
-    A destination that does not answer does not keep the others from their objects; the study is then given back, without
-    counting the attempt, for longer each time. Whatever else goes wrong is a failed attempt.
+    A destination that does not answer, or does not show yet what it took, does not keep the others from their objects;
+    the study is then given back, without counting the attempt, for longer each time. Whatever else goes wrong is a
+    failed attempt.
 
     Args:
         claim: for :attr:`medkit.batch.ledger.Stage.DELIVER`.
@@ -134,7 +145,8 @@ class _Delivery:
 
     def _deliver_to(self, name: str, results: list[Result], beat: Heartbeat) -> None:
         destination = find_destination(self._destinations, name)
-        unsent = []
+        waits = self._last_code() == NOT_SHOWN
+        unsent, unseen = [], False
         for result in results:
             if result.verified_at is not None:
                 continue
@@ -144,9 +156,15 @@ class _Delivery:
                         "result-gone",
                         f"{name}: expected an object that was there, got none; ask who removed it",
                     )
-                unsent.append(result)
+                if waits and result.sending_at is not None:
+                    unseen = True
+                    self._check_shown_in_time(destination, result.sending_at)
+                else:
+                    unsent.append(result)
         for first in range(0, len(unsent), self._together):
             self._send(destination, unsent[first : first + self._together], beat)
+        if unseen:
+            self._raise_not_shown(destination)
 
     def _send(self, destination: Destination, results: list[Result], beat: Heartbeat) -> None:
         for result in results:
@@ -167,10 +185,19 @@ class _Delivery:
     def _raise_for(self, destination: Destination, answers: Iterable[str | None]) -> None:
         if refused := [answer for answer in answers if answer is not None]:
             raise Trouble("object-refused", f"{destination.name}: {refused[0]}")
+        self._raise_not_shown(destination)
+
+    def _raise_not_shown(self, destination: Destination) -> NoReturn:
         raise Trouble(
-            "not-read-back",
-            f"{destination.name}: expected an object to be there after it was taken, got none",
+            NOT_SHOWN, f"{destination.name}: expected an object to be there after it was taken, got none yet"
         )
+
+    def _check_shown_in_time(self, destination: Destination, sent: float) -> None:
+        if self._clock() - sent >= _SHOWN_WITHIN:
+            raise Trouble(
+                "not-read-back",
+                f"{destination.name}: expected an object to be there an hour after it was taken, got none",
+            )
 
     def _is_there(self, destination: Destination, result: Result) -> bool:
         """Whether a destination has an object, and the one that was made; the ledger is told so."""
@@ -206,23 +233,30 @@ class _Delivery:
         reason = str(trouble)
         told: dict[str, str | int] = {"study": self._claim.study, "revision": self._claim.revision}
         told["code"] = trouble.code
-        if trouble.code == DOWN:
+        if trouble.code in WAITING:
             self._audit.append("delivery-waits", **told)
-            self._ledger.give_back(self._claim, DOWN, reason, self._delay())
+            self._ledger.give_back(self._claim, trouble.code, reason, self._delay())
             return Outcome.GIVEN_BACK
         self._audit.append("delivery-failed", **told)
         self._ledger.fail(self._claim, trouble.code, reason)
         return Outcome.FAILED
 
     def _delay(self) -> float:
-        """Twice as long with each time that a destination did not answer."""
+        """Twice as long with each time that it waited."""
         times = 1
         for entry in reversed(self._ledger.history(self._claim.study)):
-            if entry.after is State.MADE and entry.code == DOWN:
+            if entry.after is State.MADE and entry.code in WAITING:
                 times += 1
             elif entry.after is not State.DELIVERING:
                 break
         return self._ledger.policy.delay(times)
+
+    def _last_code(self) -> str | None:
+        """Why the study came back the last time that it was delivered."""
+        for entry in reversed(self._ledger.history(self._claim.study)):
+            if entry.after is not State.DELIVERING:
+                return entry.code
+        return None
 
     def _made(self, result: Result) -> Made:
         return Made(self._claim.study, result.uid, self._results / result.path)

@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
     from medkit.batch.delivery.destinations import Destination
 
-__all__ = ["DOWN", "Trouble", "asking", "find_destination", "worst"]
+__all__ = ["DOWN", "NOT_SHOWN", "WAITING", "Trouble", "asking", "find_destination", "worst"]
 
-DOWN = "archive-down"
+DOWN, NOT_SHOWN = "archive-down", "not-shown-yet"
+WAITING = (DOWN, NOT_SHOWN)
+"""Codes of what time alone mends, which is no attempt."""
 
 
 class Trouble(MedkitError):
     """A study cannot be delivered, or an object not be withdrawn.
 
     Args:
-        code: in kebab case; :data:`DOWN` where a later try may go well and this one does not count.
+        code: in kebab case; one of :data:`WAITING` where a later try may go well and this one does not count.
         reason: one line for a person, without a patient in it.
     """
 
@@ -64,4 +66,4 @@ def find_destination(destinations: Mapping[str, Destination], name: str) -> Dest
 
 def worst(troubles: Sequence[Trouble]) -> Trouble:
     """Of several that which counts: one that time alone does not mend."""
-    return min(troubles, key=lambda trouble: trouble.code == DOWN)
+    return min(troubles, key=lambda trouble: (trouble.code in WAITING, trouble.code == DOWN))

@@ -1,4 +1,4 @@
-"""Take files with objects in them, and mark the studies beside which a broken file may be a missing part."""
+"""Take files with objects in them, and name what is missed where one is broken."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import IO, TYPE_CHECKING, cast
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
     from medkit.batch.intake.take import Intake
-    from medkit.batch.spool import Spool, Taken
+    from medkit.batch.spool import Taken
     from medkit.dicom.objects import FoundObject
     from medkit.dicom.sources import SourceFile
 
-__all__ = ["BROKEN", "Unreadable", "mark_broken", "place_of", "take_file"]
+__all__ = ["BROKEN", "Unreadable", "owner_of", "place_of", "take_file"]
 
 BROKEN = "broken-file"
 
@@ -56,14 +56,13 @@ def take_file(intake: Intake, found: FoundObject) -> Taken | None:
 
 def place_of(source: SourceFile) -> str:
     """SHA-256 of where a file lies, by which a mark on a study names it without its name."""
-    return hashlib.sha256(f"{source.path.absolute()}\0{source.member or ''}".encode()).hexdigest()
+    return hashlib.sha256(
+        f"{source.path.absolute()}\0{source.member or ''}".encode(errors="surrogateescape")
+    ).hexdigest()
 
 
-def mark_broken(spool: Spool, study: str, places: Iterable[str]) -> None:
-    """Let a study have marks for broken files at these places and no others, as its whole source says it."""
-    due = set(places)
-    for name, code in spool.missing(study).items():
-        if code == BROKEN and name not in due:
-            spool.found(study, name, BROKEN)
-    for place in sorted(due):
-        spool.miss(study, place, BROKEN)
+def owner_of(kind: str, source: Path) -> str:
+    """Who leaves marks for what lies in a folder, zip or file: a source of one kind at one place."""
+    return (
+        f"{kind}-{hashlib.sha256(str(source.absolute()).encode(errors='surrogateescape')).hexdigest()[:16]}"
+    )

@@ -1,4 +1,8 @@
-"""Take a folder or zip in whole: each study in it is complete as soon as its last file is taken."""
+"""Take a folder or zip in whole: each study in it is complete as soon as its last file is taken.
+
+From its first file to its last a study is marked as not whole, so that nobody makes something of a part of it, whatever
+happens between.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.intake.files import BROKEN, Unreadable, mark_broken, place_of, take_file
+from medkit.batch.intake.files import BROKEN, Unreadable, owner_of, place_of, take_file
 from medkit.batch.intake.quiet import settle
-from medkit.batch.spool import LOW_DISK, NotTaken
+from medkit.batch.spool import LOW_DISK, Mark, NotTaken
 from medkit.dicom.findings import Finding
 from medkit.dicom.objects import find_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from medkit.batch.intake.take import Intake
     from medkit.dicom.limits import Limits
     from medkit.dicom.objects import FoundObject, FoundObjects
 
-__all__ = ["FolderTaken", "take_folder"]
+__all__ = ["UNFINISHED_FOLDER", "FolderTaken", "take_folder"]
+
+UNFINISHED_FOLDER = "folder-unfinished"
 
 
 @dataclass
@@ -56,6 +62,9 @@ def take_folder(
 ) -> FolderTaken:
     """Take all studies of a source, one after the other. After a crash, take it again: nothing is taken twice.
 
+    A broken file marks the studies beside it until the same source is taken without it, or, where its header says which
+    instance it is, until this one comes from anywhere.
+
     Args:
         source: a folder (with all below it), a zip or a file.
         intake: the door.
@@ -82,41 +91,52 @@ def take_folder(
             def step(number: int, before: int = done) -> None:
                 progress(before + number, len(found.objects))
 
-            _take_study(intake, study, objects, found, taken, step)
+            _take_study(intake, owner_of("folder", source), study, objects, found, taken, step)
             done += len(objects)
     return taken
 
 
 def _take_study(
     intake: Intake,
+    owner: str,
     study: str,
     objects: list[FoundObject],
     found: FoundObjects,
     taken: FolderTaken,
     progress: Callable[[int], None],
 ) -> None:
-    places = {place_of(one.source) for one in found.broken_beside(objects)}
+    missed = {Mark(place_of(one.source), BROKEN, owner) for one in found.broken_beside(objects)}
+    held = {one.instance for one in intake.spool.instances(study)}
+    if any(_is_new(intake, one, held) for one in objects):
+        intake.begin(study, Mark(study, UNFINISHED_FOLDER, owner))
     for number, one in enumerate(objects, 1):
         try:
-            if not _take_one(intake, study, one, taken):
-                places.add(place_of(one.source))
+            if not _take_one(intake, one, taken):
+                missed.add(Mark(hash_uid(one.uids.instance), BROKEN, owner))
         except NotTaken as refusal:
             taken.left[study] = refusal.code
             if refusal.code == LOW_DISK:
                 taken.postponed.append(study)
                 return
         progress(number)
-    if not intake.spool.instances(study):  # nothing of it can be read or nothing is anybody else's
+    held = {one.instance for one in intake.spool.instances(study)}
+    missed = {mark for mark in missed if mark.name not in held}  # or it came whole, by another way
+    intake.spool.miss_only(study, owner, missed if held else ())
+    if not held:  # nothing of it can be read or nothing is anybody else's
         return
-    if places:
+    if missed:
         taken.left.setdefault(study, BROKEN)
-    mark_broken(intake.spool, study, places)
     settled = settle(intake, 0.0, {study}, whole=True)
     taken.begun |= settled.begun
     taken.unchanged += settled.unchanged
 
 
-def _take_one(intake: Intake, study: str, one: FoundObject, taken: FolderTaken) -> bool:
+def _is_new(intake: Intake, one: FoundObject, held: Collection[str]) -> bool:
+    uids = one.uids
+    return not (one.cut_short or hash_uid(uids.instance) in held or intake.is_own(uids.study, uids.instance))
+
+
+def _take_one(intake: Intake, one: FoundObject, taken: FolderTaken) -> bool:
     """Take an object; whether it could be read to its end."""
     shown = one.source.shown
     if one.cut_short:

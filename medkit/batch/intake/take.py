@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
+from medkit.batch.intake.quiet import QuietTimes
 from medkit.batch.ledger import LedgerError
-from medkit.batch.spool import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, NotTaken, Taken
+from medkit.batch.spool import (
+    CANNOT_UNDERSTAND,
+    LOW_DISK,
+    OUT_OF_RESOURCES,
+    TOO_LARGE,
+    Mark,
+    NotTaken,
+    Taken,
+)
 from medkit.dicom.network.rejection import rejection_uid
 
 if TYPE_CHECKING:
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["SUCCESS", "Intake"]
 
 SUCCESS = 0x0000
+_DOOR = "door"  # owner of marks
 _OWN_ROOT = "2.25."  # that of every UID which medkit derives
 
 
@@ -27,10 +37,13 @@ class Intake:
         ledger: is told of each study.
         spool: holds its instances.
         audit: is told of what was not taken, and of instances that came with another content.
+        quiet: since when nothing came of each study.
     """
 
-    def __init__(self, ledger: Ledger, spool: Spool, audit: AuditLog) -> None:
-        self.ledger, self.spool, self.audit = ledger, spool, audit
+    def __init__(
+        self, ledger: Ledger, spool: Spool, audit: AuditLog, quiet: QuietTimes | None = None
+    ) -> None:
+        self.ledger, self.spool, self.audit, self.quiet = ledger, spool, audit, quiet or QuietTimes()
         self._told: set[tuple[str, str]] = set()
 
     def take(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> Taken | None:
@@ -61,6 +74,9 @@ class Intake:
         try:
             taken = self.spool.store(study_uid, sop_uid, source).taken
         except NotTaken as refusal:
+            if refusal.code == LOW_DISK and self.spool.digest(study) != self.ledger.study(study).digest:
+                # Its sender may give up, and nobody knows of the instances behind it: held or not, it has to come again.
+                self.spool.miss(study, Mark(instance, LOW_DISK, _DOOR))
             self._tell("instance-not-taken", study, instance, refusal.code)
             raise
         if taken is not Taken.SAME:
@@ -68,6 +84,36 @@ class Intake:
         if taken is Taken.CONFLICT:
             self._tell("instance-conflict", study, instance, "conflict")
         return taken
+
+    def leave(self, study_uid: str, sop_uid: str) -> None:
+        """Mark a study as not whole, of which a source has an instance that it may not bring: it is too large.
+
+        Raises:
+            ValueError, OSError, LedgerError: see :meth:`take`.
+        """
+        study, instance = hash_uid(study_uid), hash_uid(sop_uid)
+        self.begin(study, Mark(instance, TOO_LARGE, _DOOR))
+        self._tell("instance-not-taken", study, instance, TOO_LARGE)
+
+    def begin(self, study: str, mark: Mark) -> None:
+        """Mark a study as not whole, for something of it is about to come; the ledger is told before.
+
+        Args:
+            study: hash of its UID.
+            mark: which its owner takes away when all has come.
+
+        Raises:
+            OSError, LedgerError: the mark or the ledger cannot be written.
+        """
+        if mark not in self.spool.marks(study):
+            self.ledger.receive(study)
+            self.spool.miss(study, mark)
+
+    def end(self, study: str, mark: Mark) -> None:
+        """Take a mark back, which makes another revision of the study; raises what :meth:`begin` does."""
+        if mark in self.spool.marks(study):
+            self.ledger.receive(study)
+            self.spool.found(study, mark)
 
     def is_own(self, study_uid: str, sop_uid: str) -> bool:
         """Whether an instance is a result that was made of its study, or a note that withdrew one."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.intake.files import BROKEN, Unreadable, take_file
-from medkit.batch.spool import LOW_DISK, NotTaken
+from medkit.batch.intake.files import BROKEN, Unreadable, owner_of, take_file
+from medkit.batch.spool import LOW_DISK, Mark, NotTaken
 from medkit.dicom.findings import Finding
 from medkit.dicom.objects import find_objects
 from medkit.dicom.opening import Broken, row_of
@@ -104,6 +104,7 @@ class WatchedFolder:
         self.folder = folder
         self._intake, self._memory, self._limits, self._clock = intake, memory, limits, clock
         self._rest, self._remove, self._near = rest_seconds, remove, neighbour_seconds
+        self._owner = owner_of("watch", folder)
         self._moving: dict[str, tuple[_Stamp, float, float]] = {}  # stamp, since when, first seen
 
     def poll(self) -> Polled:
@@ -120,6 +121,7 @@ class WatchedFolder:
                 break
             self._take_some(resting[first : first + _TOGETHER], polled)
         self._mark_neighbours(present)
+        self._hold(present)
         if polled.reachable and present:  # or nothing may be there because a share is not
             self._forget(present, now)
         return polled
@@ -206,7 +208,8 @@ class WatchedFolder:
             outcome = BROKEN
             polled.broken += broken
         self._remember(file, outcome, studies, damaged, broken)
-        if outcome == _TAKEN and self._remove:
+        whole = not any(one.message.startswith(f"{file.path.name}:") for one in found.others)
+        if outcome == _TAKEN and self._remove and whole:
             self._remove_file(file, polled)
 
     def _remember(
@@ -248,6 +251,21 @@ class WatchedFolder:
                     self._memory.put(_key(path), entry)
                 self._mark(study, _key(path))
 
+    def _hold(self, present: dict[Path, _Stamp]) -> None:
+        """Let studies wait in whose folder, and at whose time, a file is still being written."""
+        waiting = [
+            (_folder_of(path), self._moving[_key(path)][2]) for path in present if _key(path) in self._moving
+        ]
+        arriving = {one.study for one in self._intake.ledger.arrivals()} if waiting else set()
+        held: set[str] = set()
+        for _, entry in self._memory.items() if arriving else ():
+            if any(
+                entry["folder"] == at and abs(entry["seen"] - first) <= self._near for at, first in waiting
+            ):
+                held.update(entry["studies"])
+        for study in sorted(held & arriving):
+            self._intake.ledger.receive(study)
+
     def _neighbours(
         self, path: Path, entry: dict[str, Any], others: list[tuple[str, dict[str, Any]]]
     ) -> set[str]:
@@ -275,16 +293,15 @@ class WatchedFolder:
             self._memory.drop(key)
 
     def _mark(self, study: str, key: str) -> None:
-        """Mark a study; the ledger is told before, for it is another revision then."""
-        if key not in self._intake.spool.missing(study):
-            self._intake.ledger.receive(study)
-            self._intake.spool.miss(study, key, BROKEN)
+        self._intake.begin(study, Mark(key, BROKEN, self._owner))
 
     def _unmark(self, key: str, studies: Iterable[str]) -> None:
         for study in studies:
-            if key in self._intake.spool.missing(study):
-                self._intake.ledger.receive(study)
-                self._intake.spool.found(study, key, BROKEN)
+            self._intake.end(study, Mark(key, BROKEN, self._owner))
+
+
+def _folder_of(path: Path) -> str:
+    return _hash(*row_of(SourceFile(path, path.name, 0))[0])
 
 
 def _key(path: Path) -> str:

@@ -23,7 +23,7 @@ from medkit.dicom.pixels import decoding_plugin
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
-__all__ = ["LEFT_ASIDE", "content_hash"]
+__all__ = ["LEFT_ASIDE", "content_hash", "same_content"]
 
 LEFT_ASIDE = {
     "LengthToEnd": "retired, a length in bytes",
@@ -69,6 +69,14 @@ def content_hash(source: Dataset | Path) -> str:
         digest = _Digest()
         _add_dataset(digest, dataset, dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian, top=True)
     return digest.hexdigest()
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Whether two files say the same, however they are encoded; false where one cannot be read."""
+    try:
+        return content_hash(one) == content_hash(other)
+    except Exception:  # whatever pydicom meets in a broken object
+        return False
 
 
 class _Digest:

@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, received
+from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, identify, received
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.errors import UsageError
@@ -75,6 +75,8 @@ class StorageNode:
         port: TCP port; 0 for any that is free.
         tls: speak TLS, with these files.
         limits: what callers may ask for.
+        too_large: told Study and SOP Instance UID of an instance beyond the limit, where it says so in what came of it:
+            its study is not whole.
 
     Raises:
         UsageError: an AE title is none, there are no callers, or a file of ``tls`` cannot be used.
@@ -90,9 +92,10 @@ class StorageNode:
         port: int = 11112,
         tls: TlsFiles | None = None,
         limits: NodeLimits | None = None,
+        too_large: Callable[[str, str], None] = lambda study_uid, sop_uid: None,
     ) -> None:
         self.limits = limits or NodeLimits()
-        self._take = take
+        self._take, self._tell_too_large = take, too_large
         self._host, self._port = host, port
         self._tls = None if tls is None else tls.server_context()
         self._server: _Server | None = None
@@ -167,6 +170,7 @@ class StorageNode:
     def _answer_store(self, event: Any) -> int:
         caller = event.assoc.requestor.ae_title
         if self._too_large(event.request.DataSet):  # all of it was there before the association was aborted
+            self._tell(event.request.DataSet, event.context.transfer_syntax)
             return CANNOT_UNDERSTAND
         try:
             found, file = received(event)
@@ -182,13 +186,29 @@ class StorageNode:
 
     def _check_size(self, event: Event) -> None:
         message = event.assoc.dimse.message
-        if message is not None and self._too_large(message.data_set):
+        if message is None or message.data_set is None:
+            return
+        if self._too_large(message.data_set):
             _LOG.warning(
                 "expected instances of at most %d bytes, got more; aborted the association of %s",
                 self.limits.instance_bytes,
                 event.assoc.requestor.ae_title,
             )
             event.assoc.abort(block=False)
+            for context in event.assoc.accepted_contexts:
+                if context.context_id == message.context_id:
+                    self._tell(message.data_set, context.transfer_syntax[0])
+
+    def _tell(self, data: IO[bytes], transfer_syntax: str) -> None:
+        """Say whose an instance was that is not taken, by what came of it."""
+        data.seek(0)
+        try:
+            found = identify(cast("BinaryIO", data), transfer_syntax)
+            self._tell_too_large(found.study, found.sop_instance)
+        except Unidentified as error:
+            _LOG.warning("an instance beyond the limit: %s", error)
+        except Exception as error:
+            _LOG.error("an instance beyond the limit was not noted: %s", type(error).__name__)
 
     def _too_large(self, data: IO[bytes] | None) -> bool:
         return data is not None and data.seek(0, io.SEEK_END) > self.limits.instance_bytes

@@ -78,7 +78,6 @@ def test_a_destination_that_is_down_does_not_keep_the_others_from_their_objects(
     [
         (["refuses"], "not-for-you", "it said no"),
         (["refuses-objects"], "object-refused", "pacs: no, thank you"),
-        (["lies"], "not-read-back", "got none"),
         (["raises"], "delivery-fault", "RuntimeError"),
         (["", "garbles"], "read-back-differs", "another content"),
     ],
@@ -97,10 +96,31 @@ def test_what_time_does_not_mend_is_a_failed_attempt_with_its_reason(job, faults
 def test_an_object_that_was_lost_behind_a_success_is_sent_again(job):
     made = job.make("7", destinations=["pacs"])
     job.archive.faults = ["lies"]
-    job.deliver()
+    assert job.deliver() is Outcome.GIVEN_BACK
+    job.clock.pass_by(3600)
+    assert job.deliver() is Outcome.FAILED
+    assert job.record.code == "not-read-back"
     job.clock.pass_by(5)
     assert job.deliver() is Outcome.DELIVERED
     assert job.in_archive() == contents(made)
+
+
+def test_an_archive_that_shows_objects_late_gets_them_once_and_costs_no_attempt(job, monkeypatch):
+    job.make("7", "8")
+    begun, real = job.clock(), job.archive.read_back
+    monkeypatch.setattr(
+        job.archive, "read_back", lambda *uids: real(*uids) if job.clock() - begun > 240 else None
+    )
+    outcomes = []
+    for _ in range(20):
+        outcomes.append(job.deliver())
+        if outcomes[-1] is Outcome.DELIVERED:
+            break
+        assert (job.record.code, job.record.attempts) == ("not-shown-yet", 0)
+        job.clock.pass_by(40)
+    assert outcomes[-1] is Outcome.DELIVERED
+    assert len(outcomes) > 2
+    assert job.archive.sent == {"2.25.7": 1, "2.25.8": 1}
 
 
 def test_another_object_under_its_uid_is_never_called_delivered(tmp_path):
@@ -262,7 +282,7 @@ def test_whatever_an_archive_does_in_the_end_it_has_what_was_made_and_nothing_el
         job.arrive("1")
         made = job.make(*objects, destinations=["pacs"])
         job.archive.faults = list(faults)
-        for turn in range(40):
+        for turn in range(80):
             if late and turn == 2:
                 job.arrive("1", "late")
                 made = job.make(objects[0], "4", destinations=["pacs"])
@@ -270,7 +290,7 @@ def test_whatever_an_archive_does_in_the_end_it_has_what_was_made_and_nothing_el
             if claim is None:
                 if job.record.state is State.DELIVERED and (turn > 2 or not late):
                     break
-                job.clock.pass_by(40)
+                job.clock.pass_by(2000)
                 continue
             if job.deliver(claim, together=2) is Outcome.DELIVERED:
                 assert all(one.verified_at for one in job.ledger.results(STUDY, job.record.revision))

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from medkit.batch.audit import AuditLog
 from medkit.batch.identity import hash_uid
+from medkit.batch.intake.quiet import QuietTimes, Settled, settle
 from medkit.batch.intake.take import Intake
 from medkit.batch.ledger import Ledger, Policy
 from medkit.batch.spool import Spool, SpoolLimits
@@ -26,7 +27,15 @@ def open_intake(
 ):
     """Everything anew, as a process that starts finds it."""
     ledger = Ledger(folder / "ledger.sqlite", owner, policy, clock)
-    return Intake(ledger, Spool(folder / "spool", limits, **options), AuditLog(folder / "audit", "test"))
+    audit = AuditLog(folder / "audit", "test")
+    return Intake(ledger, Spool(folder / "spool", limits, **options), audit, QuietTimes(clock))
+
+
+def settle_after(intake: Intake, clock: Clock, seconds: float) -> Settled:
+    """See what is there, and look again after so long."""
+    settle(intake, seconds)
+    clock.pass_by(seconds)
+    return settle(intake, seconds)
 
 
 def put_back(kept: Path, folder: Path) -> None:

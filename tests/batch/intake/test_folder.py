@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from medkit.batch.identity import hash_uid
+from medkit.batch.intake import folder as folder_module
+from medkit.batch.intake.files import take_file
 from medkit.batch.intake.folder import take_folder
+from medkit.batch.intake.quiet import settle
 from medkit.batch.ledger import Result, Stage, State
 from medkit.batch.spool import SpoolLimits
 from medkit.dicom import read
@@ -82,6 +85,72 @@ def test_a_broken_file_marks_the_study_beside_it_until_it_is_mended(intake, tmp_
     assert (taken.begun, taken.left) == ({study.hash: 2}, {})
     assert intake.spool.missing(study.hash) == intake.spool.missing(other.hash) == {}
     assert intake.spool.conflicts(study.hash) == []
+
+
+def take_killed(monkeypatch, source, intake, files=3):
+    """Take a folder, and be killed after so many files."""
+    left = [files]
+
+    def dying(*given):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return take_file(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_module, "take_file", dying)
+        with pytest.raises(KeyboardInterrupt):
+            take_folder(source, intake)
+
+
+def test_killed_between_two_files_no_part_is_taken_for_the_whole(intake, tmp_path, monkeypatch):
+    study = write_study(tmp_path / "in", slices=6)
+    take_killed(monkeypatch, tmp_path / "in", intake)
+    settle(intake, 0)
+    assert list(intake.spool.missing(study.hash).values()) == ["folder-unfinished"]
+    assert take_folder(tmp_path / "in", intake).begun == {study.hash: 2}
+    assert intake.spool.missing(study.hash) == {}
+    assert intake.ledger.study(study.hash).instances == 6
+    take_killed(monkeypatch, tmp_path / "in", intake)
+    settle(intake, 0)
+    assert intake.ledger.study(study.hash).revision == 2, "of what is there already no part is missed"
+
+
+def test_postponed_with_a_part_of_it_there_already_a_study_is_not_whole(tmp_path, clock, monkeypatch):
+    free = [100]
+    limits, usage = SpoolLimits(free_bytes=10), lambda _: SimpleNamespace(free=free[0])
+    intake = open_intake(tmp_path / "job", clock, limits=limits, usage=usage)
+    study = write_study(tmp_path / "in", slices=6)
+    take_killed(monkeypatch, tmp_path / "in", intake)
+    free[0] = 1
+    assert take_folder(tmp_path / "in", intake).postponed == [study.hash]
+    settle(intake, 0)
+    assert "folder-unfinished" in intake.spool.missing(study.hash).values()
+    free[0] = 100
+    take_folder(tmp_path / "in", intake)
+    assert intake.spool.missing(study.hash) == {}
+
+
+def test_marks_of_one_folder_are_not_taken_back_by_another(intake, tmp_path):
+    study = write_study(tmp_path / "a", slices=6)
+    cut, empty = study.paths[5], study.paths[4]
+    whole = {path: path.read_bytes() for path in study.paths}
+    cut.write_bytes(whole[cut][:-100])
+    empty.write_bytes(b"")
+    take_folder(tmp_path / "a", intake)
+    assert len(intake.spool.missing(study.hash)) == 2
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "again.dcm").write_bytes(whole[study.paths[0]])
+    assert take_folder(tmp_path / "b", intake).left == {}
+    assert len(intake.spool.missing(study.hash)) == 2
+    (tmp_path / "b" / "cut.dcm").write_bytes(whole[cut])
+    take_folder(tmp_path / "b", intake)
+    assert len(intake.spool.missing(study.hash)) == 1, "of an instance it is known when it comes"
+    assert take_folder(tmp_path / "a", intake).left == {study.hash: "broken-file"}
+    empty.write_bytes(whole[empty])
+    take_folder(tmp_path / "a", intake)
+    assert intake.spool.missing(study.hash) == {}
+    assert intake.ledger.study(study.hash).instances == 6
 
 
 def test_a_zip_with_a_member_that_is_damaged_marks_its_study(intake, tmp_path):

@@ -37,6 +37,7 @@ class FakeArchive:
         self.studies = {study.uid: self.held(study) for study in studies}
         self.faults = []
         self.calls = []
+        self.dead = False
 
     @staticmethod
     def held(study):
@@ -46,7 +47,8 @@ class FakeArchive:
         }
 
     def echo(self):
-        pass
+        if self.dead:
+            raise ArchiveDown("nobody answers")
 
     def find(self, filters):
         self.fault("find")
@@ -90,6 +92,7 @@ class FakeArchive:
     def fault(self, call):
         self.calls.append(call)
         fault = self.faults.pop(0) if self.faults else ""
+        self.dead = fault == "down"
         if fault == "down":
             raise ArchiveDown("nobody answers")
         if fault == "refuse":
@@ -107,7 +110,8 @@ class Pull:
         self.tmp_path, self.clock, self.archive, self.requests = tmp_path, clock, archive, requests
         self.limits = options.pop("limits", SpoolLimits(free_bytes=0))
         self.usage = options.pop("usage", lambda _: SimpleNamespace(free=1))
-        self.options = {"policy": PATIENT, "round_seconds": 60, "sleep": clock.pass_by} | options
+        self.options = {"policy": PATIENT, "round_seconds": 60, "quiet_seconds": 0} | options
+        self.options = {"monotonic": clock, "sleep": clock.pass_by} | self.options
         self.start()
 
     def start(self):
@@ -122,11 +126,14 @@ class Pull:
         self.memory.close()
 
     def steps(self):
-        """Until it waits for something."""
+        """Until it waits for something, searches aside."""
         found = []
         while True:
-            found.append(self.puller.step())
-            if found[-1] not in (Step.PULLED, Step.UNCHANGED, Step.FAILED):
+            step = self.puller.step()
+            if step is Step.SEARCHED:
+                continue
+            found.append(step)
+            if step not in (Step.PULLED, Step.UNCHANGED, Step.SEEN, Step.FAILED):
                 return found
 
     def record(self, study):
@@ -350,7 +357,7 @@ def test_an_archive_that_goes_down_amid_known_instances_does_not_call_the_study_
     pull.archive.studies[studies[0].uid]["1.2.9"] = (studies[0].series, body().read())
     pull.archive.faults = ["", "", "half"]
     clock.pass_by(60)
-    assert pull.steps() == [Step.DOWN]
+    assert pull.steps() == [Step.FAILED, Step.IDLE], "the archive answers, and breaks off at this study"
     settle(pull.intake, 0)
     assert pull.record(studies[0]).revision == 1, "the new one has not come"
     assert pull.intake.spool.missing(studies[0].hash) == {}
@@ -358,6 +365,162 @@ def test_an_archive_that_goes_down_amid_known_instances_does_not_call_the_study_
     pull.steps()
     pull.check_whole(studies[0])
     assert pull.record(studies[0]).revision == 2
+
+
+def growing(study, archive, count):
+    """Let an archive have but the first instances of a study; give all of them."""
+    whole = archive.studies[study.uid]
+    archive.studies[study.uid] = dict(list(whole.items())[:count])
+    return whole
+
+
+def test_a_study_that_the_archive_is_still_receiving_waits_until_two_looks_find_the_same(tmp_path, clock):
+    study = write_study(tmp_path / "pacs", 1, 6)
+    archive = FakeArchive(study)
+    whole = growing(study, archive, 3)
+    pull = Pull(tmp_path, clock, archive, by_uid([study]), quiet_seconds=60)
+    assert pull.steps() == [Step.SEEN, Step.IDLE]
+    clock.pass_by(59)
+    assert pull.steps() == [Step.IDLE]
+    archive.studies[study.uid] = whole
+    clock.pass_by(1)
+    assert pull.steps() == [Step.SEEN, Step.IDLE]
+    assert "retrieve" not in archive.calls
+    clock.pass_by(60)
+    assert pull.steps() == [Step.PULLED, Step.IDLE]
+    pull.check_whole(study)
+
+
+def test_a_study_that_grows_while_it_is_pulled_is_pulled_again(tmp_path, clock):
+    study = write_study(tmp_path / "pacs", 1, 6)
+    archive = FakeArchive(study)
+    whole, real = growing(study, archive, 3), archive.retrieve
+
+    def retrieve(uid, take):
+        number = real(uid, take)
+        archive.studies[study.uid] = whole
+        return number
+
+    archive.retrieve = retrieve
+    pull = Pull(tmp_path, clock, archive, by_uid([study]), quiet_seconds=60)
+    pull.steps()
+    clock.pass_by(60)
+    assert pull.steps() == [Step.SEEN, Step.IDLE]
+    settle(pull.intake, 0)
+    assert UNFINISHED_PULL in pull.intake.spool.missing(study.hash).values()
+    for _ in range(2):
+        clock.pass_by(60)
+        pull.steps()
+    pull.check_whole(study)
+    assert pull.intake.spool.expected(study.hash) == {study.series: 6}
+
+
+def test_what_comes_by_another_way_ends_what_the_archive_said(tmp_path, clock):
+    study = write_study(tmp_path / "pacs", 1, 9)
+    archive = FakeArchive(study)
+    growing(study, archive, 8)
+    pull = Pull(tmp_path, clock, archive, by_uid([study]))
+    pull.steps()
+    with study.paths[8].open("rb") as file:
+        pull.intake.take(study.uid, study.datasets[8].SOPInstanceUID, file)
+    settle(pull.intake, 0)
+    spool = pull.intake.spool
+    reading = read([one.path for one in spool.instances(study.hash)], expected=spool.expected(study.hash))
+    assert [volume.array.shape[2] for volume in reading.volumes] == [9]
+
+
+def test_a_study_at_which_the_archive_breaks_off_does_not_keep_it_from_the_others(tmp_path, clock, studies):
+    archive = FakeArchive(*studies)
+    real = archive.retrieve
+
+    def retrieve(uid, take):
+        if uid == studies[0].uid:
+            raise ArchiveDown("got status 500")
+        return real(uid, take)
+
+    archive.retrieve = retrieve
+    pull = Pull(tmp_path, clock, archive, by_uid(studies), policy=Policy(2, 9, 5))
+    assert pull.steps() == [Step.FAILED, Step.PULLED, Step.IDLE]
+    clock.pass_by(60)
+    pull.steps()
+    assert pull.puller.failures() == {studies[0].hash: "archive-breaks-off"}
+    pull.check_whole(studies[1])
+
+
+def test_an_archive_that_lets_us_in_nowhere_costs_no_study_an_attempt(tmp_path, clock, studies):
+    archive = FakeArchive(*studies)
+    pull = Pull(tmp_path, clock, archive, by_uid(studies), policy=Policy(1, 9, 5))
+
+    def rejected():
+        raise ArchiveRefused("association-rejected", "calling AE title not recognised")
+
+    archive.echo = rejected
+    archive.faults = ["refuse"] * 3
+    for _ in range(3):
+        assert pull.steps() == [Step.DOWN]
+        clock.pass_by(60)
+    assert pull.steps() == [Step.PULLED, Step.PULLED, Step.IDLE]
+
+
+def test_a_lasting_search_is_never_given_up_and_told(tmp_path, clock, studies):
+    archive = FakeArchive(studies[0])
+    archive.faults = ["refuse"] * 4
+    pull = Pull(tmp_path, clock, archive, [filter_request({"Modality": "CT"})], policy=Policy(3, 9, 5, 50))
+    for _ in range(4):
+        assert pull.steps() == [Step.FAILED, Step.IDLE]
+        clock.pass_by(60)
+    assert list(pull.puller.failures().values()) == ["not-for-you"]
+    assert events(pull.intake) == [("search-fails", "not-for-you")]
+    assert pull.steps() == [Step.PULLED, Step.IDLE]
+    assert pull.puller.failures() == {}
+
+
+def test_a_number_whose_study_was_taken_is_not_searched_again(tmp_path, clock, studies):
+    archive = FakeArchive(*studies)
+    requests = [Request(filters={"AccessionNumber": study.uid[-12:]}) for study in studies]
+    pull = Pull(tmp_path, clock, archive, requests)
+    archive.faults = ["", "", "incomplete"]
+    assert pull.steps() == [Step.FAILED, Step.PULLED, Step.IDLE]
+    for _ in range(5):
+        clock.pass_by(60)
+        pull.steps()
+    pull.check_whole(*studies)
+    assert archive.calls.count("find") == 2
+    pull.stop()
+    pull.start()
+    assert pull.steps() == [Step.IDLE]
+    assert archive.calls.count("find") == 2
+
+
+def test_each_search_is_a_step_so_that_a_window_can_end(tmp_path, clock):
+    pull = Pull(tmp_path, clock, FakeArchive(), [filter_request({"Modality": "CT"})] * 3)
+    assert [pull.puller.step() for _ in range(4)] == [Step.SEARCHED] * 3 + [Step.IDLE]
+
+
+def test_an_equal_number_of_instances_is_believed_for_an_hour(tmp_path, clock, studies):
+    archive = FakeArchive(studies[0])
+    archive.find = lambda filters: [
+        StudyMatch(uid, instances=len(held)) for uid, held in archive.studies.items()
+    ]
+    pull = Pull(tmp_path, clock, archive, [filter_request({"Modality": "CT"})])
+    pull.steps()
+    asked = archive.calls.count("counts")
+    for _ in range(59):
+        clock.pass_by(60)
+        assert pull.steps() == [Step.IDLE]
+    assert archive.calls.count("counts") == asked
+    clock.pass_by(60)
+    assert pull.steps() == [Step.UNCHANGED, Step.IDLE]
+    archive.studies[studies[0].uid]["1.2.9"] = (studies[0].series, body().read())
+    clock.pass_by(60)
+    assert pull.steps() == [Step.PULLED, Step.IDLE]
+
+
+def test_a_match_without_a_uid_is_passed_over(tmp_path, clock, studies):
+    archive = FakeArchive(studies[0])
+    archive.find = lambda filters: [StudyMatch(" "), StudyMatch(studies[0].uid)]
+    pull = Pull(tmp_path, clock, archive, [filter_request({"Modality": "CT"})])
+    assert pull.steps() == [Step.PULLED, Step.IDLE]
 
 
 @pytest.fixture(scope="module")

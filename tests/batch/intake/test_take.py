@@ -5,14 +5,18 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import SUCCESS
 from medkit.batch.ledger import Ledger, Result, Stage, State
 from medkit.batch.spool import NotTaken, SpoolLimits, Taken
+from medkit.dicom.network.node import NodeLimits, StorageNode
 from medkit.dicom.network.rejection import rejection_uid
-from tests.batch.intake.door import body, events, open_intake, put_back
+from tests.batch.intake.door import body, events, open_intake, put_back, settle_after, write_study
 from tests.batch.ledger.killing import Killed, killed_before
 from tests.batch.ledger.stories import POLICY, STUDY
 
@@ -48,15 +52,13 @@ def test_an_instance_that_is_written_for_longer_than_the_quiet_time_is_not_left_
     real = intake.spool.store
 
     def slow(*given):
-        clock.pass_by(100)
-        assert settle(intake, 60).begun == {STUDY: 1}, "the study seems to be all there"
+        assert settle_after(intake, clock, 60).begun == {STUDY: 1}, "the study seems to be all there"
         return real(*given)
 
     monkeypatch.setattr(intake.spool, "store", slow)
     intake.take("1.2.3", "1.2.3.2", body())
     assert intake.ledger.claim(Stage.MAKE) is None, "it waits for the rest"
-    clock.pass_by(100)
-    assert settle(intake, 60).begun == {STUDY: 2}
+    assert settle_after(intake, clock, 60).begun == {STUDY: 2}
     assert intake.ledger.study(STUDY).instances == 2
 
 
@@ -91,6 +93,44 @@ def test_what_is_not_taken_is_answered_marked_and_told_once(tmp_path, clock, lim
         intake.take("1.2.3", "1.2.3.1", body())
     assert set(intake.spool.missing(STUDY).values()) == {code}
     assert events(intake) == [("instance-not-taken", code)]
+
+
+def test_a_part_that_is_sent_again_to_a_full_disk_is_not_the_whole_but_a_whole_stays_so(tmp_path, clock):
+    free = [100]
+    limits, usage = SpoolLimits(free_bytes=10), lambda _: SimpleNamespace(free=free[0])
+    intake = open_intake(tmp_path, clock, limits=limits, usage=usage)
+    intake.take("1.2.3", "1.2.3.1", body())
+    free[0] = 1
+    assert intake.answer("1.2.3", "1.2.3.1", body()) == 0xA700
+    assert intake.spool.missing(STUDY) == {hash_uid("1.2.3.1"): "low-disk"}, "its sender may have had more"
+    free[0] = 100
+    intake.take("1.2.3", "1.2.3.1", body())
+    assert intake.spool.missing(STUDY) == {}
+    settle(intake, 0)
+    free[0] = 1
+    assert intake.answer("1.2.3", "1.2.3.1", body()) == 0xA700
+    assert intake.spool.missing(STUDY) == {}, "this is what was complete"
+
+
+def test_an_instance_beyond_the_limit_of_the_node_leaves_its_study_marked(intake, tmp_path):
+    study = write_study(tmp_path / "in")
+    datasets = [dcmread(path) for path in study.paths]
+    datasets[1].add_new(0x00204000, "LT", "x" * 1_000_000)
+    limits = NodeLimits(instance_bytes=500_000)
+    with StorageNode("US", intake.answer, ["THEM"], port=0, limits=limits, too_large=intake.leave) as node:
+        for dataset in datasets:
+            caller = AE("THEM")
+            caller.add_requested_context(dataset.SOPClassUID, ExplicitVRLittleEndian)
+            association = caller.associate("127.0.0.1", node.port, ae_title="US")
+            assert association.is_established
+            association.send_c_store(dataset)
+            association.release()
+    assert len(intake.spool.instances(study.hash)) == 2
+    assert intake.spool.missing(study.hash) == {hash_uid(datasets[1].SOPInstanceUID): "too-large"}
+    assert events(intake) == [("instance-not-taken", "too-large")]
+    with study.paths[1].open("rb") as file:
+        intake.take(study.uid, datasets[1].SOPInstanceUID, file)
+    assert intake.spool.missing(study.hash) == {}
 
 
 def test_another_content_is_told_and_kept(intake):

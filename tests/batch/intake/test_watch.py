@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from medkit.batch.identity import hash_uid
+from medkit.batch.intake.folder import take_folder
 from medkit.batch.intake.memory import Memory
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.watch import WatchedFolder
 from medkit.batch.ledger import State
 from medkit.batch.spool import SpoolLimits
-from tests.batch.intake.door import open_intake, put_back, write_study
+from tests.batch.intake.door import open_intake, put_back, settle_after, write_study
 from tests.batch.ledger.killing import Killed, killed_before
 
 
@@ -61,12 +62,12 @@ def test_files_are_taken_when_they_rest_once_and_stay(watch):
     assert (polled.taken, polled.waiting, polled.reachable) == (3, 0, True)
     assert watch.instances(study) == 3
     assert all(path.exists() for path in study.paths)
-    arrivals = watch.intake.ledger.quiet(0)
+    arrivals = watch.intake.ledger.arrivals()
     watch.poll(100)
     watch.start()
     watch.rest()
-    assert watch.intake.ledger.quiet(0) == arrivals, "nothing was brought twice"
-    assert settle(watch.intake, 60).begun == {study.hash: 1}
+    assert watch.intake.ledger.arrivals() == arrivals, "nothing was brought twice"
+    assert settle_after(watch.intake, watch.clock, 60).begun == {study.hash: 1}
 
 
 def test_a_file_that_grows_waits_until_it_has_its_end(watch):
@@ -109,7 +110,7 @@ def test_a_file_cut_short_marks_its_study_until_it_is_whole(watch):
     assert ["IM0002.dcm" in finding.message for finding in polled.broken] == [True]
     assert watch.missing(study) == ["broken-file"]
     assert watch.rest().broken == [], "it is told once"
-    assert settle(watch.intake, 5).begun == {study.hash: 1}, "to be refused, for the mark"
+    assert settle_after(watch.intake, watch.clock, 5).begun == {study.hash: 1}, "to be refused, for the mark"
     study.paths[2].write_bytes(content)
     assert watch.rest().taken == 1
     assert watch.missing(study) == []
@@ -156,6 +157,16 @@ def test_studies_that_were_marked_beside_another_are_made_again_when_it_is_mende
     assert settle(watch.intake, 0).begun == {one.hash: 3, two.hash: 3}
     assert watch.missing(one) == watch.missing(two) == []
     assert (watch.instances(one), watch.instances(two)) == (3, 3)
+
+
+def test_another_source_does_not_take_its_marks_back(watch, tmp_path):
+    study = write_study(watch.folder, slices=6)
+    study.paths[5].write_bytes(study.paths[5].read_bytes()[:-100])
+    watch.rest()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "again.dcm").write_bytes(study.paths[0].read_bytes())
+    take_folder(tmp_path / "b", watch.intake)
+    assert watch.missing(study) == ["broken-file"]
 
 
 def test_a_broken_file_that_is_taken_away_is_missed_no_more(watch):
@@ -219,6 +230,42 @@ def test_taken_files_are_removed_on_request_and_no_others(tmp_path, clock, intak
     watch.rest()
     assert sorted(path.name for path in watch.folder.iterdir()) == ["IM0002.dcm", "licence.txt"]
     assert watch.instances(study) == 2
+
+
+def test_a_zip_of_which_not_all_was_taken_is_not_removed(tmp_path, clock, intake):
+    watch = Watch(tmp_path, clock, intake, remove=True)
+    one, two = write_study(tmp_path / "a", 1), write_study(tmp_path / "b", 2)
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as inner:
+        for path in two.paths:
+            inner.write(path, path.name)
+    with (
+        zipfile.ZipFile(watch.folder / "outer.zip", "w") as outer,
+        zipfile.ZipFile(watch.folder / "plain.zip", "w") as plain,
+    ):
+        for path in one.paths:
+            outer.write(path, path.name)
+            plain.write(path, path.name)
+        outer.write(tmp_path / "inner.zip", "more.zip")
+    assert watch.rest().taken == 6
+    assert watch.instances(two) == 0
+    assert [path.name for path in watch.folder.iterdir()] == ["outer.zip"]
+
+
+def test_a_file_that_is_being_written_holds_the_study_beside_it(watch):
+    study = write_study(watch.folder / "a", slices=6)
+    elsewhere = write_study(watch.folder / "b", 2)
+    content = study.paths[5].read_bytes()
+    for number in range(12):
+        study.paths[5].write_bytes(content[: (number + 1) * len(content) // 20])
+        watch.poll()
+        settle(watch.intake, 60)
+        watch.clock.pass_by(10)
+    assert watch.intake.ledger.study(study.hash).state is State.RECEIVING
+    assert watch.intake.ledger.study(elsewhere.hash).state is State.READY
+    study.paths[5].write_bytes(content)
+    watch.rest()
+    assert settle_after(watch.intake, watch.clock, 60).begun == {study.hash: 1}
+    assert watch.intake.ledger.study(study.hash).instances == 6
 
 
 def test_a_file_beside_which_a_broken_one_comes_after_it_was_removed(tmp_path, clock, intake):

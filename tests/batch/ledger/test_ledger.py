@@ -24,12 +24,10 @@ def test_a_study_goes_from_its_first_instance_to_its_archive(ledger, clock):
     ledger.receive(STUDY)
     ledger.receive(STUDY)
     assert ledger.study(STUDY).state is State.RECEIVING
-    assert ledger.quiet(30) == []
-    clock.pass_by(30)
-    (arrival,) = ledger.quiet(30)
+    (arrival,) = ledger.arrivals()
     assert (arrival.study, arrival.arrivals) == (STUDY, 2)
     assert ledger.complete(arrival, digest("1", "2"), 2) == 1
-    assert ledger.quiet(0) == []
+    assert ledger.arrivals() == []
 
     claim = ledger.claim(Stage.MAKE)
     assert (claim.study, claim.revision, claim.digest, claim.attempt) == (STUDY, 1, digest("1", "2"), 1)
@@ -73,7 +71,7 @@ def test_nothing_of_a_study_is_begun_while_it_is_received(ledger):
 
 def test_what_comes_between_the_quiet_and_the_count_is_waited_for(ledger):
     ledger.receive(STUDY)
-    (arrival,) = ledger.quiet(0)
+    (arrival,) = ledger.arrivals()
     ledger.receive(STUDY)
     with pytest.raises(IllegalTransition, match="wait again"):
         ledger.complete(arrival, digest("1"), 1)

@@ -98,7 +98,7 @@ def claimed(desk: Desk, folder: Path | None = None):
     """A study that was stored and is claimed."""
     if folder is not None:
         store(desk, folder)
-    for arrival in desk.ledger.quiet(0):
+    for arrival in desk.ledger.arrivals():
         digest = desk.spool.digest(arrival.study)
         desk.ledger.complete(arrival, digest, len(desk.spool.instances(arrival.study)))
     claim = desk.ledger.claim(Stage.MAKE)

@@ -55,13 +55,14 @@ class Batch:
         self.ledger.close()
 
     def puller(self, archive: Archive, *requests: Request) -> Puller:
-        return Puller(archive, self.intake, requests, self.memory, policy=POLICY, clock=self.clock)
+        options = {"policy": POLICY, "clock": self.clock, "quiet_seconds": 0}
+        return Puller(archive, self.intake, requests, self.memory, **options)
 
     def pull(self, archive: Archive, *requests: Request) -> list[Step]:
         """Ask for studies until nothing is left to ask for."""
         puller, steps = self.puller(archive, *requests), []
         while (step := puller.step()) is not Step.IDLE:
-            steps.append(step)
+            steps += [step] if step is not Step.SEARCHED else []
             assert len(steps) < 50
         return steps
 

@@ -42,7 +42,7 @@ class LiveBatch:
 
     def arrive(self, name):
         self.receive(name)
-        (arrival,) = [one for one in self.ledger.quiet(0) if one.study == study(name)]
+        (arrival,) = [one for one in self.ledger.arrivals() if one.study == study(name)]
         self.ledger.complete(arrival, self.spool.digest(arrival.study), 1)
 
     def make(self, name):

@@ -105,7 +105,7 @@ def test_workers_that_are_silent(batch):
 def test_an_earlier_result_that_stays_too_long(batch):
     batch.deliver("a")
     batch.ledger.receive(study("a"))
-    (arrival,) = batch.ledger.quiet(0)
+    (arrival,) = batch.ledger.arrivals()
     batch.ledger.complete(arrival, "f" * 64, 2)
     batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), "rejected", "a rejection note came")
     batch.clock.pass_by(2 * HOUR)

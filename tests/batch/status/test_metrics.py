@@ -54,7 +54,7 @@ def test_counters_never_go_back(batch):
     before = samples(batch)
     batch.clock.pass_by(1)
     batch.receive("a")
-    batch.ledger.complete(batch.ledger.quiet(0)[0], "f" * 64, 2)
+    batch.ledger.complete(batch.ledger.arrivals()[0], "f" * 64, 2)
     after = samples(batch)
     assert after["medkit_batch_deliveries_total",] == before["medkit_batch_deliveries_total",] == 1
     assert after["medkit_batch_studies", "delivered"] == 0

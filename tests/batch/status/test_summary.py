@@ -66,7 +66,7 @@ def test_lists_are_bounded_and_counts_whole(batch):
 def test_an_earlier_result_that_must_go_waits(batch):
     batch.deliver("a")
     batch.ledger.receive(study("a"))
-    (arrival,) = batch.ledger.quiet(0)
+    (arrival,) = batch.ledger.arrivals()
     batch.ledger.complete(arrival, "f" * 64, 2)
     batch.clock.pass_by(5)
     batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), "rejected", "a rejection note came")
