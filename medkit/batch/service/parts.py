@@ -88,7 +88,14 @@ def make_node(settings: NodeSettings, intake: Intake) -> StorageNode:
     from medkit.dicom.network.node import NodeLimits, StorageNode
 
     limits = None if settings.associations is None else NodeLimits(associations=settings.associations)
-    return StorageNode(settings.ae_title, intake.answer, settings.callers, limits=limits, **settings.options)
+    return StorageNode(
+        settings.ae_title,
+        intake.answer,
+        settings.callers,
+        limits=limits,
+        too_large=intake.leave,
+        **settings.options,
+    )
 
 
 def make_watched(settings: WatchSettings, intake: Intake, memory: Memory) -> WatchedFolder:

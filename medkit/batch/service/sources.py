@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["open_sources"]
 
 _LOG = logging.getLogger(__name__)
-_AT_ONCE = frozenset({Step.PULLED, Step.UNCHANGED, Step.FAILED})
+_AT_ONCE = frozenset({Step.PULLED, Step.UNCHANGED, Step.SEARCHED, Step.SEEN, Step.FAILED})
 _PULL_SECONDS = 5.0
 
 
