@@ -60,6 +60,6 @@ setup(
     package_dir={name: str(path) for name, path in shipped.items()},
     package_data={
         **{name: list(SHIPPED) for name in shipped},
-        "medkit": ["py.typed", "**/*.json", "**/*.j2"],
+        "medkit": ["py.typed", "**/*.css", "**/*.json", "**/*.j2"],
     },
 )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers.programs import program
 
 # The first example of a property imports and compiles: a deadline would only measure that.
 settings.register_profile(
@@ -25,3 +28,10 @@ def real_data() -> Path:
     if os.environ.get("MEDKIT_REQUIRE_DATA") == "1":
         pytest.fail(f"{reason}, and MEDKIT_REQUIRE_DATA=1 asks for it")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """The path of a program; without it the test is skipped, or fails where it is required."""
+
+    return program

@@ -35,7 +35,11 @@ ONLY_IN = {
     "pytorch_lightning": "training",
     "pydicom": "dicom",
     "highdicom": "dicom",
+    "pynetdicom": "dicom",
+    "dicomweb_client": "dicom",
+    "requests": "dicom",
     "triton": "ops",
+    "prometheus_client": "batch",
 }
 FOLDERS_OF_DATA = {"schemas"}
 # What `import_module` is given, whole or as the beginning of an f-string.

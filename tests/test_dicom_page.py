@@ -74,7 +74,7 @@ def test_what_is_shown_works(number, tmp_path, monkeypatch, capsys):
 
 
 def test_commands_have_the_options_that_the_page_shows():
-    assert len(commands(PAGE)) == 3
+    assert len(commands(PAGE)) == 5
     for line in commands(PAGE):
         check(line)
 

@@ -17,7 +17,13 @@ from medkit.cli import cli
 from tests.phantoms import write_hippocampus
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/troubleshooting.md", "docs/brain_features.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/batch.md",
+    "docs/troubleshooting.md",
+    "docs/brain_features.md",
+)
 
 
 def blocks(page: str, language: str) -> list[str]:

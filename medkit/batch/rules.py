@@ -6,13 +6,13 @@ tell is no match. Nothing fits: the study is not for us. Two bundles for a serie
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Mapping, Sequence
 
 __all__ = ["FACTS", "Choice", "Criteria", "Job", "Range", "Rule", "choose", "mismatch"]
@@ -31,6 +31,7 @@ FACTS = (
     "image_type",
     "own_result",
 )
+_CODE = re.compile(r"[A-Z]{2}")  # such as most modalities
 _SHARED = ("patient", "study", "frame_of_reference")
 
 
@@ -177,12 +178,19 @@ def _words_mismatch(criteria: Criteria, facts: Mapping[str, Any], kind: list[str
     for name in ("modality", "body_part"):
         wanted, got = getattr(criteria, name), facts[name]
         if wanted and (got is None or str(got).strip().upper() not in wanted):
-            return f"{name} {_told(got)}, not {' or '.join(sorted(wanted))}"
+            return f"{name} {_shown(got)}, not {' or '.join(sorted(wanted))}"
     if missing := criteria.image_type_has - set(kind):
         return f"image_type without {', '.join(sorted(missing))}"
     if unwanted := criteria.image_type_lacks & set(kind):
         return f"image_type with {', '.join(sorted(unwanted))}"
     return None
+
+
+def _shown(word: Any) -> str:
+    """A word of a header, where it is too short to be about a person; reasons are kept, logged and shown."""
+    if word is None:
+        return "unknown"
+    return str(word) if _CODE.fullmatch(str(word)) else "is another"
 
 
 def _told(value: Any) -> str:

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator
-
 from medkit.batch.rules import Criteria, Range, Rule
-from medkit.bundle.fragments import read_yaml
-from medkit.errors import UsageError
+from medkit.batch.yaml_faults import Place, check_yaml, raise_first
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
-    from jsonschema import ValidationError
-
 __all__ = ["check_rules", "read_rules"]
-
-_Place = tuple[str | int, ...]
 
 
 def read_rules(path: Path) -> tuple[Rule, ...]:
@@ -33,11 +23,9 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
         UsageError: the file cannot be read, or a rule is wrong: the first fault, with its line and key, and how many
             more there are.
     """
-    faults = check_rules(path)
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise UsageError(f"{faults[0]}{more}")
-    return tuple(_rule(rule) for rule in read_yaml(path)["rules"])
+    content, faults = _checked(path, None)
+    raise_first(faults)
+    return tuple(_rule(rule) for rule in content["rules"])
 
 
 def check_rules(path: Path, bundles: Mapping[str, Collection[str]] | None = None) -> list[str]:
@@ -50,51 +38,22 @@ def check_rules(path: Path, bundles: Mapping[str, Collection[str]] | None = None
     Raises:
         UsageError: the file cannot be read as YAML.
     """
-    content = read_yaml(path)
-    found = [(_place(error), _message(error)) for error in _validator().iter_errors(content)]
-    if not found:
-        found = [*_contradictions(content["rules"]), *_strangers(content["rules"], bundles)]
-    lines = _lines(path)
-    placed = sorted((_line(lines, place), _path(place), message) for place, message in found)
-    return [f"{path}: line {line}: {where}: {message}" for line, where, message in placed]
+    return _checked(path, bundles)[1]
 
 
-@cache
-def _validator() -> Draft202012Validator:
-    schema = json.loads((files("medkit") / "schemas" / "rules.schema.json").read_text(encoding="utf-8"))
-    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+def _checked(path: Path, bundles: Mapping[str, Collection[str]] | None) -> tuple[dict[str, Any], list[str]]:
+    def more(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+        yield from _contradictions(content["rules"])
+        yield from _strangers(content["rules"], bundles)
+
+    return check_yaml(path, "rules.schema.json", more)
 
 
-def _place(error: ValidationError) -> _Place:
-    place: _Place = tuple(error.absolute_path)
-    strange = _strange_keys(error)
-    return (*place, strange[0]) if strange else place
-
-
-def _message(error: ValidationError) -> str:
-    known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
-    if strange := _strange_keys(error):
-        close = difflib.get_close_matches(str(strange[0]), known, n=1, cutoff=0.5)
-        hint = f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(known)}"
-        return f"unknown key '{strange[0]}'; {hint}"
-    got = f"none for {error.message.split(' ')[0]}" if error.validator == "required" else repr(error.instance)
-    assert isinstance(error.schema, dict)
-    return f"expected {error.schema['description']}, got {' '.join(got.split())[:80]}"
-
-
-def _strange_keys(error: ValidationError) -> list[Any]:
-    if error.validator != "additionalProperties" or error.validator_value is not False:
-        return []
-    assert isinstance(error.schema, dict)
-    assert isinstance(error.instance, dict)
-    return [key for key in error.instance if key not in error.schema["properties"]]
-
-
-def _contradictions(rules: list[dict[str, Any]]) -> Iterator[tuple[_Place, str]]:
+def _contradictions(rules: list[dict[str, Any]]) -> Iterator[tuple[Place, str]]:
     """What no schema can say."""
     first: dict[str, int] = {}
     for number, rule in enumerate(rules):
-        place: _Place = ("rules", number)
+        place: Place = ("rules", number)
         if rule["name"] in first:
             yield (
                 (*place, "name"),
@@ -113,7 +72,7 @@ def _contradictions(rules: list[dict[str, Any]]) -> Iterator[tuple[_Place, str]]
 
 def _strangers(
     rules: list[dict[str, Any]], bundles: Mapping[str, Collection[str]] | None
-) -> Iterator[tuple[_Place, str]]:
+) -> Iterator[tuple[Place, str]]:
     if bundles is None:
         return
     for number, rule in enumerate(rules):
@@ -128,31 +87,6 @@ def _strangers(
         elif set(rule["inputs"]) != set(known):
             wanted, got = ", ".join(sorted(known)), ", ".join(sorted(rule["inputs"]))
             yield ("rules", number, "inputs"), f"expected the inputs of {rule['bundle']}: {wanted}; got {got}"
-
-
-def _lines(path: Path) -> Any:
-    """The file as nodes that know their lines."""
-    from ruamel.yaml import YAML
-
-    return YAML(typ="safe", pure=True).compose(path.read_text(encoding="utf-8"))
-
-
-def _line(node: Any, place: _Place) -> int:
-    """Line of a place, from 1: of its key where it has one."""
-    line = int(node.start_mark.line) + 1
-    for step in place:
-        if isinstance(step, int):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-        else:
-            key, node = next(pair for pair in node.value if pair[0].value == str(step))
-            line = key.start_mark.line + 1
-    return line
-
-
-def _path(place: _Place) -> str:
-    text = "".join(f"[{step + 1}]" if isinstance(step, int) else f".{step}" for step in place)
-    return text.lstrip(".") or "the whole"
 
 
 def _rule(rule: dict[str, Any]) -> Rule:

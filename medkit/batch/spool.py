@@ -2,14 +2,18 @@
 
 ``incoming/`` holds what is being written, ``studies/<study>/<instance>-<content>.dcm`` what is there: SHA-256 of the
 Study and SOP Instance UID and of the bytes. So the names alone say what a study holds: the same instance twice is one
-file, and two contents of one instance lie side by side, as a conflict that nobody resolves by chance.
-``<instance>.<code>`` is an empty file that says what was not taken: a study with one is not whole.
+file, and two contents of one instance lie side by side, as a conflict that nobody resolves by chance. The same
+content in another encoding is none: the file that came first stays.
+``<name>.<code>.<owner>`` is an empty file that says what was not taken, and who says so: a study with one is not whole.
+Who left such a mark takes it away, and nobody else but the instance of that name, when it comes. ``expected.json`` says
+how many instances of each series the archive has that the study came from.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -24,17 +28,20 @@ from typing import IO, TYPE_CHECKING, Protocol
 from medkit.batch.durable import sync_folder
 from medkit.batch.identity import hash_revision, hash_uid, is_hash
 from medkit.data.hashing import hash_files
-from medkit.data.writing import UNFINISHED
+from medkit.data.writing import UNFINISHED, write_text
+from medkit.dicom.network.content import same_content
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-__all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
+__all__ = ["Instance", "Mark", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
-_LOW_DISK, _TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
+LOW_DISK, TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
 _SUFFIX = ".dcm"
+_EXPECTED = "expected.json"
+_STORE = "store"  # owner of the marks that the store leaves itself
 _PREAMBLE, _MAGIC = 128, b"DICM"
 _CHUNK = 1 << 20
 _MIB = 1 << 20
@@ -72,7 +79,7 @@ class NotTaken(MedkitError):
     @property
     def dicom_status(self) -> int:
         """The answer to a C-STORE: out of resources (0xA700), which is sent again, or cannot understand (0xC000)."""
-        return OUT_OF_RESOURCES if self.code == _LOW_DISK else CANNOT_UNDERSTAND
+        return OUT_OF_RESOURCES if self.code == LOW_DISK else CANNOT_UNDERSTAND
 
 
 class Taken(StrEnum):
@@ -101,6 +108,26 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Something of a study that is missed.
+
+    Args:
+        name: hash of what it is: of its UID, or of its place where nobody knows that.
+        code: why, in kebab case.
+        owner: who says so.
+    """
+
+    name: str
+    code: str
+    owner: str
+
+    @property
+    def file(self) -> str:
+        """Its name in the study's folder."""
+        return f"{self.name}.{self.code}.{self.owner}"
+
+
+@dataclass(frozen=True)
 class Stored:
     """What became of an instance that was given."""
 
@@ -122,6 +149,7 @@ class Spool:
         limits: how much is taken.
         usage: of the disk on which a path lies, as :func:`shutil.disk_usage` gives it.
         clock: seconds since 1970.
+        same: whether two files of one instance, whose bytes differ, say the same.
     """
 
     def __init__(
@@ -130,8 +158,10 @@ class Spool:
         limits: SpoolLimits | None = None,
         usage: Callable[[Path], _Usage] = shutil.disk_usage,
         clock: Callable[[], float] = time.time,
+        same: Callable[[Path, Path], bool] = same_content,
     ) -> None:
         self.folder = folder
+        self._same = same
         self.limits = limits or SpoolLimits()
         self._usage = usage
         self._clock = clock
@@ -157,7 +187,7 @@ class Spool:
         """
         study, instance = hash_uid(study_uid), hash_uid(sop_instance_uid)
         try:
-            self._check_space()
+            self.check_space()
             with self._temporary() as temporary:
                 content, size = self._write(temporary, source)
                 return self._place(temporary, study, instance, content, size)
@@ -167,8 +197,8 @@ class Spool:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            self._mark(study, instance, _LOW_DISK)
-            raise NotTaken(_LOW_DISK, f"{self.folder}: the disk is full; make room") from error
+            self._mark(study, instance, LOW_DISK)
+            raise NotTaken(LOW_DISK, f"{self.folder}: the disk is full; make room") from error
 
     def studies(self) -> list[str]:
         """Hashes of all studies, in order."""
@@ -186,24 +216,87 @@ class Spool:
         return sorted(found, key=lambda one: (one.instance, one.content))
 
     def digest(self, study: str) -> str:
-        """Hash of what is there of a study, contents included, by which a revision of it is known."""
-        names = (f"{one.instance}-{one.content}".encode() for one in self.instances(study))
-        return hash_revision(hashlib.sha256(name).hexdigest() for name in names)
+        """Hash by which a revision of a study is known: instances, contents, what is missed and what is expected.
+
+        All of these decide what becomes of a study: once nothing is missed any more, it is another revision.
+        """
+        names = [f"{one.instance}-{one.content}" for one in self.instances(study)]
+        names += {f"{mark.name}.{mark.code}" for mark in self.marks(study)}
+        if (expected := self.expected(study)) is not None:
+            names.append(json.dumps(expected, sort_keys=True))
+        return hash_revision(hashlib.sha256(name.encode()).hexdigest() for name in names)
 
     def conflicts(self, study: str) -> list[str]:
         """Hashes of the instances that came with more than one content."""
         counts = Counter(one.instance for one in self.instances(study))
         return sorted(instance for instance, count in counts.items() if count > 1)
 
-    def missing(self, study: str) -> dict[str, str]:
-        """Instances that came and were not taken, by their hash, each with its code; a study with one is not whole."""
-        found = {}
+    def marks(self, study: str) -> list[Mark]:
+        """All that is missed of a study, in order; one with a mark is not whole."""
+        found = []
         with suppress(FileNotFoundError), os.scandir(self._studies / study) as entries:
             for entry in entries:
-                instance, _, code = entry.name.partition(".")
-                if f".{code}" != _SUFFIX:
-                    found[instance] = code
-        return dict(sorted(found.items()))
+                name, _, rest = entry.name.partition(".")
+                code, _, owner = rest.partition(".")
+                if owner and not entry.name.startswith(UNFINISHED):
+                    found.append(Mark(name, code, owner))
+        return sorted(found, key=lambda mark: mark.file)
+
+    def missing(self, study: str) -> dict[str, str]:
+        """What is missed of a study, whoever says so: names of :meth:`marks`, each with its code."""
+        return {mark.name: mark.code for mark in self.marks(study)}
+
+    def miss(self, study: str, mark: Mark) -> None:
+        """Mark a study as not whole: something of it came, or is to come, that was not taken.
+
+        Raises:
+            OSError: the mark could not be written.
+        """
+        folder = self._studies / study
+        self._make_study(folder)
+        (folder / mark.file).touch(mode=0o600)
+        sync_folder(folder)
+
+    def found(self, study: str, mark: Mark) -> None:
+        """Take back a mark of :meth:`miss`, if it is there."""
+        folder = self._studies / study
+        with suppress(FileNotFoundError):
+            (folder / mark.file).unlink()
+            sync_folder(folder)
+
+    def miss_only(self, study: str, owner: str, marks: Collection[Mark]) -> None:
+        """Let these be all marks of one owner; there is no moment with fewer than before and after.
+
+        Raises:
+            OSError: a mark could not be written.
+        """
+        held = [mark for mark in self.marks(study) if mark.owner == owner]
+        for mark in sorted(set(marks) - set(held), key=lambda mark: mark.file):
+            self.miss(study, mark)
+        for mark in held:
+            if mark not in marks:
+                self.found(study, mark)
+
+    def expect(self, study: str, counts: Mapping[str, int]) -> None:
+        """Keep what an archive has of a study, which :func:`medkit.dicom.read` compares with what came.
+
+        Args:
+            study: hash of its UID.
+            counts: Series Instance UID to the number of instances.
+        """
+        folder = self._studies / study
+        self._make_study(folder)
+        write_text(folder / _EXPECTED, json.dumps(dict(sorted(counts.items()))))
+        (folder / _EXPECTED).chmod(0o600)
+        sync_folder(folder)
+
+    def expected(self, study: str) -> dict[str, int] | None:
+        """What :meth:`expect` kept last; ``None`` where no archive was asked, or another instance came since."""
+        try:
+            text = (self._studies / study / _EXPECTED).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return {str(series): int(count) for series, count in json.loads(text).items()}
 
     def damaged(self, study: str) -> list[Instance]:
         """Files whose bytes are no longer those that came."""
@@ -230,20 +323,40 @@ class Spool:
         return gone
 
     def _remove(self, folder: Path, held: set[str]) -> None:
-        """Remove a study at once, so that no half of one is ever there, but not what came since it was looked at."""
-        doomed = Path(tempfile.mkdtemp(dir=self._incoming, prefix=_prefix()))
-        folder.replace(doomed)
-        for late in doomed.iterdir():
-            if late.name not in held:
-                self._move(late, folder / late.name)
+        """Remove what was there of a study that is at its end; what came since stays where it is, whatever happens."""
+        for name in sorted(held):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # something came meanwhile
+            folder.rmdir()
         sync_folder(self._studies)
-        shutil.rmtree(doomed)
 
-    def _check_space(self) -> None:
+    def sweep(self, older_than_seconds: float) -> int:
+        """Remove what processes that were killed left half-written: they hold patients' data, and no study has them.
+
+        Args:
+            older_than_seconds: longer than an instance takes to arrive, such as a worker's lease.
+
+        Returns:
+            How many files were removed.
+        """
+        gone = 0
+        for left in self._incoming.iterdir():
+            with suppress(FileNotFoundError):  # it was finished meanwhile
+                if self._clock() - left.stat().st_mtime > older_than_seconds:
+                    left.unlink()
+                    gone += 1
+        return gone
+
+    def check_space(self) -> None:
+        """Ask whether anything is taken now.
+
+        Raises:
+            NotTaken: ``low-disk``.
+        """
         free, kept = self._usage(self.folder).free, self.limits.free_bytes
         if free < kept:
             raise NotTaken(
-                _LOW_DISK,
+                LOW_DISK,
                 f"{self.folder}: expected {kept / _MIB:.0f} MiB free on the disk, got {free / _MIB:.0f}; make room",
             )
 
@@ -265,7 +378,7 @@ class Spool:
                 size += len(chunk)
                 if size > self.limits.instance_bytes:
                     raise NotTaken(
-                        _TOO_LARGE,
+                        TOO_LARGE,
                         f"expected an instance of at most {self.limits.instance_bytes} bytes, got more; raise the limit "
                         "if it is right",
                     )
@@ -279,15 +392,24 @@ class Spool:
         folder = self._studies / study
         path = folder / f"{instance}-{content}{_SUFFIX}"
         held = self.instances(study)
-        taken = Taken.NEW
-        if any(one.instance == instance for one in held):
-            taken = Taken.SAME if any(one.path == path for one in held) else Taken.CONFLICT
-        if taken is not Taken.SAME:
+        others = [one for one in held if one.instance == instance]
+        stored, taken = Instance(path, instance, content, size), Taken.CONFLICT if others else Taken.NEW
+        if stored.path in [one.path for one in others]:
+            taken = Taken.SAME
+            self._move(temporary, path)  # or one that the disk has damaged would stay so
+        elif same := next((one for one in others if self._same(temporary, one.path)), None):
+            stored, taken = same, Taken.SAME
+        else:
             self._check_study(held, size)
             self._move(temporary, path)
+            # It was said before this instance came; who counted will count again.
+            (folder / _EXPECTED).unlink(missing_ok=True)
+            for one in others:
+                if hash_files([one.path]) != one.content:  # nobody sent what the disk made of it
+                    one.path.unlink()
         for mark in folder.glob(f"{instance}.*"):  # what was not taken then is there now
             mark.unlink(missing_ok=True)
-        return Stored(study, Instance(path, instance, content, size), taken)
+        return Stored(study, stored, taken)
 
     def _check_study(self, held: list[Instance], size: int) -> None:
         limits, total = self.limits, sum(one.size for one in held) + size
@@ -316,12 +438,14 @@ class Spool:
             sync_folder(self._studies)
 
     def _mark(self, study: str, instance: str, code: str) -> None:
-        """Leave a sign that a study is not whole: one for each instance that may come again, one for a study's limit."""
-        folder = self._studies / study
+        """Leave a sign that a study is not whole, which goes when the instance comes.
+
+        What is there already is not missed: it was sent again at a bad moment, and will be once more.
+        """
+        if code == LOW_DISK and any(one.instance == instance for one in self.instances(study)):
+            return
         with suppress(OSError):  # on a disk that takes not even a name, the count of instances has to tell
-            self._make_study(folder)
-            (folder / f"{'study' if code == _TOO_MANY else instance}.{code}").touch(mode=0o600)
-            sync_folder(folder)
+            self.miss(study, Mark(instance, code, _STORE))
 
 
 def _prefix() -> str:

@@ -14,15 +14,17 @@ import warnings
 import click
 
 from medkit import __version__
-from medkit.errors import CaseError, ExitCode, TrainingError, UsageError
+from medkit.errors import ExitCode, MedkitError, UsageError
 
 __all__ = ["main"]
 
 _COMMANDS = {
+    "batch": "Run studies of folders in a batch, and watch over batches: status, history, retry, verify.",
     "bundle": "Build, list and check bundles; adopt trained weights.",
-    "dicom": "Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects.",
+    "dicom": "Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects; de-identify.",
     "evaluate": "Score predictions against manual label maps.",
     "predict": "Segment images with a bundle.",
+    "serve": "Take studies from nodes, folders and archives, and send results back, for months.",
     "train": "Train a bundle's network; resume a killed training.",
 }
 
@@ -64,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UsageError as error:
         click.echo(f"medkit: {error}", err=True)
         code = ExitCode.USAGE
-    except (CaseError, TrainingError) as error:
+    except MedkitError as error:
         click.echo(f"medkit: {error}", err=True)
         code = ExitCode.NONE_SUCCEEDED
     except OSError as error:

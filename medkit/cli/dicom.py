@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +13,14 @@ import click
 
 from medkit.cli.dicom_verdicts import exit_code, print_verdicts
 from medkit.dicom.findings import Repair
-from medkit.errors import UsageError
+from medkit.dicom.result import OTHER_KINDS
+from medkit.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PATH = click.Path(path_type=Path)
+_KEY = "MEDKIT_DEIDENTIFICATION_KEY"
 # Spelled out, as in `ResultKind` and `SegmentationType`: the help needs no DICOM library.
 _KINDS = ("seg", "sr", "sc")
 _TYPES = ("BINARY", "LABELMAP", "FRACTIONAL")
@@ -45,7 +49,7 @@ _verbose = click.option(
 
 @click.group("dicom")
 def command() -> None:
-    """Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects."""
+    """Read DICOM series: verdicts, and NIfTI files; write results as DICOM objects; de-identify."""
     # Remarks on what the reader checks itself. Not in the reader: filters are those of all threads of a program.
     warnings.filterwarnings("ignore", module=r"pydicom\b")
 
@@ -151,6 +155,39 @@ def write_command(
     )
     for kind, path in written.items():
         click.echo(f"{kind.value:8}  {path}")
+
+
+@command.command("deidentify", short_help="Write objects without their patients.")
+@click.argument("source", type=_PATH)
+@click.option("--output", "-o", required=True, type=_PATH, help="Empty folder for the files.")
+@click.option(
+    "--shift-dates", is_flag=True, help="Keep dates of images, a patient's all moved by one number of days."
+)
+@click.option("--keep-diffusion", is_flag=True, help="Keep private b-values and directions.")
+def deidentify_command(source: Path, output: Path, shift_dates: bool, keep_diffusion: bool) -> None:
+    """Write the DICOM objects in SOURCE (a folder, a zip or a file) anew, by the standard's basic profile.
+
+    OUTPUT receives PSEUDONYM/STUDY/SERIES/INSTANCE.dcm for each and, last, deidentification.json. Reports, and images
+    that may have words in their pixels, are left out, with the reason; faces stay. The environment variable
+    MEDKIT_DEIDENTIFICATION_KEY, 16 characters or more, gives the same pseudonyms in every call with the same key;
+    without it they hold for one call.
+
+    Exit code 0: all objects are written; 2: a wrong call; 3: some are left out; 4: all are.
+    """
+    from medkit.dicom.confidentiality import Deidentifier
+    from medkit.dicom.deidentification import RECORD, deidentify
+
+    key = os.environ.get(_KEY, "").encode() or secrets.token_bytes(32)
+    done = deidentify(
+        source, output, Deidentifier(key, shift_dates=shift_dates, keep_diffusion=keep_diffusion)
+    )
+    for refusal in done.refusals:
+        click.echo(f"left out {refusal.code}: {refusal.message}", err=True)
+    missed = sum(refusal.code not in OTHER_KINDS for refusal in done.refusals)
+    click.echo(f"{done.written} objects written, {missed} left out")
+    click.echo(f"record    {output / RECORD}")
+    failed = ExitCode.SOME_FAILED if missed else ExitCode.DONE
+    raise click.exceptions.Exit(failed if done.written else ExitCode.NONE_SUCCEEDED)
 
 
 def _parsed(picks: tuple[str, ...]) -> dict[str, str]:

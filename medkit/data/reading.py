@@ -59,6 +59,7 @@ __all__ = [
     "open_nibabel",
     "read_channels",
     "read_volume",
+    "stack_channels",
     "volume_from_itk",
     "volume_from_nibabel",
 ]
@@ -124,7 +125,15 @@ def read_channels(paths: Sequence[Path], arrays: Sequence[str] = ()) -> Volume:
     """
     if not paths:
         raise UsageError("expected at least one image path, got an empty list; name one file per channel")
-    volumes = [read_volume(path, arrays) for path in paths]
+    return stack_channels([read_volume(path, arrays) for path in paths])
+
+
+def stack_channels(volumes: Sequence[Volume]) -> Volume:
+    """One volume of several on one grid, each a channel ``(I, J, K)``; of a single one, itself.
+
+    Raises:
+        CaseError: ``channels-on-different-grids``; nothing is resampled.
+    """
     first = volumes[0]
     if len(volumes) == 1:
         return first

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNFINISHED",
     "make_folder",
+    "nifti_image",
     "replace_files",
     "replacing",
     "write_channels",
@@ -142,8 +143,16 @@ def write_volume(path: Path, array: NDArray[Any], grid: Grid) -> None:
         UsageError: shape and grid differ, or the suffix is none of those of :func:`write_labels`.
     """
     _check_shape(path, array, grid)
-    known = {"?": np.uint8, "e": np.float32}.get(array.dtype.char, array.dtype.newbyteorder("="))
-    _write(path, array.astype(known, copy=False), grid, None)
+    _write(path, array.astype(_known_type(array), copy=False), grid, None)
+
+
+def nifti_image(array: NDArray[Any], grid: Grid) -> Any:
+    """The nibabel image that :func:`write_volume` writes to a NIfTI file; its header has the geometry."""
+    return _nifti_image(array.astype(_known_type(array), copy=False), grid, None)
+
+
+def _known_type(array: NDArray[Any]) -> Any:
+    return {"?": np.uint8, "e": np.float32}.get(array.dtype.char, array.dtype.newbyteorder("="))
 
 
 def write_channels(path: Path, channels: Iterable[NDArray[np.float32]], count: int, grid: Grid) -> None:

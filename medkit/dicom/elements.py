@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
+from pydicom.multival import MultiValue
 
 from medkit.dicom.findings import Finding, Refused
 
@@ -158,9 +159,15 @@ class Elements:
         value = None if element is None else element.value
         return value if isinstance(value, bytes) else str(value or "").encode()
 
+    def decoded(self, name: str) -> str:
+        """The text of an element in Unicode, by the character set of its object; empty where there is none."""
+        element = self.dataset.get(tag_of(name))
+        value = "" if element is None else element.value or ""
+        return str("\\".join(value) if isinstance(value, MultiValue) else value).strip(" \0")
+
     def person_name(self, name: str) -> str:
         """A name in Unicode, whatever its character set, without empty components at its end."""
-        text = unicodedata.normalize("NFKC", str(self.dataset.get(tag_of(name)).value or ""))
+        text = unicodedata.normalize("NFKC", self.decoded(name))
         return "=".join(group.rstrip("^ ") for group in text.split("=")).rstrip("=")
 
     def _number(self, name: str, value: str | float) -> float:

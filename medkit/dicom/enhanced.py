@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from medkit.dicom.format import PixelFormat
     from medkit.dicom.instance import Instance
 
-__all__ = ["dose_note", "dose_planes", "enhanced_planes", "is_dose", "is_enhanced", "is_parametric_map"]
+__all__ = [
+    "FunctionalGroups",
+    "dose_note",
+    "dose_planes",
+    "enhanced_planes",
+    "is_dose",
+    "is_enhanced",
+    "is_parametric_map",
+]
 
 # Functional group, element, key: what differs between volumes and never within one.
 _STRICT = (
@@ -103,12 +111,12 @@ def enhanced_planes(instance: Instance, found: PixelFormat) -> list[Plane]:
     if not elements.text("ImageType").upper().count("MIXED"):
         common.pop("image-type", None) if _has_frame_type(shared, per_frame) else None
     return [
-        _plane(instance, found, number, _Groups(group, shared), common, soft, dimensions)
+        _plane(instance, found, number, FunctionalGroups(group, shared), common, soft, dimensions)
         for number, group in enumerate(per_frame, 1)
     ]
 
 
-class _Groups:
+class FunctionalGroups:
     """The functional groups of a frame: its own, or else those shared by all."""
 
     def __init__(self, own: Elements, shared: Elements | None) -> None:
@@ -136,7 +144,7 @@ def _plane(
     instance: Instance,
     found: PixelFormat,
     number: int,
-    groups: _Groups,
+    groups: FunctionalGroups,
     common: dict[str, str],
     soft: dict[str, str],
     dimensions: list[str],
@@ -165,7 +173,7 @@ def _plane(
     )
 
 
-def _keys(groups: _Groups, rows: tuple[tuple[str, str, str], ...]) -> dict[str, str]:
+def _keys(groups: FunctionalGroups, rows: tuple[tuple[str, str, str], ...]) -> dict[str, str]:
     found = {}
     for sequence, name, key in rows:
         group = groups[sequence]
@@ -174,7 +182,7 @@ def _keys(groups: _Groups, rows: tuple[tuple[str, str, str], ...]) -> dict[str, 
     return found
 
 
-def _direction(groups: _Groups) -> dict[str, str]:
+def _direction(groups: FunctionalGroups) -> dict[str, str]:
     diffusion = groups["MRDiffusionSequence"]
     for item in [] if diffusion is None else diffusion.items("DiffusionGradientDirectionSequence"):
         numbers = item.numbers("DiffusionGradientOrientation")

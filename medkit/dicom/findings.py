@@ -49,6 +49,10 @@ class Repair(StrEnum):
     DROP_BROKEN = "drop-broken", "leave out files and slices that cannot be read for themselves"
     SPLIT_FRAMES = "split-frames", "make a volume of the slices of each frame of reference"
     PASSES_BY_TIME = "passes-by-time", "deal slices at one place out to volumes by acquisition time"
+    SIGN_OF_STREAM = (
+        "sign-of-stream",
+        "read JPEG 2000 pixels as signed where they say so and their header does not",
+    )
     ACCEPT_COUNT = "accept-count", "take fewer images than were announced for the whole"
 
 

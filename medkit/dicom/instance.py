@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
@@ -34,7 +35,11 @@ _KEYWORDS = [
     "FrameOfReferenceUID",
     "Modality",
     "Manufacturer",
+    "SeriesDescription",
+    "BodyPartExamined",
+    "AnatomicRegionSequence",
     "PatientID",
+    "IssuerOfPatientID",
     "PatientName",
     "PatientBirthDate",
     "PatientSex",
@@ -65,6 +70,9 @@ _KEYWORDS = [
     "DiffusionBValue",
     "DiffusionGradientOrientation",
     "ContrastBolusAgent",
+    "ContrastBolusAgentSequence",
+    "ContrastBolusVolume",
+    "ContrastBolusTotalDose",
     "FrameReferenceTime",
     "ComplexImageComponent",
     "StackID",
@@ -101,6 +109,8 @@ _KEYWORDS = [
     "ConcatenationUID",
     "InConcatenationNumber",
     "InConcatenationTotalNumber",
+    "ConceptNameCodeSequence",
+    "CurrentRequestedProcedureEvidenceSequence",
 ]
 _TAGS = [
     *(tag_of(name) for name in _KEYWORDS),
@@ -162,6 +172,11 @@ class Instance:
     def sop_instance_uid(self) -> str:
         """SOP Instance UID, or that of the file's preamble; it may be empty."""
         return self.elements.text("SOPInstanceUID") or self.media_uid
+
+    @cached_property
+    def sop_class_uid(self) -> str:
+        """SOP Class UID, or that of the file's preamble; it may be empty."""
+        return self.elements.text("SOPClassUID") or self.media_class
 
     @cached_property
     def modality(self) -> str:
@@ -239,9 +254,10 @@ def _read(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) -> I
         return _deflated(source, file, start, limits)
     file.seek(0)
     if start[:4] != _MARK:
-        return _plain(source, file)
+        return _plain(source, file, source.size)
     beginning = bytes(_PREAMBLE) + file.read(limits.header_bytes)
-    instance = _plain(source, io.BytesIO(beginning))
+    limited = len(beginning) - _PREAMBLE == limits.header_bytes
+    instance = _plain(source, io.BytesIO(beginning), None if limited else len(beginning))
     if instance.pixels is None:
         _check_header_ended(source, len(beginning) - _PREAMBLE, limits)
         return instance
@@ -258,10 +274,28 @@ def _check_header_ended(source: SourceFile, size: int, limits: Limits) -> None:
         )
 
 
-def _plain(source: SourceFile, file: BinaryIO) -> Instance:
+def _plain(source: SourceFile, file: BinaryIO, size: int | None) -> Instance:
+    """Args: ``size``: of the file; ``None`` where it was cut at the limit, and nothing can be said of its end."""
     dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
     implicit, little = dataset.original_encoding
-    return Instance(source, dataset, _pixel_element(file, bool(implicit), bool(little), source))
+    end = file.tell()
+    pixels = _pixel_element(file, bool(implicit), bool(little))
+    if pixels is None and size is not None and (end > size or _ends_in_value(dataset)):
+        raise Refused(
+            "truncated",
+            f"{source.shown}: expected a whole header, got a file that ends in it; copy it again",
+        )
+    return Instance(source, dataset, pixels)
+
+
+def _ends_in_value(dataset: Dataset) -> bool:
+    """Whether the last element was cut short, of which pydicom says nothing."""
+    last = dataset.get_item(max(dataset.keys())) if dataset else None
+    return (
+        isinstance(last, RawDataElement)
+        and last.length != _UNDEFINED
+        and len(last.value or b"") < last.length
+    )
 
 
 def _deflated(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) -> Instance:
@@ -277,7 +311,7 @@ def _deflated(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) 
     beginning = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), limits.header_bytes)
     stream = io.BytesIO(beginning)
     dataset = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-    pixels = _pixel_element(stream, False, True, None)
+    pixels = _pixel_element(stream, False, True)
     if pixels is None:
         _check_header_ended(source, len(beginning), limits)
     instance = Instance(source, dataset, pixels, deflated=first)
@@ -285,18 +319,11 @@ def _deflated(source: SourceFile, file: BinaryIO, start: bytes, limits: Limits) 
     return instance
 
 
-def _pixel_element(
-    file: BinaryIO, implicit: bool, little: bool, source: SourceFile | None
-) -> PixelElement | None:
+def _pixel_element(file: BinaryIO, implicit: bool, little: bool) -> PixelElement | None:
     """The element that pydicom stopped before."""
     offset = file.tell()
     header = file.read(12)
     if len(header) < 8:
-        if source is not None and offset > source.size:
-            raise Refused(
-                "truncated",
-                f"{source.shown}: expected a whole header, got a file that ends in it; copy it again",
-            )
         return None
     order = "<" if little else ">"
     group, element = struct.unpack(f"{order}HH", header[:4])

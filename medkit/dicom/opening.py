@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from medkit.dicom.limits import Limits
     from medkit.dicom.sources import SourceFile
 
-__all__ = ["Broken", "check_neighbours", "folder_of", "open_file", "without_strangers"]
+__all__ = [
+    "Broken",
+    "broken_beside",
+    "check_neighbours",
+    "folder_of",
+    "open_file",
+    "row_of",
+    "without_strangers",
+]
 
 _DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
 
@@ -39,8 +47,8 @@ class Broken:
         }
 
     def may_be_of(self, places: Collection[tuple[tuple[str, str], str]]) -> bool:
-        """Whether it may be a slice of a series with files at such places, see :func:`_place`."""
-        folder, shape = _place(self.source)
+        """Whether it may be a slice of a series with files at such places, see :func:`row_of`."""
+        folder, shape = row_of(self.source)
         if (folder, shape) in places:
             return True
         plain = self.finding.code == "empty-file" and not _named_as_dicom(self.source)
@@ -81,6 +89,12 @@ def without_strangers(instances: Iterable[Instance]) -> tuple[list[Instance], li
     return kept, strangers
 
 
+def broken_beside(sources: Iterable[SourceFile], broken: Iterable[Broken]) -> list[Broken]:
+    """Broken files that may belong to what these files hold."""
+    places = {row_of(source) for source in sources}
+    return [found for found in broken if found.may_be_of(places)]
+
+
 def check_neighbours(
     instances: Sequence[Instance], broken: Sequence[Broken], repairs: Collection[Repair]
 ) -> list[Finding]:
@@ -92,8 +106,7 @@ def check_neighbours(
     Returns:
         What was left out on request.
     """
-    places = {_place(instance.source) for instance in instances}
-    beside = [found for found in broken if found.may_be_of(places)]
+    beside = broken_beside((instance.source for instance in instances), broken)
     if not beside:
         return []
     message = (
@@ -114,7 +127,7 @@ def folder_of(source: SourceFile) -> tuple[str, str]:
     return str(source.path), str(PurePath(source.member).parent)
 
 
-def _place(source: SourceFile) -> tuple[tuple[str, str], str]:
+def row_of(source: SourceFile) -> tuple[tuple[str, str], str]:
     """Folder, and what the name has in common with those of a row of slices: ``IM0008`` is as ``IM0001``."""
     return folder_of(source), re.sub(r"[0-9]+", "0", source.name)
 

@@ -27,9 +27,17 @@ if TYPE_CHECKING:
     from medkit.dicom.format import PixelFormat
     from medkit.dicom.instance import Instance, PixelElement
 
-__all__ = ["check_length", "codestream_signed", "codestream_size", "stored_frames"]
+__all__ = [
+    "check_length",
+    "codestream_signed",
+    "codestream_size",
+    "decoding_plugin",
+    "pixels_signed",
+    "stored_frames",
+]
 
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_SIGN_BYTES = 43  # of a JPEG 2000 image, up to the depth of its first component
 _END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _HTJ2K = {"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"}
 _SIGN_MISMATCH = Finding(
@@ -44,6 +52,11 @@ _PLUGINS: dict[str, str] = {
     **dict.fromkeys(JPEGTransferSyntaxes, "gdcm"),
     **dict.fromkeys(RLETransferSyntaxes, "pydicom"),
 }
+
+
+def decoding_plugin(transfer_syntax: str) -> str:
+    """The name of pydicom's plugin that decodes a compressed transfer syntax here; empty for a native one."""
+    return _PLUGINS.get(transfer_syntax, "")
 
 
 def stored_frames(instance: Instance, found: PixelFormat, numbers: Iterable[int]) -> Iterator[NDArray[Any]]:
@@ -209,8 +222,6 @@ def _decoded(instance: Instance, found: PixelFormat, encoded: bytes, number: int
             "short; copy it again",
         )
     _check_codestream_size(instance, found, encoded, number)
-    if codestream_signed(encoded) not in (None, found.signed):
-        instance.elements.notes[_SIGN_MISMATCH] = None
     # Fragmented and alone, so that the decoder sees one frame and no more of the file.
     item = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0" + struct.pack("<I", len(encoded)) + encoded
     options: Any = {
@@ -232,7 +243,39 @@ def _decoded(instance: Instance, found: PixelFormat, encoded: bytes, number: int
         decoding_plugin=_PLUGINS[syntax],
         **options,
     )
+    _check_sign(instance, found, encoded, array, number)
     return array.view(f"u{array.dtype.itemsize}")
+
+
+def _check_sign(
+    instance: Instance, found: PixelFormat, encoded: bytes, array: NDArray[Any], number: int
+) -> None:
+    """Refuse a frame whose image and format differ in what its numbers mean.
+
+    Numbers without their highest bit mean the same, and are noted alone. So are high ones without a sign under a header
+    that has one: encoders that know no sign write negative numbers so, and the header is right.
+    """
+    signed = codestream_signed(encoded)
+    if signed in (None, found.signed):
+        return
+    on_request = found.signed and instance.elements.integer("PixelRepresentation") == 0
+    if not on_request:
+        instance.elements.notes[_SIGN_MISMATCH] = None
+    sign = encoded[_SIGN_BYTES - 1] & 0x7F  # bits of the number, less one
+    if not (signed or on_request) or not ((array.view(f"u{array.dtype.itemsize}") >> sign) & 1).any():
+        return
+    where = instance.source.shown
+    if on_request:
+        raise Refused(
+            "sign-mismatch",
+            f"{where}: expected numbers with a sign in all frames as in the first, got a JPEG 2000 image in frame "
+            f"{number} that has none, and numbers that would become negative; export it again",
+        )
+    raise Refused(
+        "sign-mismatch",
+        f"{where}: expected numbers without a sign as PixelRepresentation says, got a JPEG 2000 image in frame {number} "
+        "that has one, and negative numbers; export it again, or ask for the repair sign-of-stream",
+    )
 
 
 def _check_codestream_size(instance: Instance, found: PixelFormat, encoded: bytes, number: int) -> None:
@@ -246,9 +289,23 @@ def _check_codestream_size(instance: Instance, found: PixelFormat, encoded: byte
         )
 
 
+def pixels_signed(instance: Instance) -> bool | None:
+    """Whether the first JPEG 2000 image of an object says that its numbers are signed; ``None`` for others."""
+    element = instance.pixels
+    if element is None or element.length is not None:
+        return None
+    with instance.source.open() as file:
+        file.seek(element.offset)
+        table = file.read(8)  # of offsets, an item of its own
+        if len(table) < 8:
+            return None
+        file.seek(element.offset + 16 + struct.unpack_from("<I", table, 4)[0])
+        return codestream_signed(file.read(_SIGN_BYTES))
+
+
 def codestream_signed(encoded: bytes) -> bool | None:
     """Whether a JPEG 2000 image says that its numbers are signed (ISO 15444-1 annex A.5.1); ``None`` for others."""
-    if encoded[:4] != b"\xff\x4f\xff\x51" or len(encoded) < 43:
+    if encoded[:4] != b"\xff\x4f\xff\x51" or len(encoded) < _SIGN_BYTES:
         return None
     return bool(encoded[42] & 0x80)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from medkit.dicom.counts import check_counts
 from medkit.dicom.enhanced import dose_planes, enhanced_planes, is_dose, is_enhanced
-from medkit.dicom.findings import Finding, Refused, Repair
+from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.format import pixel_format
 from medkit.dicom.geometry import check_placed
 from medkit.dicom.grouping import settings_alike, split
@@ -21,7 +21,7 @@ from medkit.dicom.limits import Limits
 from medkit.dicom.naming import shown_keys, volume_name
 from medkit.dicom.opening import Broken, check_neighbours, folder_of, open_file, without_strangers
 from medkit.dicom.picks import Picks
-from medkit.dicom.pixels import stored_frames
+from medkit.dicom.pixels import pixels_signed, stored_frames
 from medkit.dicom.planes import Plane, classic_planes
 from medkit.dicom.result import Reading, SeriesReading, SeriesVolume
 from medkit.dicom.sources import find_sources
@@ -204,6 +204,7 @@ def _read_series(
         refusals += [finding for finding in left_out if finding.code in _REFUSED_APART]
         notes += [finding for finding in left_out if finding.code == "not-an-image"]
         asked += [finding for finding in left_out if finding.code == Repair.DROP_BROKEN]
+        asked += _signed_on_request(planes)
         planes = settings_alike(planes)
         taken = wish.picks.take_planes(planes)
         if wish.picks.frame_keys and not taken:
@@ -238,7 +239,14 @@ def _read_series(
             return None
         refusals = []  # of what stands beside the volume
     return SeriesReading(
-        uid, first.modality, first.series_number, kept, tuple(refusals), tuple(notes), len(instances)
+        uid,
+        first.modality,
+        first.series_number,
+        kept,
+        tuple(refusals),
+        tuple(notes),
+        len(instances),
+        frozenset(instance.sop_class_uid for instance in instances),
     )
 
 
@@ -263,11 +271,11 @@ def _planes(instances: list[Instance], wish: _Wish) -> tuple[list[Plane], list[F
     drop = Repair.DROP_BROKEN in wish.repairs
     planes: list[Plane] = []
     left_out: list[Finding] = []
-    pictures = {_kind(instance) for instance in instances if instance.pixels is not None}
+    pictures = {instance.sop_class_uid for instance in instances if instance.pixels is not None}
 
     def opened(instance: Instance) -> list[Plane] | Refused:
         try:
-            found = _planes_of(instance, wish.limits, pictures)
+            found = _planes_of(instance, wish, pictures)
             if drop:  # by decoding it, since only that tells whether it can be
                 all(True for _ in stored_frames(instance, found[0].format, [plane.number for plane in found]))
         except Refused as refused:
@@ -290,18 +298,30 @@ def _planes(instances: list[Instance], wish: _Wish) -> tuple[list[Plane], list[F
     return planes, left_out
 
 
-def _kind(instance: Instance) -> str:
-    return instance.elements.text("SOPClassUID")
+def _signed_on_request(planes: Sequence[Plane]) -> list[Finding]:
+    lying = {
+        plane.where
+        for plane in planes
+        if plane.format.signed
+        and plane.format.floating is None
+        and plane.instance.elements.integer("PixelRepresentation") == 0
+    }
+    if not lying:
+        return []
+    said = f"{counted(len(lying), 'frame is', 'frames are')} read as signed, as the pixels say and not the header"
+    return [Finding(Repair.SIGN_OF_STREAM, f"{said}, as was asked for")]
 
 
-def _planes_of(instance: Instance, limits: Limits, pictures: Collection[str]) -> list[Plane]:
-    kind = _kind(instance)
+def _planes_of(instance: Instance, wish: _Wish, pictures: Collection[str]) -> list[Plane]:
+    kind = instance.sop_class_uid
     if _NO_IMAGES.match(kind) or _is_private_data(instance, pictures):
         raise Refused(
             "not-an-image",
             f"{instance.source.shown}: {instance.modality or 'an object'} without an image; left out",
         )
-    found = pixel_format(instance, limits)
+    found = pixel_format(instance, wish.limits)
+    if Repair.SIGN_OF_STREAM in wish.repairs and pixels_signed(instance):
+        found = replace(found, signed=True)
     if (
         kind.startswith(_SECONDARY_CAPTURE)
         and not is_enhanced(instance)
@@ -322,7 +342,7 @@ def _planes_of(instance: Instance, limits: Limits, pictures: Collection[str]) ->
 
 def _is_private_data(instance: Instance, pictures: Collection[str]) -> bool:
     """Whether it is a vendor's own kind of object, and no picture, so that nothing of it was cut off."""
-    kind = _kind(instance)
+    kind = instance.sop_class_uid
     empty = instance.pixels is None and "Rows" not in instance.elements
     return empty and bool(kind) and not kind.startswith(_STANDARD_CLASSES) and kind not in pictures
 

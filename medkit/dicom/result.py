@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from medkit.dicom.findings import Finding
 
-__all__ = ["OTHER_KINDS", "Frame", "Reading", "SeriesReading", "SeriesVolume"]
+__all__ = ["OTHER_KINDS", "Frame", "Reading", "SeriesReading", "SeriesVolume", "Told"]
 
 # Codes of files that nobody misses.
 OTHER_KINDS = frozenset({"not-dicom", "directory"})
@@ -35,6 +36,33 @@ class Frame:
     frame: int
 
 
+@dataclass(frozen=True)
+class Told:
+    """What headers tell; ``None`` where they do not, or do not agree.
+
+    Args:
+        patient: hash, see :func:`medkit.dicom.facts.rule_facts`.
+        study: hash.
+        frame_of_reference: hash.
+        body_part: BodyPartExamined, or the meaning of the coded anatomic region, in capitals.
+        series_description: as it was typed: it may hold patients' data.
+        slice_thickness_mm: SliceThickness.
+        contrast_agent: whether one was given.
+        image_type: values of ImageType, of the frames where these have their own.
+        own_result: whether medkit made one of the images.
+    """
+
+    patient: str | None = None
+    study: str | None = None
+    frame_of_reference: str | None = None
+    body_part: str | None = None
+    series_description: str | None = None
+    slice_thickness_mm: float | None = None
+    contrast_agent: bool | None = None
+    image_type: tuple[str, ...] | None = None
+    own_result: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class SeriesVolume:
     """A volume in the scanner's space.
@@ -54,6 +82,7 @@ class SeriesVolume:
         facts: machine-readable remarks (keys that tell volumes apart, units, padding voxels). No patient's data.
         padding: ``(I, J, K)``, true where the file says that a voxel is padding and no measurement; ``None`` where it
             says so nowhere.
+        told: what headers tell of it, for rules; with a description that may hold patients' data.
     """
 
     array: NDArray[Any]
@@ -67,6 +96,21 @@ class SeriesVolume:
     modality: str
     facts: dict[str, Any] = field(default_factory=dict)
     padding: NDArray[Any] | None = None
+    told: Told = field(default_factory=Told)
+
+    @property
+    def called(self) -> str:
+        """How messages call it: by its series, and by its own name where the files name no series."""
+        return f"series {self.series_instance_uid}" if self.series_instance_uid else f"volume {self.name}"
+
+    @property
+    def frames_sha256(self) -> str | None:
+        """By which the volume is known again, however it is called: a hash of SOP Instance UIDs and numbers of its
+        frames, whatever their order. ``None`` where there are no frames, or one has no UID."""
+        if not self.frames or not all(frame.sop_instance_uid for frame in self.frames):
+            return None
+        lines = sorted(f"{frame.sop_instance_uid} {frame.frame}\n" for frame in self.frames)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +125,7 @@ class SeriesReading:
         refusals: why a volume or the whole is refused.
         notes: on the series.
         files: how many files it has.
+        sop_classes: SOP Class UIDs of these, of those that are no image too.
     """
 
     series_instance_uid: str
@@ -90,6 +135,7 @@ class SeriesReading:
     refusals: tuple[Finding, ...]
     notes: tuple[Finding, ...]
     files: int
+    sop_classes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

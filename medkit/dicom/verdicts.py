@@ -82,6 +82,7 @@ def _volume(volume: SeriesVolume, files: Mapping[str, str]) -> dict[str, Any]:
         "name": volume.name,
         "file": files.get(volume.name),
         "study_instance_uid": volume.study_instance_uid,
+        "frames_sha256": volume.frames_sha256,
         "shape": list(volume.array.shape),
         "type": str(volume.array.dtype),
         "affine": volume.affine.tolist(),

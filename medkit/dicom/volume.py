@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medkit.dicom.enhanced import dose_note, is_dose, is_parametric_map
+from medkit.dicom.facts import told_by
 from medkit.dicom.findings import Finding, Refused, Repair
 from medkit.dicom.geometry import Runs, Stack, coordinates, even_runs, stack_of
 from medkit.dicom.intensities import REMARKS, Mapping, mapping_of, output_type, values_of
@@ -192,6 +193,7 @@ def _volume(part: _Part, group: Group, name: str, limits: Limits, pool: ThreadPo
         modality=first.modality,
         facts=_facts(part, group, mappings, count),
         padding=padding if count else None,
+        told=told_by(planes),
     )
 
 
@@ -248,7 +250,7 @@ def _repaired(volume: SeriesVolume, part: _Part, repairs: Collection[Repair]) ->
     if part.step is not None:
         origins = np.array([plane.position for plane in part.stack.planes]) * [-1.0, -1.0, 1.0]  # LPS to RAS
         made = regrid(array, outside, affine, origins, upright=False, step=part.step)
-        counts = f"{array.shape[2]} uneven slices interpolated onto {made.array.shape[2]} even ones"
+        counts = f"{array.shape[2]} slices interpolated onto {made.array.shape[2]} at even distances"
         said.append(Finding(Repair.RESAMPLE, f"{counts}, over up to {made.bridged_mm:.4g} mm"))
         array, affine, outside = made.array, made.affine, made.outside
     if tilted:  # after the other: between slices is interpolated along the tilt, where both have pixels

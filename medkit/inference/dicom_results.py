@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from medkit.bundle.store import find_bundle
@@ -15,6 +15,7 @@ from medkit.dicom.writing.placing import on_grid
 from medkit.dicom.writing.results import ResultKind, write_results
 from medkit.dicom.writing.segmentation import SegmentationType
 from medkit.errors import CaseError, UsageError
+from medkit.inference.dicom_origin import Origin, origin_of
 from medkit.inference.records import read_record, to_json
 from medkit.inference.result import NOTHING_LABELLED
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from medkit.data.volume import Volume
     from medkit.dicom.result import Reading, SeriesVolume
 
-__all__ = ["DicomOptions", "write_dicom"]
+__all__ = ["DicomOptions", "result_maker", "write_dicom"]
 
 _SHOWN = 5  # names or refusals in a message
 _PICKS = {"series", "volume"}  # that say what the labels were made from
@@ -73,7 +74,9 @@ def write_dicom(
 
     Where the label map lies in a results folder of ``medkit predict``, the record of its case tells with which state and
     settings of the bundle it was made, and what there is to remark; without one the objects say that the settings are
-    not known. ``output`` also receives a record, written last. No file of another result is replaced.
+    not known. Where ``medkit dicom convert`` made the image of that case, its verdicts tell of which volume: labels of
+    another one are refused, of the same series too; several images count as the first. ``output`` also gets a record,
+    written last. No file of another result is replaced.
 
     Args:
         labels: NIfTI, NRRD or MetaImage.
@@ -90,7 +93,8 @@ def write_dicom(
         UsageError: no label map of that name, no such bundle, no codes for a label, another bundle in the record,
             several volumes to choose from, series that cannot be read beside others where none is picked, or
             ``output`` holds other results under the same names.
-        CaseError: labels or series cannot be read, or do not fit each other.
+        CaseError: labels or series cannot be read, do not fit each other, or the labels are known to be of another
+            volume (``labels-of-another-series``), or of images of several studies (``inputs-apart``).
     """
     from medkit.dicom import read
 
@@ -104,7 +108,10 @@ def write_dicom(
         for note in notes:
             on_note(note)
     reading = read(source, repairs=options.repairs, picks=options.picks)
-    if not _PICKS & options.picks.keys():
+    origin = origin_of(record)
+    if origin is not None:
+        reading = _of_origin(reading, origin, labels, source)
+    elif not _PICKS & options.picks.keys():
         _check_all_read(reading, volume, source)
     chosen = _choose(reading, volume, source)
     told = _record(labels, chosen, maker, notes)
@@ -183,11 +190,48 @@ def _maker(folder: BundleFolder, record: Mapping[str, Any] | None, labels: Path)
         raise UsageError(
             f"{labels}: expected labels made by {folder.name}, got a record that says {record['bundle']}; name that one"
         )
-    settings = {name: record[name] for name in _SETTINGS if record.get(name)}
+    return result_maker(folder, record)
+
+
+def result_maker(folder: BundleFolder, provenance: Mapping[str, Any]) -> Maker:
+    """The maker of a result, for its DICOM objects.
+
+    Args:
+        folder: of the bundle.
+        provenance: what made the result, by its record or as a loaded bundle says it
+            (:attr:`medkit.inference.predictor.LoadedBundle.provenance`).
+
+    Raises:
+        UsageError: see :meth:`medkit.dicom.writing.maker.Maker.from_metadata`.
+    """
+    settings = {name: provenance[name] for name in _SETTINGS if provenance.get(name)}
     if "weights" in settings:  # by their content, wherever they lay
         settings["weights"] = [file["sha256"] for file in settings["weights"]]
-    metadata = {**folder.metadata, "version": record.get("bundle_version", folder.metadata.get("version"))}
-    return Maker.from_metadata(folder.name, metadata, record["bundle_digest"], settings)
+    metadata = {
+        **folder.metadata,
+        "version": provenance.get("bundle_version", folder.metadata.get("version")),
+    }
+    return Maker.from_metadata(folder.name, metadata, provenance["bundle_digest"], settings)
+
+
+def _of_origin(reading: Reading, origin: Origin, labels: Path, source: Path) -> Reading:
+    """What was read of the series that the labels were made from; of its volumes the one.
+
+    Raises:
+        CaseError: ``labels-of-another-series``, also where that series has other volumes alone.
+    """
+    own = [one for one in reading.series if one.series_instance_uid == origin.series_instance_uid]
+    volumes = tuple(volume for one in own for volume in one.volumes if origin.is_of(volume))
+    if not own or (own[0].volumes and not volumes):
+        got = (
+            f"only {', '.join(volume.name for volume in own[0].volumes[:_SHOWN])} of it" if own else "others"
+        )
+        raise CaseError(
+            "labels-of-another-series",
+            f"{labels.name}: expected the series that {origin.image} was converted from (volume {origin.volume}), got "
+            f"{got} in {source}; give the folder of that series, whole",
+        )
+    return replace(reading, series=(replace(own[0], volumes=volumes),))
 
 
 def _check_all_read(reading: Reading, labels: Volume, source: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medkit.data.grid import Grid
     from medkit.inference.predictor import LoadedBundle
 
-__all__ = ["check_memory", "describe_memory", "estimate_bytes", "free_memory"]
+__all__ = ["check_fits", "check_memory", "describe_memory", "estimate_bytes", "free_memory"]
 
 GIB = 2**30
 _CGROUP = Path("/sys/fs/cgroup")
@@ -135,13 +135,45 @@ def check_memory(
     if (peeked := peek_channels(case.paths, bundle.arrays)) is None:
         return
     grid, channels = peeked
+    check_fits(
+        bundle,
+        str(case.paths[0]),
+        grid,
+        channels,
+        free_bytes,
+        cases,
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+        features=features,
+    )
+
+
+def check_fits(
+    bundle: LoadedBundle,
+    name: str,
+    grid: Grid,
+    channels: int,
+    free_bytes: int,
+    cases: int = 1,
+    *,
+    probabilities: bool = False,
+    uncertainty: bool = False,
+    features: bool = False,
+) -> None:
+    """Refuse an image that would not fit, by its shape; ``name`` is how the message calls it.
+
+    The others are the arguments of :func:`estimate_bytes` and :func:`check_memory`.
+
+    Raises:
+        CaseError: ``too-large``, with the estimate.
+    """
     needed = estimate_bytes(
         bundle, grid, channels, cases, probabilities=probabilities, uncertainty=uncertainty, features=features
     )
     if needed > free_bytes:
         raise CaseError(
             "too-large",
-            f"{case.paths[0]}: expected an image that fits into the {_gib(free_bytes)} of free memory, got "
+            f"{name}: expected an image that fits into the {_gib(free_bytes)} of free memory, got "
             f"{_shown(grid)}, which takes about {_gib(needed)}; crop it, or use a machine with more",
         )
 

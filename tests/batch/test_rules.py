@@ -55,7 +55,7 @@ ASKED = [
         {"body_part": frozenset({"BRAIN", "HEAD"})},
         "head ",
         "CHEST",
-        "body_part CHEST, not BRAIN or HEAD",
+        "body_part is another, not BRAIN or HEAD",
     ),
     ("series_description", {"series_description": re.compile("^t1")}, "t1 3d", "a t1", "does not have ^t1"),
     (
@@ -212,3 +212,11 @@ def test_facts_are_whole():
             choose([BRAIN], [{key: value for key, value in facts().items() if key != name}])
     with pytest.raises(ValueError, match="a name of its own for each series"):
         choose([BRAIN], [facts(), facts()])
+
+
+@pytest.mark.parametrize("name", ["modality", "body_part", "series_description"])
+def test_reasons_hold_no_words_of_a_header(name):
+    criteria = Criteria(frozenset({"MR"}), frozenset({"BRAIN"}), re.compile("t1"))
+    told = mismatch(criteria, facts(**{"body_part": "BRAIN", name: "JANE DOE 4711"}))
+    assert told
+    assert "DOE" not in told

@@ -8,19 +8,24 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import ImplicitVRLittleEndian
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.spool import NotTaken, Spool, SpoolLimits, Taken
+from medkit.batch.spool import Mark, NotTaken, Spool, SpoolLimits, Taken
+from tests.batch.intake.door import write_study
 
 STUDY = hash_uid("1.2.3")
 ROOMY = SpoolLimits(free_bytes=0)
+PLACE = Mark(hash_uid("a place"), "broken-file", "folder-a")
 
 
 def dicom(body=b"body", preamble=bytes(128)):
@@ -199,7 +204,11 @@ def test_a_study_beyond_its_limit_is_marked(tmp_path, limits):
         with pytest.raises(NotTaken, match="expected a study of at most") as caught:
             put(spool, instance)
     assert caught.value.code == "too-many"
-    assert spool.missing(STUDY) == {"study": "too-many"}, "one mark, however many come"
+    assert spool.missing(STUDY) == {hash_uid(f"1.2.3.{number}"): "too-many" for number in "345"}
+    roomy = Spool(tmp_path, ROOMY)
+    for instance in ("1", "3", "4", "5"):
+        put(roomy, instance)
+    assert roomy.missing(STUDY) == {}, "the limit was raised, and all was sent again"
     assert put(spool, "1", study="1.2.4").taken is Taken.NEW
 
 
@@ -242,6 +251,62 @@ def test_what_comes_while_a_study_is_purged_stays(spool):
     assert left.instance == hash_uid("1.2.3.late")
 
 
+def test_a_purge_that_is_killed_loses_nothing_that_came_meanwhile(spool, monkeypatch):
+    put(spool, "1"), put(spool, "2")
+    real = Path.unlink
+
+    def may_go(study):
+        put(spool, "late")
+        return True
+
+    def killed(self, **options):
+        if self.suffix == ".dcm":
+            raise KeyboardInterrupt
+        real(self, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            spool.purge(-1, may_go)
+    assert hash_uid("1.2.3.late") in {one.instance for one in spool.instances(STUDY)}
+    assert not list((spool.folder / "incoming").iterdir())
+
+
+def test_to_send_a_damaged_instance_again_mends_it(spool):
+    one = put(spool, "1").instance
+    one.path.write_bytes(bytes(one.size))
+    assert put(spool, "1").taken is Taken.SAME
+    assert spool.damaged(STUDY) == []
+    one.path.write_bytes(bytes(one.size))
+    put(spool, "1", b"in another encoding")
+    assert spool.damaged(STUDY) == spool.conflicts(STUDY) == []
+
+
+def test_the_same_instance_in_another_encoding_is_no_conflict(tmp_path, spool):
+    study = write_study(tmp_path / "in", slices=1)
+    uid, taken = str(study.datasets[0].SOPInstanceUID), []
+
+    def send(change):
+        dataset, file = pydicom.dcmread(study.paths[0]), io.BytesIO()
+        change(dataset)
+        pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+        file.seek(0)
+        taken.append(spool.store(study.uid, uid, file).taken)
+
+    def as_implicit(dataset):
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dataset._is_implicit_VR = True
+
+    send(lambda dataset: None)
+    send(lambda dataset: setattr(dataset.file_meta, "ImplementationVersionName", "ANOTHER"))
+    send(as_implicit)
+    assert taken == [Taken.NEW, Taken.SAME, Taken.SAME]
+    assert len(spool.instances(study.hash)) == 1
+    send(lambda dataset: setattr(dataset, "PatientName", "Another^One"))
+    assert taken[-1] is Taken.CONFLICT
+    assert spool.conflicts(study.hash) == [hash_uid(uid)]
+
+
 def test_many_threads_store_the_same_study(spool):
     with ThreadPoolExecutor(8) as pool:
         stored = list(pool.map(lambda n: put(spool, str(n % 10)), range(80)))
@@ -279,3 +344,95 @@ def test_killed_at_any_moment_what_was_acknowledged_is_whole(tmp_path):
         assert {hash_uid(f"1.2.3.{number}") for number in range(acknowledged + 1)} <= held
         assert spool.damaged(STUDY) == []
         acknowledged = -1
+
+
+def test_what_an_archive_has_is_kept_beside_the_study_and_goes_with_it(tmp_path, spool):
+    assert spool.expected(STUDY) is None
+    spool.expect(STUDY, {"1.2.3.9": 3})
+    put(spool)
+    spool.expect(STUDY, {"1.2.3.9": 4, "1.2.3.8": 1})
+    again = Spool(tmp_path / "spool", ROOMY)
+    assert again.expected(STUDY) == {"1.2.3.9": 4, "1.2.3.8": 1}
+    assert len(again.instances(STUDY)) == 1
+    assert again.missing(STUDY) == {}
+    spool.expect(STUDY, {})
+    assert stat.S_IMODE((tmp_path / "spool" / "studies" / STUDY / "expected.json").stat().st_mode) == 0o600
+    assert spool.purge(-1, lambda study: True) == [STUDY]
+    assert spool.expected(STUDY) is None
+
+
+def test_what_is_missed_for_a_reason_of_the_source_is_marked_until_it_is_found(spool):
+    put(spool)
+    for mark in (PLACE, PLACE):
+        spool.miss(STUDY, mark)
+    assert spool.missing(STUDY) == {PLACE.name: "broken-file"}
+    spool.found(STUDY, Mark(PLACE.name, "too-large", PLACE.owner))
+    assert spool.marks(STUDY) == [PLACE]
+    spool.found(STUDY, PLACE)
+    spool.found(hash_uid("1.2.9"), PLACE)
+    assert spool.missing(STUDY) == {}
+
+
+def test_a_mark_is_its_owners_alone(spool):
+    others = Mark(PLACE.name, PLACE.code, "folder-b")
+    spool.miss(STUDY, PLACE)
+    digest = spool.digest(STUDY)
+    spool.miss_only(STUDY, "folder-b", {others})
+    assert spool.digest(STUDY) == digest, "the same is missed, whoever says so"
+    spool.miss_only(STUDY, "folder-b", ())
+    assert spool.marks(STUDY) == [PLACE]
+    more = Mark(hash_uid("another place"), "broken-file", PLACE.owner)
+    spool.miss_only(STUDY, PLACE.owner, {more})
+    assert spool.marks(STUDY) == [more]
+    spool.miss(STUDY, Mark(hash_uid("1.2.3.1"), "broken-file", PLACE.owner))
+    put(spool, "1")
+    assert spool.marks(STUDY) == [more], "an instance that comes is missed by nobody"
+
+
+def test_what_is_missed_and_what_is_expected_make_another_revision(spool):
+    put(spool)
+    digests = [spool.digest(STUDY)]
+    spool.miss(STUDY, PLACE)
+    digests.append(spool.digest(STUDY))
+    spool.expect(STUDY, {"1.2.3.9": 2})
+    digests.append(spool.digest(STUDY))
+    spool.expect(STUDY, {"1.2.3.9": 1})
+    digests.append(spool.digest(STUDY))
+    assert len(set(digests)) == 4
+    spool.found(STUDY, PLACE)
+    (spool.folder / "studies" / STUDY / "expected.json").unlink()
+    assert spool.digest(STUDY) == digests[0]
+
+
+def test_an_instance_that_is_there_is_not_missed_when_it_is_sent_again_at_a_bad_moment(tmp_path):
+    free = [1000]
+    spool = Spool(tmp_path, SpoolLimits(free_bytes=1000), lambda path: SimpleNamespace(free=free[0]))
+    put(spool, "1")
+    free[0] = 0
+    with pytest.raises(NotTaken):
+        put(spool, "1")
+    assert spool.missing(STUDY) == {}
+
+
+def test_a_mark_that_cannot_be_written_is_not_passed_over(spool, monkeypatch):
+    def full(self, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "touch", full)
+    with pytest.raises(OSError, match="No space"):
+        spool.miss(STUDY, PLACE)
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
+    now = [time.time()]
+    spool = Spool(tmp_path / "spool", ROOMY, clock=lambda: now[0])
+    kept = put(spool).instance.path
+    incoming = tmp_path / "spool" / "incoming"
+    (incoming / ".unfinished-77-a").write_bytes(b"Doe^Jane")
+    assert spool.sweep(60) == 0
+    assert len(list(incoming.iterdir())) == 1
+    now[0] += 61
+    assert spool.sweep(60) == 1
+    assert not list(incoming.iterdir())
+    assert kept.exists()
+    assert spool.sweep(0) == 0

@@ -13,7 +13,7 @@ import pytest
 import medkit
 from medkit import cli
 from medkit.cli import main
-from medkit.errors import CaseError, UsageError
+from medkit.errors import CaseError, MedkitError, UsageError
 from tests.phantoms import nifti, write_hippocampus
 from tests.tiny_bundle import make_tiny_bundle
 
@@ -34,6 +34,8 @@ def call(capsys, *arguments):
         (["--version"], 0),
         (["predict", "--help"], 0),
         (["bundle", "list"], 0),
+        (["batch", "--help"], 0),
+        (["batch", "status", "--help"], 0),
         (["predict", "hippocampus", "x.nii", "-o", "y"], 2),
         (["predict", "hippocampus_segmentation_unet", "x.nii", "-o", "y", "--set", "x"], 2),
     ],
@@ -133,6 +135,7 @@ def test_bare_call_shows_the_help(capsys, arguments):
     [
         (UsageError("a: expected b"), 2, "medkit: a: expected b"),
         (CaseError("x", "a: expected b"), 4, "medkit: a: expected b"),
+        (MedkitError("a: expected b"), 4, "medkit: a: expected b"),
         (OSError(28, "No space left on device", "/out"), 4, "medkit: /out: No space left on device"),
         (KeyboardInterrupt(), 130, "medkit: interrupted; every file written so far is whole"),
     ],

@@ -1,9 +1,7 @@
-"""Series to spoil, and foreign programs to compare with."""
+"""Series to spoil."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,18 +36,3 @@ def written(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
-
-
-@pytest.fixture(scope="session")
-def tool() -> Callable[[str], str]:
-    """The path of a program; without it the test is skipped, or fails where it is required."""
-
-    def find(name: str) -> str:
-        path = shutil.which(name)
-        if path:
-            return path
-        if os.environ.get("MEDKIT_REQUIRE_TOOLS") == "1":
-            pytest.fail(f"{name} is not installed, and MEDKIT_REQUIRE_TOOLS=1 asks for it")
-        pytest.skip(f"{name} is not installed")
-
-    return find

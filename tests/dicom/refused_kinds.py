@@ -50,6 +50,7 @@ REFUSED = {
     "junk-magic": "broken-file",
     "junk-zero": "broken-file",
     "jpeg-2000-cut-last": "truncated",
+    "jpeg-2000-sign-lost": "sign-mismatch",
     "jpeg-lossless-cut": "truncated",
     "jpeg-ls-cut": "truncated",
     "last-slice-other-echo": "mixed-parameters",

@@ -11,6 +11,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from medkit.dicom import read
 from medkit.dicom.pixels import codestream_signed, codestream_size
+from tests.dicom_series import make
 from tests.dicom_series.stacks import save
 
 
@@ -109,6 +110,78 @@ def test_a_codestream_of_another_sign_than_its_header_is_noted(signed, header, l
     (volume,) = read(tmp_path / "a").volumes
     assert np.array_equal(volume.array[..., 0] + 1024, pixels.T)
     assert ("sign-mismatch" in [note.code for note in volume.notes]) == (signed != header)
+
+
+def test_negative_numbers_under_an_unsigned_header_are_refused_or_read_on_request(large, tmp_path):
+    dataset = large
+    pixels = np.random.default_rng(1).integers(-1000, 1000, (48, 64)).astype("<i2")
+    dataset.PixelRepresentation, dataset.PixelData = 1, pixels.tobytes()
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    dataset.PixelRepresentation = 0
+    save(tmp_path / "a", dataset)
+    (refusal,) = read(tmp_path / "a").refused
+    assert refusal.code == "sign-mismatch"
+    assert refusal.message.endswith("export it again, or ask for the repair sign-of-stream")
+    (volume,) = read(tmp_path / "a", repairs=["sign-of-stream"]).volumes
+    assert np.array_equal(volume.array[..., 0] + 1024, pixels.T)
+    assert [repair.code for repair in volume.repairs] == ["sign-of-stream"]
+    assert "1 frame is read as signed" in volume.repairs[0].message
+    assert "sign-mismatch" not in [note.code for note in volume.notes]
+
+
+@pytest.mark.parametrize(("last", "read_too"), [(4095, False), (2047, True)])
+def test_frames_of_two_signs_are_not_read_as_the_first_says(last, read_too, large, tmp_path):
+    make("enhanced-mr", tmp_path / "in")
+    (path,) = (tmp_path / "in").iterdir()
+    dataset = pydicom.dcmread(path)
+    signed = np.random.default_rng(1).integers(-1000, 1000, (48, 64)).astype("<i2")
+    others = np.full((48, 64), last, "<u2")
+    frames = [compressed(large, signed), *[compressed(large, others)] * (int(dataset.NumberOfFrames) - 1)]
+    dataset.Rows, dataset.Columns, dataset.PixelRepresentation = 48, 64, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PixelData = pydicom.encaps.encapsulate(frames)
+    dataset["PixelData"].is_undefined_length, dataset["PixelData"].VR = True, "OB"
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset.save_as(path)
+    reading = read(tmp_path / "in", repairs=["sign-of-stream"])
+    assert [refusal.code for refusal in reading.refused] == ([] if read_too else ["sign-mismatch"])
+    assert bool(reading.volumes) == read_too
+    for volume in reading.volumes:
+        assert "sign-mismatch" not in [note.code for note in volume.notes]
+
+
+def compressed(dataset, pixels):
+    """A JPEG 2000 image that says whether it has a sign."""
+    dataset = deepcopy(dataset)
+    dataset.PixelRepresentation, dataset.PixelData = int(pixels.dtype.kind == "i"), pixels.tobytes()
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    (frame,) = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1)
+    return frame
+
+
+def test_high_numbers_of_an_encoder_without_signs_are_read_as_the_header_says(large, tmp_path):
+    pixels = np.random.default_rng(1).integers(-1000, 1000, (48, 64)).astype("<i2")
+    frame = compressed(large, pixels.view("<u2") & 0xFFF)
+    large.PixelRepresentation, large.PixelData = 1, pydicom.encaps.encapsulate([frame])
+    large["PixelData"].is_undefined_length, large["PixelData"].VR = True, "OB"
+    large.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    save(tmp_path / "a", large)
+    (volume,) = read(tmp_path / "a").volumes
+    assert np.array_equal(volume.array[..., 0] + 1024, pixels.T)
+    assert "sign-mismatch" in [note.code for note in volume.notes]
+
+
+def test_the_repair_of_a_sign_changes_nothing_else(large, tmp_path):
+    save(tmp_path / "native", large)
+    assert (
+        one(tmp_path / "native").dtype
+        == read(tmp_path / "native", repairs=["sign-of-stream"]).volumes[0].array.dtype
+    )
+    large.compress(JPEG2000Lossless, generate_instance_uid=False)
+    save(tmp_path / "a", large)
+    (volume,) = read(tmp_path / "a", repairs=["sign-of-stream"]).volumes
+    assert volume.repairs == ()
+    assert np.array_equal(volume.array[..., 0], one(tmp_path / "a"))
 
 
 def test_only_jpeg_2000_says_its_sign():

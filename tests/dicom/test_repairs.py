@@ -98,7 +98,7 @@ def test_a_slice_for_each_that_is_missing(tilt, tmp_path):
     assert mended.array.shape == whole.array.shape
     assert np.array_equal(mended.array[..., there], whole.array[..., there])
     np.testing.assert_allclose(mended.affine, whole.affine, atol=2e-3)
-    assert mended.repairs[0].message.startswith("17 uneven slices interpolated onto 20 even ones")
+    assert mended.repairs[0].message.startswith("17 slices interpolated onto 20 at even distances")
 
 
 def save_rounded(stack, folder, numbers):

@@ -116,6 +116,31 @@ for _name, _syntax, _coding in (
     add(_name, f"{_syntax.name}, with loss", partial(compressed, syntax=_syntax, coding=_coding, lossy=True))
 
 
+def sign_lost(folder: Path, rng: Generator, *, offset: float) -> Truth:
+    """The header of signed numbers says unsigned: negative ones would become large."""
+    stack = Stack(rng, coding=SIGNED, offset=offset)
+    for path in write(folder, stack.datasets, rng):
+        compress(path, JPEG2000Lossless)
+        dataset = dcmread(path)
+        dataset.PixelRepresentation = 0
+        save(path, dataset)
+    return stack.truth() if offset else Truth((), repaired=((stack.volume(),),))
+
+
+add(
+    "jpeg-2000-sign-lost",
+    "JPEG 2000, signed numbers under a header that says unsigned",
+    partial(sign_lost, offset=0.0),
+    ("sign-of-stream",),
+)
+add(
+    "jpeg-2000-sign-lost-positive",
+    "JPEG 2000, signed numbers, none negative, under a header that says unsigned",
+    partial(sign_lost, offset=3000.0),
+    ("sign-of-stream",),
+)
+
+
 @kind("every slice in another transfer syntax")
 def syntaxes_mixed(folder: Path, rng: Generator) -> Truth:
     stack = Stack(rng)

@@ -13,7 +13,7 @@ from tests.dicom_series.kinds import SUBJECTS
 
 REPAIRS = {
     *("accept-count", "deshear", "drop-broken", "drop-duplicates", "drop-localizer", "drop-stray"),
-    *("resample", "split-frames", "split-gaps"),
+    *("resample", "sign-of-stream", "split-frames", "split-gaps"),
 }
 # SimpleITK is right about these, so the generator is.
 PLAIN = (

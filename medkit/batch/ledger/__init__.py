@@ -8,7 +8,16 @@ from __future__ import annotations
 from medkit.batch.ledger.ledger import Arrival, Ledger
 from medkit.batch.ledger.moves import Claim, Policy
 from medkit.batch.ledger.states import IllegalTransition, LeaseLost, LedgerError, Stage, State
-from medkit.batch.ledger.view import Entry, LedgerView, Result, StudyRecord, Timing, Withdrawal
+from medkit.batch.ledger.view import (
+    Entry,
+    LedgerView,
+    Reason,
+    Result,
+    StudyRecord,
+    Timing,
+    Waiting,
+    Withdrawal,
+)
 
 __all__ = [
     "Arrival",
@@ -20,10 +29,12 @@ __all__ = [
     "LedgerError",
     "LedgerView",
     "Policy",
+    "Reason",
     "Result",
     "Stage",
     "State",
     "StudyRecord",
     "Timing",
+    "Waiting",
     "Withdrawal",
 ]

@@ -56,6 +56,7 @@ _SCHEMA = (
     )""",
     "CREATE UNIQUE INDEX one_current ON revisions (study) WHERE state != 'superseded'",
     "CREATE INDEX due ON revisions (state, not_before)",
+    "CREATE INDEX newest ON revisions (state, since)",
     """CREATE TABLE results (
         revision INTEGER NOT NULL REFERENCES revisions (id),
         study TEXT NOT NULL REFERENCES studies (study),
@@ -75,7 +76,7 @@ _SCHEMA = (
         name TEXT NOT NULL,
         seconds REAL NOT NULL CHECK (seconds >= 0)
     )""",
-    "CREATE INDEX timings_by_name ON timings (name)",
+    "CREATE INDEX timings_by_name ON timings (name, seconds)",
     """CREATE TABLE journal (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         at REAL NOT NULL,
@@ -88,6 +89,7 @@ _SCHEMA = (
         reason TEXT
     )""",
     "CREATE INDEX journal_of_study ON journal (study)",
+    "CREATE INDEX journal_by_state ON journal (after, at)",
     """CREATE TRIGGER journal_is_not_changed BEFORE UPDATE ON journal
         BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
     """CREATE TRIGGER journal_is_not_shortened BEFORE DELETE ON journal

@@ -36,7 +36,7 @@ _PURGED = "source-purged"
 
 @dataclass(frozen=True)
 class Arrival:
-    """A study of which nothing came for a while; ``arrivals`` tells whether something came since."""
+    """A study that is being received; ``arrivals`` tells whether something came since."""
 
     study: str
     arrivals: int
@@ -79,13 +79,15 @@ class Ledger(LedgerDelivery):
             if row is None or row["arriving_since"] is None:
                 self._journal(now, study, None, None, State.RECEIVING, None, None)
 
-    def quiet(self, seconds: float) -> list[Arrival]:
-        """Studies of which instances came, but none for so many seconds: those that wait longest first."""
-        with self._reading():
+    def arrivals(self) -> list[Arrival]:
+        """Studies that are being received: those of which nothing came for longest first.
+
+        How long ago that was is no reason to call one complete: nobody may have listened since, or the clock was set.
+        :func:`medkit.batch.intake.quiet.settle` waits.
+        """
+        with self.reading():
             rows = self._all(
-                "SELECT * FROM studies WHERE arriving_since IS NOT NULL AND last_arrival <= ? "
-                "ORDER BY last_arrival, study",
-                self._clock() - seconds,
+                "SELECT * FROM studies WHERE arriving_since IS NOT NULL ORDER BY last_arrival, study"
             )
         return [Arrival(row["study"], row["arrivals"], row["last_arrival"]) for row in rows]
 
@@ -93,7 +95,7 @@ class Ledger(LedgerDelivery):
         """Say that a study is all there: what was made of other instances is superseded.
 
         Args:
-            arrival: from :meth:`quiet`, asked before the instances were counted.
+            arrival: from :meth:`arrivals`, asked before the instances were counted.
             digest: of all instances that there are now.
             instances: how many.
             whole: the archive was asked, and these are all. Where the study's instances had been purged, others than
@@ -113,7 +115,7 @@ class Ledger(LedgerDelivery):
             known = self._one("SELECT * FROM studies WHERE study = ?", study)
             if known is None or known["arriving_since"] is None or known["arrivals"] != arrival.arrivals:
                 raise IllegalTransition(
-                    f"study {study}: expected no instance since it was found quiet; wait again"
+                    f"study {study}: expected no instance since it was asked about; wait again"
                 )
             latest = self._latest(study)
             partial = known["purged_at"] is not None or (latest is not None and latest["code"] == _PURGED)
@@ -331,6 +333,24 @@ class Ledger(LedgerDelivery):
                 )
             self._move(row, state, now, "retried", reason, attempts=0, not_before=now)
         return state
+
+    def quarantine(self, study: str, reason: str) -> None:
+        """Put a study that waits aside, because a person says so; :meth:`retry` takes it back.
+
+        It holds for the instances that there are: with others, a later revision begins anew.
+
+        Raises:
+            IllegalTransition: it does not wait: a worker has it, it is at an end, or it is being received for the first
+                time.
+        """
+        with self._changing():
+            row = self._latest(study)
+            if row is None or State(row["state"]) not in (State.READY, State.FAILED, State.MADE):
+                got = row["state"] if row is not None else "no revision of it"
+                raise IllegalTransition(
+                    f"study {study}: expected it to wait (ready, failed or made), got {got}; wait until it does"
+                )
+            self._move(row, State.QUARANTINED, self._clock(), "set-aside", reason)
 
 
 def _check_results(claim: Claim, results: Sequence[Result]) -> None:

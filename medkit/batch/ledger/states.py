@@ -24,7 +24,8 @@ A **revision** is a study with the instances that it held at one time. It goes t
 
 Every state but ``superseded`` goes to ``superseded`` as soon as the study is complete with other instances: slices that
 came late, or a rejection note. A study has one revision that is not superseded, its latest. ``refused``, ``skipped`` and
-``quarantined`` go back to ``ready`` (or to ``made``, where results are on disk) when a person says so.
+``quarantined`` go back to ``ready`` (or to ``made``, where results are on disk) when a person says so. A person may also
+put into quarantine what waits: ``ready``, ``failed`` or ``made``.
 """
 
 from __future__ import annotations
@@ -94,12 +95,12 @@ FIRST = frozenset({_S.READY, _S.QUARANTINED})
 LEASED = frozenset({_S.RUNNING, _S.DELIVERING})
 ENDS = frozenset({_S.DELIVERED, _S.REFUSED, _S.SKIPPED, _S.QUARANTINED})
 TRANSITIONS: dict[State, frozenset[State]] = {
-    _S.READY: frozenset({_S.RUNNING, _S.SUPERSEDED}),
+    _S.READY: frozenset({_S.RUNNING, _S.QUARANTINED, _S.SUPERSEDED}),
     _S.RUNNING: frozenset(
         {_S.MADE, _S.REFUSED, _S.SKIPPED, _S.FAILED, _S.READY, _S.QUARANTINED, _S.SUPERSEDED}
     ),
-    _S.FAILED: frozenset({_S.RUNNING, _S.SUPERSEDED}),
-    _S.MADE: frozenset({_S.DELIVERING, _S.SUPERSEDED}),
+    _S.FAILED: frozenset({_S.RUNNING, _S.QUARANTINED, _S.SUPERSEDED}),
+    _S.MADE: frozenset({_S.DELIVERING, _S.QUARANTINED, _S.SUPERSEDED}),
     _S.DELIVERING: frozenset({_S.DELIVERED, _S.MADE, _S.QUARANTINED, _S.SUPERSEDED}),
     _S.DELIVERED: frozenset({_S.SUPERSEDED}),
     _S.REFUSED: frozenset({_S.READY, _S.SUPERSEDED}),

@@ -11,13 +11,13 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
 from medkit.batch.ledger.database import open_database, transaction
-from medkit.batch.ledger.states import LedgerError, State
+from medkit.batch.ledger.states import LedgerError, Stage, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["Entry", "LedgerView", "Result", "StudyRecord", "Timing", "Withdrawal"]
+__all__ = ["Entry", "LedgerView", "Reason", "Result", "StudyRecord", "Timing", "Waiting", "Withdrawal"]
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,29 @@ class Withdrawal:
 
 @dataclass(frozen=True)
 class Timing:
-    """What a stage took, over all studies."""
+    """What a part of a stage took, over studies."""
 
     count: int
     total_seconds: float
     longest_seconds: float
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Studies that are not done with something: how many, and since when the first of them, seconds since 1970 (UTC)."""
+
+    count: int
+    since: float | None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """How many studies are in a state for the same reason, and when the latest of them came into it."""
+
+    state: State
+    code: str
+    count: int
+    latest: float
 
 
 @dataclass(frozen=True)
@@ -143,7 +161,7 @@ class LedgerView:
 
     def counts(self) -> dict[State, int]:
         """How many studies are in which state, by their latest revision; a study counts once."""
-        with self._reading():
+        with self.reading():
             found = dict.fromkeys(State, 0)
             rows = self._all("SELECT state, count(*) AS number FROM revisions GROUP BY state")
             found |= {State(row["state"]): row["number"] for row in rows}
@@ -153,12 +171,115 @@ class LedgerView:
         found[State.RECEIVING] = known - begun
         return found
 
-    def studies(self, state: State | None = None) -> list[StudyRecord]:
-        """All studies, or those in one state, the longest in it first."""
-        with self._reading():
-            rows = self._all(f"{_STUDIES} ORDER BY since, s.study")
-        records = [_study(row) for row in rows]
-        return [record for record in records if state in (None, record.state)]
+    def studies(
+        self,
+        state: State | None = None,
+        *,
+        newest_first: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[StudyRecord]:
+        """All studies, or those in one state, the longest in it first.
+
+        Args:
+            state: only those in it.
+            newest_first: the last to come into its state first.
+            limit: no more than so many.
+            offset: and not the first so many.
+        """
+        which, since = "1", "since"
+        if state is State.RECEIVING:
+            which, since = "r.state IS NULL AND arriving_since IS NOT NULL", "arriving_since"
+        elif state is not None:  # said so that an index has them in their order
+            which, since = "r.state = ?1", "r.since"
+        down = "DESC" if newest_first else "ASC"
+        with self.reading():
+            rows = self._all(
+                f"{_STUDIES} WHERE {which} ORDER BY {since} {down}, s.study {down} LIMIT ?2 OFFSET ?3",
+                *(state, -1 if limit is None else limit, offset),
+            )
+        return [_study(row) for row in rows]
+
+    def find(self, beginning: str, limit: int = 10) -> list[str]:
+        """Hashes of the studies that begin with these hexadecimal digits, in order, no more than ``limit``."""
+        with self.reading():
+            rows = self._all(
+                "SELECT study FROM studies WHERE study >= ?1 AND substr(study, 1, length(?1)) = ?1 "
+                "ORDER BY study LIMIT ?2",
+                *(beginning, limit),
+            )
+        return [row["study"] for row in rows]
+
+    def reasons(self) -> list[Reason]:
+        """Why studies are where they are, the commonest reason first; those without one are left out."""
+        with self.reading():
+            rows = self._all(
+                "SELECT state, code, count(*) AS number, max(since) AS latest FROM revisions "
+                f"WHERE state IN ({', '.join('?' * len(_WITH_REASON))}) AND code IS NOT NULL "
+                "GROUP BY state, code ORDER BY number DESC, state, code",
+                *_WITH_REASON,
+            )
+        return [Reason(State(row["state"]), row["code"], row["number"], row["latest"]) for row in rows]
+
+    def last_arrival(self) -> float | None:
+        """When the last instance came, seconds since 1970 (UTC)."""
+        with self.reading():
+            (last,) = self._one("SELECT max(last_arrival) FROM studies")
+        return None if last is None else float(last)
+
+    def entered(self, state: State, since: float) -> int:
+        """How often a study came into a state from then on; ``receiving``: how often one began to arrive."""
+        with self.reading():
+            (number,) = self._one(
+                "SELECT count(*) FROM journal WHERE after = ? AND at >= ? AND before IS NOT after",
+                state,
+                since,
+            )
+        return int(number)
+
+    def last_entered(self, state: State) -> float | None:
+        """When a study last came into a state."""
+        with self.reading():
+            (last,) = self._one("SELECT max(at) FROM journal WHERE after = ? AND before IS NOT after", state)
+        return None if last is None else float(last)
+
+    def arriving(self) -> Waiting:
+        """Studies that are being received; the first is the one of which nothing came for longest."""
+        with self.reading():
+            row = self._one(
+                "SELECT count(*), min(last_arrival) FROM studies WHERE arriving_since IS NOT NULL"
+            )
+        return Waiting(*row)
+
+    def waiting(self, stage: Stage) -> Waiting:
+        """Studies that wait for a stage or are in it, since they came to it or a person had them tried again.
+
+        Neither a failure nor a worker that gives a study back begins that time anew.
+        """
+        states = (*stage.sources, stage.leased)
+        came = (
+            "before IS NULL"
+            if stage is Stage.MAKE
+            else f"before = '{State.RUNNING}' AND after = '{State.MADE}'"
+        )
+        with self.reading():
+            row = self._one(
+                f"SELECT count(*), min((SELECT max(at) FROM journal j WHERE j.study = r.study "
+                f"AND j.revision = r.number AND ({came} OR j.code = 'retried'))) "
+                f"FROM revisions r WHERE state IN ({', '.join('?' * len(states))})",
+                *states,
+            )
+        return Waiting(*row)
+
+    def overdue(self) -> Waiting:
+        """Studies whose lease ran out and that nobody took back: no worker is alive."""
+        with self.reading():
+            row = self._one(
+                f"SELECT count(*), min(lease_until) FROM revisions WHERE lease_until <= ? "
+                f"AND state IN ('{State.RUNNING}', '{State.DELIVERING}')",
+                self._clock(),
+            )
+        return Waiting(*row)
 
     def study(self, study: str) -> StudyRecord:
         """One study.
@@ -166,7 +287,7 @@ class LedgerView:
         Raises:
             LedgerError: it is not in the ledger.
         """
-        with self._reading():
+        with self.reading():
             row = self._one(f"{_STUDIES} WHERE s.study = ?", study)
         if row is None:
             raise LedgerError(f"{self.path}: expected the hash of a study in this ledger, got {study!r}")
@@ -174,9 +295,23 @@ class LedgerView:
 
     def results(self, study: str, revision: int) -> list[Result]:
         """The objects of a revision, by UID and destination."""
-        with self._reading():
+        with self.reading():
             rows = self._all(f"{_RESULTS} WHERE r.study = ? AND number = ?", study, revision)
         return [_result(row) for row in rows]
+
+    def result_uids(self, study: str) -> set[str]:
+        """UIDs of the objects of all revisions of a study, which are none of its sources."""
+        with self.reading():
+            rows = self._all("SELECT DISTINCT uid FROM results WHERE study = ?", study)
+        return {row["uid"] for row in rows}
+
+    def result_paths(self, study: str, uid: str) -> list[str]:
+        """Where an object of a study lies, relative to the results folder, that of the latest revision first."""
+        with self.reading():
+            rows = self._all(
+                "SELECT path FROM results WHERE study = ? AND uid = ? ORDER BY revision DESC", study, uid
+            )
+        return list(dict.fromkeys(row["path"] for row in rows))
 
     def withdrawals(self, study: str | None = None) -> list[Withdrawal]:
         """Objects of superseded revisions that may be at a destination and have to be withdrawn now.
@@ -185,14 +320,18 @@ class LedgerView:
         quarantined, for a person; where it is refused or skipped, nothing of the study may stay. Last, they wait until
         the worker that was about to send them when they were superseded can do so no more.
         """
-        with self._reading():
+        with self.reading():
             rows = self._all(_WITHDRAWALS, study, self._clock())
         return [Withdrawal(row["study"], row["uid"], row["destination"]) for row in rows]
 
-    def history(self, study: str | None = None) -> list[Entry]:
-        """The journal in its order, of one study or of all."""
-        with self._reading():
-            rows = self._all("SELECT * FROM journal WHERE ?1 IS NULL OR study = ?1 ORDER BY seq", study)
+    def history(self, study: str | None = None, latest: int | None = None) -> list[Entry]:
+        """The journal in its order, of one study or of all, or no more than so many of its latest lines."""
+        with self.reading():
+            rows = self._all(
+                "SELECT * FROM (SELECT * FROM journal WHERE ?1 IS NULL OR study = ?1 ORDER BY seq DESC LIMIT ?2) "
+                "ORDER BY seq",
+                *(study, -1 if latest is None else latest),
+            )
         return [
             Entry(
                 row["at"],
@@ -207,18 +346,19 @@ class LedgerView:
             for row in rows
         ]
 
-    def timings(self) -> dict[str, Timing]:
-        """What each stage took, by name."""
-        with self._reading():
+    def timings(self, latest: int | None = None) -> dict[str, Timing]:
+        """What each part of a stage took, by name: of all that was timed, or of so many measurements, the latest."""
+        with self.reading():
             rows = self._all(
                 "SELECT name, count(*) AS number, sum(seconds) AS total, max(seconds) AS longest "
-                "FROM timings GROUP BY name ORDER BY name"
+                f"FROM {_LATEST_TIMINGS if latest is not None else 'timings'} GROUP BY name ORDER BY name",
+                *([] if latest is None else [latest]),
             )
         return {row["name"]: Timing(row["number"], row["total"], row["longest"]) for row in rows}
 
     def faults(self) -> list[str]:
         """What is wrong with the file: damage, and revisions that are not where the journal left them."""
-        with self._reading():
+        with self.reading():
             found = [str(row[0]) for row in self._all("PRAGMA integrity_check") if row[0] != "ok"]
             found += [f"row without its parent in {row[0]}" for row in self._all("PRAGMA foreign_key_check")]
             last = {(row["study"], row["revision"]): row["after"] for row in self._all(_LAST_ENTRIES)}
@@ -232,7 +372,7 @@ class LedgerView:
         return found + [f"study {study}, revision {number}: only in the journal" for study, number in last]
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
         """All that is read in the block is of one moment."""
         with self._guarded():
             if self._connection.in_transaction:  # within a change, which sees its own
@@ -268,11 +408,16 @@ class LedgerView:
         return self._connection.execute(statement, values).fetchone()
 
 
+# Named one by one, so that an index leaves out the delivered: by far the most, and nobody asks why.
+_WITH_REASON = tuple(state for state in State if state not in (State.DELIVERED, State.SUPERSEDED))
+
 _STUDIES = f"""SELECT s.study, coalesce(r.state, '{State.RECEIVING}') AS state, arriving_since IS NOT NULL AS arriving,
     coalesce(number, 0) AS number, coalesce(digest, '') AS digest, coalesce(instances, 0) AS instances,
     coalesce(attempts, 0) AS attempts, owner, coalesce(since, arriving_since) AS since, code, reason, recipe,
     purged_at IS NOT NULL AS purged
     FROM studies s LEFT JOIN revisions r ON r.study = s.study AND r.state != '{State.SUPERSEDED}'"""
+
+_LATEST_TIMINGS = "(SELECT name, seconds FROM timings ORDER BY rowid DESC LIMIT ?)"
 
 _RESULTS = "SELECT results.* FROM results JOIN revisions r ON r.id = results.revision"
 

@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medkit.dicom.writing.derived_images import make_derived_images
+    from medkit.dicom.writing.derived_images import DerivedModality, make_derived_images
     from medkit.dicom.writing.maker import Maker
-    from medkit.dicom.writing.parametric_map import make_parametric_map
+    from medkit.dicom.writing.parametric_map import UNCERTAINTY, MapQuantity, make_parametric_map
     from medkit.dicom.writing.picture import draw_picture
     from medkit.dicom.writing.report import volume_report
     from medkit.dicom.writing.results import ResultKind, write_results
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.source import Source, open_source
 
 __all__ = [
+    "UNCERTAINTY",
+    "DerivedModality",
     "Maker",
+    "MapQuantity",
     "ResultKind",
     "SegmentationType",
     "Source",
@@ -36,7 +39,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "UNCERTAINTY": "parametric_map",
+    "DerivedModality": "derived_images",
     "Maker": "maker",
+    "MapQuantity": "parametric_map",
     "ResultKind": "results",
     "SegmentationType": "segmentation",
     "Source": "source",

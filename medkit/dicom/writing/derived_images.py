@@ -63,7 +63,7 @@ def make_derived_images(
         CaseError: ``voxels-not-finite``, ``image-too-small`` for the words, ``values-out-of-range`` for CT numbers that
             16 bits do not hold, or ``source-sheared`` where the axes of the grid are not at right angles.
     """
-    where = f"series {source.volume.series_instance_uid}"
+    where = source.volume.called
     if not np.isfinite(array).all():
         raise CaseError(
             "voxels-not-finite",

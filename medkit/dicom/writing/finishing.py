@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["RESEARCH", "finish", "series_description"]
+__all__ = ["RESEARCH", "copy_patient_and_study", "finish", "series_description"]
 
 RESEARCH = "RESEARCH"
 _UTF_8 = "ISO_IR 192"
@@ -50,7 +50,7 @@ def finish(dataset: SOPClass, source: Source) -> None:
         source: the images that it is about.
     """
     source.restore_references(dataset)
-    _copy_patient_and_study(dataset, source)
+    copy_patient_and_study(dataset, source.header)
     for name in _CLOCK:
         del dataset[name]
     for name, which in _MOMENTS.items():
@@ -66,17 +66,22 @@ def finish(dataset: SOPClass, source: Source) -> None:
     dataset.preamble = bytes(128)
 
 
-def _copy_patient_and_study(dataset: SOPClass, source: Source) -> None:
-    """Copy the modules letter by letter, in the source's own character set where that holds all letters."""
+def copy_patient_and_study(dataset: SOPClass, header: Dataset) -> None:
+    """Copy the modules letter by letter, in the header's own character set where that holds all letters.
+
+    Args:
+        dataset: changed in place; as it was constructed, with no texts but its own.
+        header: of an image or another object of the study.
+    """
     ours_fit = all(text.isascii() for text in _own_texts(dataset))
     records = Dataset()
-    for tag in source.header.keys():  # noqa: SIM118 -- iterating a dataset decodes all of it
+    for tag in header.keys():  # noqa: SIM118 -- iterating a dataset decodes all of it
         if tag.group in _GROUPS_OF_RECORDS:
-            records.add(deepcopy(source.header[tag]))
+            records.add(deepcopy(header[tag]))
     records.SOPClassUID = CTImageStorage  # highdicom looks up by class which attributes the modules have
     dataset.copy_patient_and_study_information(records)
     dataset.pop("SpecificCharacterSet", None)
-    stated = source.header.get("SpecificCharacterSet")
+    stated = header.get("SpecificCharacterSet")
     if not ours_fit or not _fits(records, stated):
         dataset.SpecificCharacterSet = _UTF_8
     elif stated is not None:

@@ -80,8 +80,7 @@ def make_parametric_map(
     if not np.isfinite(frames).all():
         raise CaseError(
             "voxels-not-finite",
-            f"series {source.volume.series_instance_uid}: expected finite voxels in a parametric map, got NaN or "
-            "infinite ones",
+            f"{source.volume.called}: expected finite voxels in a parametric map, got NaN or infinite ones",
         )
     low, high = float(frames.min()), float(frames.max())
     defined = None if quantity.quantity is None else coded(quantity.quantity)

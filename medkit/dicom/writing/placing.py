@@ -51,7 +51,7 @@ def on_grid(array: NDArray[Any], affine: NDArray[np.float64], volume: SeriesVolu
 def _other_grid(volume: SeriesVolume, got: str) -> CaseError:
     return CaseError(
         "grids-differ",
-        f"series {volume.series_instance_uid}: expected the grid of its volume {volume.name}, got {got}; resample onto "
+        f"{volume.called}: expected the grid of its volume {volume.name}, got {got}; resample onto "
         "it (label maps with nearest neighbours)",
     )
 
@@ -77,7 +77,7 @@ def check_upright(volume: SeriesVolume) -> None:
         degrees = np.degrees(np.arccos(np.clip(np.linalg.norm(normal) / np.linalg.norm(column), 0, 1)))
         raise CaseError(
             "source-sheared",
-            f"series {volume.series_instance_uid}: expected slices straight behind each other, got some that are "
+            f"{volume.called}: expected slices straight behind each other, got some that are "
             f"shifted by up to {apart:.3g} voxel edges (a tilt of {degrees:.1f} degrees), which other programs misplace "
             "without a word; allow sheared sources if all that read the result place each frame by its own position",
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["check_free", "save"]
+__all__ = ["check_free", "instance_uid", "save"]
 
 
 def check_free(path: Path, dataset: Dataset) -> None:
@@ -27,16 +27,21 @@ def check_free(path: Path, dataset: Dataset) -> None:
     if not path.exists():
         return
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks on whatever lies there
-            there = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
-        same = there.get("SOPInstanceUID") == dataset.SOPInstanceUID
+        same = instance_uid(path) == dataset.SOPInstanceUID
     except Exception:  # no DICOM object
         same = False
     if not same:
         raise UsageError(
             f"{path}: expected no file of another result there, got one; choose another folder for each study and result"
         )
+
+
+def instance_uid(path: Path) -> str:
+    """The SOP Instance UID of a file; empty where it has none. Raises what pydicom raises on files of other kinds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks on whatever lies there
+        there = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+    return str(there.get("SOPInstanceUID") or "")
 
 
 def save(dataset: Dataset, path: Path) -> None:

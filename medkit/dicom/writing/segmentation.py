@@ -141,7 +141,7 @@ def _pixels(
 
 
 def _segment_numbers(frames: NDArray[Any], values: list[int], source: Source) -> NDArray[Any]:
-    where = f"series {source.volume.series_instance_uid}"
+    where = source.volume.called
     try:
         whole = as_label_map(frames)
     except ValueError as error:
@@ -183,7 +183,7 @@ def _probabilities(chosen: NDArray[Any], source: Source) -> NDArray[np.float32]:
     if not (low >= 0 and high <= 1):  # NaN is neither
         raise CaseError(
             "probabilities-out-of-range",
-            f"series {source.volume.series_instance_uid}: expected probabilities from 0 to 1, got values from {low:.4g} "
+            f"{source.volume.called}: expected probabilities from 0 to 1, got values from {low:.4g} "
             f"to {high:.4g}; apply a softmax or a sigmoid",
         )
     return chosen.astype(np.float32)

@@ -228,7 +228,7 @@ def open_source(volume: SeriesVolume) -> Source:
     if not volume.frames:
         raise CaseError(
             "source-resampled",
-            f"series {volume.series_instance_uid or volume.name}: expected a volume whose slices are images of the "
+            f"{volume.called}: expected a volume whose slices are images of the "
             f"series, got {volume.name}, which a repair resampled; bring the result back onto the volume as it was read",
         )
     source = Source(volume, tuple(_headers(volume)))
@@ -280,7 +280,7 @@ def _check_common(source: Source) -> None:
         if lacking := [name for name in _IN_EACH if not header.get(name)]:
             raise CaseError(
                 "source-incomplete",
-                f"series {source.volume.series_instance_uid or source.volume.name}: expected images that results can "
+                f"{source.volume.called}: expected images that results can "
                 "refer to, got one "
                 f"without {', '.join(lacking)} (instance {header.SOPInstanceUID}); export them from the archive again",
             )
@@ -288,7 +288,7 @@ def _check_common(source: Source) -> None:
             if (header.get(name) or None) != (first.get(name) or None):  # empty says no more than absent
                 raise CaseError(
                     "source-mixed",
-                    f"series {source.volume.series_instance_uid}: expected one {name} in all its images, got another in "
+                    f"{source.volume.called}: expected one {name} in all its images, got another in "
                     f"instance {header.SOPInstanceUID}; take the images apart, or have their records corrected",
                 )
 
@@ -303,7 +303,7 @@ def _check_place(source: Source, number: int) -> None:
     if cosines is not None and not _same_directions(cosines, np.array(source.cosines)):
         raise CaseError(
             "source-mixed",
-            f"series {volume.series_instance_uid}: expected images that lie as their volume does, got slice "
+            f"{volume.called}: expected images that lie as their volume does, got slice "
             f"{number + 1} of {volume.name} turned or mirrored in instance {header.SOPInstanceUID}; take them apart",
         )
     position = _stated(header, frame.frame, "PlanePositionSequence", "ImagePositionPatient", 3)

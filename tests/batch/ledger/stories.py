@@ -39,7 +39,7 @@ def open_ledger(folder, clock, owner="a", policy=POLICY):
 def arrive(ledger, *instances, study=STUDY, **options):
     """Receive a study that then holds these instances; return the number of the new revision."""
     ledger.receive(study)
-    (arrival,) = [one for one in ledger.quiet(0) if one.study == study]
+    (arrival,) = [one for one in ledger.arrivals() if one.study == study]
     return ledger.complete(arrival, digest(*instances), len(instances), **options)
 
 

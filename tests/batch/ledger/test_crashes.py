@@ -143,7 +143,7 @@ class Unattended(RuleBasedStateMachine):
         self.stored[study].add(instance)
 
     def settle(self):
-        for arrival in self.ledgers["node"].quiet(0):
+        for arrival in self.ledgers["node"].arrivals():
             instances = self.stored[arrival.study]
             if instances:
                 self.held[arrival.study, digest(*instances)] = frozenset(instances)

@@ -24,12 +24,10 @@ def test_a_study_goes_from_its_first_instance_to_its_archive(ledger, clock):
     ledger.receive(STUDY)
     ledger.receive(STUDY)
     assert ledger.study(STUDY).state is State.RECEIVING
-    assert ledger.quiet(30) == []
-    clock.pass_by(30)
-    (arrival,) = ledger.quiet(30)
+    (arrival,) = ledger.arrivals()
     assert (arrival.study, arrival.arrivals) == (STUDY, 2)
     assert ledger.complete(arrival, digest("1", "2"), 2) == 1
-    assert ledger.quiet(0) == []
+    assert ledger.arrivals() == []
 
     claim = ledger.claim(Stage.MAKE)
     assert (claim.study, claim.revision, claim.digest, claim.attempt) == (STUDY, 1, digest("1", "2"), 1)
@@ -73,7 +71,7 @@ def test_nothing_of_a_study_is_begun_while_it_is_received(ledger):
 
 def test_what_comes_between_the_quiet_and_the_count_is_waited_for(ledger):
     ledger.receive(STUDY)
-    (arrival,) = ledger.quiet(0)
+    (arrival,) = ledger.arrivals()
     ledger.receive(STUDY)
     with pytest.raises(IllegalTransition, match="wait again"):
         ledger.complete(arrival, digest("1"), 1)
@@ -226,9 +224,32 @@ def test_a_person_can_retry_what_came_to_nothing(ledger, state):
         assert ledger.study(STUDY) == before
 
 
+@pytest.mark.parametrize("state", sorted(set(State) - {State.SUPERSEDED}))
+def test_a_person_can_set_aside_what_waits(ledger, state):
+    bring(ledger, state)
+    before = ledger.study(STUDY)
+    if state in (State.READY, State.FAILED, State.MADE):
+        ledger.quarantine(STUDY, "asked for by the ward")
+        found = ledger.study(STUDY)
+        assert (found.state, found.code, found.reason) == (
+            *(State.QUARANTINED, "set-aside"),
+            "asked for by the ward",
+        )
+        ledger._clock.pass_by(10_000)
+        assert ledger.claim(Stage.MAKE) is ledger.claim(Stage.DELIVER) is None
+        expected = State.MADE if state is State.MADE else State.READY
+        assert ledger.retry(STUDY, "it may go on") is expected
+    else:
+        with pytest.raises(IllegalTransition, match=r"expected it to wait \(ready, failed or made\), got"):
+            ledger.quarantine(STUDY, "why not")
+        assert ledger.study(STUDY) == before
+
+
 def test_an_unknown_study_cannot_be_retried(ledger):
     with pytest.raises(IllegalTransition, match="got no revision of it"):
         ledger.retry(STUDY, "why not")
+    with pytest.raises(IllegalTransition, match="got no revision of it"):
+        ledger.quarantine(STUDY, "why not")
     with pytest.raises(LedgerError, match="expected the hash of a study"):
         ledger.study(STUDY)
 

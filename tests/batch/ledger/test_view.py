@@ -5,8 +5,8 @@ import sqlite3
 import pytest
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.ledger import LedgerError, LedgerView, Stage, State, Timing
-from tests.batch.ledger.stories import STUDY, arrive, bring, make, open_ledger
+from medkit.batch.ledger import LedgerError, LedgerView, Reason, Stage, State, Timing, Waiting
+from tests.batch.ledger.stories import STUDY, arrive, bring, deliver, make, open_ledger
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - {State.SUPERSEDED}))
@@ -32,6 +32,130 @@ def test_studies_that_wait_longest_come_first(ledger, clock):
     clock.pass_by(1)
     bring(ledger, State.READY)
     assert [study.since for study in ledger.studies(State.READY)] == [1000, 1001]
+
+
+def test_studies_come_page_by_page(ledger, clock):
+    names = [hash_uid(f"1.2.{number}") for number in range(5)]
+    for name in names:
+        arrive(ledger, "1", study=name)
+        clock.pass_by(1)
+    newest = [study.study for study in ledger.studies(newest_first=True)]
+    assert newest == names[::-1]
+    assert [one.study for one in ledger.studies(newest_first=True, limit=2, offset=1)] == newest[1:3]
+    assert [one.study for one in ledger.studies(State.READY, limit=2)] == names[:2]
+    assert ledger.studies(State.MADE, limit=2) == []
+
+
+def test_a_study_is_found_by_the_beginning_of_its_hash(ledger):
+    names = ["ab" + "0" * 62, "ab" + "1" * 62, "ac" + "0" * 62]
+    for name in names:
+        ledger.receive(name)
+    assert ledger.find("ab") == names[:2]
+    assert ledger.find("ab1") == [names[1]]
+    assert ledger.find("a", limit=1) == names[:1]
+    assert ledger.find(names[2]) == [names[2]]
+    assert ledger.find("ad") == ledger.find("%") == ledger.find(names[2] + "0") == []
+
+
+def test_reasons_are_counted_by_state(ledger, clock):
+    for number in range(3):
+        arrive(ledger, "1", study=hash_uid(f"1.2.{number}"))
+        ledger.refuse(ledger.claim(Stage.MAKE), "tilt", f"tilted by {number}")
+        clock.pass_by(1)
+    bring(ledger, State.FAILED)
+    assert ledger.reasons() == [
+        Reason(State.REFUSED, "tilt", 3, 1002),
+        Reason(State.FAILED, "broken", 1, 1003),
+    ]
+    arrive(ledger, "1", "late")
+    assert ledger.reasons() == [Reason(State.REFUSED, "tilt", 3, 1002)], "a superseded revision has none"
+
+
+def test_what_came_and_went_is_counted_from_a_moment_on(ledger, clock):
+    assert (ledger.last_arrival(), ledger.last_entered(State.DELIVERED)) == (None, None)
+    bring(ledger, State.DELIVERED)
+    clock.pass_by(100)
+    assert arrive(ledger, "1") is None, "the same again is no delivery"
+    assert ledger.last_arrival() == 1100
+    assert ledger.last_entered(State.DELIVERED) == 1000
+    assert [ledger.entered(State.DELIVERED, since) for since in (0, 1000, 1001)] == [1, 1, 0]
+    arrive(ledger, "1", "late")
+    make(ledger, "y")
+    ledger.withdrawn(STUDY, "2.25.x", "archive")
+    deliver(ledger)
+    assert ledger.entered(State.DELIVERED, 0) == 2, "also what was superseded since"
+    assert ledger.entered(State.RECEIVING, 0) == 3
+
+
+def test_arriving_studies_wait_since_nothing_came(ledger, clock):
+    assert ledger.arriving() == Waiting(0, None)
+    bring(ledger, State.DELIVERED)
+    ledger.receive(STUDY)
+    clock.pass_by(5)
+    ledger.receive(STUDY)
+    assert ledger.arriving() == Waiting(1, 1005)
+
+
+def test_failures_do_not_make_a_study_wait_anew(ledger, clock):
+    arrive(ledger, "1")
+    for _ in range(2):
+        clock.pass_by(1000)
+        claim = ledger.claim(Stage.MAKE)
+        assert ledger.waiting(Stage.MAKE) == Waiting(1, 1000)
+        ledger.fail(claim, "broken", "it broke")
+        assert ledger.waiting(Stage.MAKE) == Waiting(1, 1000)
+    clock.pass_by(1000)
+    ledger.fail(ledger.claim(Stage.MAKE), "broken", "it broke")
+    assert ledger.waiting(Stage.MAKE) == Waiting(0, None), "quarantined"
+    clock.pass_by(1000)
+    ledger.retry(STUDY, "mended")
+    assert ledger.waiting(Stage.MAKE) == Waiting(1, 5000)
+    assert ledger.waiting(Stage.DELIVER) == Waiting(0, None)
+
+
+def test_an_archive_that_does_not_answer_does_not_make_a_study_wait_anew(ledger, clock):
+    bring(ledger, State.MADE)
+    for _ in range(3):
+        clock.pass_by(5)
+        ledger.give_back(ledger.claim(Stage.DELIVER), "archive-down", "no answer")
+    assert ledger.waiting(Stage.DELIVER) == Waiting(1, 1000)
+    assert ledger.waiting(Stage.MAKE) == Waiting(0, None)
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.DELIVERING])
+def test_a_lease_that_nobody_took_back_is_overdue(ledger, clock, state):
+    bring(ledger, state)
+    assert ledger.overdue() == Waiting(0, None)
+    clock.pass_by(10)
+    assert ledger.overdue() == Waiting(1, 1010)
+    ledger.expire()
+    assert ledger.overdue() == Waiting(0, None)
+
+
+def test_the_latest_lines_of_the_journal(ledger):
+    bring(ledger, State.DELIVERED)
+    whole = ledger.history()
+    assert len(whole) == 6
+    assert ledger.history(latest=2) == ledger.history(STUDY, latest=2) == whole[-2:]
+    assert ledger.history(latest=100) == whole
+
+
+def test_several_questions_are_about_one_moment(ledger, clock):
+    bring(ledger, State.MADE)
+    with LedgerView(ledger.path, clock) as view, view.reading():
+        assert view.counts()[State.MADE] == 1
+        ledger.claim(Stage.DELIVER)
+        assert view.study(STUDY).state is State.MADE
+        assert view.waiting(Stage.DELIVER).count == 1
+
+
+def test_timings_of_the_latest_alone(ledger):
+    claim = bring(ledger, State.RUNNING)
+    assert ledger.timings(latest=2) == {}
+    for seconds in (9.0, 1.0, 2.0):
+        ledger.timed(claim, "reading", seconds)
+    assert ledger.timings(latest=2) == {"reading": Timing(2, 3.0, 2.0)}
+    assert ledger.timings(latest=50) == ledger.timings() == {"reading": Timing(3, 12.0, 9.0)}
 
 
 def test_timings_add_up(ledger):
@@ -88,3 +212,15 @@ def test_a_file_that_was_damaged_is_told(tmp_path, clock):
 def make_one(ledger):
     arrive(ledger, "1")
     make(ledger, "x")
+
+
+def test_own_results_are_known_by_study_and_uid_in_every_revision(ledger):
+    arrive(ledger, "1")
+    make(ledger, "x")
+    arrive(ledger, "1", "2")
+    make(ledger, "x", "y")
+    other = hash_uid("1.2.9")
+    assert ledger.result_uids(STUDY) == {"2.25.x", "2.25.y"}
+    assert ledger.result_uids(other) == set()
+    assert ledger.result_paths(STUDY, "2.25.x") == ["x.dcm"]
+    assert ledger.result_paths(other, "2.25.x") == []

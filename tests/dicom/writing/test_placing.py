@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medkit.dicom.result import SeriesVolume
 from medkit.dicom.writing.placing import as_frames, check_upright, on_grid
 from medkit.errors import CaseError
 from tests.dicom.writing.sources import geometry
@@ -20,7 +21,7 @@ turns = st.integers(0, len(ALL_ORIENTATIONS) - 1)
 
 def volume(axcodes="LPS", *, oblique=True, shape=(4, 3, 5)):
     array, affine = geometry(axcodes, oblique=oblique, shape=shape)
-    return SimpleNamespace(array=array, affine=affine, name="003", series_instance_uid="1.2")
+    return SeriesVolume(array, affine, (), (), (), "003", "1.2", "1.1", "MR")
 
 
 def in_other_axes(array, affine, number):
@@ -89,7 +90,7 @@ def test_sheared_stacks_are_refused(row, column):
     target = volume()
     shear = np.eye(4)
     shear[row, column] = 0.2
-    target.affine = target.affine @ shear
+    target = replace(target, affine=target.affine @ shear)
     with pytest.raises(CaseError) as error:
         check_upright(target)
     assert error.value.code == "source-sheared"
@@ -99,3 +100,11 @@ def test_a_single_slice_is_never_sheared():
     target = volume(shape=(4, 3, 1))
     target.affine[0, 2] += 0.5
     check_upright(target)
+
+
+def test_a_volume_of_no_series_is_called_by_its_name():
+    target = volume()
+    with pytest.raises(CaseError, match=r"^series 1\.2: expected the grid"):
+        on_grid(target.array[:2], target.affine, target)
+    with pytest.raises(CaseError, match=r"^volume 003: expected the grid"):
+        on_grid(target.array[:2], target.affine, replace(target, series_instance_uid=""))

@@ -1,0 +1,70 @@
+"""Withdraw objects of earlier revisions, which must not stand beside the later ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medkit.batch.delivery.destinations import Made
+from medkit.batch.delivery.troubles import Trouble, asking, find_destination
+from medkit.batch.ledger import IllegalTransition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from medkit.batch.audit import AuditLog
+    from medkit.batch.delivery.destinations import Destination
+    from medkit.batch.ledger import Ledger, Withdrawal
+
+__all__ = ["withdraw_due"]
+
+
+def withdraw_due(
+    ledger: Ledger,
+    destinations: Mapping[str, Destination],
+    results_folder: Path,
+    audit: AuditLog,
+    study: str | None = None,
+) -> list[Trouble]:
+    """Withdraw all that is due: of one study before its later results are sent, or of all, refused studies included.
+
+    Args:
+        ledger: which; see :meth:`medkit.batch.ledger.Ledger.withdrawals`.
+        destinations: by name.
+        results_folder: to which the paths in the ledger are relative.
+        audit: is told of each object, before the ledger is.
+        study: its hash; all studies where this is ``None``.
+
+    Returns:
+        What could not be withdrawn, and why; it stays due.
+    """
+    troubles: list[Trouble] = []
+    tried: set[Withdrawal] = set()
+    # Asked anew for each: meanwhile a later revision may have become one that keeps the object.
+    while left := [due for due in ledger.withdrawals(study) if due not in tried]:
+        due = left[0]
+        tried.add(due)
+        try:
+            _withdraw(due, ledger, destinations, results_folder, audit)
+        except Trouble as trouble:
+            troubles.append(trouble)
+    return troubles
+
+
+def _withdraw(
+    due: Withdrawal,
+    ledger: Ledger,
+    destinations: Mapping[str, Destination],
+    results_folder: Path,
+    audit: AuditLog,
+) -> None:
+    destination = find_destination(destinations, due.destination)
+    paths = [results_folder / path for path in ledger.result_paths(due.study, due.uid)]
+    there = next((path for path in paths if path.is_file()), paths[0])
+    with asking(destination):
+        destination.withdraw(Made(due.study, due.uid, there))
+    audit.append("object-withdrawn", study=due.study, uid=due.uid, destination=due.destination)
+    try:
+        ledger.withdrawn(due.study, due.uid, due.destination)
+    except IllegalTransition:
+        return  # another worker did so too

@@ -1,0 +1,104 @@
+"""Say that studies are all there: of which nothing came for a while, or whose source has said so.
+
+The while is one that this process has seen pass: each look compares the number of arrivals with that of the look before.
+So neither a node that was down nor a clock that is set makes half a study whole.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from medkit.batch.ledger import IllegalTransition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from medkit.batch.intake.take import Intake
+    from medkit.batch.ledger import Arrival
+
+__all__ = ["QuietTimes", "Settled", "settle"]
+
+
+class QuietTimes:
+    """Since when this process has seen nothing come of each study; may be used by several threads.
+
+    Args:
+        clock: seconds that nobody sets.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, Lock()
+        self._seen: dict[str, tuple[int, float]] = {}  # arrivals, and since when there are so many
+
+    def look(self, arriving: Sequence[Arrival]) -> dict[str, float]:
+        """Seconds for which nothing came, by hash of the study.
+
+        Args:
+            arriving: all studies that are being received; the others are forgotten.
+        """
+        with self._lock:
+            now, before = self._clock(), self._seen
+            self._seen = {}
+            for one in arriving:
+                arrivals, since = before.get(one.study, (-1, now))
+                self._seen[one.study] = (one.arrivals, since if arrivals == one.arrivals else now)
+            return {study: now - since for study, (_, since) in self._seen.items()}
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of studies that were quiet, by their hashes.
+
+    Args:
+        begun: those with a new revision, and its number.
+        unchanged: those that are what they were.
+        empty: those of which nothing could be stored; they wait for their instances.
+    """
+
+    begun: dict[str, int]
+    unchanged: tuple[str, ...]
+    empty: tuple[str, ...]
+
+
+def settle(
+    intake: Intake, seconds: float, studies: Collection[str] | None = None, *, whole: bool = False
+) -> Settled:
+    """Complete studies of which nothing came for so many seconds; where something comes meanwhile, they wait again.
+
+    Call it every few seconds, in the process that takes the instances: the time begins with the first call that sees a
+    study, and anew with each that sees more of it.
+
+    Args:
+        intake: the door.
+        seconds: how long; 0 where a source has said that it has brought all.
+        studies: hashes of those that are asked about; all where this is ``None``.
+        whole: their source says that they are all there, see :meth:`medkit.batch.ledger.Ledger.complete`.
+    """
+    begun: dict[str, int] = {}
+    unchanged, empty = [], []
+    arriving = intake.ledger.arrivals()
+    quiet = intake.quiet.look(arriving)
+    for arrival in arriving:
+        study = arrival.study
+        if quiet[study] < seconds or (studies is not None and study not in studies):
+            continue
+        instances = intake.spool.instances(study)
+        if not instances:
+            empty.append(study)
+            continue
+        try:
+            number = intake.ledger.complete(arrival, intake.spool.digest(study), len(instances), whole=whole)
+        except IllegalTransition:
+            continue
+        if number is None:
+            unchanged.append(study)
+        else:
+            begun[study] = number
+            size = sum(one.size for one in instances)
+            intake.audit.append(
+                "study-complete", study=study, revision=number, count=len(instances), bytes=size
+            )
+    return Settled(begun, tuple(unchanged), tuple(empty))

@@ -1,0 +1,145 @@
+"""The one door: whatever source an instance comes from, it goes through here into the spool and the ledger."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+
+from medkit.batch.identity import hash_uid
+from medkit.batch.intake.quiet import QuietTimes
+from medkit.batch.ledger import LedgerError
+from medkit.batch.spool import (
+    CANNOT_UNDERSTAND,
+    LOW_DISK,
+    OUT_OF_RESOURCES,
+    TOO_LARGE,
+    Mark,
+    NotTaken,
+    Taken,
+)
+from medkit.dicom.network.rejection import rejection_uid
+
+if TYPE_CHECKING:
+    from medkit.batch.audit import AuditLog
+    from medkit.batch.ledger import Ledger
+    from medkit.batch.spool import Spool
+
+__all__ = ["SUCCESS", "Intake"]
+
+SUCCESS = 0x0000
+_DOOR = "door"  # owner of marks
+_OWN_ROOT = "2.25."  # that of every UID which medkit derives
+
+
+class Intake:
+    """Take instances; may be used by several threads.
+
+    Args:
+        ledger: is told of each study.
+        spool: holds its instances.
+        audit: is told of what was not taken, and of instances that came with another content.
+        quiet: since when nothing came of each study.
+    """
+
+    def __init__(
+        self, ledger: Ledger, spool: Spool, audit: AuditLog, quiet: QuietTimes | None = None
+    ) -> None:
+        self.ledger, self.spool, self.audit, self.quiet = ledger, spool, audit, quiet or QuietTimes()
+        self._told: set[tuple[str, str]] = set()
+
+    def take(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> Taken | None:
+        """Take an instance: when this returns, it is on disk and the ledger knows of it.
+
+        The ledger is told before, so that a crash loses nothing, and after, so that nobody has meanwhile called the
+        study complete without it.
+
+        Args:
+            study_uid: Study Instance UID.
+            sop_uid: SOP Instance UID.
+            source: the file's bytes (PS3.10).
+
+        Returns:
+            What it was to the spool; ``None`` for a result of medkit that comes back, or a note that withdrew one: it
+            is no part of what results are made of, and is not stored.
+
+        Raises:
+            NotTaken: there is no room, or a limit is passed; the study is marked as not whole.
+            ValueError: a UID is empty.
+            OSError: the source cannot be read, or the disk fails.
+            LedgerError: the ledger cannot be written.
+        """
+        study, instance = hash_uid(study_uid), hash_uid(sop_uid)
+        if self.is_own(study_uid, sop_uid):
+            return None
+        self.ledger.receive(study)
+        try:
+            taken = self.spool.store(study_uid, sop_uid, source).taken
+        except NotTaken as refusal:
+            if refusal.code == LOW_DISK and self.spool.digest(study) != self.ledger.study(study).digest:
+                # Its sender may give up, and nobody knows of the instances behind it: held or not, it has to come again.
+                self.spool.miss(study, Mark(instance, LOW_DISK, _DOOR))
+            self._tell("instance-not-taken", study, instance, refusal.code)
+            raise
+        if taken is not Taken.SAME:
+            self.ledger.receive(study)
+        if taken is Taken.CONFLICT:
+            self._tell("instance-conflict", study, instance, "conflict")
+        return taken
+
+    def leave(self, study_uid: str, sop_uid: str) -> None:
+        """Mark a study as not whole, of which a source has an instance that it may not bring: it is too large.
+
+        Raises:
+            ValueError, OSError, LedgerError: see :meth:`take`.
+        """
+        study, instance = hash_uid(study_uid), hash_uid(sop_uid)
+        self.begin(study, Mark(instance, TOO_LARGE, _DOOR))
+        self._tell("instance-not-taken", study, instance, TOO_LARGE)
+
+    def begin(self, study: str, mark: Mark) -> None:
+        """Mark a study as not whole, for something of it is about to come; the ledger is told before.
+
+        Args:
+            study: hash of its UID.
+            mark: which its owner takes away when all has come.
+
+        Raises:
+            OSError, LedgerError: the mark or the ledger cannot be written.
+        """
+        if mark not in self.spool.marks(study):
+            self.ledger.receive(study)
+            self.spool.miss(study, mark)
+
+    def end(self, study: str, mark: Mark) -> None:
+        """Take a mark back, which makes another revision of the study; raises what :meth:`begin` does."""
+        if mark in self.spool.marks(study):
+            self.ledger.receive(study)
+            self.spool.found(study, mark)
+
+    def is_own(self, study_uid: str, sop_uid: str) -> bool:
+        """Whether an instance is a result that was made of its study, or a note that withdrew one."""
+        bare = sop_uid.strip(" \0")
+        if not bare.startswith(_OWN_ROOT):
+            return False
+        made = self.ledger.result_uids(hash_uid(study_uid))
+        return bare in made or bare in {rejection_uid([uid]) for uid in made}
+
+    def answer(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> int:
+        """Take an instance and give the status of the C-STORE (PS3.4, table GG.4-1).
+
+        What fails on our side is out of resources (0xA700): the sender keeps the instance and sends it again.
+        """
+        try:
+            self.take(study_uid, sop_uid, source)
+        except NotTaken as refusal:
+            return refusal.dicom_status
+        except ValueError:
+            return CANNOT_UNDERSTAND
+        except (OSError, LedgerError):
+            return OUT_OF_RESOURCES
+        return SUCCESS
+
+    def _tell(self, event: str, study: str, instance: str, code: str) -> None:
+        """Once a study and code: a sender that tries again all night would fill the log."""
+        if (study, code) not in self._told:
+            self._told.add((study, code))
+            self.audit.append(event, study=study, instance=instance, code=code)

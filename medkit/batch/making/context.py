@@ -1,0 +1,93 @@
+"""What the making of studies needs, made once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from medkit.dicom.limits import Limits
+from medkit.dicom.writing.results import ResultKind
+from medkit.dicom.writing.segmentation import SegmentationType
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from medkit.batch.ledger import Ledger
+    from medkit.batch.making.bundles import BundleShelf
+    from medkit.batch.rules import Rule
+    from medkit.batch.spool import Spool
+
+__all__ = ["MakingContext", "Outputs"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a result becomes.
+
+    Args:
+        kinds: of objects.
+        segmentation_type: of the segmentation.
+        allow_sheared: write about slices of a tilted gantry too.
+        repairs: of series, see :class:`medkit.dicom.Repair`; they are told in the report.
+
+    Raises:
+        UsageError: no kind of object, or a segmentation of probabilities, which are not kept.
+    """
+
+    kinds: Collection[ResultKind] = tuple(ResultKind)
+    segmentation_type: SegmentationType = SegmentationType.BINARY
+    allow_sheared: bool = False
+    repairs: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            raise UsageError(
+                f"expected kinds of objects to write ({', '.join(ResultKind)}), got none; name one"
+            )
+        if self.segmentation_type is SegmentationType.FRACTIONAL:
+            raise UsageError(
+                "expected BINARY or LABELMAP as the type of segmentations, got FRACTIONAL; choose one of them"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class MakingContext:
+    """What the making of studies needs; may be used by several threads.
+
+    Args:
+        ledger: of the worker that claims.
+        spool: where instances are, and what an archive said of their number.
+        rules: which bundle a study goes to.
+        shelf: of bundles.
+        results: folder of all results.
+        destinations: names of those to which every result goes.
+        outputs: what is written.
+        limits: of sizes of files, asked before anything is decoded.
+
+    Raises:
+        UsageError: no destination.
+    """
+
+    ledger: Ledger
+    spool: Spool
+    rules: Sequence[Rule]
+    shelf: BundleShelf
+    results: Path
+    destinations: Sequence[str]
+    outputs: Outputs = field(default_factory=Outputs)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not self.destinations:
+            raise UsageError("expected a destination for results, got none; name one")
+
+    def check(self) -> None:
+        """Load each bundle that a rule names, so that what is wrong with it is told before a study meets it.
+
+        Raises:
+            UsageError: a bundle cannot be used, or a rule's inputs are not those of its bundle.
+        """
+        for rule in self.rules:
+            self.shelf.take(rule.bundle).order(rule.inputs)

@@ -1,0 +1,91 @@
+"""Put results under their names whole or not at all, through any crash.
+
+Results of a claim lie in ``results/<study>/<revision>/<token>/``. A worker that lost its lease has another token than
+the one that has the study now, so that it cannot touch what that one made.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medkit.batch.durable import sync_folder
+from medkit.batch.identity import is_hash
+from medkit.batch.ledger import State
+from medkit.data.writing import UNFINISHED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from medkit.batch.ledger import Claim, LedgerView
+
+__all__ = ["published_folder", "publishing", "remove_debris"]
+
+
+def published_folder(results: Path, claim: Claim) -> Path:
+    """Where the results of a claim lie once they are whole."""
+    return results / claim.study / str(claim.revision) / str(claim.token)
+
+
+@contextmanager
+def publishing(results: Path, claim: Claim) -> Iterator[Path]:
+    """Give a folder to write into, which gets its name when the block succeeds and all of it is on disk.
+
+    What earlier attempts at the revision left is removed first. Where the block raises, nothing stays.
+
+    Args:
+        results: folder of all results; made where there is none, for its owner alone.
+        claim: the right to make the study.
+    """
+    folder = published_folder(results, claim)
+    unfinished = folder.with_name(f"{UNFINISHED}{claim.token}")
+    for made in (results, folder.parent.parent, folder.parent):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(made.parent)
+    for earlier in folder.parent.iterdir():
+        if 0 < _token(earlier) <= claim.token:
+            shutil.rmtree(earlier)
+    unfinished.mkdir(mode=0o700)
+    try:
+        yield unfinished
+        _sync_all(unfinished)
+        unfinished.replace(folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        for left in (unfinished, folder):
+            shutil.rmtree(left, ignore_errors=True)
+        raise
+
+
+def remove_debris(results: Path, ledger: LedgerView) -> list[Path]:
+    """Remove what attempts that were killed left, and the ledger does not know; return the folders.
+
+    What is being made now stays, and so do results of every revision that the ledger has.
+    """
+    found = [path for path in results.glob("*/*/*") if _token(path) and is_hash(path.parts[-3])]
+    making = {(record.study, record.revision) for record in ledger.studies(State.RUNNING)}
+    gone = []
+    for path in found:
+        study, revision = path.parts[-3], int(path.parts[-2])
+        kept = {Path(result.path).parts[2] for result in ledger.results(study, revision)}
+        if (study, revision) not in making and path.name not in kept:
+            shutil.rmtree(path)
+            gone.append(path)
+    return gone
+
+
+def _token(path: Path) -> int:
+    """0 for what is no folder of ours."""
+    number = path.name.removeprefix(UNFINISHED)
+    return int(number) if number.isdecimal() and path.parent.name.isdecimal() else 0
+
+
+def _sync_all(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with Path(place, name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))

@@ -1,0 +1,290 @@
+"""The first stage: from a claimed study in the store to the volumes that bundles will run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from medkit.batch.identity import hash_uid
+from medkit.batch.ledger import State
+from medkit.batch.making.reasons import tell_finding
+from medkit.batch.making.verdicts import Verdict
+from medkit.batch.rules import choose, mismatch
+from medkit.dicom.facts import is_own_result, rule_facts
+from medkit.dicom.findings import Refused
+from medkit.dicom.limits import Limits
+from medkit.dicom.reading import read_each
+from medkit.dicom.rejected import NOTE_CLASS, rejected_instances
+from medkit.dicom.result import OTHER_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from medkit.batch.ledger import Claim
+    from medkit.batch.making.context import MakingContext
+    from medkit.batch.rules import Job, Rule
+    from medkit.batch.spool import Instance, Spool
+    from medkit.dicom.findings import Finding
+    from medkit.dicom.result import SeriesReading, SeriesVolume
+
+__all__ = ["JobRead", "StudyRead", "Wanted", "read_stored", "read_study"]
+
+# Refusals of pictures that no rule could want.
+_PICTURES = frozenset({"colour", "secondary-capture"})
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be read of studies.
+
+    Args:
+        rules: which bundle a study goes to.
+        repairs: of series, see :class:`medkit.dicom.Repair`.
+        limits: of sizes of files, asked before anything is decoded.
+    """
+
+    rules: Sequence[Rule]
+    repairs: Collection[str] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, eq=False)
+class JobRead:
+    """A job and the volumes of its inputs, by name of the input."""
+
+    job: Job
+    volumes: dict[str, SeriesVolume]
+
+
+@dataclass(frozen=True, eq=False)
+class StudyRead:
+    """A study whose bundles are chosen.
+
+    Args:
+        claim: the right to it.
+        jobs: at least one.
+        notes: for the reports: that other series could not be read, or that instances were rejected.
+    """
+
+    claim: Claim
+    jobs: tuple[JobRead, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Refusal:
+    """Of a series of this number and modality; neither where it belongs to none."""
+
+    finding: Finding
+    number: int | None = None
+    modality: str | None = None
+
+    @property
+    def told(self) -> str:
+        return tell_finding(self.number, self.finding)
+
+
+def read_study(claim: Claim, context: MakingContext) -> StudyRead:
+    """Read a study and choose its bundles. Voxels that no rule could want are let go at once.
+
+    Args:
+        claim: for ``make``.
+        context: see there.
+
+    Raises:
+        Verdict: instances are missing, damaged or contradict each other; nothing fits, too much does; or no series that
+            could fit can be read.
+        CaseError: see :func:`medkit.batch.rules.choose`.
+        UsageError: an unknown repair.
+        OSError: the store cannot be read.
+    """
+    spool, study = context.spool, claim.study
+    files = spool.instances(study)
+    if spool.digest(study) != claim.digest:  # asked after the files: what came in between shows
+        if context.ledger.study(study).arriving:
+            raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
+        _check_all_taken(spool, study)
+        raise _refused(
+            "instances-changed", "expected the instances that the study was completed with, got others"
+        )
+    wanted = Wanted(context.rules, context.outputs.repairs, context.limits)
+    return StudyRead(claim, *read_stored(study, files, spool, wanted))
+
+
+def read_stored(
+    study: str, files: Sequence[Instance], spool: Spool, wanted: Wanted
+) -> tuple[tuple[JobRead, ...], tuple[str, ...]]:
+    """Read instances of a study and choose its bundles; jobs, at least one, and notes as :class:`StudyRead` has them.
+
+    Args:
+        study: its hash.
+        files: all instances of it.
+        spool: where they are.
+        wanted: see there.
+
+    Raises:
+        Verdict, CaseError, UsageError, OSError: see :func:`read_study`.
+    """
+    _check_whole(files, spool, study)
+    expected = spool.expected(study) or {}
+    desk = _read(files, expected, wanted)
+    taken_back = ""
+    if desk.has_notes and (left := _not_rejected(files, expected)) != files:
+        taken_back = f"{len(files) - len(left)} instances that a rejection note takes back were left out"
+        desk = _read(left, expected, wanted)
+    choice = choose(wanted.rules, desk.facts)
+    might_fit = desk.refused_that_might_fit()
+    if not choice.jobs:
+        raise _nothing_chosen(might_fit, choice.reasons, taken_back)
+    jobs = tuple(
+        JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
+    )
+    return jobs, _notes(might_fit, taken_back)
+
+
+def _read(files: Sequence[Instance], expected: dict[str, int], wanted: Wanted) -> _Desk:
+    """Read what is there of a study.
+
+    Raises:
+        Verdict: a series that the archive has did not come, or more is wanted than can be held.
+    """
+    desk = _Desk(wanted)
+    _, strays = read_each(
+        [file.path for file in files],
+        desk.take,
+        repairs=wanted.repairs,
+        expected=expected,
+        limits=wanted.limits,
+    )
+    desk.refusals += [_Refusal(finding) for finding in strays if finding.code not in OTHER_KINDS]
+    desk.check_all_there()
+    return desk
+
+
+def _not_rejected(files: Sequence[Instance], expected: dict[str, int]) -> list[Instance]:
+    """The files that no note among them takes back; of the others so many fewer are expected.
+
+    Results of medkit stay: they are no source, and to tell of them in a report would make another report of it.
+    """
+    rejected = {uid: series for file in files for uid, series in rejected_instances(file.path).items()}
+    hashes = {hash_uid(uid): series for uid, series in rejected.items()}
+    taken_back = {file.instance for file in files if file.instance in hashes and not _is_own(file.path)}
+    for instance in taken_back:
+        if hashes[instance] in expected:
+            expected[hashes[instance]] -= 1
+    for series in [series for series, count in expected.items() if count <= 0]:
+        del expected[series]
+    return [file for file in files if file.instance not in taken_back]
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return is_own_result(path)
+    except Refused:  # the reader tells
+        return False
+
+
+def _check_all_taken(spool: Spool, study: str) -> None:
+    if missing := spool.missing(study):
+        codes = ", ".join(sorted(set(missing.values())))
+        raise _refused(
+            "instances-missing", f"expected all that was sent, but {len(missing)} were not taken ({codes})"
+        )
+
+
+def _check_whole(files: Sequence[Instance], spool: Spool, study: str) -> None:
+    """Check that all of a study is there, each instance once and as it came.
+
+    Raises:
+        Verdict: it is not.
+    """
+    _check_all_taken(spool, study)
+    if conflicts := spool.conflicts(study):
+        what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"
+        raise _refused("instances-conflict", f"expected one content of each instance, {what}")
+    if damaged := [one.instance for one in spool.damaged(study)]:
+        what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
+        raise _refused("instances-damaged", f"expected instances as they came, {what}")
+
+
+def _refused(code: str, problem: str) -> Verdict:
+    return Verdict(State.REFUSED, code, f"{problem}; send the study again, whole")
+
+
+def _some(instances: Sequence[str]) -> str:
+    shown = ", ".join(instance[:12] for instance in instances[:_SHOWN])
+    return shown if len(instances) <= _SHOWN else f"{shown} ..."
+
+
+class _Desk:
+    """What was read of a study so far: facts on all volumes, and the voxels of those that an input could be."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.rules = wanted.rules
+        self.held_bytes, self.most_bytes = 0, wanted.limits.held_bytes
+        self.facts: list[dict[str, Any]] = []
+        self.volumes: dict[str, SeriesVolume] = {}
+        self.refusals: list[_Refusal] = []
+        self.has_notes = False
+
+    def take(self, series: SeriesReading) -> None:
+        """Note the facts of a series, and keep its volumes where a rule could want them."""
+        self.has_notes |= NOTE_CLASS in series.sop_classes
+        self.refusals += [_Refusal(finding, series.number, series.modality) for finding in series.refusals]
+        for volume in series.volumes:
+            facts = rule_facts(volume)
+            self.facts.append(facts)
+            if any(mismatch(wanted, facts) is None for rule in self.rules for wanted in rule.inputs.values()):
+                self._keep(facts["series"], volume)
+
+    def _keep(self, name: str, volume: SeriesVolume) -> None:
+        self.held_bytes += volume.array.nbytes
+        if self.held_bytes > self.most_bytes:
+            raise Verdict(
+                State.REFUSED,
+                "too-large",
+                f"expected volumes of at most {self.most_bytes / 2**20:.0f} MiB that rules want, got more; make the "
+                "rules narrower, or raise the limit",
+            )
+        self.volumes[name] = volume
+
+    def check_all_there(self) -> None:
+        """Refuse a study of which the archive has series that did not come.
+
+        Raises:
+            Verdict: such a one.
+        """
+        for refusal in self.refusals:
+            if refusal.number is None and refusal.finding.code == "count-mismatch":
+                raise Verdict(State.REFUSED, "count-mismatch", refusal.told)
+
+    def refused_that_might_fit(self) -> list[_Refusal]:
+        """Refusals of series of a kind that some rule wants, and of files of which nothing is known."""
+        wanted = {kind for rule in self.rules for one in rule.inputs.values() for kind in one.modality}
+        return [
+            refusal
+            for refusal in self.refusals
+            if refusal.finding.code not in _PICTURES
+            and (refusal.modality is None or refusal.modality.strip().upper() in wanted)
+        ]
+
+
+def _nothing_chosen(might_fit: Sequence[_Refusal], reasons: Sequence[str], taken_back: str) -> Verdict:
+    """A study with a series that could not be read, and might have been for us, is not passed over."""
+    if might_fit:
+        first = might_fit[0]
+        more = f" (and {len(might_fit) - 1} more)" if len(might_fit) > 1 else ""
+        return Verdict(State.REFUSED, first.finding.code, f"{first.told}{more}")
+    if taken_back:
+        return Verdict(State.REFUSED, "instances-rejected", f"{taken_back}, and no rule wants what is left")
+    return Verdict(State.SKIPPED, "no-rule", "; ".join(reasons) or "there are no rules")
+
+
+def _notes(might_fit: Sequence[_Refusal], taken_back: str) -> tuple[str, ...]:
+    notes = [taken_back] if taken_back else []
+    if might_fit:
+        codes = ", ".join(sorted({refusal.finding.code for refusal in might_fit}))
+        notes.append(f"{len(might_fit)} other series or files of the study could not be read ({codes})")
+    return tuple(notes)

@@ -1,0 +1,69 @@
+"""What may be said of a study in the ledger and the logs: messages without a patient in them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medkit.dicom.findings import Finding
+
+__all__ = ["tell_finding", "without_patient"]
+
+_DIGITS = 12  # of a hash, which tell the instances of a study apart
+# What is kept under a name of its own until all else is taken away.
+_STORED = re.compile(r"\b([0-9a-f]{64})(?:-[0-9a-f]{64})?(?:\.dcm)?\b")
+_TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"|[^\s;]*\^[^\s;]*|[^\s;]*[^\x20-\x7e][^\s;]*")
+_UIDS = re.compile(r"\b\d+(?:\.\d+){3,}\b")
+_NUMBERS = re.compile(r"\b[A-Za-z]*\d{6,}\w*")  # dates, times, numbers of patients and examinations
+# Refusals of the reader that say nothing but numbers and words of medkit; others quote what stands in a header.
+_PLAIN = frozenset(
+    {
+        *(
+            "bad-orientation",
+            "bad-pixels",
+            "count-mismatch",
+            "directory",
+            "duplicate",
+            "empty-file",
+            "excess-pixels",
+        ),
+        *(
+            "gap",
+            "mixed-frame-of-reference",
+            "mixed-orientation",
+            "mixed-patient",
+            "mixed-study",
+            "no-geometry",
+        ),
+        *("no-pixels", "no-series-uid", "not-dicom", "too-large", "truncated"),
+    }
+)
+
+
+def without_patient(message: str) -> str:
+    """A message with all taken away that may come out of a header: UIDs, quoted texts, names, long numbers.
+
+    Instances go by the beginning of their hash, as their files in the store do.
+
+    >>> without_patient("series 1.2.840.113619.2: expected a number, got 'Doe' for 19700101")
+    'series (UID): expected a number, got (text) for (number)'
+    """
+    kept = _STORED.split(message)  # every second one is a hash
+    for place in range(0, len(kept), 2):
+        plain = _TEXTS.sub("(text)", kept[place])
+        kept[place] = _NUMBERS.sub("(number)", _UIDS.sub("(UID)", plain))
+    kept[1::2] = [f"instance {found[:_DIGITS]}" for found in kept[1::2]]
+    return "".join(kept)
+
+
+def tell_finding(series: int | None, finding: Finding) -> str:
+    """A refusal of the reader in one line that may be kept.
+
+    Args:
+        series: its number, where it belongs to one.
+        finding: the refusal.
+    """
+    where = "" if series is None else f"series {series}: "
+    said = without_patient(finding.message) if finding.code in _PLAIN else f"refused as {finding.code}"
+    return f"{where}{said}; 'medkit dicom inspect' on the stored study says more"

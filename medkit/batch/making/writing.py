@@ -1,0 +1,109 @@
+"""The third stage: from labels to DICOM objects on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medkit.batch.ledger import IllegalTransition, LeaseLost, Result
+from medkit.batch.making.publishing import published_folder, publishing
+from medkit.dicom.network.content import content_hash
+from medkit.dicom.writing.results import write_results
+from medkit.dicom.writing.saving import instance_uid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medkit.batch.ledger import Claim
+    from medkit.batch.making.context import MakingContext
+    from medkit.batch.making.predicting import JobPredicted, StudyPredicted
+
+__all__ = ["StudyWritten", "record_made", "write_study"]
+
+
+@dataclass(frozen=True)
+class StudyWritten:
+    """A study whose results are on disk.
+
+    Args:
+        claim: the right to it.
+        results: one for each object and destination, as the ledger takes them.
+        recipe: SHA-256 of what they were made by: bundles, settings, versions, kinds of objects.
+    """
+
+    claim: Claim
+    results: tuple[Result, ...]
+    recipe: str
+
+
+def write_study(predicted: StudyPredicted, context: MakingContext) -> StudyWritten:
+    """Write the objects of a study, one folder a bundle, all or none.
+
+    Their hashes are those of what is read from the disk again.
+
+    Raises:
+        LeaseLost: the study is no longer this worker's; nothing is left.
+        CaseError: the source cannot be written about, or has changed since it was read.
+        OSError: the disk is full or broken.
+    """
+    claim = predicted.claim
+    with publishing(context.results, claim) as folder:
+        for job in predicted.jobs:
+            _write_job(job, folder / job.maker.bundle, context)
+        made = [(path.relative_to(folder), *_identity(path)) for path in sorted(folder.rglob("*.dcm"))]
+        context.ledger.heartbeat(claim)
+    place = published_folder(context.results, claim).relative_to(context.results)
+    results = [
+        Result(uid, destination, content, (place / name).as_posix())
+        for name, uid, content in made
+        for destination in context.destinations
+    ]
+    return StudyWritten(claim, tuple(results), _recipe(predicted, context))
+
+
+def _write_job(job: JobPredicted, folder: Path, context: MakingContext) -> None:
+    outputs, result = context.outputs, job.result
+    write_results(
+        job.source,
+        result.labels,
+        result.grid.affine,
+        job.maker,
+        folder,
+        kinds=outputs.kinds,
+        segmentation_type=outputs.segmentation_type,
+        notes=job.notes,
+        allow_sheared=outputs.allow_sheared,
+    )
+
+
+def _identity(path: Path) -> tuple[str, str]:
+    """UID and content hash of an object on disk."""
+    return instance_uid(path), content_hash(path)
+
+
+def _recipe(predicted: StudyPredicted, context: MakingContext) -> str:
+    outputs = context.outputs
+    told: dict[str, Any] = {
+        "makers": sorted({job.maker.identity for job in predicted.jobs}),
+        "kinds": sorted(outputs.kinds),
+        "segmentation_type": outputs.segmentation_type,
+        "repairs": sorted(outputs.repairs),
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def record_made(written: StudyWritten, context: MakingContext) -> None:
+    """Tell the ledger of results that are on disk. Where it does not take them, they are removed.
+
+    Raises:
+        LeaseLost: the study is no longer this worker's.
+        IllegalTransition: a destination may have an object of the same UID and another content.
+    """
+    try:
+        context.ledger.made(written.claim, written.results, written.recipe)
+    except (LeaseLost, IllegalTransition):
+        shutil.rmtree(published_folder(context.results, written.claim), ignore_errors=True)
+        raise

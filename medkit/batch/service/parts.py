@@ -1,0 +1,121 @@
+"""The parts of a service, made from its settings; each process makes its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestination
+from medkit.batch.intake.pull import Puller
+from medkit.batch.intake.requests import filter_request, read_accessions, read_studies
+from medkit.batch.intake.watch import WatchedFolder
+from medkit.batch.making import BundleShelf, MakingContext
+
+if TYPE_CHECKING:
+    from medkit.batch.delivery.destinations import Destination
+    from medkit.batch.intake.memory import Memory
+    from medkit.batch.intake.requests import Request
+    from medkit.batch.intake.take import Intake
+    from medkit.batch.ledger import Ledger
+    from medkit.batch.service.settings import (
+        ArchiveSettings,
+        NodeSettings,
+        PullSettings,
+        Settings,
+        WatchSettings,
+    )
+    from medkit.batch.spool import Spool
+    from medkit.dicom.network.archive import Archive
+    from medkit.dicom.network.node import StorageNode
+
+__all__ = [
+    "SHADOW",
+    "make_archive",
+    "make_context",
+    "make_destinations",
+    "make_node",
+    "make_puller",
+    "make_watched",
+]
+
+SHADOW = "shadow"
+"""The destination of all results that are sent nowhere."""
+
+
+def make_archive(settings: ArchiveSettings) -> Archive:
+    """An archive; nothing is asked yet.
+
+    Raises:
+        UsageError: an option cannot be right, or an environment variable that it names is not set.
+    """
+    if settings.protocol == "dicomweb":
+        from medkit.dicom.network.dicomweb import DicomwebArchive
+
+        return DicomwebArchive(**settings.options)
+    from medkit.dicom.network.dimse import DimseArchive
+
+    return DimseArchive(**settings.options)
+
+
+def make_destinations(settings: Settings) -> dict[str, Destination]:
+    """All destinations by name; raises what :func:`make_archive` does."""
+    found: dict[str, Destination] = {
+        name: FolderDestination(name, folder) for name, folder in settings.folders.items()
+    }
+    for name in settings.sending:
+        found[name] = ArchiveDestination(make_archive(settings.archives[name]), name=name)
+    return found
+
+
+def make_context(settings: Settings, ledger: Ledger, spool: Spool) -> MakingContext:
+    """What the making of studies needs; no bundle is loaded yet."""
+    return MakingContext(
+        ledger=ledger,
+        spool=spool,
+        rules=settings.rules,
+        shelf=BundleShelf(settings.bundles, settings.device),
+        results=settings.job.results,
+        destinations=[SHADOW] if settings.shadow else [*settings.folders, *settings.sending],
+        outputs=settings.outputs,
+    )
+
+
+def make_node(settings: NodeSettings, intake: Intake) -> StorageNode:
+    """A node that does not listen yet.
+
+    Raises:
+        UsageError: an AE title or a file of TLS cannot be used.
+    """
+    from medkit.dicom.network.node import NodeLimits, StorageNode
+
+    limits = None if settings.associations is None else NodeLimits(associations=settings.associations)
+    return StorageNode(
+        settings.ae_title,
+        intake.answer,
+        settings.callers,
+        limits=limits,
+        too_large=intake.leave,
+        **settings.options,
+    )
+
+
+def make_watched(settings: WatchSettings, intake: Intake, memory: Memory) -> WatchedFolder:
+    """A watched folder that was not looked at yet."""
+    return WatchedFolder(settings.folder, intake, memory, **settings.options)
+
+
+def make_puller(settings: PullSettings, archive: Archive, intake: Intake, memory: Memory) -> Puller:
+    """A puller that has not asked yet.
+
+    Raises:
+        UsageError: a list cannot be read, or a filter asks nothing.
+    """
+    return Puller(
+        archive, intake, _requests(settings), memory, policy=intake.ledger.policy, **settings.options
+    )
+
+
+def _requests(settings: PullSettings) -> list[Request]:
+    ((kind, asked),) = settings.asked.items()
+    if kind == "filter":
+        return [filter_request(asked)]
+    return read_studies(asked) if kind == "studies" else read_accessions(asked)

@@ -1,0 +1,108 @@
+"""The sources of a service, each in a thread of its own, since each waits for a network or a disk."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from medkit.batch.intake.memory import Memory
+from medkit.batch.intake.pull import Step
+from medkit.batch.service.chores import Chore
+from medkit.batch.service.logs import told
+from medkit.batch.service.parts import make_archive, make_puller, make_watched
+
+if TYPE_CHECKING:
+    from medkit.batch.intake.pull import Puller
+    from medkit.batch.intake.take import Intake
+    from medkit.batch.intake.watch import WatchedFolder
+    from medkit.batch.service.settings import Settings
+
+__all__ = ["open_sources"]
+
+_LOG = logging.getLogger(__name__)
+_AT_ONCE = frozenset({Step.PULLED, Step.UNCHANGED, Step.SEARCHED, Step.SEEN, Step.FAILED})
+_PULL_SECONDS = 5.0
+
+
+def open_sources(settings: Settings, intake: Intake) -> tuple[list[Chore], list[Memory]]:
+    """Watched folders and pullers that are not started yet, and what they remember by, which is to be closed last.
+
+    Raises:
+        UsageError: a list or a memory cannot be read, or an archive cannot be asked so.
+    """
+    chores, memories = [], []
+    for number, watched in enumerate(settings.watched, 1):
+        name = f"folder-{number}"
+        memories.append(Memory(settings.job.root / "sources" / f"{name}.sqlite"))
+        look = _Look(name, make_watched(watched, intake, memories[-1]), watched.poll_seconds)
+        chores.append(Chore(name, look.once))
+    for number, asked in enumerate(settings.pulls, 1):
+        name = f"archive-{number}"
+        memories.append(Memory(settings.job.root / "sources" / f"{name}.sqlite"))
+        archive = make_archive(settings.archives[asked.archive])
+        pull = _Pull(name, make_puller(asked, archive, intake, memories[-1]))
+        chores.append(Chore(name, pull.once))
+    return chores, memories
+
+
+class _Look:
+    """Look at a watched folder; files are told by their number, since their names may name patients."""
+
+    def __init__(self, name: str, watched: WatchedFolder, seconds: float) -> None:
+        self._name, self._watched, self._seconds = name, watched, seconds
+        self._reachable = True
+
+    def once(self) -> float:
+        """Look once; seconds until the next time."""
+        found = self._watched.poll()
+        if found.reachable != self._reachable:
+            self._reachable = found.reachable
+            state = (
+                "can be listed again"
+                if found.reachable
+                else "cannot be listed: is it there, and may we read it?"
+            )
+            _LOG.warning("the watched folder %s", state, extra=told(source=self._name))
+        if found.taken or found.broken or found.left or found.no_room or found.kept:
+            level = (
+                logging.WARNING if found.broken or found.left or found.no_room or found.kept else logging.INFO
+            )
+            _LOG.log(
+                level,
+                "files of the watched folder",
+                extra=told(
+                    source=self._name,
+                    taken=found.taken,
+                    broken=len(found.broken) or None,
+                    beyond_a_limit=found.left or None,
+                    not_removed=found.kept or None,
+                    no_room=found.no_room or None,
+                ),
+            )
+        return self._seconds
+
+
+class _Pull:
+    """Take the next study out of an archive."""
+
+    def __init__(self, name: str, puller: Puller) -> None:
+        self._name, self._puller = name, puller
+        self._last: Step | None = None
+        self._given_up = 0
+
+    def once(self) -> float:
+        """Take one step; seconds until the next."""
+        step = self._puller.step()
+        if step is not self._last and step in (Step.DOWN, Step.NO_ROOM, Step.CLOSED):
+            level = logging.INFO if step is Step.CLOSED else logging.WARNING
+            _LOG.log(level, "nothing is pulled now", extra=told(source=self._name, why=step))
+        self._last = step
+        given_up = self._puller.failures()
+        if len(given_up) != self._given_up:
+            self._given_up = len(given_up)
+            codes = ",".join(sorted(set(given_up.values())))
+            _LOG.warning(
+                "studies or searches that are given up",
+                extra=told(source=self._name, count=self._given_up, codes=codes),
+            )
+        return 0.0 if step in _AT_ONCE else _PULL_SECONDS

@@ -1,0 +1,286 @@
+"""The service itself: it has the sources, the workers and the status, and sees to what nobody else does.
+
+It may be killed at any moment. What it knows stands in the ledger, in the store and in the memories of sources; workers
+whose service is gone end by themselves, and the next service goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack, contextmanager
+from multiprocessing import Pipe, connection
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from medkit.batch.audit import AuditLog
+from medkit.batch.delivery.withdrawing import withdraw_due
+from medkit.batch.intake.folder import FolderTaken, take_folder
+from medkit.batch.intake.quiet import settle
+from medkit.batch.intake.take import Intake
+from medkit.batch.ledger import Ledger, LedgerError, State
+from medkit.batch.making import remove_debris
+from medkit.batch.service.chores import Chore
+from medkit.batch.service.crew import Crew
+from medkit.batch.service.logs import LogSettings, told
+from medkit.batch.service.parts import make_destinations, make_node
+from medkit.batch.service.sources import open_sources
+from medkit.batch.spool import Spool
+from medkit.batch.status.server import StatusServer
+from medkit.errors import MedkitError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from medkit.batch.service.settings import Settings
+
+__all__ = ["Supervisor"]
+
+_LOG = logging.getLogger(__name__)
+_TICK_SECONDS = 1.0
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+_MODE = "shadow"  # in the batch's folder: it sends nothing, ever
+_OPEN = (State.READY, State.RUNNING, State.FAILED, State.MADE, State.DELIVERING)
+
+
+class Supervisor:
+    """Run a batch; one at a time.
+
+    Args:
+        settings: what is to be done.
+        logs: where workers write theirs to; this process's own are set up by the caller.
+
+    Raises:
+        UsageError: another service has the folder, it was used in shadow mode and is not now, or the other way round; or
+            a destination cannot be used.
+        LedgerError: the ledger cannot be opened.
+    """
+
+    def __init__(self, settings: Settings, logs: LogSettings | None = None) -> None:
+        self._settings = settings
+        self._open = ExitStack()
+        self._heard, self._bell = Pipe(duplex=False)
+        self._rings = 0
+        with self._open:
+            self._hold_folder()
+            job = settings.job
+            self.ledger = self._open.enter_context(
+                Ledger(job.ledger, f"service-{os.getpid()}", settings.policy)
+            )
+            self._audit = AuditLog(job.audit, f"service-{os.getpid()}")
+            self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
+            self._crew = Crew(settings, logs or LogSettings())
+            self._destinations = {} if settings.shadow else make_destinations(settings)
+            self._open = self._open.pop_all()
+
+    def stop(self) -> None:
+        """End in good order; called twice: end at once. May be called in a signal, and by any thread."""
+        self._rings += 1
+        self._bell.send_bytes(b"!")
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._open.close()
+
+    def serve(self) -> None:
+        """Take, make and deliver studies until :meth:`stop`.
+
+        Raises:
+            UsageError: a source, a destination, a bundle or an address to listen on cannot be used.
+        """
+        with self._working(self._sources(), self._listening()):
+            _LOG.info(
+                "started", extra=told(workers=self._settings.workers, shadow=self._settings.shadow or None)
+            )
+            while not self._asked_to_stop():
+                self._tend()
+            _LOG.info("stopping")
+        _LOG.info("stopped")
+
+    def run_once(
+        self, inputs: Sequence[Path], progress: Callable[[int, int, Mapping[State, int]], None]
+    ) -> list[FolderTaken] | None:
+        """Take all studies of some folders and zips, and end when all are ended.
+
+        Args:
+            inputs: folders, zips and files.
+            progress: called about every second: files taken, files found, and how many studies are in which state.
+
+        Returns:
+            What became of each input; ``None`` where :meth:`stop` was called before the end.
+
+        Raises:
+            UsageError: there is nothing in an input, or a bundle or destination cannot be used.
+            MedkitError: workers die before they are ready.
+        """
+        taking = _Taking(inputs, self._intake)
+        with self._working([Chore("withdrawing", self._withdraw)], ExitStack()):
+            taking.start()
+            while not taking.ended or self._any_open():
+                self._tend()
+                if self._crew.hopeless:
+                    raise MedkitError(
+                        "workers: expected them to start, got one that dies each time; see the log"
+                    )
+                progress(*taking.files, self.ledger.counts())
+                if self._asked_to_stop():
+                    return None
+        progress(*taking.files, self.ledger.counts())
+        return taking.result()
+
+    def _hold_folder(self) -> None:
+        """Have the folder for ourselves, and use it always for the same."""
+        root, shadow = self._settings.job.root, self._settings.shadow
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._open.enter_context(FileLock(root / "service.lock", timeout=0))
+        except Timeout:
+            raise UsageError(
+                f"{root}: expected a batch that no other service works on, got one that is running; stop it first"
+            ) from None
+        known, mark = self._settings.job.ledger.exists(), root / _MODE
+        if known and mark.exists() != shadow:
+            was = "with" if mark.exists() else "without"
+            raise UsageError(
+                f"{root}: expected the folder of a batch that is always run {was} shadow mode, as it was begun; name "
+                "another folder"
+            )
+        if shadow:
+            mark.touch()
+
+    @contextmanager
+    def _working(self, chores: Sequence[Chore], listening: ExitStack) -> Iterator[None]:
+        """Have workers, chores and what listens while the block runs, and end all of them together."""
+        try:
+            remove_debris(self._settings.job.results, self.ledger)
+            self._intake.spool.sweep(0.0)  # the folder is ours: what is half-written there, nobody writes
+            for chore in chores:
+                chore.start()
+            self._tend()
+            yield
+        finally:
+            deaf = Thread(target=listening.close, name="closing")
+            deaf.start()
+            for chore in chores:
+                chore.stop()
+            self._crew.stop(lambda: self._rings > 1)
+            deaf.join()
+            for chore in chores:
+                if not chore.join(0.0 if self._rings > 1 else self._settings.limits.stop_seconds):
+                    _LOG.warning("did not end in time", extra=told(chore=chore.name))
+
+    def _sources(self) -> list[Chore]:
+        chores, memories = open_sources(self._settings, self._intake)
+        for memory in memories:
+            self._open.callback(memory.close)
+        chores += [Chore("settling", self._settle), Chore("keeping", self._keep)]
+        if not self._settings.shadow:
+            chores.append(Chore("withdrawing", self._withdraw))
+        return chores
+
+    def _listening(self) -> ExitStack:
+        """What listens: nodes and the status."""
+        settings = self._settings
+        with ExitStack() as stack:
+            if settings.status_port is not None:
+                status = StatusServer(
+                    settings.job,
+                    settings.thresholds,
+                    settings.status_host,
+                    settings.status_port,
+                    problems=self._crew.problems,
+                    kept_free_bytes=settings.spool.free_bytes,
+                )
+                stack.enter_context(status)
+                _LOG.info("status at %s", status.url)
+            for one in settings.nodes:
+                node = make_node(one, self._intake)
+                node.start()
+                stack.callback(node.stop, settings.limits.stop_seconds)
+                _LOG.info("listening", extra=told(ae_title=one.ae_title, port=node.port))
+            return stack.pop_all()
+
+    def _tend(self) -> None:
+        try:
+            self._crew.tend()
+        except LedgerError:
+            _LOG.error("the ledger cannot be written now", exc_info=True)
+
+    def _asked_to_stop(self) -> bool:
+        """Wait until asked to stop, until a worker dies, or for a second; whether it was the first."""
+        connection.wait([self._heard, *self._crew.sentinels], _TICK_SECONDS)
+        return self._rings > 0
+
+    def _any_open(self) -> bool:
+        """Whether a study is on its way; those of which files are still awaited are not."""
+        return any(not one.arriving for state in _OPEN for one in self.ledger.studies(state))
+
+    def _settle(self) -> float:
+        settled = settle(self._intake, self._settings.quiet_seconds)
+        for study in settled.begun:
+            _LOG.info("study complete", extra=told(study=study))
+        return _TICK_SECONDS
+
+    def _withdraw(self) -> float:
+        results = self._settings.job.results
+        for trouble in withdraw_due(self.ledger, self._destinations, results, self._audit):
+            _LOG.warning(
+                "a result that no longer counts is not withdrawn: %s", trouble, extra=told(code=trouble.code)
+            )
+        return _MINUTE
+
+    def _keep(self) -> float:
+        """Take back what silent workers hold, and remove what is older than it may be."""
+        self.ledger.expire()
+        remove_debris(self._settings.job.results, self.ledger)
+        gone = self._intake.spool.purge(self._settings.retention_days * _DAY, self._may_go)
+        for study in gone:
+            self._audit.append("instances-purged", study=study)
+        if gone:
+            _LOG.info("instances purged", extra=told(studies=len(gone)))
+        return _HOUR
+
+    def _may_go(self, study: str) -> bool:
+        try:
+            self.ledger.purged(study)
+        except LedgerError:
+            return False
+        return True
+
+
+class _Taking:
+    """Takes inputs in a thread, so that workers are tended meanwhile. It is no loss to end in its midst."""
+
+    def __init__(self, inputs: Sequence[Path], intake: Intake) -> None:
+        self._inputs, self._intake = inputs, intake
+        self._thread = Thread(target=self._run, name="taking", daemon=True)
+        self._taken: list[FolderTaken] = []
+        self._error: Exception | None = None
+        self._before = 0
+        self.files = (0, 0)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        if self._error is not None:
+            raise self._error
+        return not self._thread.is_alive()
+
+    def result(self) -> list[FolderTaken]:
+        return self._taken
+
+    def _run(self) -> None:
+        try:
+            for one in self._inputs:
+                self._before = self.files[1]
+                self._taken.append(take_folder(one, self._intake, progress=self._show))
+        except Exception as error:
+            self._error = error  # raised where it is waited for
+
+    def _show(self, done: int, total: int) -> None:
+        self.files = (self._before + done, self._before + total)

@@ -1,0 +1,148 @@
+"""What a person has to look at now, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from medkit.batch.hours import Hours
+from medkit.batch.ledger import State
+from medkit.batch.spool import SpoolLimits
+from medkit.batch.status.words import duration, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from medkit.batch.ledger import Waiting
+    from medkit.batch.status.summary import Summary
+
+__all__ = ["Alert", "AlertCode", "Thresholds", "alerts"]
+
+_HOUR = 3600.0
+
+
+class AlertCode(StrEnum):
+    """What may be wrong."""
+
+    QUARANTINE = "quarantine"
+    NOTHING_CAME = "nothing-came"
+    RECEIVING_STUCK = "receiving-stuck"
+    MAKING_STUCK = "making-stuck"
+    DELIVERY_STUCK = "delivery-stuck"
+    WORKERS_SILENT = "workers-silent"
+    WITHDRAWALS_DUE = "withdrawals-due"
+    DISK_LOW = "disk-low"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A thing to look at: a code for machines, and one line for a person."""
+
+    code: AlertCode
+    message: str
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When to call a person.
+
+    Args:
+        silent_hours: nothing came for so long, counted in the hours in which something is expected; ``None`` where a
+            batch may well be at its end.
+        expected: those hours.
+        receiving_hours: a study came to rest and nobody began it.
+        making_hours: a study waits to be made, or is being made.
+        delivery_hours: a study that was made is not delivered, or an earlier result not withdrawn.
+        overdue_hours: a worker's lease ran out and nobody took its study back.
+        free_bytes: on the disk; twice of what the store keeps free, so that there is time before it takes no more.
+    """
+
+    silent_hours: float | None = None
+    expected: Hours = field(default_factory=Hours)
+    receiving_hours: float = 1.0
+    making_hours: float = 24.0
+    delivery_hours: float = 2.0
+    overdue_hours: float = 0.25
+    free_bytes: int = 2 * SpoolLimits.free_bytes
+
+
+def alerts(summary: Summary, thresholds: Thresholds, watched_since: float | None = None) -> list[Alert]:
+    """What is to be looked at, in the order of :class:`AlertCode`.
+
+    Args:
+        summary: how the batch stands.
+        thresholds: when to call a person.
+        watched_since: when the service began to listen, seconds since 1970: nothing is missed before. Where it is not
+            given, a batch to which nothing ever came is not told.
+    """
+    found = [*_quarantine(summary), *_silence(summary, thresholds, watched_since)]
+    found += _stuck(summary, thresholds)
+    return found + list(_disk(summary, thresholds))
+
+
+def _quarantine(summary: Summary) -> Iterator[Alert]:
+    if count := summary.counts[State.QUARANTINED]:
+        yield Alert(
+            AlertCode.QUARANTINE,
+            f"{_studies(count)} in quarantine; see why, mend it, and then medkit batch retry",
+        )
+
+
+def _silence(summary: Summary, thresholds: Thresholds, watched_since: float | None) -> Iterator[Alert]:
+    known = [time for time in (summary.arrivals.last, watched_since) if time is not None]
+    if thresholds.silent_hours is None or not known:
+        return
+    silent = thresholds.expected.seconds_between(max(known), summary.at)
+    if silent > thresholds.silent_hours * _HOUR:
+        ever = "nothing came" if summary.arrivals.last is not None else "nothing ever came"
+        yield Alert(
+            AlertCode.NOTHING_CAME,
+            f"{ever} for {duration(silent)} in which something was expected; ask the sender, and look at the network",
+        )
+
+
+def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
+    for code, waiting, hours, message in (
+        (
+            AlertCode.RECEIVING_STUCK, summary.receiving, thresholds.receiving_hours,
+            "{0} not begun though nothing more came, for {1} of the first; see whether the service runs",
+        ),
+        (
+            AlertCode.MAKING_STUCK, summary.making, thresholds.making_hours,
+            "{0} not made yet, the first waits for {1}; see whether the workers run, and whether they are enough",
+        ),
+        (
+            AlertCode.DELIVERY_STUCK, summary.delivering, thresholds.delivery_hours,
+            "{0} not delivered yet, the first waits for {1}; see whether the destination answers",
+        ),
+        (
+            AlertCode.WORKERS_SILENT, summary.silent, thresholds.overdue_hours,
+            "{0} held by workers that are silent, the first for {1}; see whether the service runs",
+        ),
+    ):  # fmt: skip
+        if (age := _age(summary, waiting)) > hours * _HOUR:
+            yield Alert(code, message.format(_studies(waiting.count), duration(age)))
+    if (age := _age(summary, summary.withdrawals)) > thresholds.delivery_hours * _HOUR:
+        yield Alert(
+            AlertCode.WITHDRAWALS_DUE,
+            f"{summary.withdrawals.count} results that no longer count may still be at their destination, the first for "
+            f"{duration(age)}; see whether the destination answers",
+        )
+
+
+def _disk(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
+    if summary.free_bytes < thresholds.free_bytes:
+        yield Alert(
+            AlertCode.DISK_LOW,
+            f"{size(summary.free_bytes)} free on the disk, expected {size(thresholds.free_bytes)}; make room, or soon "
+            "nothing more is taken",
+        )
+
+
+def _age(summary: Summary, waiting: Waiting) -> float:
+    return 0.0 if waiting.since is None else summary.at - waiting.since
+
+
+def _studies(count: int) -> str:
+    return f"{count} {'study' if count == 1 else 'studies'}"

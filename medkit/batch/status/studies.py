@@ -1,0 +1,53 @@
+"""Studies as a person names them, and the person who does."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import socket
+from typing import TYPE_CHECKING
+
+from medkit.batch.identity import hash_uid, is_hash
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from medkit.batch.ledger import LedgerView
+
+__all__ = ["find_study", "operator"]
+
+_BEGINNING = re.compile(r"[0-9a-f]{4,64}")
+_UID = re.compile(r"\d+(\.\d+)+")
+
+
+def find_study(view: LedgerView, text: str) -> str:
+    """The hash of a study, from it, from four or more of its first digits, or from the Study Instance UID.
+
+    Raises:
+        UsageError: no study, or several, are meant.
+    """
+    said = text.strip().lower()
+    if _UID.fullmatch(said):
+        said = hash_uid(said)
+    if not _BEGINNING.fullmatch(said):
+        raise UsageError(
+            f"expected the hash of a study, four or more of its first digits, or its Study Instance UID, got '{text}'"
+        )
+    found = view.find(said, limit=2)
+    if len(found) > 1:
+        raise UsageError(
+            f"'{text}': expected digits with which one study begins, got several; give more of them"
+        )
+    if not found:
+        raise UsageError(f"'{text}': expected a study of this batch, got none; look at medkit batch status")
+    assert is_hash(found[0])
+    return found[0]
+
+
+def operator() -> str:
+    """Who calls: ``user@machine``, as the ledger and the audit log take it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = "operator"
+    name = re.sub(r"[^A-Za-z0-9_.@-]", "-", f"{user}@{socket.gethostname()}")
+    return name.lstrip("_.@-")[:64] or "operator"

@@ -1,0 +1,129 @@
+"""How a batch stands, in one object of bounded size however many studies there are."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from medkit.batch.ledger import Reason, Stage, State, StudyRecord, Timing, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from medkit.batch.ledger import LedgerView
+
+__all__ = ["LISTED", "TROUBLED", "Flow", "Summary", "Usage", "summarise"]
+
+# What a person may have to look at, the most urgent first.
+TROUBLED = (State.QUARANTINED, State.FAILED, State.REFUSED)
+LISTED = 20  # studies in each list, and reasons
+_TIMED = 5000  # measurements that tell how long things take now, not half a year ago
+_HOUR, _DAY = 3600, 86400
+
+
+class Usage(Protocol):
+    """Of a disk, as :func:`shutil.disk_usage` gives it."""
+
+    @property
+    def free(self) -> int:
+        """Bytes."""
+
+    @property
+    def total(self) -> int:
+        """Bytes."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Studies that came by: when the last one did, and how many in the last hour and day."""
+
+    last: float | None
+    last_hour: int
+    last_day: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a batch stands; times are seconds since 1970 (UTC).
+
+    Args:
+        at: when.
+        counts: studies by state; each counts once.
+        arrivals: studies that began to arrive; ``last``: when the last instance came.
+        deliveries: studies that were delivered, also those superseded since.
+        receiving: studies that are being received, since nothing came of the first of them.
+        making: studies that wait to be made or are being made, since the first came to it.
+        delivering: the same for delivery.
+        silent: studies of workers whose lease ran out, and that nobody took back.
+        withdrawals: objects of earlier revisions that must not stay at a destination; since the study of the first is
+            where it is.
+        timings: what each part of the work took, of the latest measurements.
+        reasons: why studies are where they are, the commonest first.
+        troubled: the latest of those that a person may have to look at, by urgency.
+        latest: studies that moved last.
+        free_bytes: on the disk of the batch's folder.
+        total_bytes: of that disk.
+    """
+
+    at: float
+    counts: Mapping[State, int]
+    arrivals: Flow
+    deliveries: Flow
+    receiving: Waiting
+    making: Waiting
+    delivering: Waiting
+    silent: Waiting
+    withdrawals: Waiting
+    timings: Mapping[str, Timing]
+    reasons: tuple[Reason, ...]
+    troubled: tuple[StudyRecord, ...]
+    latest: tuple[StudyRecord, ...]
+    free_bytes: int
+    total_bytes: int
+
+
+def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shutil.disk_usage) -> Summary:
+    """Look at a ledger, and at the disk on which it lies.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+        OSError: the folder is gone.
+    """
+    disk = usage(view.path.parent)
+    with view.reading():
+        newest = {state: view.studies(state, newest_first=True, limit=LISTED) for state in State}
+        troubled = [study for state in TROUBLED for study in newest[state]]
+        return Summary(
+            at=now,
+            counts=view.counts(),
+            arrivals=_flow(view, State.RECEIVING, view.last_arrival(), now),
+            deliveries=_flow(view, State.DELIVERED, view.last_entered(State.DELIVERED), now),
+            receiving=view.arriving(),
+            making=view.waiting(Stage.MAKE),
+            delivering=view.waiting(Stage.DELIVER),
+            silent=view.overdue(),
+            withdrawals=_withdrawals(view),
+            timings=view.timings(_TIMED),
+            reasons=tuple(view.reasons()[:LISTED]),
+            troubled=tuple(troubled[:LISTED]),
+            latest=tuple(_latest(newest.values())),
+            free_bytes=disk.free,
+            total_bytes=disk.total,
+        )
+
+
+def _flow(view: LedgerView, state: State, last: float | None, now: float) -> Flow:
+    return Flow(last, view.entered(state, now - _HOUR), view.entered(state, now - _DAY))
+
+
+def _withdrawals(view: LedgerView) -> Waiting:
+    due = view.withdrawals()
+    since = [view.study(study).since for study in sorted({one.study for one in due})]
+    return Waiting(len(due), min(since, default=None))
+
+
+def _latest(lists: Iterable[list[StudyRecord]]) -> list[StudyRecord]:
+    studies = [study for found in lists for study in found]
+    return sorted(studies, key=lambda study: (-study.since, study.study))[:LISTED]

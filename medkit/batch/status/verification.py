@@ -1,0 +1,140 @@
+"""A check of all that a batch keeps: the ledger with its journal, the audit log's chain, every stored instance.
+
+It may be made while the batch goes on: what moves meanwhile is left to the next check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medkit.batch.audit import AuditLog, Head
+from medkit.batch.ledger import LedgerError, State
+from medkit.batch.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from medkit.batch.folder import JobFolder
+    from medkit.batch.ledger import LedgerView, StudyRecord
+
+__all__ = ["Fault", "Verification", "verify"]
+
+_UNSENT = (State.MADE, State.DELIVERING, State.QUARANTINED)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A thing that is not as it was left.
+
+    Args:
+        kind: ``ledger``, ``audit``, ``instances`` or ``results``.
+        message: one line for a person.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What :func:`verify` found.
+
+    Args:
+        faults: all of them.
+        studies: how many were looked at.
+        instances: how many of theirs were hashed again.
+        head: end of the audit log's chain as far as it holds; ``None`` where there is no log.
+    """
+
+    faults: tuple[Fault, ...]
+    studies: int
+    instances: int
+    head: Head | None
+
+
+def verify(
+    job: JobFolder,
+    view: LedgerView,
+    *,
+    through: Collection[Head] = (),
+    hashes: bool = True,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Check a batch.
+
+    Args:
+        job: its folder.
+        view: of its ledger.
+        through: heads of the audit log that were kept elsewhere.
+        hashes: hash every stored instance again, which reads them all.
+        on_progress: called with the number of studies that were looked at, and of all.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+        OSError: a folder cannot be read.
+    """
+    found = [Fault("ledger", fault) for fault in view.faults()]
+    head, broken = _audit(job, through)
+    found += broken
+    spool = Spool(job.spool) if job.spool.is_dir() else None  # which would make one
+    stored = set(spool.studies()) if spool else set()
+    records = view.studies()
+    instances = 0
+    for number, record in enumerate(records, 1):
+        if spool is not None and record.study in stored and hashes:
+            instances += len(spool.instances(record.study))
+        found += _study(job, view, spool, record, hashes=hashes)
+        if on_progress is not None:
+            on_progress(number, len(records))
+    found += _strangers(view, stored)
+    return Verification(tuple(found), len(records), instances, head)
+
+
+def _audit(job: JobFolder, through: Collection[Head]) -> tuple[Head | None, list[Fault]]:
+    if not job.audit.is_dir():
+        gone = [
+            Fault("audit", f"{job.audit}: expected the audit log whose head was kept, got no such folder")
+        ]
+        return None, gone if through else []
+    result = AuditLog(job.audit, "verify").verify(through=through)
+    return result.head, [Fault("audit", result.broken)] if result.broken else []
+
+
+def _study(
+    job: JobFolder, view: LedgerView, spool: Spool | None, record: StudyRecord, *, hashes: bool
+) -> list[Fault]:
+    found = [Fault("results", line) for line in _results(job, view, record)]
+    if record.revision and not record.purged and not record.arriving:
+        found += [Fault("instances", line) for line in _instances(spool, record, hashes=hashes)]
+    return found if found and view.study(record.study) == record else []
+
+
+def _instances(spool: Spool | None, record: StudyRecord, *, hashes: bool) -> Iterator[str]:
+    held = spool.instances(record.study) if spool is not None else []
+    if not held or spool is None:
+        yield f"study {record.study}: expected {record.instances} stored instances, got none"
+        return
+    if spool.digest(record.study) != record.digest:
+        yield (
+            f"study {record.study}: expected the {record.instances} instances of revision {record.revision}, got "
+            f"{len(held)} that are not these"
+        )
+    for one in spool.damaged(record.study) if hashes else ():
+        yield f"{one.path}: expected the bytes that came, got others; send the study again"
+
+
+def _results(job: JobFolder, view: LedgerView, record: StudyRecord) -> Iterator[str]:
+    if record.state not in _UNSENT:
+        return
+    for result in view.results(record.study, record.revision):
+        if result.delivered_at is None and not (job.results / result.path).is_file():
+            yield f"{job.results / result.path}: expected a result that is to be delivered, got no file"
+
+
+def _strangers(view: LedgerView, stored: set[str]) -> Iterator[Fault]:
+    for study in sorted(stored):
+        try:
+            view.study(study)
+        except LedgerError:
+            yield Fault("instances", f"study {study}: has stored instances, and the ledger does not know it")

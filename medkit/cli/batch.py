@@ -1,0 +1,267 @@
+"""``medkit batch``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medkit.cli.batch_replay import replay_command
+from medkit.cli.batch_run import run_command
+from medkit.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from medkit.batch.audit import Head
+    from medkit.batch.ledger import Ledger, State
+
+_PATH = click.Path(path_type=Path)
+# Spelled out, as in `State`, so that the help needs no ledger.
+_STATES = (
+    "receiving", "ready", "running", "failed", "made", "delivering", "delivered", "refused", "skipped", "quarantined",
+)  # fmt: skip
+_RETRIED = ("quarantined", "refused", "skipped")
+_folder = click.argument("folder", type=_PATH)
+_json = click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
+_reason = click.option(
+    "--reason", default="asked for at the command line", metavar="TEXT", show_default=True,
+    help="Why; it is kept, so name no patient.",
+)  # fmt: skip
+
+
+@click.group("batch")
+def command() -> None:
+    """Run the studies of folders in a batch; watch over batches: how they stand, what became of them, what to retry.
+
+    FOLDER is that of the batch, with ledger.sqlite in it. STUDY is the hash of a study or its beginning, as the tables
+    show it, or its Study Instance UID.
+    """
+
+
+command.add_command(run_command)
+
+
+@command.command("status", short_help="Print how a batch stands.")
+@_folder
+@click.option("--state", type=click.Choice(_STATES), help="List the studies that are in this state instead.")
+@click.option("--silent-hours", type=click.FloatRange(min=0, min_open=True), metavar="N",
+    help="Tell as well if nothing came for so many hours.",
+)  # fmt: skip
+@_json
+def status_command(folder: Path, state: str | None, silent_hours: float | None, as_json: bool) -> None:
+    """Print how the batch in FOLDER stands, and what a person has to look at.
+
+    Exit code 0: nothing; 3: something, which is named first; 2: FOLDER is none of a batch; 4: its ledger cannot be read.
+    With --state, the studies in it, the newest first; exit code 0.
+    """
+    from medkit.batch.folder import existing_job
+    from medkit.batch.ledger import LedgerView, State
+    from medkit.batch.status.alerts import Thresholds, alerts
+    from medkit.batch.status.document import status_document, study_documents
+    from medkit.batch.status.summary import summarise
+    from medkit.cli.batch_tables import print_status, print_studies
+
+    with LedgerView(existing_job(folder).ledger) as view:
+        if state is not None:
+            studies = view.studies(State(state), newest_first=True)
+            _print(study_documents(studies)) if as_json else print_studies(studies, time.time())
+            return
+        summary = summarise(view, time.time())
+    told = alerts(summary, Thresholds(silent_hours=silent_hours))
+    _print(status_document(summary, told)) if as_json else print_status(summary, told)
+    raise click.exceptions.Exit(ExitCode.SOME_FAILED if told else ExitCode.DONE)
+
+
+@command.command("history", short_help="Print what became of a study.")
+@_folder
+@click.argument("study", required=False)
+@click.option("--last", default=50, type=click.IntRange(min=1), show_default=True, metavar="N",
+    help="Without STUDY: so many of the latest lines.",
+)  # fmt: skip
+def history_command(folder: Path, study: str | None, last: int) -> None:
+    """Print what the ledger in FOLDER says of STUDY, and the objects that were made of it; or its latest lines.
+
+    Exit code 0; 2: FOLDER is none of a batch, or there is no such study.
+    """
+    from medkit.batch.folder import existing_job
+    from medkit.batch.ledger import LedgerView
+    from medkit.batch.status.studies import find_study
+    from medkit.cli.batch_tables import print_history, print_results
+
+    with LedgerView(existing_job(folder).ledger) as view, view.reading():
+        if study is None:
+            print_history(view.history(latest=last), studies=True)
+            return
+        found = find_study(view, study)
+        click.echo(f"study {found}")
+        print_history(view.history(found), studies=False)
+        for revision in range(1, view.study(found).revision + 1):
+            if results := view.results(found, revision):
+                click.echo(f"objects of revision {revision}")
+                print_results(results)
+
+
+@command.command("retry", short_help="Try studies again.")
+@_folder
+@click.argument("studies", nargs=-1)
+@click.option("--state", type=click.Choice(_RETRIED), help="All that are in this state.")
+@click.option("--code", metavar="CODE", help="Of these, those that are there for this reason.")
+@_reason
+def retry_command(
+    folder: Path, studies: tuple[str, ...], state: str | None, code: str | None, reason: str
+) -> None:
+    """Try STUDIES of the batch in FOLDER again: they are quarantined, refused or skipped, and something was mended.
+
+    Results that are on disk are delivered again; otherwise the study is made again. The ledger and the audit log say
+    who asked.
+
+    Exit code 0: all will be tried; 3: some cannot be; 4: none can be; 2: a wrong call.
+    """
+    from medkit.batch.ledger import State
+
+    if bool(studies) == (state is not None) or (code is not None and state is None):
+        raise UsageError("retry: expected studies, or --state (with --code or without), got something else")
+
+    def chosen(ledger: Ledger) -> list[str]:
+        assert state is not None
+        return [one.study for one in ledger.studies(State(state)) if code in (None, one.code)]
+
+    _move_all(
+        folder, studies or chosen, "retried", "retried", lambda ledger, study: ledger.retry(study, reason)
+    )
+
+
+@command.command("quarantine", short_help="Set studies aside.")
+@_folder
+@click.argument("studies", nargs=-1, required=True)
+@_reason
+def quarantine_command(folder: Path, studies: tuple[str, ...], reason: str) -> None:
+    """Set STUDIES of the batch in FOLDER aside, which wait to be made or delivered, until they are retried.
+
+    What is set aside are the instances that there are: where others come, the study begins anew.
+
+    Exit code 0: all are set aside; 3: some cannot be; 4: none can be; 2: a wrong call.
+    """
+
+    def set_aside(ledger: Ledger, study: str) -> State:
+        from medkit.batch.ledger import State
+
+        ledger.quarantine(study, reason)
+        return State.QUARANTINED
+
+    _move_all(folder, studies, "set aside", "set-aside", set_aside)
+
+
+@command.command("verify", short_help="Check all that a batch keeps.")
+@_folder
+@click.option("--head", "heads", multiple=True, metavar="NUMBER:SHA256",
+    help="An end of the audit log that was kept elsewhere, as this command printed it; may be given several times.",
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="Do not hash the stored instances again.")
+def verify_command(folder: Path, heads: tuple[str, ...], quick: bool) -> None:
+    """Check the ledger in FOLDER against its journal, the audit log's chain, and every stored instance.
+
+    The batch may go on meanwhile. The audit log's end is printed: keep it where this machine cannot write.
+
+    Exit code 0: all is as it was left; 3: something is not; 2: a wrong call; 4: the ledger cannot be read.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from medkit.batch.folder import existing_job
+    from medkit.batch.ledger import LedgerView
+    from medkit.batch.status.verification import verify
+
+    job, through = existing_job(folder), [_head(text) for text in heads]
+    with LedgerView(job.ledger) as view, Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("studies", total=None)
+        found = verify(
+            job, view, through=through, hashes=not quick,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )  # fmt: skip
+    for fault in found.faults:
+        click.echo(f"fault in {fault.kind}: {fault.message}")
+    hashed = "" if quick else f", {found.instances} stored instances hashed"
+    click.echo(f"{found.studies} studies{hashed}, {len(found.faults)} faults")
+    if found.head is not None:
+        click.echo(f"audit log: {found.head.number}:{found.head.sha256}")
+    raise click.exceptions.Exit(ExitCode.SOME_FAILED if found.faults else ExitCode.DONE)
+
+
+@command.command("check-rules", short_help="Check a rules file.")
+@click.argument("rules", type=_PATH)
+def check_rules_command(rules: Path) -> None:
+    """Check the file RULES: what it says, and that there are the bundles that it names.
+
+    Exit code 0: all is right; 2: something is not, which is named with its line.
+    """
+    from medkit.batch.rules_file import check_rules, read_rules
+    from medkit.bundle.store import find_bundle
+
+    faults = check_rules(rules)
+    named = read_rules(rules) if not faults else ()
+    for rule in named:
+        try:
+            find_bundle(rule.bundle)
+        except UsageError as error:
+            faults.append(f"{rules}: rule {rule.name}: {error}")
+    for fault in faults:
+        click.echo(fault, err=True)
+    for rule in named if not faults else ():
+        click.echo(f"{rule.name}: {rule.bundle} ({', '.join(rule.inputs)})")
+    raise click.exceptions.Exit(ExitCode.USAGE if faults else ExitCode.DONE)
+
+
+command.add_command(replay_command)
+
+
+def _move_all(
+    folder: Path,
+    studies: tuple[str, ...] | Callable[[Ledger], list[str]],
+    said: str,
+    event: str,
+    move: Callable[[Ledger, str], State],
+) -> None:
+    """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved is named."""
+    from medkit.batch.audit import AuditLog
+    from medkit.batch.folder import existing_job
+    from medkit.batch.ledger import IllegalTransition, Ledger
+    from medkit.batch.status.studies import find_study, operator
+
+    job, actor = existing_job(folder), operator()
+    with Ledger(job.ledger, actor) as ledger:
+        found = studies(ledger) if callable(studies) else [find_study(ledger, text) for text in studies]
+        audit, moved = AuditLog(job.audit, actor), 0
+        for study in dict.fromkeys(found):
+            before = ledger.study(study).state
+            try:
+                after = move(ledger, study)
+            except IllegalTransition as error:
+                click.echo(f"medkit: {error}", err=True)
+                continue
+            audit.append(event, study=study, before=before, after=after)
+            click.echo(f"{said} {study[:12]}: {before}, now {after}")
+            moved += 1
+    if not found:
+        click.echo("no such studies")
+    left = len(dict.fromkeys(found)) - moved
+    failed = ExitCode.SOME_FAILED if moved else ExitCode.NONE_SUCCEEDED
+    raise click.exceptions.Exit(failed if left else ExitCode.DONE)
+
+
+def _head(text: str) -> Head:
+    from medkit.batch.audit import Head
+    from medkit.batch.identity import is_hash
+
+    number, _, sha256 = text.partition(":")
+    if not (number.isascii() and number.isdigit() and is_hash(sha256)):
+        raise UsageError(f"--head: expected NUMBER:SHA256 as medkit batch verify printed it, got '{text}'")
+    return Head(int(number), sha256)
+
+
+def _print(content: Any) -> None:
+    click.echo(json.dumps(content, indent=2))

@@ -1,0 +1,154 @@
+"""``medkit batch run``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medkit.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.progress import Progress
+
+    from medkit.batch.intake.folder import FolderTaken
+    from medkit.batch.ledger import State
+    from medkit.batch.service.settings import Settings
+    from medkit.batch.service.supervisor import Supervisor
+
+__all__ = ["run_command"]
+
+_PATH = click.Path(path_type=Path)
+_RETRY_SECONDS = 5.0  # somebody waits
+_FREE_BYTES = 1 << 30
+_SHOWN = 20
+
+
+@click.command("run", short_help="Run all studies of folders and zips.")
+@click.argument("inputs", nargs=-1, required=True, type=_PATH)
+@click.option("--rules", required=True, type=_PATH, help="File that says which bundle a study goes to.")
+@click.option(
+    "--output", "-o", required=True, type=_PATH, help="Folder of the batch; results are in delivered/."
+)
+@click.option("--workers", default=1, type=click.IntRange(min=1), show_default=True, help="Processes.")
+@click.option("--device", help="Such as cpu or cuda:1; each bundle's own choice by default.")
+@click.option("--accept-licence", is_flag=True, help="Accept terms that forbid commercial use.")
+def run_command(
+    inputs: tuple[Path, ...],
+    rules: Path,
+    output: Path,
+    workers: int,
+    device: str | None,
+    accept_licence: bool,
+) -> None:
+    """Make and write results for all studies in INPUTS, folders, zips or files of DICOM, and end when all are ended.
+
+    OUTPUT is the folder of the batch: 'medkit batch status OUTPUT' looks at it, and results are in
+    OUTPUT/delivered/STUDY/. A second call goes on where one was stopped or killed. What came is kept in OUTPUT/spool.
+
+    Exit code 0: all studies are delivered, or no rule wants them; 3: some are refused or quarantined, or files are
+    broken; 4: none is delivered; 2: a wrong call; 130: interrupted.
+    """
+    from medkit.batch.service.logs import LogSettings, set_up_logs
+    from medkit.batch.service.supervisor import Supervisor
+
+    settings = _settings(rules, output, workers, device, accept_licence)
+    supervisor = Supervisor(settings, logs := LogSettings("text", output / "batch.log"))
+    try:
+        set_up_logs(logs, "service")
+        taken = _run(supervisor, inputs)
+        if taken is None:
+            click.echo("medkit: interrupted; the same call goes on", err=True)
+            raise click.exceptions.Exit(ExitCode.INTERRUPTED)
+        _tell(supervisor, taken, output)
+    finally:
+        supervisor.close()
+
+
+def _settings(rules: Path, output: Path, workers: int, device: str | None, accept_licence: bool) -> Settings:
+    from medkit.batch.folder import JobFolder
+    from medkit.batch.ledger import Policy
+    from medkit.batch.making import BundleSettings
+    from medkit.batch.rules_file import read_rules
+    from medkit.batch.service.settings import Settings
+    from medkit.batch.spool import SpoolLimits
+    from medkit.data.writing import make_folder
+
+    known = read_rules(rules)
+    make_folder(output / "delivered")
+    return Settings(
+        job=JobFolder(output.absolute()),
+        rules=known,
+        folders={"folder": output.absolute() / "delivered"},
+        bundles={rule.bundle: BundleSettings(accept_licence=accept_licence) for rule in known},
+        workers=workers,
+        device=device,
+        policy=Policy(delay_seconds=_RETRY_SECONDS),
+        spool=SpoolLimits(free_bytes=_FREE_BYTES),
+        status_port=None,
+    )
+
+
+def _run(supervisor: Supervisor, inputs: tuple[Path, ...]) -> list[FolderTaken] | None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from medkit.cli.signals import signals_call
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+        signals_call(supervisor.stop),
+    ):
+        show = _Bars(progress)
+        return supervisor.run_once(inputs, show.show)
+
+
+class _Bars:
+    """A bar for files that are taken, and one for studies that are ended."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._files = progress.add_task("files taken", total=None)
+        self._studies = progress.add_task("studies", total=None)
+
+    def show(self, done: int, files: int, counts: Mapping[State, int]) -> None:
+        """Show how it stands."""
+        from medkit.batch.ledger.states import ENDS
+
+        ended = sum(counts[state] for state in ENDS)
+        self._progress.update(self._files, completed=done, total=files or None)
+        self._progress.update(self._studies, completed=ended, total=sum(counts.values()) or None)
+
+
+def _tell(supervisor: Supervisor, taken: list[FolderTaken], output: Path) -> None:
+    """Print what became of everything, and end with the exit code for it."""
+    from medkit.batch.ledger import State
+    from medkit.cli.batch_tables import print_studies
+
+    ledger = supervisor.ledger
+    counts = ledger.counts()
+    bad = [one for state in (State.QUARANTINED, State.REFUSED) for one in ledger.studies(state)]
+    if bad:
+        print_studies(bad[:_SHOWN], time.time())
+    if len(bad) > _SHOWN:
+        click.echo(f"... and {len(bad) - _SHOWN} more: medkit batch status {output} --state refused")
+    broken = [finding.message for one in taken for finding in one.broken]
+    for message in broken[:_SHOWN]:
+        click.echo(f"broken      {message}")
+    if len(broken) > _SHOWN:
+        click.echo(f"broken      ... and {len(broken) - _SHOWN} more")
+    postponed = sum(len(one.postponed) for one in taken)
+    if postponed:
+        click.echo(f"not taken   {postponed} studies: the disk is nearly full; make room, and call again")
+    told = (State.DELIVERED, State.SKIPPED, State.REFUSED, State.QUARANTINED)
+    click.echo(", ".join(f"{counts[state]} {state}" for state in told))
+    click.echo(f"results     {output / 'delivered'}")
+    if bad or broken or postponed:
+        raise click.exceptions.Exit(
+            ExitCode.SOME_FAILED if counts[State.DELIVERED] else ExitCode.NONE_SUCCEEDED
+        )

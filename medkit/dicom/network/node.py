@@ -1,0 +1,312 @@
+"""A DICOM node that takes instances: SCP of C-STORE and C-ECHO for callers that are on its list.
+
+What a caller sends is handed on as it came, encoded, in the form of a file; the answer to the caller is what the taker
+says. Nothing is decoded but the three UIDs that tell where an instance belongs.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, identify, received
+from medkit.dicom.network.quiet import keep_quiet
+from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from pynetdicom.association import Association
+    from pynetdicom.events import Event
+    from pynetdicom.transport import AssociationSocket
+
+    from medkit.dicom.network.tls import TlsFiles
+
+__all__ = ["AnswerStore", "NodeLimits", "StorageNode", "check_ae_title"]
+
+AnswerStore: TypeAlias = Callable[[str, str, IO[bytes]], int]
+"""Called with Study and SOP Instance UID and a file's bytes; gives the status of the C-STORE (PS3.4, table GG.4-1)."""
+
+_LOG = logging.getLogger(__name__)
+_OUT_OF_RESOURCES = 0xA700
+_LONGEST_AE_TITLE = 16
+_REQUEST_BYTES = 1 << 20  # of an A-ASSOCIATE-RQ with 128 contexts, and more than ever needed
+_PAUSE = 0.05
+
+
+@dataclass(frozen=True)
+class NodeLimits:
+    """What callers may ask for.
+
+    Args:
+        associations: at one time; further ones are rejected for now.
+        pdu_bytes: of one PDU.
+        instance_bytes: of one instance, which is held in memory; an association that sends a larger one is aborted.
+        seconds: how long a caller may be silent, in the middle of a message too.
+    """
+
+    associations: int = 16
+    pdu_bytes: int = 1 << 18
+    instance_bytes: int = 1 << 31
+    seconds: float = 60
+
+
+class StorageNode:
+    """A node of one AE title; may be started again after it was stopped.
+
+    Args:
+        ae_title: our own; associations that call another one are rejected.
+        take: gets each instance, in the thread of its association: several at a time.
+        callers: AE titles that may call; others are rejected.
+        host: address of the network interface to listen on; this machine alone unless told.
+        port: TCP port; 0 for any that is free.
+        tls: speak TLS, with these files.
+        limits: what callers may ask for.
+        too_large: told Study and SOP Instance UID of an instance beyond the limit, where it says so in what came of it:
+            its study is not whole.
+
+    Raises:
+        UsageError: an AE title is none, there are no callers, or a file of ``tls`` cannot be used.
+    """
+
+    def __init__(
+        self,
+        ae_title: str,
+        take: AnswerStore,
+        callers: Collection[str],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 11112,
+        tls: TlsFiles | None = None,
+        limits: NodeLimits | None = None,
+        too_large: Callable[[str, str], None] = lambda study_uid, sop_uid: None,
+    ) -> None:
+        self.limits = limits or NodeLimits()
+        self._take, self._tell_too_large = take, too_large
+        self._host, self._port = host, port
+        self._tls = None if tls is None else tls.server_context()
+        self._server: _Server | None = None
+        self._ae = self._application_entity(check_ae_title(ae_title), callers)
+
+    @property
+    def port(self) -> int:
+        """The TCP port, which the system chose where 0 was asked for."""
+        return self._port if self._server is None else int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Listen; returns at once.
+
+        Raises:
+            UsageError: the address cannot be listened on.
+        """
+        keep_quiet()
+        handlers: list[Any] = [
+            (evt.EVT_C_STORE, self._answer_store),
+            (evt.EVT_PDU_RECV, self._check_size),
+            (evt.EVT_REJECTED, _tell_rejected),
+            (evt.EVT_CONN_CLOSE, _let_go),
+        ]
+        try:
+            server = _Server(self._ae, (self._host, self._port), handlers, self._tls)
+        except OSError as error:
+            raise UsageError(
+                f"{self._host}, port {self._port}: expected an address to listen on, got {error.strerror or error}; "
+                "choose another one, or end what listens there"
+            ) from error
+        self._server = server
+        threading.Thread(target=server.serve_forever, args=(_PAUSE,), name="dicom-node", daemon=True).start()
+
+    def stop(self, grace_seconds: float = 30) -> None:
+        """Take no more associations, let those go on that are there, and abort what is left of them after a while."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._port = int(server.server_address[1])
+        server.shutdown()
+        until = time.monotonic() + grace_seconds
+        while any(one.is_established for one in server.active_associations) and time.monotonic() < until:
+            time.sleep(_PAUSE)
+        for association in server.active_associations:
+            if association.is_established:
+                _LOG.warning("stopped: aborted the association of %s", association.requestor.ae_title)
+            association.abort()
+
+    def __enter__(self) -> StorageNode:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _application_entity(self, ae_title: str, callers: Collection[str]) -> AE:
+        if not callers:
+            raise UsageError(
+                "the DICOM node: expected AE titles of those who may send, got none; name each of them"
+            )
+        entity = AE(ae_title)
+        entity.require_called_aet = True
+        entity.require_calling_aet = [check_ae_title(caller) for caller in callers]
+        entity.maximum_associations = self.limits.associations
+        entity.maximum_pdu_size = self.limits.pdu_bytes
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self.limits.seconds
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), [*NATIVE, *COMPRESSED])
+        entity.add_supported_context(Verification)
+        return entity
+
+    def _answer_store(self, event: Any) -> int:
+        caller = event.assoc.requestor.ae_title
+        if self._too_large(event.request.DataSet):  # all of it was there before the association was aborted
+            self._tell(event.request.DataSet, event.context.transfer_syntax)
+            return CANNOT_UNDERSTAND
+        try:
+            found, file = received(event)
+        except Unidentified as error:
+            _LOG.warning("an instance of %s: %s", caller, error)
+            return error.dicom_status
+        try:
+            return self._take(found.study, found.sop_instance, file)
+        except Exception as error:
+            # What cannot be stored now is sent again, and nobody's data get into a log with the text of an error.
+            _LOG.error("an instance of %s was not taken: %s", caller, type(error).__name__)
+            return _OUT_OF_RESOURCES
+
+    def _check_size(self, event: Event) -> None:
+        message = event.assoc.dimse.message
+        if message is None or message.data_set is None:
+            return
+        if self._too_large(message.data_set):
+            _LOG.warning(
+                "expected instances of at most %d bytes, got more; aborted the association of %s",
+                self.limits.instance_bytes,
+                event.assoc.requestor.ae_title,
+            )
+            event.assoc.abort(block=False)
+            for context in event.assoc.accepted_contexts:
+                if context.context_id == message.context_id:
+                    self._tell(message.data_set, context.transfer_syntax[0])
+
+    def _tell(self, data: IO[bytes], transfer_syntax: str) -> None:
+        """Say whose an instance was that is not taken, by what came of it."""
+        data.seek(0)
+        try:
+            found = identify(cast("BinaryIO", data), transfer_syntax)
+            self._tell_too_large(found.study, found.sop_instance)
+        except Unidentified as error:
+            _LOG.warning("an instance beyond the limit: %s", error)
+        except Exception as error:
+            _LOG.error("an instance beyond the limit was not noted: %s", type(error).__name__)
+
+    def _too_large(self, data: IO[bytes] | None) -> bool:
+        return data is not None and data.seek(0, io.SEEK_END) > self.limits.instance_bytes
+
+
+def check_ae_title(title: str) -> str:
+    """An AE title without the spaces around it (PS3.5, 6.2).
+
+    Raises:
+        UsageError: it is none.
+    """
+    plain = title.strip(" ")
+    if (
+        not 0 < len(plain) <= _LONGEST_AE_TITLE
+        or not plain.isascii()
+        or not plain.isprintable()
+        or "\\" in plain
+    ):
+        raise UsageError(
+            f"{title!r}: expected an AE title of 1 to {_LONGEST_AE_TITLE} ASCII characters without a backslash; "
+            "name it as the other side does"
+        )
+    return plain
+
+
+def _tell_rejected(event: Event) -> None:
+    peer = event.assoc.requestor
+    called = None if peer.primitive is None else peer.primitive.called_ae_title
+    _LOG.warning("rejected an association of %s with %s from %s", peer.ae_title, called, peer.address)
+
+
+def _let_go(event: Event) -> None:
+    """End an association whose caller went before asking for one, as monitors of ports do.
+
+    pynetdicom would wait for the request until its time is over, and count it among the associations.
+    """
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]  # it takes this, and says not so
+
+
+class _Handler(RequestHandler):
+    """Makes associations that read no PDU of any length that a caller may choose."""
+
+    server: _Server
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        connection = association.dul.socket
+        assert connection is not None
+        longest = max(self.server.ae.maximum_pdu_size, _REQUEST_BYTES)
+        # pynetdicom takes the length that a PDU states, up to 4 GiB, and reads in pieces of 4 KiB.
+        connection.recv = partial(_receive, connection, longest)  # type: ignore[method-assign]
+        return association
+
+
+def _receive(connection: AssociationSocket, longest: int, nr_bytes: int) -> bytearray:
+    if nr_bytes > longest:
+        raise OSError(f"expected a PDU of at most {longest} bytes, got one of {nr_bytes}")
+    data, there = bytearray(nr_bytes), 0
+    assert connection.socket is not None
+    with memoryview(data) as room:
+        while there < nr_bytes and (more := connection.socket.recv_into(room[there:])):
+            there += more
+    return data[:there]
+
+
+class _Server(ThreadedAssociationServer):
+    """Serves each connection in its own thread from the first byte on, so that none holds up the others."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(
+        self, entity: AE, address: tuple[str, int], handlers: list[Any], tls: SSLContext | None
+    ) -> None:
+        self._tls = tls
+        contexts = entity.supported_contexts
+        super().__init__(entity, address, entity.ae_title, contexts, None, handlers, _Handler)
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Accept a connection; a TLS handshake is left to its thread."""
+        assert self.socket is not None
+        connection, address = self.socket.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(self.ae.network_timeout)
+        return connection, address
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Begin to talk."""
+        if self._tls is not None:
+            request = self._tls.wrap_socket(request, server_side=True)
+        super().finish_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what went wrong before there was an association: no TLS, a certificate that nobody vouches for."""
+        _LOG.warning("a connection from %s failed", client_address[0], exc_info=True)
+
+    def shutdown(self) -> None:
+        """Listen no more; associations go on."""
+        socketserver.BaseServer.shutdown(self)
+        self.server_close()

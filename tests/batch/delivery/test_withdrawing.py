@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from medkit.batch.delivery.withdrawing import withdraw_due
+from medkit.batch.ledger import Stage
+from tests.batch.delivery.outlets import NOTE
+from tests.batch.ledger.stories import STUDY
+
+
+def withdraw(job, study=None):
+    return withdraw_due(job.ledger, job.destinations, job.results, job.audit, study)
+
+
+def refused_after_delivery(job):
+    job.make("7", "8")
+    job.deliver()
+    job.arrive("1", "late")
+    job.ledger.refuse(job.ledger.claim(Stage.MAKE), "tilt", "it is tilted")
+
+
+def test_of_a_study_that_was_refused_later_nothing_stays(job):
+    refused_after_delivery(job)
+    assert len(job.ledger.withdrawals()) == 4
+    assert withdraw(job, "0" * 64) == []
+    assert job.in_archive() != {}
+    assert withdraw(job) == []
+    assert job.in_archive() == job.in_folder() == {}
+    assert job.ledger.withdrawals() == []
+    assert job.events().count("object-withdrawn") == 4
+    assert withdraw(job) == []
+    assert job.archive.sent[f"2.25.7{NOTE}"] == 1
+
+
+def test_what_cannot_be_withdrawn_stays_due_and_the_others_go_on(job):
+    refused_after_delivery(job)
+    job.archive.faults = ["down", "raises"]
+    troubles = withdraw(job, STUDY)
+    assert [trouble.code for trouble in troubles] == ["archive-down", "delivery-fault"]
+    assert [due.destination for due in job.ledger.withdrawals()] == ["pacs", "pacs"]
+    assert job.in_folder() == {}
+    pacs = job.destinations.pop("pacs")
+    assert [trouble.code for trouble in withdraw(job)] == ["destination-unknown"] * 2
+    job.destinations["pacs"] = pacs
+    assert withdraw(job) == []
+    assert job.in_archive() == {}
+
+
+def test_another_worker_that_was_quicker_does_no_harm(job, monkeypatch):
+    refused_after_delivery(job)
+    real = job.destinations["folder"].withdraw
+
+    def meanwhile(made):
+        real(made)
+        job.ledger.withdrawn(STUDY, made.uid, "folder")
+
+    monkeypatch.setattr(job.destinations["folder"], "withdraw", meanwhile)
+    assert withdraw(job) == []
+    assert job.ledger.withdrawals() == []
+
+
+def test_a_file_of_an_earlier_revision_that_is_gone_needs_only_the_name_in_a_folder(job):
+    refused_after_delivery(job)
+    for path in job.results.rglob("*.dcm"):
+        path.unlink()
+    assert {trouble.code for trouble in withdraw(job)} == {"result-unreadable"}
+    assert job.in_folder() == {}

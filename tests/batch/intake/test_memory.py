@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+from medkit.batch.intake.memory import Memory
+from medkit.errors import UsageError
+
+
+def test_what_was_put_is_there_for_the_next_process(tmp_path):
+    memory = Memory(tmp_path / "new" / "memory.sqlite")
+    memory.put("a", {"stamp": [1, 2]})
+    memory.put("b", {})
+    memory.put("a", {"stamp": [3, 4]})
+    memory.drop("b")
+    memory.drop("c")
+    again = Memory(tmp_path / "new" / "memory.sqlite")
+    assert again.items() == memory.items() == [("a", {"stamp": [3, 4]})]
+    assert (again.get("a"), again.get("b")) == ({"stamp": [3, 4]}, None)
+    assert stat.S_IMODE((tmp_path / "new" / "memory.sqlite").stat().st_mode) == 0o600
+    memory.close()
+    again.close()
+
+
+def test_another_file_is_no_memory(tmp_path):
+    (tmp_path / "memory.sqlite").write_bytes(b"something else, and long enough to be read as a header" * 20)
+    with pytest.raises(UsageError, match="remove it, and all is looked at again"):
+        Memory(tmp_path / "memory.sqlite")

@@ -1,0 +1,325 @@
+"""What is read of a study, which bundles it is given to, and what is refused before any is run."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
+
+from medkit.batch.identity import hash_uid
+from medkit.batch.ledger import Stage, State
+from medkit.batch.making import make_study, read_study
+from medkit.batch.rules import Criteria, Rule
+from medkit.batch.spool import NotTaken, Spool, SpoolLimits
+from medkit.dicom import Limits
+from tests.batch.making.studies import (
+    PATIENT,
+    RULE,
+    another_series,
+    claimed,
+    store,
+    write_study,
+)
+from tests.dicom.writing.sources import ROOT
+from tests.tiny_bundle import NAME
+
+CT = replace(RULE, inputs={"image": Criteria(frozenset({"CT"}))})
+FIRST = replace(RULE, inputs={"image": Criteria(frozenset({"MR"}), series_description=re.compile("first"))})
+EACH = replace(RULE, each=True)
+STUDY = hash_uid(f"{ROOT}.1")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A study of one series, to be spoilt."""
+    return write_study(tmp_path / "files", SeriesDescription="first")
+
+
+def spoil(path, change):
+    image = dcmread(path)
+    change(image)
+    image.save_as(path)
+
+
+def check_ends(desk, claim, state, code, reason):
+    """Make a study that cannot be made, and look at what is said of it and at what is left."""
+    ended = make_study(claim, desk.context)
+    record = desk.ledger.study(claim.study)
+    assert (ended.state, ended.code, ended.results) == (state, code, ())
+    assert (record.state, record.code, record.reason) == (state, code, ended.reason)
+    assert re.search(reason, record.reason), record.reason
+    kept = repr(desk.ledger.history()) + repr(desk.ledger.studies())
+    assert not [word for word in PATIENT if word in kept]
+    assert desk.made() == []
+    return record
+
+
+def test_a_study_gives_its_jobs_and_volumes(desk, files):
+    read = read_study(claimed(desk, files), desk.context)
+    (job,) = read.jobs
+    assert (job.job.bundle, list(job.volumes), read.notes) == (NAME, ["image"], ())
+    assert job.volumes["image"].name == "003"
+
+
+def test_each_series_that_fits_is_taken_by_itself_where_a_rule_says_so(desk, files):
+    another_series(files, "more")
+    desk = desk.with_(rules=(EACH,))
+    ended = make_study(claimed(desk, files), desk.context)
+    assert ended.state is State.MADE
+    assert sorted({one.path.split("/")[-1][:3] for one in ended.results}) == ["003", "004"]
+    assert len(ended.results) == 6
+
+
+def test_two_series_for_one_input_are_refused(desk, files):
+    another_series(files, "more")
+    check_ends(desk, claimed(desk, files), State.REFUSED, "rules-ambiguous", "got 003, 004; make the rule")
+
+
+def test_a_study_that_no_rule_wants_is_skipped(desk, files):
+    desk = desk.with_(rules=(CT,))
+    record = check_ends(
+        desk, claimed(desk, files), State.SKIPPED, "no-rule", r"'any-mr': .* \(003: modality MR, not CT\)"
+    )
+    assert record.attempts == 1
+
+
+def test_voxels_that_no_rule_wants_are_let_go(desk, files):
+    another_series(files, "more", SeriesDescription="second")
+    read = read_study(claimed(desk.with_(rules=(FIRST,)), files), desk.with_(rules=(FIRST,)).context)
+    assert [volume.name for job in read.jobs for volume in job.volumes.values()] == ["003"]
+
+
+def test_volumes_that_are_more_than_can_be_held_are_refused(desk, files):
+    another_series(files, "more")
+    one = np.prod((20, 18, 14)) * 2
+    desk = desk.with_(rules=(EACH,), limits=Limits(held_bytes=int(one * 1.5)))
+    check_ends(desk, claimed(desk, files), State.REFUSED, "too-large", "raise the limit")
+    desk.ledger.retry(desk.ledger.studies()[0].study, "the rules are narrower")
+    narrower = desk.with_(rules=(FIRST,))
+    assert make_study(claimed(narrower), narrower.context).state is State.MADE
+
+
+def test_files_are_judged_by_their_header_before_they_are_decoded(desk, files):
+    desk = desk.with_(limits=Limits(frame_pixels=100))
+    check_ends(
+        desk, claimed(desk, files), State.REFUSED, "too-large", "at most 100 pixels a frame, got 18 x 20"
+    )
+
+
+def test_an_instance_that_was_not_taken(desk, files):
+    claim = claimed(desk, files)
+    narrow = Spool(desk.spool.folder, SpoolLimits(free_bytes=0, instance_bytes=100))
+    with pytest.raises(NotTaken):
+        narrow.store(f"{ROOT}.1", f"{ROOT}.3.99", io.BytesIO(bytes(200)))
+    check_ends(desk, claim, State.REFUSED, "instances-missing", r"1 were not taken \(too-large\); send")
+
+
+def test_an_instance_that_came_with_two_contents(desk, files):
+    store(desk, files)
+    spoil(next(files.iterdir()), lambda image: image.update({"SeriesDescription": "another"}))
+    check_ends(
+        desk, claimed(desk, files), State.REFUSED, "instances-conflict", r"got 1 that .* \([0-9a-f]{12}\)"
+    )
+
+
+def test_a_file_that_is_damaged_on_the_disk(desk, files):
+    claim = claimed(desk, files)
+    path = desk.spool.instances(claim.study)[3].path
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1  # a voxel, which nothing else would tell
+    path.write_bytes(content)
+    check_ends(desk, claim, State.REFUSED, "instances-damaged", r"got 1 changed .* \([0-9a-f]{12}\); send")
+
+
+def test_a_file_that_is_gone_from_the_disk(desk, files):
+    claim = claimed(desk, files)
+    desk.spool.instances(claim.study)[0].path.unlink()
+    check_ends(
+        desk, claim, State.REFUSED, "instances-changed", "that the study was completed with, got others"
+    )
+
+
+def test_an_instance_that_came_after_the_claim(desk, files):
+    held = sorted(files.iterdir())[0]
+    late = files.parent / "late.dcm"
+    held.rename(late)
+    claim = claimed(desk, files)
+    late.rename(held)
+    store(desk, files)
+    record = check_ends(desk, claim, State.READY, "still-arriving", "instances came since")
+    assert record.attempts == 0, "it is no attempt"
+    assert desk.ledger.claim(Stage.MAKE) is None, "and nobody has it until it is complete"
+    again = claimed(desk)
+    assert again.revision == 2
+    assert make_study(again, desk.context).state is State.MADE
+
+
+def test_pixels_that_are_cut_short(desk, files):
+    path = sorted(files.iterdir())[4]
+    path.write_bytes(path.read_bytes()[:-200])
+    check_ends(
+        desk, claimed(desk, files), State.REFUSED, "truncated", r"^series 3: instance [0-9a-f]{12}: expected"
+    )
+
+
+def test_a_slice_that_is_missing(desk, files):
+    by_place = sorted(files.iterdir(), key=lambda path: dcmread(path).ImagePositionPatient[2])
+    by_place[5].unlink()
+    check_ends(desk, claimed(desk, files), State.REFUSED, "gap", r"^series 3: .* 1 slice is missing of 14")
+
+
+def test_what_stands_in_a_broken_header_is_not_quoted(desk, files):
+    path = next(files.iterdir())
+    raw = path.read_bytes()
+    place = raw.index(b"\x28\x00\x30\x00DS")  # PixelSpacing
+    length = int.from_bytes(raw[place + 6 : place + 8], "little")
+    name = b"Doe^Jane".ljust(length, b" ")
+    path.write_bytes(raw[: place + 8] + name + raw[place + 8 + length :])
+    check_ends(desk, claimed(desk, files), State.REFUSED, "bad-value", "^series 3: refused as bad-value; ")
+
+
+def test_fewer_instances_than_the_archive_has(desk, files):
+    store(desk, files)
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 15})
+    check_ends(desk, claimed(desk), State.REFUSED, "count-mismatch", "expected 15")
+
+
+def test_a_series_that_the_archive_has_did_not_come(desk, files):
+    store(desk, files)
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 14, f"{ROOT}.7": 3})
+    record = check_ends(desk, claimed(desk), State.REFUSED, "count-mismatch", "expected 3 images, got none")
+    assert "series (UID)" in record.reason
+
+
+def test_beside_a_series_that_cannot_be_read_the_report_says_so(desk, files):
+    another_series(files, "more", SeriesDescription="second")
+    path = next((files / "more").iterdir())
+    path.write_bytes(path.read_bytes()[:-200])
+    desk = desk.with_(rules=(FIRST,))
+    assert make_study(claimed(desk, files), desk.context).state is State.MADE
+    (report,) = [path for path in desk.made() if path.name.endswith(".sr.dcm")]
+    assert b"1 other series or files of the study could not be read (truncated)" in report.read_bytes()
+
+
+def test_where_what_cannot_be_read_is_of_no_kind_that_is_wanted_a_study_is_skipped(desk, files):
+    path = next(files.iterdir())
+    path.write_bytes(path.read_bytes()[:-200])
+    desk = desk.with_(rules=(CT,))
+    check_ends(desk, claimed(desk, files), State.SKIPPED, "no-rule", "there is none")
+
+
+def test_own_results_that_come_back_are_not_taken_for_images(desk, files, tmp_path):
+    first = claimed(desk, files)
+    assert make_study(first, desk.context).state is State.MADE
+    made = [path.name for path in desk.made()]
+    uids = {one.uid for one in desk.ledger.results(first.study, 1)}
+    back = tmp_path / "back"
+    back.mkdir()
+    for path in desk.made():
+        (back / path.name).write_bytes(path.read_bytes())
+    again = claimed(desk, back)
+    assert (again.study, again.revision) == (first.study, 2)
+    ended = make_study(again, desk.context)
+    assert ended.state is State.MADE
+    assert {one.uid for one in ended.results} == uids
+    assert len(made) == 3
+
+
+def test_nothing_is_read_of_a_study_with_no_rules(desk, files):
+    desk = desk.with_(rules=())
+    check_ends(desk, claimed(desk, files), State.SKIPPED, "no-rule", "there are no rules")
+
+
+def test_inputs_of_different_frames_of_reference(desk, files):
+    another_series(files, "more", SeriesDescription="second", FrameOfReferenceUID=f"{ROOT}.9")
+    second = Criteria(frozenset({"MR"}), series_description=re.compile("second"))
+    rule = Rule("two", NAME, {"a": FIRST.inputs["image"], "b": second})
+    desk = desk.with_(rules=(rule,))
+    check_ends(desk, claimed(desk, files), State.REFUSED, "inputs-apart", "of one frame of reference")
+
+
+@pytest.fixture
+def rejecting(tmp_path):
+    """Write a key object selection of this title about images."""
+
+    def write(paths, title):
+        note = Dataset()
+        note.file_meta = FileMetaDataset()
+        note.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        note.SOPClassUID, note.SOPInstanceUID = KeyObjectSelectionDocumentStorage, f"{ROOT}.8.1"
+        images = [dcmread(path, stop_before_pixels=True) for path in paths]
+        for name in ("StudyInstanceUID", "PatientName", "PatientID", "PatientBirthDate", "PatientSex"):
+            note[name] = images[0][name]
+        note.SeriesInstanceUID, note.Modality, note.SeriesNumber = f"{ROOT}.8", "KO", 99
+        code, study, series = Dataset(), Dataset(), Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = title, "DCM", "Title"
+        note.ConceptNameCodeSequence = [code]
+        series.SeriesInstanceUID = images[0].SeriesInstanceUID
+        series.ReferencedSOPSequence = []
+        for image in images:
+            item = Dataset()
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = (
+                image.SOPClassUID,
+                image.SOPInstanceUID,
+            )
+            series.ReferencedSOPSequence.append(item)
+        study.StudyInstanceUID, study.ReferencedSeriesSequence = images[0].StudyInstanceUID, [series]
+        note.CurrentRequestedProcedureEvidenceSequence = [study]
+        (tmp_path / "notes").mkdir()
+        note.save_as(tmp_path / "notes" / "note.dcm", enforce_file_format=True)
+        return tmp_path / "notes"
+
+    return write
+
+
+@pytest.mark.parametrize("title", ["113001", "113037", "113038", "113039"])
+def test_a_series_that_is_rejected_is_not_made(desk, files, rejecting, title):
+    assert make_study(claimed(desk, files), desk.context).state is State.MADE
+    store(desk, rejecting(sorted(files.iterdir()), title))
+    ended = make_study(claimed(desk), desk.context)
+    assert (ended.claim.revision, ended.state, ended.code) == (2, State.REFUSED, "instances-rejected")
+    assert ended.reason.startswith("14 instances that a rejection note takes back were left out")
+
+
+def test_another_series_is_made_without_the_one_that_is_rejected(desk, files, rejecting):
+    another_series(files, "more")
+    rejected = sorted(path for path in files.iterdir() if path.is_file())
+    store(desk, rejecting(rejected, "113001"))
+    store(desk, files)
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 14, f"{ROOT}.2.4": 14})
+    ended = make_study(claimed(desk), desk.context)
+    assert ended.state is State.MADE, "two series would be ambiguous"
+    assert {path.name[:3] for path in desk.made()} == {"004"}
+    (report,) = [path for path in desk.made() if path.name.endswith(".sr.dcm")]
+    assert b"14 instances that a rejection note takes back were left out" in report.read_bytes()
+
+
+def test_of_a_series_with_a_rejected_slice_nothing_is_guessed(desk, files, rejecting):
+    by_place = sorted(files.iterdir(), key=lambda path: dcmread(path).ImagePositionPatient[2])
+    store(desk, rejecting(by_place[5:6], "113001"))
+    check_ends(desk, claimed(desk, files), State.REFUSED, "gap", "1 slice is missing of 14")
+
+
+def test_other_selections_of_key_images_reject_nothing(desk, files, rejecting):
+    store(desk, rejecting(sorted(files.iterdir()), "113000"))
+    assert make_study(claimed(desk, files), desk.context).state is State.MADE
+
+
+def test_own_results_that_are_rejected_change_nothing(desk, files, rejecting):
+    first = make_study(claimed(desk, files), desk.context)
+    made = desk.made()
+    for path in made:
+        (files / path.name).write_bytes(path.read_bytes())
+    store(desk, files)
+    store(desk, rejecting(made, "113001"))
+    again = make_study(claimed(desk), desk.context)
+    assert (again.claim.revision, again.state) == (2, State.MADE)
+    assert {(one.uid, one.sha256) for one in again.results} == {
+        (one.uid, one.sha256) for one in first.results
+    }

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import pickle
+from datetime import time
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from medkit.batch.hours import Hours
+from medkit.batch.ledger import Policy
+from medkit.batch.making import BundleSettings, Outputs
+from medkit.batch.service.settings import (
+    ArchiveSettings,
+    NodeSettings,
+    PullSettings,
+    WatchSettings,
+    WorkLimits,
+    read_settings,
+)
+from medkit.batch.spool import SpoolLimits
+from medkit.dicom.findings import Repair
+from medkit.dicom.network.dimse import MoveTarget
+from medkit.dicom.network.tls import TlsFiles
+from medkit.dicom.writing.results import ResultKind
+from medkit.dicom.writing.segmentation import SegmentationType
+from medkit.errors import UsageError
+
+RULES = "rules: [{name: any, bundle: brain, inputs: {image: {modality: MR}}}]\n"
+SMALL = """\
+folder: night
+rules: rules.yaml
+sources:
+  folders:
+    - folder: incoming
+destinations:
+  folders: {out: results}
+"""
+WHOLE = """\
+folder: night
+rules: rules.yaml
+sources:
+  nodes:
+    - {ae_title: MEDKIT, callers: [SCANNER, PACS], port: 0, associations: 4, tls: {certificate: c.pem, key: k.pem}}
+  folders:
+    - {folder: incoming, rest_seconds: 2.5, remove: true}
+  archives:
+    - {archive: pacs, filter: {ModalitiesInStudy: MR}, hours: ["mon-fri 20:00-06:00"], round_seconds: 60}
+    - {archive: web, studies: studies.txt, instances_per_second: 50}
+archives:
+  dimse:
+    pacs: {host: pacs.example.org, port: 104, ae_title: PACS, move: {ae_title: MOVE, port: 11113}}
+  dicomweb:
+    web: {url: "https://pacs.example.org/dicom-web", token_variable: PACS_TOKEN, tls: {authority: /etc/ca.pem}}
+destinations:
+  folders: {out: results}
+  archives: [pacs]
+outputs: {kinds: [seg, sr], segmentation_type: LABELMAP, allow_sheared: true, repairs: [deshear]}
+bundles:
+  brain: {accept_licence: true, flips: LR, overrides: {overlap: 0.5}, location: bundles/brain}
+workers: 2
+device: cuda:0
+quiet_seconds: 90
+retention_days: 7
+shadow: true
+limits: {memory_gib: 12, stage_seconds: 600, stop_seconds: 5, attempts: 2, retry_seconds: 30, instance_mib: 10,
+  study_gib: 2, study_instances: 100, free_gib: 1.5}
+status: {host: 0.0.0.0, port: 9000}
+alerts: {silent_hours: 3, expected: "mon-fri 07:00-19:00", delivery_hours: 1}
+"""
+
+
+def write(folder, text):
+    (folder / "rules.yaml").write_text(RULES, encoding="utf-8")
+    path = folder / "service.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_becomes_settings(tmp_path):
+    settings = read_settings(write(tmp_path, WHOLE))
+    assert settings.job.root == tmp_path / "night"
+    assert [rule.name for rule in settings.rules] == ["any"]
+    tls = TlsFiles(tmp_path / "c.pem", tmp_path / "k.pem")
+    assert settings.nodes == (NodeSettings("MEDKIT", ("SCANNER", "PACS"), {"port": 0, "tls": tls}, 4),)
+    assert settings.watched == (WatchSettings(tmp_path / "incoming", {"rest_seconds": 2.5, "remove": True}),)
+    night = Hours(frozenset(range(5)), time(20), time(6))
+    assert settings.pulls == (
+        PullSettings(
+            "pacs", {"filter": {"ModalitiesInStudy": "MR"}}, {"windows": (night,), "round_seconds": 60}
+        ),
+        PullSettings("web", {"studies": tmp_path / "studies.txt"}, {"instances_per_second": 50}),
+    )
+    move = MoveTarget("MOVE", 11113)
+    assert settings.archives == {
+        "pacs": ArchiveSettings(
+            "dimse", {"host": "pacs.example.org", "port": 104, "ae_title": "PACS", "move": move}
+        ),
+        "web": ArchiveSettings(
+            "dicomweb",
+            {
+                "url": "https://pacs.example.org/dicom-web",
+                "token_variable": "PACS_TOKEN",
+                "tls": TlsFiles(authority=Path("/etc/ca.pem")),
+            },
+        ),
+    }
+    assert (settings.folders, settings.sending) == ({"out": tmp_path / "results"}, ("pacs",))
+    kinds = (ResultKind.SEGMENTATION, ResultKind.REPORT)
+    assert settings.outputs == Outputs(
+        kinds, SegmentationType.LABELMAP, allow_sheared=True, repairs=["deshear"]
+    )
+    bundle = BundleSettings({"overlap": 0.5}, "LR", accept_licence=True, location=tmp_path / "bundles/brain")
+    assert settings.bundles == {"brain": bundle}
+    assert (settings.workers, settings.device, settings.quiet_seconds) == (2, "cuda:0", 90)
+    assert (settings.retention_days, settings.shadow) == (7, True)
+    assert settings.limits == WorkLimits(12 << 30, 600, 5)
+    assert settings.spool == SpoolLimits(10 << 20, 2 << 30, 100, 3 << 29)
+    assert settings.policy == Policy(attempts=2, delay_seconds=30)
+    assert (settings.status_host, settings.status_port) == ("0.0.0.0", 9000)
+    assert settings.thresholds.expected == Hours(frozenset(range(5)), time(7), time(19))
+    assert (settings.thresholds.silent_hours, settings.thresholds.delivery_hours) == (3, 1)
+    assert settings.thresholds.free_bytes == 3 << 30, "twice what is kept free"
+
+
+def test_a_worker_process_can_be_given_them(tmp_path):
+    settings = read_settings(write(tmp_path, WHOLE))
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_little_has_to_be_said(tmp_path):
+    settings = read_settings(write(tmp_path, SMALL))
+    assert settings.watched == (WatchSettings(tmp_path / "incoming"),)
+    assert (settings.workers, settings.shadow, settings.policy) == (1, False, Policy())
+    assert settings.status_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("folder: night\n", "", "the whole: expected a mapping with 'folder', 'rules'"),
+        ("workers: 2", "workers: two", "workers: expected a whole number of at least 1, got 'two'"),
+        ("workers: 2", "wrokers: 2", "wrokers: unknown key 'wrokers'; did you mean 'workers'?"),
+        ("port: 104", "port: 0", "archives.dimse.pacs.port: expected a port from 1 to 65535, got 0"),
+        ("archives: [pacs]", "archives: [pax]", "expected the name of an archive (pacs, web), got 'pax'"),
+        ("archive: web", "archive: net", "sources.archives[2].archive: expected the name of an archive"),
+        ("mon-fri 20:00-06:00", "20-6", "sources.archives[1].hours[1]: expected hours such as"),
+        ("mon-fri 07:00-19:00", "7-19", "alerts.expected: expected hours such as"),
+        ("studies: studies.txt", "round_seconds: 5", "expected one of studies, accessions, filter, got none"),
+        ("studies: st", "accessions: a, studies: st", "got studies and accessions"),
+        ("rest_seconds: 2.5", "rest_seconds: 86", "sources.folders[1]: expected rest_seconds 5 below"),
+        ("quiet_seconds: 90", "quiet_seconds: 7", "expected rest_seconds 5 below quiet_seconds at least, got 2.5 and 7"),
+        ("folder: incoming", "folder: .", "expected a folder apart from that of the batch"),
+        ("folder: incoming", "folder: night/in", "expected a folder apart from that of the batch"),
+        ("{out: results}", "{pacs: results}", "expected a name of its own, got that of an archive"),
+        ("https://pacs", "https://user:word@pacs", "expected a URL without a password in it"),
+        ("kinds: [seg, sr]", "kinds: []", "outputs.kinds: expected a list of seg, sr and sc, got []"),
+        ("[deshear]", "[straighten]", "expected a repair that"),
+        ("MEDKIT, callers", "TOO-LONG-A-TITLE-X, callers", "expected an AE title of at most 16"),
+        ("callers: [SCANNER, PACS]", "callers: []", "expected a list of AE titles that may call"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_with_its_line_and_key(tmp_path, old, new, said):
+    assert old in WHOLE
+    path = write(tmp_path, WHOLE.replace(old, new, 1))
+    with pytest.raises(UsageError) as raised:
+        read_settings(path)
+    line = 1 + WHOLE[: WHOLE.index("rest_seconds" if "rest_seconds" in said else old)].count("\n")
+    assert str(raised.value).startswith(f"{path}: line {line}: ")
+    assert said in str(raised.value)
+
+
+def test_a_fault_in_the_rules_is_told_as_well(tmp_path):
+    path = write(tmp_path, SMALL)
+    (tmp_path / "rules.yaml").write_text(RULES.replace("modality", "modalty: x, modality"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"rules.yaml: line 1: .*modalty"):
+        read_settings(path)
+
+
+def test_names_are_told_apart(tmp_path):
+    archive = "archives:\n  dimse: {a: {host: h, port: 1, ae_title: A}}\n  dicomweb: {a: {url: 'http://h'}}\n"
+    with pytest.raises(UsageError, match=r"line 10: archives\.dicomweb\.a: expected a name of its own"):
+        read_settings(write(tmp_path, SMALL + archive))
+
+
+def schema():
+    return json.loads((files("medkit") / "schemas" / "service.schema.json").read_text(encoding="utf-8"))
+
+
+def test_the_schema_is_one_and_knows_every_repair():
+    Draft202012Validator.check_schema(schema())
+    repairs = schema()["properties"]["outputs"]["properties"]["repairs"]["items"]["enum"]
+    assert repairs == [str(repair) for repair in Repair]

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from datetime import UTC, time
+
+import pytest
+
+from medkit.batch.hours import Hours
+from medkit.batch.ledger import Stage
+from medkit.batch.spool import SpoolLimits
+from medkit.batch.status.alerts import AlertCode, Thresholds, alerts
+from tests.batch.status.live import LEASE, study
+from tests.batch.status.test_summary import look
+
+HOUR = 3600
+
+
+def codes(batch, thresholds=None, since=None, **options):
+    return [str(alert.code) for alert in alerts(look(batch, **options), thresholds or Thresholds(), since)]
+
+
+def test_an_empty_batch_and_one_that_is_done_are_well(batch):
+    assert codes(batch) == []
+    batch.deliver("a")
+    batch.clock.pass_by(1000 * HOUR)
+    assert codes(batch) == []
+
+
+def test_quarantine_calls_a_person(batch):
+    batch.arrive("a")
+    assert codes(batch) == []
+    batch.ledger.quarantine(study("a"), "look at it")
+    (alert,) = alerts(look(batch), Thresholds())
+    assert alert.code is AlertCode.QUARANTINE
+    assert alert.message.startswith("1 study in quarantine; ")
+
+
+def test_nothing_came_for_so_many_hours(batch):
+    asked = Thresholds(silent_hours=12)
+    batch.deliver("a")
+    batch.clock.pass_by(12 * HOUR)
+    assert codes(batch, asked) == []
+    batch.clock.pass_by(1)
+    assert codes(batch, asked) == ["nothing-came"]
+    assert codes(batch) == [], "not unless asked"
+    batch.receive("b")
+    assert codes(batch, asked) == []
+
+
+def test_nothing_ever_came_is_told_by_a_service_alone(batch):
+    asked = Thresholds(silent_hours=12)
+    start = batch.clock.now
+    batch.clock.pass_by(13 * HOUR)
+    assert codes(batch, asked) == []
+    (alert,) = alerts(look(batch), asked, start)
+    assert "nothing ever came for 13 h" in alert.message
+    assert codes(batch, asked, since=batch.clock.now - HOUR) == [], "the service began an hour ago"
+
+
+def test_hours_in_which_nothing_is_expected_do_not_count(batch):
+    # The clock stands at Tuesday, 22:13 UTC.
+    asked = Thresholds(silent_hours=3, expected=Hours(frozenset(range(5)), time(7), time(19), UTC))
+    batch.deliver("a")
+    batch.clock.pass_by(11 * HOUR)
+    assert codes(batch, asked) == []
+    batch.clock.pass_by(2 * HOUR)
+    assert codes(batch, asked) == ["nothing-came"]
+
+
+def test_what_came_to_rest_and_is_not_begun(batch):
+    batch.receive("a")
+    batch.clock.pass_by(HOUR)
+    assert codes(batch) == []
+    batch.receive("a")
+    batch.clock.pass_by(HOUR)
+    assert codes(batch) == [], "more came"
+    batch.clock.pass_by(1)
+    assert codes(batch) == ["receiving-stuck"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "stage", "hours", "code"),
+    [("arrive", Stage.MAKE, 24, "making-stuck"), ("make", Stage.DELIVER, 2, "delivery-stuck")],
+)
+def test_what_waits_too_long_is_told_however_often_it_is_tried(batch, begin, stage, hours, code):
+    getattr(batch, begin)("a")
+    for _ in range(10):
+        batch.clock.pass_by(hours / 10 * HOUR)
+        batch.ledger.give_back(batch.ledger.claim(stage), "archive-down", "no answer")
+    assert codes(batch) == []
+    batch.clock.pass_by(1)
+    assert codes(batch) == [code]
+
+
+def test_workers_that_are_silent(batch):
+    batch.arrive("a")
+    batch.ledger.claim(Stage.MAKE)
+    batch.clock.pass_by(LEASE + 0.25 * HOUR)
+    assert codes(batch) == []
+    batch.clock.pass_by(1)
+    assert codes(batch) == ["workers-silent"]
+    batch.ledger.expire()
+    assert codes(batch) == []
+
+
+def test_an_earlier_result_that_stays_too_long(batch):
+    batch.deliver("a")
+    batch.ledger.receive(study("a"))
+    (arrival,) = batch.ledger.arrivals()
+    batch.ledger.complete(arrival, "f" * 64, 2)
+    batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), "rejected", "a rejection note came")
+    batch.clock.pass_by(2 * HOUR)
+    assert codes(batch) == []
+    batch.clock.pass_by(1)
+    assert codes(batch) == ["withdrawals-due"]
+
+
+def test_the_disk_is_told_before_the_store_takes_no_more(batch):
+    kept = SpoolLimits().free_bytes
+    assert codes(batch, free=2 * kept) == []
+    assert codes(batch, free=2 * kept - 1) == ["disk-low"]

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from medkit.batch.ledger import Stage
+from medkit.batch.spool import SpoolLimits
+from medkit.batch.status.alerts import Thresholds, alerts
+from medkit.batch.status.health import not_ready
+from tests.batch.status.live import LEASE
+from tests.batch.status.test_summary import look
+
+
+def problems(batch, **options):
+    summary = look(batch, **options)
+    return not_ready(summary, alerts(summary, Thresholds()))
+
+
+def test_a_study_in_quarantine_is_no_reason_to_start_anew(batch):
+    assert problems(batch.one_of_each()) == []
+
+
+def test_a_full_disk_and_silent_workers_are(batch):
+    batch.arrive("a")
+    batch.ledger.claim(Stage.MAKE)
+    kept = SpoolLimits().free_bytes
+    assert problems(batch, free=kept) == []
+    (low,) = problems(batch, free=kept - 1)
+    assert low.startswith("nothing is taken: 10.0 GiB free on the disk")
+    batch.clock.pass_by(LEASE + 3600)
+    (silent,) = problems(batch)
+    assert "silent" in silent

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from medkit.batch.folder import JobFolder, existing_job
+from medkit.batch.ledger import Ledger
+from medkit.errors import UsageError
+
+
+def test_a_batch_that_was_begun_is_found(tmp_path):
+    Ledger(JobFolder(tmp_path).ledger, "a").close()
+    job = existing_job(tmp_path)
+    names = {path.name for path in (job.ledger, job.spool, job.results, job.audit, job.work)}
+    assert names == {"ledger.sqlite", "spool", "results", "audit", "work"}
+    assert {path.parent for path in (job.spool, job.work)} == {tmp_path}
+
+
+@pytest.mark.parametrize(("name", "got"), [("", "got none"), ("missing", "got no such folder")])
+def test_another_folder_is_none_of_a_batch(tmp_path, name, got):
+    with pytest.raises(UsageError, match=f"ledger.sqlite in it, {got}"):
+        existing_job(tmp_path / name)
+    assert list(tmp_path.iterdir()) == [], "asking makes nothing"

@@ -1,0 +1,243 @@
+"""The commands print, move, and end as all others do."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from medkit.batch.ledger import LedgerView, Stage, State
+from medkit.cli import batch as commands
+from medkit.cli import main
+from tests.batch.ledger.stories import Clock
+from tests.batch.status.live import LiveBatch, study, uid
+from tests.batch.status.test_document import SCHEMA
+
+
+@pytest.fixture
+def batch(tmp_path):
+    live = LiveBatch(tmp_path / "night", Clock(1_700_000_000.0))
+    yield live
+    live.ledger.close()
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["batch", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
+
+
+def test_status_of_a_batch_that_is_well(batch, capsys):
+    batch.deliver("a")
+    code, out, err = run(capsys, "status", batch.job.root)
+    assert (code, err) == (0, "")
+    assert out.startswith("well")
+    assert "inference" in out
+
+
+def test_status_names_what_is_to_be_looked_at_first(batch, capsys):
+    batch.one_of_each()
+    code, out, _ = run(capsys, "status", batch.job.root)
+    assert code == 3
+    assert out.startswith("quarantine  1 study in quarantine")
+    assert study(State.QUARANTINED)[:12] in out
+    assert "tilt of <12> degrees" in " ".join(out.replace("│", " ").split())
+
+
+def test_status_for_machines_keeps_to_its_schema(batch, capsys):
+    batch.one_of_each()
+    code, out, _ = run(capsys, "status", batch.job.root, "--json")
+    assert code == 3
+    Draft202012Validator(SCHEMA).validate(json.loads(out))
+
+
+def test_silence_is_told_where_it_is_asked_for(batch, capsys):
+    batch.deliver("a")
+    assert run(capsys, "status", batch.job.root)[0] == 0
+    code, out, _ = run(capsys, "status", batch.job.root, "--silent-hours", 24)
+    assert code == 3
+    assert "nothing-came" in out
+
+
+def test_the_studies_of_a_state(batch, capsys):
+    batch.one_of_each()
+    code, out, _ = run(capsys, "status", batch.job.root, "--state", "refused", "--json")
+    assert code == 0
+    (one,) = json.loads(out)
+    assert (one["study"], one["code"]) == (study(State.REFUSED), "tilt")
+    code, out, _ = run(capsys, "status", batch.job.root, "--state", "skipped")
+    assert (code, study(State.SKIPPED)[:12] in out, study(State.REFUSED)[:12] in out) == (0, True, False)
+
+
+def test_the_states_of_the_options_are_those_of_the_ledger():
+    assert list(commands._STATES) == [str(state) for state in State if state is not State.SUPERSEDED]
+
+
+def test_history_of_a_study_and_its_objects(batch, capsys):
+    batch.deliver("a")
+    batch.receive("b")
+    for name in (study("a"), study("a")[:8], uid("a")):
+        code, out, _ = run(capsys, "history", batch.job.root, name)
+        assert code == 0
+        assert out.startswith(f"study {study('a')}")
+        assert "delivering" in out
+        assert "2.25." in out
+        assert "2023-11-14T22:13:20Z" in out
+        assert study("b")[:12] not in out
+    code, out, _ = run(capsys, "history", batch.job.root)
+    assert (code, study("a")[:12] in out, study("b")[:12] in out) == (0, True, True)
+    code, out, _ = run(capsys, "history", batch.job.root, "--last", 1)
+    assert (code, study("a")[:12] in out) == (0, False)
+
+
+def test_retry_moves_and_leaves_a_trace(batch, capsys):
+    batch.one_of_each()
+    refused = study(State.REFUSED)
+    code, out, err = run(capsys, "retry", batch.job.root, refused[:10], "--reason", "the rules were mended")
+    assert (code, err) == (0, "")
+    assert out == f"retried {refused[:12]}: refused, now ready\n"
+    entry = batch.ledger.history(refused)[-1]
+    assert (entry.after, entry.code, entry.reason) == (State.READY, "retried", "the rules were mended")
+    assert "@" in entry.actor
+
+
+def test_the_audit_log_says_who_asked(batch, capsys):
+    batch.one_of_each()
+    run(capsys, "retry", batch.job.root, study(State.REFUSED))
+    lines = [json.loads(line) for path in sorted(batch.job.audit.glob("*.jsonl")) for line in path.open()]
+    last = lines[-1]
+    assert (last["event"], last["study"], last["before"], last["after"]) == (
+        *("retried", study(State.REFUSED)),
+        *("refused", "ready"),
+    )
+    assert "@" in last["actor"]
+    assert batch.audit.verify().broken is None
+
+
+def test_retry_of_all_that_came_to_grief_for_one_reason(batch, capsys):
+    for name in ("a", "b", "c"):
+        batch.arrive(name)
+        code = "tilt" if name == "c" else "bundle-missing"
+        batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), code, "x")
+    code, out, _ = run(capsys, "retry", batch.job.root, "--state", "refused", "--code", "bundle-missing")
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert batch.ledger.counts()[State.READY] == 2
+    assert run(capsys, "retry", batch.job.root, "--state", "refused")[0] == 0
+    assert batch.ledger.counts()[State.READY] == 3
+    assert run(capsys, "retry", batch.job.root, "--state", "refused") == (0, "no such studies\n", "")
+
+
+def test_some_and_none_can_be_retried(batch, capsys):
+    batch.one_of_each()
+    good, bad = study(State.SKIPPED), study(State.DELIVERED)
+    code, out, err = run(capsys, "retry", batch.job.root, bad, good)
+    assert code == 3
+    assert good[:12] in out
+    assert f"study {bad}: expected it quarantined, refused or skipped, got delivered" in err
+    assert run(capsys, "retry", batch.job.root, bad)[0] == 4
+    assert batch.ledger.study(bad).state is State.DELIVERED
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["abcdef", "--state", "refused"], ["--code", "tilt"], ["abcdef", "--code", "tilt"]]
+)
+def test_retry_wants_studies_or_a_state(batch, capsys, arguments):
+    code, _, err = run(capsys, "retry", batch.job.root, *arguments)
+    assert code == 2
+    assert "expected studies, or --state" in err
+
+
+def test_quarantine_sets_aside_until_retried(batch, capsys):
+    batch.make("a")
+    code, out, _ = run(capsys, "quarantine", batch.job.root, uid("a"), "--reason", "asked for")
+    assert (code, out) == (0, f"set aside {study('a')[:12]}: made, now quarantined\n")
+    assert batch.ledger.claim(Stage.DELIVER) is None
+    assert run(capsys, "status", batch.job.root)[0] == 3
+    code, out, _ = run(capsys, "retry", batch.job.root, study("a")[:6])
+    assert (code, "now made" in out) == (0, True)
+    batch.clock.now = time.time() + 1  # the command's clock is the machine's
+    assert batch.ledger.claim(Stage.DELIVER) is not None
+    code, _, err = run(capsys, "quarantine", batch.job.root, study("a"))
+    assert (code, "got delivering" in err) == (4, True)
+
+
+def test_verify_says_what_is_not_as_it_was_left(batch, capsys):
+    batch.one_of_each()
+    code, out, err = run(capsys, "verify", batch.job.root)
+    assert (code, err.strip()) == (0, "")
+    assert "10 studies, 10 stored instances hashed, 0 faults" in out
+    head = out.splitlines()[-1].removeprefix("audit log: ")
+    batch.audit.append("started")
+    assert run(capsys, "verify", batch.job.root, "--head", head)[0] == 0
+    (instance,) = batch.spool.instances(study(State.MADE))
+    instance.path.write_bytes(b"bitrot")
+    code, out, _ = run(capsys, "verify", batch.job.root)
+    assert (code, "fault in instances: " in out) == (3, True)
+    assert run(capsys, "verify", batch.job.root, "--quick")[0] == 0
+    code, out, _ = run(capsys, "verify", batch.job.root, "--quick", "--head", f"99:{'a' * 64}")
+    assert (code, "the end is gone" in out) == (3, True)
+    code, _, err = run(capsys, "verify", batch.job.root, "--head", "99")
+    assert (code, "expected NUMBER:SHA256" in err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["status", "history", "retry", "quarantine", "verify"])
+def test_a_folder_without_a_batch(tmp_path, capsys, name):
+    arguments = ["abcdef"] if name in ("retry", "quarantine") else []
+    code, out, err = run(capsys, name, tmp_path, *arguments)
+    assert (code, out) == (2, "")
+    assert f"{tmp_path}: expected the folder of a batch" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_that_cannot_be_read_is_one_line(tmp_path, capsys):
+    (tmp_path / "ledger.sqlite").write_bytes(b"not a database" * 100)
+    code, out, err = run(capsys, "status", tmp_path)
+    assert (code, out) == (4, "")
+    assert len(err.splitlines()) == 1
+
+
+def test_an_unknown_study_is_one_line(batch, capsys):
+    batch.receive("a")
+    for name in ("history", "retry", "quarantine"):
+        code, _, err = run(capsys, name, batch.job.root, "0" * 64)
+        assert (code, "expected a study of this batch, got none" in err) == (2, True)
+    with LedgerView(batch.job.ledger) as view:
+        assert len(view.history()) == 1
+
+
+RULES = """rules:
+  - name: t1
+    bundle: hippocampus_segmentation_unet
+    inputs:
+      image: {modality: MR}
+"""
+
+
+def test_rules_are_checked_with_their_bundles(tmp_path, capsys):
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES, encoding="utf-8")
+    code, out, err = run(capsys, "check-rules", path)
+    assert (code, out, err) == (0, "t1: hippocampus_segmentation_unet (image)\n", "")
+    path.write_text(RULES.replace("unet", "unit"), encoding="utf-8")
+    code, out, err = run(capsys, "check-rules", path)
+    assert (code, out) == (2, "")
+    assert f"{path}: rule t1: " in err
+    path.write_text(RULES.replace("modality", "modalty").replace("name: t1", "name: 7"), encoding="utf-8")
+    code, out, err = run(capsys, "check-rules", path)
+    assert (code, out, len(err.splitlines())) == (2, "", 3)
+    assert "line 2" in err
+    assert run(capsys, "check-rules", tmp_path / "missing.yaml")[0] == 2
+
+
+def test_no_patient_is_printed(batch, capsys):
+    batch.one_of_each()
+    batch.spool.store(uid("a"), "1.2", io.BytesIO(b"DOE^JOHN"))
+    for arguments in (["status"], ["status", "--json"], ["history"], ["verify"]):
+        code, out, err = run(capsys, arguments[0], batch.job.root, *arguments[1:])
+        assert code in (0, 3)
+        assert "1.2.3." not in out + err
+        assert "DOE" not in out + err

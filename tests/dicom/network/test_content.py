@@ -1,0 +1,205 @@
+"""A hash that stands for what an object says: the same in any encoding without loss, another after any change."""
+
+from __future__ import annotations
+
+import subprocess
+from copy import deepcopy
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+
+from medkit.dicom.network.content import LEFT_ASIDE, content_hash
+from medkit.dicom.writing import make_parametric_map, make_segmentation, open_source, save
+from tests.dicom.writing.sources import MAKER, geometry, some_labels, write_series
+
+NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
+LOSSLESS = [RLELossless, JPEGLSLossless, JPEG2000Lossless]
+
+
+def image(samples: int = 1, seed: int = 0) -> Dataset:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3.4"
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.PatientName, dataset.PatientComments = "Müller^Jörg", " one\\two"
+    dataset.ImageType = ["DERIVED", "SECONDARY"]
+    dataset.PixelSpacing, dataset.SeriesNumber, dataset.AccessionNumber = ["1.50", "2"], "7", ""
+    item = Dataset()
+    item.CodeValue, item.CodeMeaning, item.RadiationAtomicNumber = "1", "größer", 5
+    dataset.AnatomicRegionSequence = [item, deepcopy(item)]
+    dataset.FrameIncrementPointer = 0x00181063
+    dataset.private_block(0x0009, "MAKER", create=True).add_new(1, "LO", "odd")
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 32, 48, samples
+    dataset.PhotometricInterpretation = "MONOCHROME2" if samples == 1 else "RGB"
+    if samples == 3:
+        dataset.PlanarConfiguration = 0
+    bits = 16 if samples == 1 else 8
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = (
+        bits,
+        bits,
+        bits - 1,
+        0,
+    )
+    dataset.SmallestImagePixelValue = 0
+    dataset["SmallestImagePixelValue"].VR = "US"
+    values = np.random.default_rng(seed).integers(0, 2 ** (bits - 3), (32, 48, samples))
+    dataset.PixelData = values.astype(f"<u{bits // 8}").tobytes()
+    dataset["PixelData"].VR = "OW"
+    return dataset
+
+
+def stored(dataset: Dataset) -> Dataset:
+    """An object as it is read from a file of its own transfer syntax."""
+    file = BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return pydicom.dcmread(BytesIO(file.getvalue()))
+
+
+def in_syntax(dataset: Dataset, syntax: str) -> Dataset:
+    other = deepcopy(dataset)
+    if syntax == ExplicitVRBigEndian:
+        pixels = np.frombuffer(other.PixelData, "<u2")
+        other.PixelData = pixels.astype(">u2").tobytes()
+    other.file_meta.TransferSyntaxUID = syntax
+    return stored(other)
+
+
+@pytest.mark.parametrize("syntax", NATIVE, ids=lambda syntax: syntax.name)
+def test_the_encoding_is_no_content(syntax):
+    assert content_hash(in_syntax(image(), syntax)) == content_hash(image())
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.name)
+def test_compression_without_loss_is_no_content(syntax, samples):
+    packed = image(samples)
+    packed.compress(syntax, generate_instance_uid=False)
+    assert content_hash(stored(packed)) == content_hash(image(samples))
+
+
+def test_compression_with_loss_is_another_content():
+    packed = image()
+    packed.compress(JPEGLSNearLossless, jls_error=9, generate_instance_uid=False)
+    assert content_hash(stored(packed)) != content_hash(image())
+
+
+def test_what_another_program_converts_is_the_same(tmp_path, tool):
+    path, implicit, jpeg = (tmp_path / name for name in ("a.dcm", "b.dcm", "c.dcm"))
+    image().save_as(path, enforce_file_format=True)
+    subprocess.run([tool("dcmconv"), "+ti", "+g", path, implicit], check=True)
+    subprocess.run([tool("dcmcjpeg"), path, jpeg], check=True)  # lossless, process 14
+    assert {content_hash(path), content_hash(implicit)} == {content_hash(image())}
+    compressed = pydicom.dcmread(jpeg)
+    assert compressed.file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    assert content_hash(compressed) != content_hash(image()), "it says in the object that it was derived"
+    del compressed.DerivationDescription
+    assert content_hash(compressed) == content_hash(image())
+
+
+def test_colours_by_plane_are_the_same():
+    by_plane = image(3)
+    pixels = np.frombuffer(by_plane.PixelData, np.uint8).reshape(32, 48, 3)
+    by_plane.PlanarConfiguration, by_plane.PixelData = 1, pixels.transpose(2, 0, 1).tobytes()
+    assert content_hash(by_plane) == content_hash(image(3))
+
+
+def test_another_character_set_with_the_same_letters_is_the_same():
+    other = stored(image())
+    texts = [other.PatientName, [item.CodeMeaning for item in other.AnatomicRegionSequence]]
+    assert texts[1] == ["größer"] * 2
+    other.decode()
+    other.SpecificCharacterSet = "ISO_IR 192"
+    assert content_hash(stored(other)) == content_hash(image())
+
+
+def test_where_an_archive_keeps_an_object_is_no_content():
+    other = image()
+    other.RetrieveAETitle, other.InstanceAvailability, other.RetrieveURL = "PACS", "ONLINE", "http://pacs/1"
+    other.add_new(0x00080000, "UL", 4711)
+    other.DataSetTrailingPadding = bytes(64)
+    assert {"RetrieveAETitle", "InstanceAvailability", "RetrieveURL", "DataSetTrailingPadding"} <= set(
+        LEFT_ASIDE
+    )
+    other.file_meta.ImplementationVersionName = "ANOTHER"
+    assert content_hash(stored(other)) == content_hash(image())
+
+
+def change(name, value):
+    return lambda dataset: setattr(dataset, name, value)
+
+
+CHANGES = {
+    "a name": change("PatientName", "Müller^Jorg"),
+    "a number's digits": change("PixelSpacing", ["1.5", "2"]),
+    "an order of values": change("ImageType", ["SECONDARY", "DERIVED"]),
+    "a value less": change("ImageType", ["DERIVED"]),
+    "a space before a text": change("PatientComments", "one\\two"),
+    "an element more": change("PatientID", ""),
+    "an element less": lambda dataset: dataset.pop("AccessionNumber"),
+    "an item less": lambda dataset: dataset.AnatomicRegionSequence.pop(),
+    "a letter in an item": lambda dataset: setattr(
+        dataset.AnatomicRegionSequence[1], "CodeMeaning", "grösser"
+    ),
+    "an element of an item beside it": lambda dataset: setattr(
+        dataset.AnatomicRegionSequence[0], "CodeValue", "2"
+    ),
+    "a private value": lambda dataset: setattr(dataset[0x00091001], "value", "even"),
+    "a tag": change("FrameIncrementPointer", 0x00181064),
+    "one pixel": lambda dataset: setattr(dataset, "PixelData", dataset.PixelData[:-1] + b"\x7f"),
+    "rows and columns": lambda dataset: (change("Rows", 48)(dataset), change("Columns", 32)(dataset)),
+    "a photometric interpretation": change("PhotometricInterpretation", "MONOCHROME1"),
+    "its UID": change("SOPInstanceUID", "1.2.3.5"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_any_change_is_another_content(name):
+    other = image()
+    CHANGES[name](other)
+    assert content_hash(other) != content_hash(image())
+    assert content_hash(stored(other)) != content_hash(image())
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\\^=\0", exclude_categories=["Cc", "Cs"])))
+def test_texts_in_any_letters_survive_and_count(text):
+    one, other = image(), image()
+    one.SpecificCharacterSet = other.SpecificCharacterSet = "ISO_IR 192"
+    one.SeriesDescription, other.SeriesDescription = text, text + "x"
+    assert content_hash(in_syntax(one, ImplicitVRLittleEndian)) == content_hash(stored(one))
+    assert content_hash(stored(other)) != content_hash(stored(one))
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "map"])
+def test_medkits_own_results_are_the_same_in_implicit_vr(tmp_path, kind):
+    array, affine = geometry()
+    source = open_source(write_series(tmp_path / "source", array, affine))
+    if kind == "segmentation":
+        made = make_segmentation(source, some_labels(), affine, MAKER)
+    else:
+        made = make_parametric_map(
+            source, array.astype(np.float32), affine, replace(MAKER, label_names={1: "a"})
+        )
+    save(made, tmp_path / "made.dcm")
+    implicit = pydicom.dcmread(tmp_path / "made.dcm")
+    implicit.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    assert content_hash(stored(implicit)) == content_hash(tmp_path / "made.dcm")
