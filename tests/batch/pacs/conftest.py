@@ -36,11 +36,9 @@ def connect(request, monkeypatch):
     monkeypatch.setenv("PACS_PASSWORD", PASSWORD)
 
     def over_dimse(orthanc: Orthanc):
-        return DimseArchive(orthanc.host, orthanc.dicom_port, orthanc.ae_title, seconds=20)
+        return DimseArchive(orthanc.host, orthanc.dicom_port, orthanc.ae_title)
 
     def over_dicomweb(orthanc: Orthanc):
-        return DicomwebArchive(
-            orthanc.dicomweb, user_variable="PACS_USER", password_variable="PACS_PASSWORD", seconds=20
-        )
+        return DicomwebArchive(orthanc.dicomweb, user_variable="PACS_USER", password_variable="PACS_PASSWORD")
 
     return over_dimse if request.param == "dimse" else over_dicomweb

@@ -29,7 +29,7 @@ def test_late_slices_supersede(batch, connect, orthanc, study, tmp_path, tool):
             assert storescu(node.port, some).returncode == 0
             assert batch.complete() == {batch.record.study: number}
             assert batch.make().state is State.MADE
-            assert batch.deliver(archive) is Outcome.DELIVERED
+            assert batch.deliver(archive) is Outcome.DELIVERED, batch.record.reason
     found = find_all(orthanc, tmp_path / "found")
     check_delivered(batch, archive, found)
     earlier = {one.uid for one in batch.results(1)}
@@ -54,7 +54,7 @@ def test_notes_and_results_that_are_pulled_again_change_nothing(batch, connect, 
         assert batch.pull(archive, request) == [Step.PULLED]
         assert batch.record.revision == number
         assert batch.make().state is State.MADE
-        assert batch.deliver(archive) is Outcome.DELIVERED
+        assert batch.deliver(archive) is Outcome.DELIVERED, batch.record.reason
     found = find_all(orthanc, tmp_path / "found")
     assert len(found.notes) == 3
     assert batch.pull(archive, request) == [Step.PULLED], "counts have changed, by what is ours"
@@ -71,7 +71,7 @@ def test_a_study_that_its_archive_rejects_has_no_results_left(batch, connect, or
         assert storescu(node.port, sources[:10]).returncode == 0
         batch.complete()
         batch.make()
-        assert batch.deliver(archive) is Outcome.DELIVERED
+        assert batch.deliver(archive) is Outcome.DELIVERED, batch.record.reason
         assert storescu(node.port, sources[12:]).returncode == 0  # 2 slices never come
     batch.complete()
     assert batch.make().code == "gap"

@@ -28,7 +28,7 @@ def travel(batch, archive, orthanc, sources, tmp_path):
     assert batch.pull(archive, Request(study_uid=study_uid)) == [Step.PULLED]
     assert sum(batch.spool.expected(batch.record.study).values()) == len(sources)
     assert batch.make().state is State.MADE
-    assert batch.deliver(archive) is Outcome.DELIVERED
+    assert batch.deliver(archive) is Outcome.DELIVERED, batch.record.reason
     found = find_all(orthanc, tmp_path / "found")
     check_delivered(batch, archive, found)
     assert found.files.keys() == {*uids_of(sources), *(one.uid for one in batch.results())}
@@ -79,7 +79,7 @@ def test_a_study_that_dcmtk_sends_goes_to_the_archive(batch, connect, orthanc, s
         study_hash = batch.record.study
         assert batch.complete() == {study_hash: 1}
         assert batch.make().state is State.MADE
-        assert batch.deliver(archive) is Outcome.DELIVERED
+        assert batch.deliver(archive) is Outcome.DELIVERED, batch.record.reason
         found = find_all(orthanc, tmp_path / "found")
         check_delivered(batch, archive, found)
         results = [found.files[one.uid] for one in batch.results()]

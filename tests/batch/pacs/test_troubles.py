@@ -77,7 +77,7 @@ def test_an_archive_that_is_stopped_and_started(batch, connect, switch, study, t
     assert batch.deliver(archive) is Outcome.GIVEN_BACK, "it is down still"
     switch.start()
     batch.clock.pass_by(121)
-    assert batch.deliver(archive) is Outcome.DELIVERED
+    assert batch.deliver(archive) is Outcome.DELIVERED, batch.record.reason
     check_delivered(batch, archive, find_all(switch.orthanc, tmp_path / "found"))
     sent = [event["uid"] for event in batch.events() if event["event"] == "object-sending"]
     assert sent.count(stopping.took[0]) == 1, "what it took before it stopped is found there, not sent again"
@@ -104,5 +104,5 @@ def test_another_object_under_the_same_uid_is_not_taken_for_ours(batch, connect,
 
     orthanc.ask(f"/instances/{orthanc.ask('/tools/lookup', 'POST', data=made[1].uid)[0]['ID']}", "DELETE")
     batch.ledger.retry(batch.record.study, "the other object was removed")
-    assert batch.deliver(archive) is Outcome.DELIVERED
+    assert batch.deliver(archive) is Outcome.DELIVERED, batch.record.reason
     check_delivered(batch, archive, find_all(orthanc, tmp_path / "found"))
