@@ -16,7 +16,7 @@ from medkit.batch.delivery.destinations import Made
 from medkit.batch.delivery.heartbeat import Heartbeat
 from medkit.batch.delivery.troubles import DOWN, Trouble, asking, find_destination, worst
 from medkit.batch.delivery.withdrawing import withdraw_due
-from medkit.batch.ledger import LeaseLost, State
+from medkit.batch.ledger import IllegalTransition, LeaseLost, State
 from medkit.dicom.network.content import content_hash
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from medkit.batch.ledger import Claim, Ledger, Result
 
 __all__ = ["Outcome", "deliver"]
-
-# States of a revision from which on the ledger knows which of its objects count.
-_KNOWN = frozenset({State.MADE, State.DELIVERING, State.DELIVERED, State.REFUSED, State.SKIPPED})
 
 
 class Outcome(StrEnum):
@@ -115,14 +112,11 @@ class _Delivery:
 
     def take_back_strays(self) -> None:
         """Withdraw what was sent while the study was superseded, where others have done so before it arrived."""
-        study = self._claim.study
-        record = self._ledger.study(study)
-        if record.revision == self._claim.revision or record.state not in _KNOWN:
-            return  # it counts, or will be withdrawn in time
-        kept = {(one.uid, one.destination) for one in self._ledger.results(study, record.revision)}
         for one in self._on_their_way:
-            if (one.uid, one.destination) in kept:
-                continue
+            try:
+                self._ledger.withdrawing(self._claim.study, one.uid, one.destination)
+            except IllegalTransition:
+                continue  # it counts, or will be withdrawn in time
             destination = self._destinations[one.destination]
             try:
                 with asking(destination):
