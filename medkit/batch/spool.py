@@ -366,6 +366,8 @@ class Spool:
         if taken is not Taken.SAME:
             self._check_study(held, size)
             self._move(temporary, path)
+        elif hash_files([path]) != content:  # damaged on the disk, and now sent again
+            self._move(temporary, path)
         for mark in folder.glob(f"{instance}.*"):  # what was not taken then is there now
             mark.unlink(missing_ok=True)
         return Stored(study, Instance(path, instance, content, size), taken)

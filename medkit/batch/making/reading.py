@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import State
 from medkit.batch.making.reasons import tell_finding
-from medkit.batch.making.verdicts import Verdict
+from medkit.batch.making.verdicts import Verdict, verdict
 from medkit.batch.rules import choose, mismatch
 from medkit.dicom.facts import is_own_result, rule_facts
 from medkit.dicom.findings import Refused
@@ -156,24 +156,24 @@ def _whole(claim: Claim, context: MakingContext) -> list[Instance]:
         raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
     if missing := spool.missing(study):
         codes = ", ".join(sorted(set(missing.values())))
-        raise _refused(
+        raise _not_whole(
             "instances-missing", f"expected all that was sent, but {len(missing)} were not taken ({codes})"
         )
     if changed:
-        raise _refused(
+        raise _not_whole(
             "instances-changed", "expected the instances that the study was completed with, got others"
         )
     if conflicts := spool.conflicts(study):
         what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"
-        raise _refused("instances-conflict", f"expected one content of each instance, {what}")
+        raise _not_whole("instances-conflict", f"expected one content of each instance, {what}")
     if damaged := [one.instance for one in spool.damaged(study)]:
         what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
-        raise _refused("instances-damaged", f"expected instances as they came, {what}")
+        raise _not_whole("instances-damaged", f"expected instances as they came, {what}")
     return files
 
 
-def _refused(code: str, problem: str) -> Verdict:
-    return Verdict(State.REFUSED, code, f"{problem}; send the study again, whole")
+def _not_whole(code: str, problem: str) -> Verdict:
+    return verdict(code, f"{problem}; send the study again, whole")
 
 
 def _some(instances: Sequence[str]) -> str:
@@ -205,8 +205,7 @@ class _Desk:
     def _keep(self, name: str, volume: SeriesVolume) -> None:
         self.held_bytes += volume.array.nbytes
         if self.held_bytes > self.most_bytes:
-            raise Verdict(
-                State.REFUSED,
+            raise verdict(
                 "too-large",
                 f"expected volumes of at most {self.most_bytes / 2**20:.0f} MiB that rules want, got more; make the "
                 "rules narrower, or raise the limit",
@@ -214,14 +213,14 @@ class _Desk:
         self.volumes[name] = volume
 
     def check_all_there(self) -> None:
-        """Refuse a study of which the archive has series that did not come.
+        """See that all series came which the archive has.
 
         Raises:
             Verdict: such a one.
         """
         for refusal in self.refusals:
             if refusal.number is None and refusal.finding.code == "count-mismatch":
-                raise Verdict(State.REFUSED, "count-mismatch", refusal.told)
+                raise verdict("count-mismatch", refusal.told)
 
     def refused_that_might_fit(self) -> list[_Refusal]:
         """Refusals of series of a kind that some rule wants, and of files of which nothing is known."""
@@ -239,9 +238,9 @@ def _nothing_chosen(might_fit: Sequence[_Refusal], reasons: Sequence[str], taken
     if might_fit:
         first = might_fit[0]
         more = f" (and {len(might_fit) - 1} more)" if len(might_fit) > 1 else ""
-        return Verdict(State.REFUSED, first.finding.code, f"{first.told}{more}")
+        return verdict(first.finding.code, f"{first.told}{more}")
     if taken_back:
-        return Verdict(State.REFUSED, "instances-rejected", f"{taken_back}, and no rule wants what is left")
+        return verdict("instances-rejected", f"{taken_back}, and no rule wants what is left")
     return Verdict(State.SKIPPED, "no-rule", "; ".join(reasons) or "there are no rules")
 
 
