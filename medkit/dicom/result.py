@@ -115,6 +115,7 @@ class SeriesReading:
         refusals: why a volume or the whole is refused.
         notes: on the series.
         files: how many files it has.
+        told: where it is refused, what the headers of its files agree on; its volumes tell of themselves.
     """
 
     series_instance_uid: str
@@ -124,6 +125,7 @@ class SeriesReading:
     refusals: tuple[Finding, ...]
     notes: tuple[Finding, ...]
     files: int
+    told: Told = field(default_factory=Told)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import State
 from medkit.batch.making.reasons import tell_finding
 from medkit.batch.making.verdicts import Verdict, verdict
-from medkit.batch.rules import choose, mismatch
-from medkit.dicom.facts import is_own_result, rule_facts
+from medkit.batch.rules import choose, might_fit, mismatch
+from medkit.dicom.facts import is_own_result, rule_facts, series_facts
 from medkit.dicom.findings import Refused
 from medkit.dicom.reading import read_each
 from medkit.dicom.rejected import rejected_instances
@@ -60,11 +60,11 @@ class StudyRead:
 
 @dataclass(frozen=True, eq=False)
 class _Refusal:
-    """Of a series of this number and modality; neither where it belongs to none."""
+    """Of a series of this number and with these facts; neither where it belongs to none."""
 
     finding: Finding
     number: int | None = None
-    modality: str | None = None
+    facts: dict[str, Any] | None = None
 
     @property
     def told(self) -> str:
@@ -79,8 +79,8 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
         context: see there.
 
     Raises:
-        Verdict: instances are missing, damaged or contradict each other; nothing fits, too much does; or no series that
-            could fit can be read.
+        Verdict: instances are missing, damaged or contradict each other; nothing fits, too much does; or a series that
+            could fit cannot be read.
         CaseError: see :func:`medkit.batch.rules.choose`.
         UsageError: an unknown repair.
         OSError: the store cannot be read.
@@ -95,6 +95,7 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
     might_fit = desk.refused_that_might_fit()
     if not choice.jobs:
         raise _nothing_chosen(might_fit, choice.reasons, taken_back)
+    desk.check_no_rival(choice.jobs)
     jobs = tuple(
         JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
     )
@@ -195,7 +196,9 @@ class _Desk:
     def take(self, series: SeriesReading) -> None:
         """Note the facts of a series, and keep its volumes where a rule could want them."""
         self.has_notes |= series.modality == _NOTES
-        self.refusals += [_Refusal(finding, series.number, series.modality) for finding in series.refusals]
+        self.refusals += [
+            _Refusal(finding, series.number, series_facts(series)) for finding in series.refusals
+        ]
         for volume in series.volumes:
             facts = rule_facts(volume)
             self.facts.append(facts)
@@ -229,8 +232,30 @@ class _Desk:
             refusal
             for refusal in self.refusals
             if refusal.finding.code not in _PICTURES
-            and (refusal.modality is None or refusal.modality.strip().upper() in wanted)
+            and (refusal.facts is None or str(refusal.facts["modality"]).upper() in wanted)
         ]
+
+    def check_no_rival(self, jobs: Sequence[Job]) -> None:
+        """See that no series that cannot be read may have been wanted in the place of one that was chosen.
+
+        Two series for one input are refused; that one of them is damaged must not make the other one right.
+
+        Raises:
+            Verdict: such a one.
+        """
+        chosen = {job.rule for job in jobs}
+        inputs = [
+            one
+            for rule in self.rules
+            if rule.name in chosen and not rule.each
+            for one in rule.inputs.values()
+        ]
+        for refusal in self.refused_that_might_fit():
+            if refusal.facts is not None and any(might_fit(one, refusal.facts) for one in inputs):
+                raise verdict(
+                    refusal.finding.code,
+                    f"{refusal.told}; as far as can be told it fits a rule as well as the series that was chosen",
+                )
 
 
 def _nothing_chosen(might_fit: Sequence[_Refusal], reasons: Sequence[str], taken_back: str) -> Verdict:

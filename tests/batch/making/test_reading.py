@@ -217,6 +217,17 @@ def test_beside_a_series_that_cannot_be_read_the_report_says_so(desk, files):
     assert b"1 other series or files of the study could not be read (truncated)" in report.read_bytes()
 
 
+def test_a_damaged_series_does_not_make_another_one_right(desk, files):
+    another_series(files, "more")
+    path = next((files / "more").iterdir())
+    path.write_bytes(path.read_bytes()[:-200])
+    check_ends(desk, claimed(desk, files), State.REFUSED, "truncated", "^series 4: .* as well as the series")
+    desk = desk.with_(rules=(EACH,))
+    desk.ledger.retry(STUDY, "each is taken by itself")
+    ended = make_study(claimed(desk), desk.context)
+    assert (ended.state, len(ended.results)) == (State.MADE, 3)
+
+
 def test_where_what_cannot_be_read_is_of_no_kind_that_is_wanted_a_study_is_skipped(desk, files):
     path = next(files.iterdir())
     path.write_bytes(path.read_bytes()[:-200])
