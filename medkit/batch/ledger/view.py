@@ -251,6 +251,12 @@ class LedgerView:
             )
         return Waiting(*row)
 
+    def arriving_longest(self) -> float | None:
+        """Since when something came of the study that is being received for longest, and no moment of rest."""
+        with self.reading():
+            (since,) = self._one("SELECT min(arriving_since) FROM studies")
+        return None if since is None else float(since)
+
     def waiting(self, stage: Stage) -> Waiting:
         """Studies that wait for a stage or are in it, since they came to it or a person had them tried again.
 
