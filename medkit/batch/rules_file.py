@@ -16,7 +16,7 @@ from medkit.bundle.fragments import read_yaml
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from jsonschema import ValidationError
@@ -40,12 +40,8 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     return tuple(_rule(rule) for rule in read_yaml(path)["rules"])
 
 
-def check_rules(path: Path, bundles: Mapping[str, Collection[str]] | None = None) -> list[str]:
+def check_rules(path: Path) -> list[str]:
     """What is wrong with a rules file, in one line each, in the order of the file; nothing where all is right.
-
-    Args:
-        path: the file.
-        bundles: the bundles that there are, with the names of their inputs, where that is to be checked as well.
 
     Raises:
         UsageError: the file cannot be read as YAML.
@@ -53,7 +49,7 @@ def check_rules(path: Path, bundles: Mapping[str, Collection[str]] | None = None
     content = read_yaml(path)
     found = [(_place(error), _message(error)) for error in _validator().iter_errors(content)]
     if not found:
-        found = [*_contradictions(content["rules"]), *_strangers(content["rules"], bundles)]
+        found = list(_contradictions(content["rules"]))
     lines = _lines(path)
     placed = sorted((_line(lines, place), _path(place), message) for place, message in found)
     return [f"{path}: line {line}: {where}: {message}" for line, where, message in placed]
@@ -109,25 +105,6 @@ def _contradictions(rules: list[dict[str, Any]]) -> Iterator[tuple[_Place, str]]
                 if limits.get("min", 0) > limits.get("max", float("inf")):
                     message = f"expected min below max, got {limits['min']} and {limits['max']}"
                     yield (*place, "inputs", name, key), message
-
-
-def _strangers(
-    rules: list[dict[str, Any]], bundles: Mapping[str, Collection[str]] | None
-) -> Iterator[tuple[_Place, str]]:
-    if bundles is None:
-        return
-    for number, rule in enumerate(rules):
-        known = bundles.get(rule["bundle"])
-        if known is None:
-            close = difflib.get_close_matches(rule["bundle"], bundles, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(bundles))}"
-            yield (
-                ("rules", number, "bundle"),
-                f"expected the name of a bundle, got '{rule['bundle']}'; {hint}",
-            )
-        elif set(rule["inputs"]) != set(known):
-            wanted, got = ", ".join(sorted(known)), ", ".join(sorted(rule["inputs"]))
-            yield ("rules", number, "inputs"), f"expected the inputs of {rule['bundle']}: {wanted}; got {got}"
 
 
 def _lines(path: Path) -> Any:
