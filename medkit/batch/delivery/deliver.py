@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medkit.batch.delivery.destinations import Destination
     from medkit.batch.ledger import Claim, Ledger, Result
 
-__all__ = ["Outcome", "deliver"]
+__all__ = ["Outcome", "content_on_disk", "deliver"]
 
 
 class Outcome(StrEnum):
@@ -74,6 +74,14 @@ def deliver(
         delivery.take_back_strays()
         audit.append("delivery-lost", study=claim.study, revision=claim.revision)
         return Outcome.LOST
+
+
+def content_on_disk(path: Path) -> str | None:
+    """Hash of a result's content; ``None`` where there is none that can be read."""
+    try:
+        return content_hash(path)
+    except Exception:  # whatever pydicom meets in a damaged file
+        return None
 
 
 class _Delivery:
@@ -185,10 +193,7 @@ class _Delivery:
 
     def _check_file(self, result: Result) -> None:
         """Nothing leaves that is not what was made."""
-        try:
-            found = content_hash(self._results / result.path)
-        except Exception:  # whatever pydicom meets in a damaged file
-            found = "none that can be read"
+        found = content_on_disk(self._results / result.path) or "none that can be read"
         if found != result.sha256:
             raise Trouble(
                 "result-damaged",
