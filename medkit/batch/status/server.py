@@ -1,7 +1,7 @@
 """The status over HTTP: ``/`` for a person, ``/status.json``, ``/metrics``, ``/health`` and ``/health/live``.
 
-Reading alone, and no patient in it; still it is bound to loopback unless told, and there a request that names another
-host is refused, so that no web site can have a browser ask for it (DNS rebinding). It neither encrypts nor asks who is
+Reading alone, and no patient in it; still it is bound to loopback unless told, and a request that names another host is
+refused, so that no web site can have a browser ask for it (DNS rebinding). It neither encrypts nor asks who is
 there: put a proxy that does in front of it.
 """
 
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from medkit.batch.ledger import LedgerView
+from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import Alert, Thresholds, alerts
 from medkit.batch.status.document import status_document
 from medkit.batch.status.health import not_ready
@@ -32,7 +33,7 @@ from medkit.batch.status.summary import summarise
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from medkit.batch.folder import JobFolder
@@ -61,6 +62,8 @@ class StatusServer:
         thresholds: when to call a person.
         host: address to listen on.
         port: 0 takes a free one.
+        free_bytes: below it the store takes no more, as its :class:`medkit.batch.spool.SpoolLimits` say.
+        names: by which the page may be asked for besides ``localhost``, ``host`` and addresses, such as that of a proxy.
         problems: what else keeps studies from being taken and worked on, asked for ``/health``: one line each.
         clock: seconds since 1970 (UTC).
         usage: of the disk on which a path lies.
@@ -72,6 +75,8 @@ class StatusServer:
         thresholds: Thresholds | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        free_bytes: int = SpoolLimits.free_bytes,
+        names: Collection[str] = (),
         problems: Callable[[], Sequence[str]] = list,
         clock: Callable[[], float] = time.time,
         usage: Callable[[Path], Usage] = shutil.disk_usage,
@@ -79,6 +84,8 @@ class StatusServer:
         self._job = job
         self._thresholds = thresholds or Thresholds()
         self._address = (host, port)
+        self._free_bytes = free_bytes
+        self._names = names
         self._problems = problems
         self._clock = clock
         self._usage = usage
@@ -95,7 +102,9 @@ class StatusServer:
             UsageError: the address cannot be listened on.
         """
         host, port = self._address
-        kind = partial(_Handler, self._answer, _only_hosts(host))
+        kind = partial(
+            _Handler, self._answer, frozenset({"localhost", host.lower(), *map(str.lower, self._names)})
+        )
         try:
             self._server = (_Server6 if ":" in host else _Server)(self._address, kind)
         except OSError as error:
@@ -158,7 +167,7 @@ class StatusServer:
 
     def _health(self) -> _Answer:
         try:
-            found = not_ready(*self._status())
+            found = not_ready(*self._status(), self._free_bytes)
         except (MedkitError, OSError) as error:
             found = [str(error)]
         found += self._problems()
@@ -199,9 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     timeout = _REQUEST_SECONDS
 
-    def __init__(
-        self, answer: Callable[[str, str], _Answer], hosts: frozenset[str] | None, *arguments: Any
-    ) -> None:
+    def __init__(self, answer: Callable[[str, str], _Answer], hosts: frozenset[str], *arguments: Any) -> None:
         self._answer = answer
         self._hosts = hosts
         super().__init__(*arguments)
@@ -223,8 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
         _LOG.debug("status page: %s", self.path.partition("?")[0] if hasattr(self, "path") else "no request")
 
     def _found(self) -> _Answer:
-        if self._hosts is not None and _host_name(self.headers.get("Host", "")) not in self._hosts:
-            return _text(HTTPStatus.FORBIDDEN, "Ask for this host by the name localhost.")
+        if not _is_ours(self.headers.get("Host", ""), self._hosts):
+            return _text(
+                HTTPStatus.FORBIDDEN, "Ask for this host by its address, or by a name that it was given."
+            )
         try:
             return self._answer(self.path, self.headers.get("Accept", ""))
         except Exception:
@@ -247,20 +256,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
 
-def _host_name(header: str) -> str | None:
+def _is_ours(header: str, names: frozenset[str]) -> bool:
+    """Whether a request names an address, which no foreign name server can point here, or one of our names."""
     try:
-        return urlsplit(f"//{header}").hostname
+        host = urlsplit(f"//{header}").hostname or ""
     except ValueError:
-        return None
-
-
-def _only_hosts(host: str) -> frozenset[str] | None:
-    """Names by which a server on loopback may be asked for; ``None``: by any."""
+        return False
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
-        loopback = host == "localhost"
-    return frozenset({"localhost", "127.0.0.1", "::1", host}) if loopback else None
+        return host in names
+    return True
 
 
 def _json(status: HTTPStatus, content: dict[str, Any]) -> _Answer:
