@@ -89,6 +89,7 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
     desk = _read(files, expected, context)
     taken_back = ""
     if desk.has_notes and (left := _not_rejected(files, expected)) != files:
+        desk.volumes.clear()  # or all voxels are held twice
         taken_back = f"{len(files) - len(left)} instances that a rejection note takes back were left out"
         desk = _read(left, expected, context)
     choice = choose(context.rules, desk.facts)

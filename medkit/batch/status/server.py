@@ -62,9 +62,9 @@ class StatusServer:
         thresholds: when to call a person.
         host: address to listen on.
         port: 0 takes a free one.
-        free_bytes: below it the store takes no more, as its :class:`medkit.batch.spool.SpoolLimits` say.
-        names: by which the page may be asked for besides ``localhost``, ``host`` and addresses, such as that of a proxy.
         problems: what else keeps studies from being taken and worked on, asked for ``/health``: one line each.
+        kept_free_bytes: on the disk; below it, the store takes no more.
+        names: by which the page may be asked for besides ``localhost``, ``host`` and addresses, such as that of a proxy.
         clock: seconds since 1970 (UTC).
         usage: of the disk on which a path lies.
     """
@@ -75,18 +75,18 @@ class StatusServer:
         thresholds: Thresholds | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
-        free_bytes: int = SpoolLimits.free_bytes,
-        names: Collection[str] = (),
         problems: Callable[[], Sequence[str]] = list,
+        kept_free_bytes: int = SpoolLimits.free_bytes,
+        names: Collection[str] = (),
         clock: Callable[[], float] = time.time,
         usage: Callable[[Path], Usage] = shutil.disk_usage,
     ) -> None:
         self._job = job
         self._thresholds = thresholds or Thresholds()
         self._address = (host, port)
-        self._free_bytes = free_bytes
-        self._names = names
         self._problems = problems
+        self._kept_free = kept_free_bytes
+        self._names = names
         self._clock = clock
         self._usage = usage
         self._watched_since = clock()
@@ -167,7 +167,7 @@ class StatusServer:
 
     def _health(self) -> _Answer:
         try:
-            found = not_ready(*self._status(), self._free_bytes)
+            found = not_ready(*self._status(), self._kept_free)
         except (MedkitError, OSError) as error:
             found = [str(error)]
         found += self._problems()

@@ -102,7 +102,7 @@ def test_nor_where_it_listens_on_all_addresses(batch, asked, status):
 def test_the_health_goes_by_what_the_store_keeps_free(batch, kept, status):
     limits = SpoolLimits(free_bytes=kept)
     usage = Usage(1 << 40, 0, 40 << 30)
-    with StatusServer(batch.job, free_bytes=limits.free_bytes, usage=lambda _: usage) as server:
+    with StatusServer(batch.job, kept_free_bytes=limits.free_bytes, usage=lambda _: usage) as server:
         assert ask(server, "/health")[0].status == status
 
 
