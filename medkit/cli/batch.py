@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medkit.cli.batch_replay import replay_command
 from medkit.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -210,6 +211,9 @@ def check_rules_command(rules: Path) -> None:
     for rule in named if not faults else ():
         click.echo(f"{rule.name}: {rule.bundle} ({', '.join(rule.inputs)})")
     raise click.exceptions.Exit(ExitCode.USAGE if faults else ExitCode.DONE)
+
+
+command.add_command(replay_command)
 
 
 def _move_all(

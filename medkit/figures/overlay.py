@@ -94,6 +94,8 @@ def draw_overlay(
     volumes_ml: Mapping[int, float | Literal["unknown"]] | None = None,
     truth: NDArray[Any] | None = None,
     doubt: NDArray[Any] | None = None,
+    about: NDArray[np.bool_] | None = None,
+    called: tuple[str, str] = ("prediction", "reference"),
 ) -> None:
     """Draw labels as contours over three planes of an image, into one PNG of 1320 x 540 pixels.
 
@@ -120,16 +122,18 @@ def draw_overlay(
         truth: ``(I, J, K)`` reference labels, drawn dashed.
         doubt: ``(I, J, K)`` from 0 to 1, such as an entropy, laid over the image: the higher, the less of the
             image shows through.
+        about: ``(I, J, K)`` what the planes go through, in the place of the labels.
+        called: what the legend calls ``labels`` and ``truth``.
 
     Raises:
         CaseError: ``grids-differ`` when an array does not have the shape of the volume's grid.
     """
-    _check_shapes(volume, labels=labels, truth=truth, doubt=doubt)
+    _check_shapes(volume, labels=labels, truth=truth, doubt=doubt, about=about)
     pose = Pose(volume.grid.affine)
     image = pose.apply(volume.array[..., 0] if volume.array.ndim == 4 else volume.array)
     wanted = sorted(value for value in names if value != 0)
     drawn = [pose.apply(array) for array in (labels, truth) if array is not None]
-    centre = _centre(drawn, wanted)
+    centre = _centre(drawn, wanted) if about is None else focus(pose.apply(about))
     panels = _arrange(image.shape, pose.spacing, centre)
     pictures = [plane(image, panel.view, panel.index) for panel in panels]
     window = _grey_window(pictures)
@@ -147,7 +151,8 @@ def draw_overlay(
     _draw_positions(axes, panels, world if placed else None)
     _write_line(axes, _SIZE[1] - 24, title, size=11, colour=_BRIGHT, weight="bold")
     _draw_caption(axes, volume, pose, window, doubt=doubt is not None)
-    _draw_legend(axes, {value: names[value] for value in wanted}, volumes_ml or {}, dashed=truth is not None)
+    shown = {value: names[value] for value in wanted}
+    _draw_legend(axes, shown, volumes_ml or {}, called if truth is not None else ())
     _draw_scale_bar(axes, panels[0].voxel[0] / pose.spacing[0], "mm" if volume.grid.size_known else "voxels")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
@@ -337,8 +342,7 @@ def _draw_legend(
     axes: Axes,
     names: Mapping[int, str],
     volumes_ml: Mapping[int, float | Literal["unknown"]],
-    *,
-    dashed: bool,
+    called: Sequence[str],
 ) -> None:
     left, top, width, row = _LEGEND
     # The largest first to go in when there is no room for all; in the order of the labels all the same.
@@ -358,9 +362,9 @@ def _draw_legend(
     if len(names) > len(chosen):
         _write_text(axes, left + 20, y, f"and {len(names) - len(chosen)} more", size=8)
         y -= row
-    if dashed:
+    if called:
         y -= row / 2
-        for text, dashes in (("prediction", "solid"), ("reference", _DASHES)):
+        for text, dashes in zip(called, ("solid", _DASHES), strict=True):
             axes.plot([left - 4, left + 14], [y, y], color=_BRIGHT, linewidth=_LINE_WIDTH, linestyle=dashes)
             _write_text(axes, left + 20, y, text, size=8)
             y -= row

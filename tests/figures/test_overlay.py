@@ -193,10 +193,10 @@ def test_long_names_end_before_the_volumes(tmp_path):
     assert 1200 < changed.max() < volume.min()
 
 
-@pytest.mark.parametrize("role", ["labels", "truth", "doubt"])
+@pytest.mark.parametrize("role", ["labels", "truth", "doubt", "about"])
 def test_other_grids_are_refused(tmp_path, role):
     stored, affine = stored_as(corner_label(), "RAS")
-    arrays = {"labels": stored, "truth": stored, "doubt": stored, role: stored[1:]}
+    arrays = {**dict.fromkeys(("labels", "truth", "doubt", "about"), stored), role: stored[1:]}
     with pytest.raises(CaseError, match=role) as caught:
         draw_overlay(
             constant_volume(stored, affine),
@@ -206,6 +206,7 @@ def test_other_grids_are_refused(tmp_path, role):
             title="case",
             truth=arrays["truth"],
             doubt=arrays["doubt"],
+            about=arrays["about"],
         )
     assert caught.value.code == "grids-differ"
     assert not list(tmp_path.iterdir())
@@ -270,3 +271,31 @@ def test_where_the_side_is_unknown_no_letter_claims_one(tmp_path, said, known):
     assert ("Radiological" in text) == ("mm\nSagittal, " in text) == known
     assert ("Sagittal, plane" in text) == (not known)
     assert " mm" in text, "the scale is known"
+
+
+def test_planes_go_through_what_the_picture_is_about(tmp_path, said):
+    stored, affine = stored_as(corner_label(), "RAS")
+    volume, place = constant_volume(stored, affine), np.zeros(SHAPE, bool)
+    place[5, 40, 25] = True
+    draw_overlay(volume, stored, NAMES, tmp_path / "labels.png", title="case")
+    usual = [text for text in said if text.endswith(" mm") and "," in text]
+    said.clear()
+    draw_overlay(volume, stored, NAMES, tmp_path / "place.png", title="case", about=place)
+    places = [text for text in said if text.endswith(" mm") and "," in text]
+    x, y, z = (affine @ (5, 40, 25, 1))[:3]
+    sides = ("LR"[int(x >= 0)], "PA"[int(y >= 0)], "IS"[int(z >= 0)])
+    expected = [f"{side} {abs(value):.0f} mm" for side, value in zip(sides, (x, y, z), strict=True)]
+    assert [text.split(", ")[1] for text in places] == expected[::-1]
+    assert places != usual
+
+
+def test_the_legend_calls_both_maps_what_they_are(tmp_path, said):
+    stored, affine = stored_as(corner_label(), "RAS")
+    volume = constant_volume(stored, affine)
+    draw_overlay(volume, stored, NAMES, tmp_path / "a.png", title="case", truth=stored)
+    assert {"prediction", "reference"} <= set(said)
+    said.clear()
+    called = ("version 1", "version 2")
+    draw_overlay(volume, stored, NAMES, tmp_path / "b.png", title="case", truth=stored, called=called)
+    assert set(called) <= set(said)
+    assert not {"prediction", "reference"} & set(said)

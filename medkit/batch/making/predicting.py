@@ -10,13 +10,14 @@ from medkit.data.volume import Volume
 
 if TYPE_CHECKING:
     from medkit.batch.ledger import Claim
+    from medkit.batch.making.bundles import BundleShelf
     from medkit.batch.making.context import MakingContext
     from medkit.batch.making.reading import JobRead, StudyRead
     from medkit.dicom.result import SeriesVolume
     from medkit.dicom.writing.maker import Maker
     from medkit.inference.result import Result
 
-__all__ = ["JobPredicted", "StudyPredicted", "predict_study"]
+__all__ = ["JobPredicted", "StudyPredicted", "as_image", "predict_job", "predict_study"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +56,21 @@ def predict_study(read: StudyRead, context: MakingContext) -> StudyPredicted:
         CaseError: a volume is unfit for its bundle, the bundle abstains, or a step of it failed.
         UsageError: a bundle cannot be loaded, or the rule's inputs are not its own.
     """
-    return StudyPredicted(read.claim, tuple(_predict_job(job, read.notes, context) for job in read.jobs))
+    return StudyPredicted(read.claim, tuple(predict_job(job, read.notes, context.shelf) for job in read.jobs))
 
 
-def _predict_job(read: JobRead, notes: tuple[str, ...], context: MakingContext) -> JobPredicted:
-    with context.shelf.lock:
-        shelved = context.shelf.take(read.job.bundle)
+def predict_job(read: JobRead, notes: tuple[str, ...], shelf: BundleShelf) -> JobPredicted:
+    """Run the bundle of one job; see :func:`predict_study`.
+
+    Args:
+        read: the job and its volumes.
+        notes: for the report, besides the result's own.
+        shelf: of bundles.
+    """
+    with shelf.lock:
+        shelved = shelf.take(read.job.bundle)
         sources = [read.volumes[name] for name in shelved.order(read.volumes)]
-        result = shelved.predict([_volume(source) for source in sources])
+        result = shelved.predict([as_image(source) for source in sources])
     others = (
         [f"its other channels are of {', '.join(source.name for source in sources[1:])}"]
         if sources[1:]
@@ -72,6 +80,7 @@ def _predict_job(read: JobRead, notes: tuple[str, ...], context: MakingContext) 
     return JobPredicted(read.job.rule, sources[0], result, shelved.maker, said)
 
 
-def _volume(source: SeriesVolume) -> Volume:
+def as_image(source: SeriesVolume) -> Volume:
+    """A volume of a series as bundles take it, and figures draw it; its name holds nothing of a patient."""
     columns, rows, slices = source.array.shape
     return Volume(source.array, Grid((columns, rows, slices), source.affine), f"series {source.name}")

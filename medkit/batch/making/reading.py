@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.identity import hash_uid
@@ -12,27 +12,43 @@ from medkit.batch.making.verdicts import Verdict, verdict
 from medkit.batch.rules import choose, might_fit, mismatch
 from medkit.dicom.facts import is_own_result, rule_facts, series_facts
 from medkit.dicom.findings import Refused
+from medkit.dicom.limits import Limits
 from medkit.dicom.reading import read_each
 from medkit.dicom.rejected import rejected_instances
 from medkit.dicom.result import OTHER_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from medkit.batch.ledger import Claim
     from medkit.batch.making.context import MakingContext
     from medkit.batch.rules import Job, Rule
-    from medkit.batch.spool import Instance
+    from medkit.batch.spool import Instance, Spool
     from medkit.dicom.findings import Finding
     from medkit.dicom.result import SeriesReading, SeriesVolume
 
-__all__ = ["JobRead", "StudyRead", "read_study"]
+__all__ = ["JobRead", "StudyRead", "Wanted", "read_stored", "read_study"]
 
 # Refusals of pictures that no rule could want.
 _PICTURES = frozenset({"colour", "secondary-capture"})
 _NOTES = "KO"  # key object selections, rejection notes among them
 _SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be read of studies.
+
+    Args:
+        rules: which bundle a study goes to.
+        repairs: of series, see :class:`medkit.dicom.Repair`.
+        limits: of sizes of files, asked before anything is decoded.
+    """
+
+    rules: Sequence[Rule]
+    repairs: Collection[str] = ()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +83,11 @@ class _Refusal:
     facts: dict[str, Any] | None = None
 
     @property
+    def modality(self) -> str | None:
+        modality = None if self.facts is None else self.facts["modality"]
+        return None if modality is None else str(modality).upper()
+
+    @property
     def told(self) -> str:
         return tell_finding(self.number, self.finding)
 
@@ -85,37 +106,65 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
         UsageError: an unknown repair.
         OSError: the store cannot be read.
     """
-    files, expected = _whole(claim, context), context.spool.expected(claim.study) or {}
-    desk = _read(files, expected, context)
+    spool, study = context.spool, claim.study
+    files = spool.instances(study)
+    if spool.digest(study) != claim.digest:  # asked after the files: what came in between shows
+        if context.ledger.study(study).arriving:
+            raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
+        _check_all_taken(spool, study)
+        raise _not_whole(
+            "instances-changed", "expected the instances that the study was completed with, got others"
+        )
+    wanted = Wanted(context.rules, context.outputs.repairs, context.limits)
+    return StudyRead(claim, *read_stored(study, files, spool, wanted))
+
+
+def read_stored(
+    study: str, files: Sequence[Instance], spool: Spool, wanted: Wanted
+) -> tuple[tuple[JobRead, ...], tuple[str, ...]]:
+    """Read instances of a study and choose its bundles; jobs, at least one, and notes as :class:`StudyRead` has them.
+
+    Args:
+        study: its hash.
+        files: all instances of it.
+        spool: where they are.
+        wanted: see there.
+
+    Raises:
+        Verdict, CaseError, UsageError, OSError: see :func:`read_study`.
+    """
+    _check_whole(files, spool, study)
+    expected = spool.expected(study) or {}
+    desk = _read(files, expected, wanted)
     taken_back = ""
     if desk.has_notes and (left := _not_rejected(files, expected)) != files:
         desk.volumes.clear()  # or all voxels are held twice
         taken_back = f"{len(files) - len(left)} instances that a rejection note takes back were left out"
-        desk = _read(left, expected, context)
-    choice = choose(context.rules, desk.facts)
-    might_fit = desk.refused_that_might_fit()
+        desk = _read(left, expected, wanted)
+    choice = choose(wanted.rules, desk.facts)
+    unread = desk.refused_that_might_fit()
     if not choice.jobs:
-        raise _nothing_chosen(might_fit, choice.reasons, taken_back)
+        raise _nothing_chosen(unread, choice.reasons, taken_back)
     desk.check_no_rival(choice.jobs)
     jobs = tuple(
         JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
     )
-    return StudyRead(claim, jobs, _notes(might_fit, taken_back))
+    return jobs, _notes(unread, taken_back)
 
 
-def _read(files: Sequence[Instance], expected: dict[str, int], context: MakingContext) -> _Desk:
+def _read(files: Sequence[Instance], expected: dict[str, int], wanted: Wanted) -> _Desk:
     """Read what is there of a study.
 
     Raises:
         Verdict: a series that the archive has did not come, or more is wanted than can be held.
     """
-    desk = _Desk(context)
+    desk = _Desk(wanted)
     _, strays = read_each(
         [file.path for file in files],
         desk.take,
-        repairs=context.outputs.repairs,
+        repairs=wanted.repairs,
         expected=expected,
-        limits=context.limits,
+        limits=wanted.limits,
     )
     desk.refusals += [_Refusal(finding) for finding in strays if finding.code not in OTHER_KINDS]
     desk.check_all_there()
@@ -145,33 +194,27 @@ def _is_own(path: Path) -> bool:
         return False
 
 
-def _whole(claim: Claim, context: MakingContext) -> list[Instance]:
-    """The files of a study that is there as it was completed, each as it came.
-
-    Raises:
-        Verdict: it is not.
-    """
-    spool, study = context.spool, claim.study
-    files = spool.instances(study)
-    changed = spool.digest(study) != claim.digest  # asked after the files: what came in between shows
-    if changed and context.ledger.study(study).arriving:
-        raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
+def _check_all_taken(spool: Spool, study: str) -> None:
     if missing := spool.missing(study):
         codes = ", ".join(sorted(set(missing.values())))
         raise _not_whole(
             "instances-missing", f"expected all that was sent, but {len(missing)} were not taken ({codes})"
         )
-    if changed:
-        raise _not_whole(
-            "instances-changed", "expected the instances that the study was completed with, got others"
-        )
+
+
+def _check_whole(files: Sequence[Instance], spool: Spool, study: str) -> None:
+    """Check that all of a study is there, each instance once and as it came.
+
+    Raises:
+        Verdict: it is not.
+    """
+    _check_all_taken(spool, study)
     if conflicts := spool.conflicts(study):
         what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"
         raise _not_whole("instances-conflict", f"expected one content of each instance, {what}")
     if damaged := [one.instance for one in spool.damaged(study)]:
         what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
         raise _not_whole("instances-damaged", f"expected instances as they came, {what}")
-    return files
 
 
 def _not_whole(code: str, problem: str) -> Verdict:
@@ -186,9 +229,9 @@ def _some(instances: Sequence[str]) -> str:
 class _Desk:
     """What was read of a study so far: facts on all volumes, and the voxels of those that an input could be."""
 
-    def __init__(self, context: MakingContext) -> None:
-        self.rules: Sequence[Rule] = context.rules
-        self.held_bytes, self.most_bytes = 0, context.limits.held_bytes
+    def __init__(self, wanted: Wanted) -> None:
+        self.rules = wanted.rules
+        self.held_bytes, self.most_bytes = 0, wanted.limits.held_bytes
         self.facts: list[dict[str, Any]] = []
         self.volumes: dict[str, SeriesVolume] = {}
         self.refusals: list[_Refusal] = []
@@ -233,7 +276,7 @@ class _Desk:
             refusal
             for refusal in self.refusals
             if refusal.finding.code not in _PICTURES
-            and (refusal.facts is None or str(refusal.facts["modality"]).upper() in wanted)
+            and (refusal.modality is None or refusal.modality in wanted)
         ]
 
     def check_no_rival(self, jobs: Sequence[Job]) -> None:
@@ -259,20 +302,20 @@ class _Desk:
                 )
 
 
-def _nothing_chosen(might_fit: Sequence[_Refusal], reasons: Sequence[str], taken_back: str) -> Verdict:
+def _nothing_chosen(unread: Sequence[_Refusal], reasons: Sequence[str], taken_back: str) -> Verdict:
     """A study with a series that could not be read, and might have been for us, is not passed over."""
-    if might_fit:
-        first = might_fit[0]
-        more = f" (and {len(might_fit) - 1} more)" if len(might_fit) > 1 else ""
+    if unread:
+        first = unread[0]
+        more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
         return verdict(first.finding.code, f"{first.told}{more}")
     if taken_back:
         return verdict("instances-rejected", f"{taken_back}, and no rule wants what is left")
     return Verdict(State.SKIPPED, "no-rule", "; ".join(reasons) or "there are no rules")
 
 
-def _notes(might_fit: Sequence[_Refusal], taken_back: str) -> tuple[str, ...]:
+def _notes(unread: Sequence[_Refusal], taken_back: str) -> tuple[str, ...]:
     notes = [taken_back] if taken_back else []
-    if might_fit:
-        codes = ", ".join(sorted({refusal.finding.code for refusal in might_fit}))
-        notes.append(f"{len(might_fit)} other series or files of the study could not be read ({codes})")
+    if unread:
+        codes = ", ".join(sorted({refusal.finding.code for refusal in unread}))
+        notes.append(f"{len(unread)} other series or files of the study could not be read ({codes})")
     return tuple(notes)
