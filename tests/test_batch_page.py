@@ -122,8 +122,8 @@ def test_every_code_that_making_gives_is_in_its_table():
 def verdict_codes(tree):
     """Codes written out where verdicts are made."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Verdict", "_refused"):
-            code = node.args[0 if ast.unparse(node.func) == "_refused" else 1]
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Verdict", "verdict", "_not_whole"):
+            code = node.args[1 if ast.unparse(node.func) == "Verdict" else 0]
             if isinstance(code, ast.Constant):
                 yield code.value
 

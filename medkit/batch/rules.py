@@ -7,7 +7,7 @@ tell is no match. Nothing fits: the study is not for us. Two bundles for a serie
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medkit.errors import CaseError
@@ -15,7 +15,7 @@ from medkit.errors import CaseError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FACTS", "Choice", "Criteria", "Job", "Range", "Rule", "choose", "mismatch"]
+__all__ = ["FACTS", "Choice", "Criteria", "Job", "Range", "Rule", "choose", "might_fit", "mismatch"]
 
 FACTS = (
     "series",  # names it within the study, without the patient
@@ -32,6 +32,8 @@ FACTS = (
     "own_result",
 )
 _CODE = re.compile(r"[A-Z]{2}")  # such as most modalities
+# Of these, those that criteria ask about under the same name.
+_ASKED = ("modality", "body_part", "series_description", "slice_thickness_mm", "slices", "contrast_agent")
 _SHARED = ("patient", "study", "frame_of_reference")
 
 
@@ -161,6 +163,16 @@ def mismatch(criteria: Criteria, facts: Mapping[str, Any]) -> str | None:
     if criteria.contrast_agent is not None and facts["contrast_agent"] is not criteria.contrast_agent:
         return f"contrast_agent {_told(facts['contrast_agent'])}, not {_told(criteria.contrast_agent)}"
     return None
+
+
+def might_fit(criteria: Criteria, facts: Mapping[str, Any]) -> bool:
+    """Whether a series may fit of which not all facts are known: what is known of it does."""
+    unasked = Criteria(modality=frozenset())
+    unknown: dict[str, Any] = {name: getattr(unasked, name) for name in _ASKED if facts[name] is None}
+    if facts["image_type"] is None:
+        unknown |= {"image_type_has": frozenset(), "image_type_lacks": frozenset()}
+        unknown["accept"] = criteria.accept | {"unmarked"}
+    return mismatch(replace(criteria, **unknown), facts) is None
 
 
 def _left_out(criteria: Criteria, facts: Mapping[str, Any], kind: list[str]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from medkit.batch.rules import Criteria, Range, Rule
 from medkit.batch.yaml_faults import Place, check_yaml, raise_first
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["check_rules", "read_rules"]
@@ -23,30 +22,22 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
         UsageError: the file cannot be read, or a rule is wrong: the first fault, with its line and key, and how many
             more there are.
     """
-    content, faults = _checked(path, None)
+    content, faults = _checked(path)
     raise_first(faults)
     return tuple(_rule(rule) for rule in content["rules"])
 
 
-def check_rules(path: Path, bundles: Mapping[str, Collection[str]] | None = None) -> list[str]:
+def check_rules(path: Path) -> list[str]:
     """What is wrong with a rules file, in one line each, in the order of the file; nothing where all is right.
-
-    Args:
-        path: the file.
-        bundles: the bundles that there are, with the names of their inputs, where that is to be checked as well.
 
     Raises:
         UsageError: the file cannot be read as YAML.
     """
-    return _checked(path, bundles)[1]
+    return _checked(path)[1]
 
 
-def _checked(path: Path, bundles: Mapping[str, Collection[str]] | None) -> tuple[dict[str, Any], list[str]]:
-    def more(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
-        yield from _contradictions(content["rules"])
-        yield from _strangers(content["rules"], bundles)
-
-    return check_yaml(path, "rules.schema.json", more)
+def _checked(path: Path) -> tuple[dict[str, Any], list[str]]:
+    return check_yaml(path, "rules.schema.json", lambda content: _contradictions(content["rules"]))
 
 
 def _contradictions(rules: list[dict[str, Any]]) -> Iterator[tuple[Place, str]]:
@@ -68,25 +59,6 @@ def _contradictions(rules: list[dict[str, Any]]) -> Iterator[tuple[Place, str]]:
                 if limits.get("min", 0) > limits.get("max", float("inf")):
                     message = f"expected min below max, got {limits['min']} and {limits['max']}"
                     yield (*place, "inputs", name, key), message
-
-
-def _strangers(
-    rules: list[dict[str, Any]], bundles: Mapping[str, Collection[str]] | None
-) -> Iterator[tuple[Place, str]]:
-    if bundles is None:
-        return
-    for number, rule in enumerate(rules):
-        known = bundles.get(rule["bundle"])
-        if known is None:
-            close = difflib.get_close_matches(rule["bundle"], bundles, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(sorted(bundles))}"
-            yield (
-                ("rules", number, "bundle"),
-                f"expected the name of a bundle, got '{rule['bundle']}'; {hint}",
-            )
-        elif set(rule["inputs"]) != set(known):
-            wanted, got = ", ".join(sorted(known)), ", ".join(sorted(rule["inputs"]))
-            yield ("rules", number, "inputs"), f"expected the inputs of {rule['bundle']}: {wanted}; got {got}"
 
 
 def _rule(rule: dict[str, Any]) -> Rule:

@@ -195,10 +195,11 @@ def verify_command(folder: Path, heads: tuple[str, ...], quick: bool) -> None:
 @command.command("check-rules", short_help="Check a rules file.")
 @click.argument("rules", type=_PATH)
 def check_rules_command(rules: Path) -> None:
-    """Check the file RULES: what it says, and that there are the bundles that it names.
+    """Check the file RULES: what it says, that there are the bundles that it names, and that they have its inputs.
 
     Exit code 0: all is right; 2: something is not, which is named with its line.
     """
+    from medkit.batch.making.channels import channel_order
     from medkit.batch.rules_file import check_rules, read_rules
     from medkit.bundle.store import find_bundle
 
@@ -206,7 +207,7 @@ def check_rules_command(rules: Path) -> None:
     named = read_rules(rules) if not faults else ()
     for rule in named:
         try:
-            find_bundle(rule.bundle)
+            channel_order(find_bundle(rule.bundle), rule.inputs)
         except UsageError as error:
             faults.append(f"{rules}: rule {rule.name}: {error}")
     for fault in faults:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from medkit.dicom.elements import Elements
     from medkit.dicom.instance import Instance
     from medkit.dicom.planes import Plane
-    from medkit.dicom.result import SeriesVolume
+    from medkit.dicom.result import SeriesReading, SeriesVolume
 
-__all__ = ["is_own_result", "rule_facts", "told_by"]
+__all__ = ["is_own_result", "rule_facts", "series_facts", "told_by", "told_by_files"]
 
 _Value = TypeVar("_Value")
 
@@ -63,17 +63,25 @@ def rule_facts(volume: SeriesVolume) -> dict[str, Any]:
     Returns:
         Values are ``None`` where the series does not tell. ``series_description`` may hold patients' data.
     """
-    told = volume.told
+    return _facts(volume.name, volume.modality, volume.array.shape[2], volume.told)
+
+
+def series_facts(series: SeriesReading) -> dict[str, Any]:
+    """The same facts on a series that cannot be read, as far as the headers of its files agree; ``None`` elsewhere."""
+    return _facts(series.series_instance_uid, series.modality, None, series.told)
+
+
+def _facts(name: str, modality: str, slices: int | None, told: Told) -> dict[str, Any]:
     return {
-        "series": volume.name,
+        "series": name,
         "patient": told.patient,
         "study": told.study,
         "frame_of_reference": told.frame_of_reference,
-        "modality": volume.modality or None,
+        "modality": modality.strip() or None,
         "body_part": told.body_part,
         "series_description": told.series_description,
         "slice_thickness_mm": told.slice_thickness_mm,
-        "slices": volume.array.shape[2],
+        "slices": slices,
         "contrast_agent": told.contrast_agent,
         "image_type": told.image_type,
         "own_result": told.own_result,
@@ -109,9 +117,30 @@ def told_by(planes: Sequence[Plane]) -> Told:
         ),
         slice_thickness_mm=_unless_broken(lambda: _thickness(places)),
         contrast_agent=_unless_broken(lambda: _contrast(planes[0].instance.modality, places)),
-        image_type=_image_type(planes),
+        image_type=_type_of(plane.strict.get("image-type") for plane in planes),
         own_result=any(_own(instance) for instance in instances),
     )
+
+
+def told_by_files(instances: Sequence[Instance]) -> Told:
+    """What the headers of a series tell of it, whether it can be read or not.
+
+    Of enhanced objects that is little, since frames say most; a contrast agent is not told, for where slices are broken
+    its absence says nothing.
+    """
+    try:
+        classic = not any(is_enhanced(instance) for instance in instances)
+        elements = [instance.elements for instance in instances]
+        places = [_Place(one, None) for one in elements] if classic else []
+        return Told(
+            body_part=_agreed(_body_part(place) for place in places),
+            series_description=_agreed(one.decoded("SeriesDescription") or None for one in elements),
+            slice_thickness_mm=_thickness(places),
+            image_type=_type_of(one.text("ImageType") or None for one in elements) if classic else None,
+            own_result=any(_own(instance) for instance in instances),
+        )
+    except Exception:  # whatever pydicom meets in a broken header: then nothing is known
+        return Told()
 
 
 class _Place:
@@ -219,6 +248,6 @@ def _frame_contrast(modality: str, place: _Place) -> bool | None:
     return False
 
 
-def _image_type(planes: Sequence[Plane]) -> tuple[str, ...] | None:
-    said = _agreed(plane.strict.get("image-type") for plane in planes)
+def _type_of(stated: Iterable[str | None]) -> tuple[str, ...] | None:
+    said = _agreed(stated)
     return tuple(said.split("\\")) if said else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from medkit.dicom.counts import check_counts
 from medkit.dicom.enhanced import dose_planes, enhanced_planes, is_dose, is_enhanced
+from medkit.dicom.facts import told_by_files
 from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.format import pixel_format
 from medkit.dicom.geometry import check_placed
@@ -23,7 +24,7 @@ from medkit.dicom.opening import Broken, check_neighbours, folder_of, open_file,
 from medkit.dicom.picks import Picks
 from medkit.dicom.pixels import pixels_signed, stored_frames
 from medkit.dicom.planes import Plane, classic_planes
-from medkit.dicom.result import Reading, SeriesReading, SeriesVolume
+from medkit.dicom.result import Reading, SeriesReading, SeriesVolume, Told
 from medkit.dicom.sources import find_sources
 from medkit.dicom.strays import note_left_out
 from medkit.dicom.volume import ContentDigests, make_volumes
@@ -247,6 +248,7 @@ def _read_series(
         tuple(notes),
         len(instances),
         frozenset(instance.sop_class_uid for instance in instances),
+        told_by_files(instances) if refusals else Told(),
     )
 
 

@@ -126,6 +126,7 @@ class SeriesReading:
         notes: on the series.
         files: how many files it has.
         sop_classes: SOP Class UIDs of these, of those that are no image too.
+        told: where it is refused, what the headers of its files agree on; its volumes tell of themselves.
     """
 
     series_instance_uid: str
@@ -136,6 +137,7 @@ class SeriesReading:
     notes: tuple[Finding, ...]
     files: int
     sop_classes: frozenset[str] = frozenset()
+    told: Told = field(default_factory=Told)
 
 
 @dataclass(frozen=True, eq=False)

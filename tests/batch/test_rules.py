@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from medkit.batch.rules import FACTS, Criteria, Job, Range, Rule, choose, mismatch
+from medkit.batch.rules import FACTS, Criteria, Job, Range, Rule, choose, might_fit, mismatch
 from medkit.errors import CaseError
 
 T1 = Criteria(modality=frozenset({"MR"}), series_description=re.compile("(?i)t1"))
@@ -220,3 +220,39 @@ def test_reasons_hold_no_words_of_a_header(name):
     told = mismatch(criteria, facts(**{"body_part": "BRAIN", name: "JANE DOE 4711"}))
     assert told
     assert "DOE" not in told
+
+
+ALL = Criteria(
+    frozenset({"MR"}),
+    body_part=frozenset({"BRAIN"}),
+    series_description=re.compile("(?i)t1"),
+    slice_thickness_mm=Range(0.5, 2),
+    slices=Range(80, 300),
+    contrast_agent=False,
+    image_type_has=frozenset({"M"}),
+    image_type_lacks=frozenset({"LOCALIZER"}),
+)
+KNOWN = ("modality", "body_part", "series_description", "slice_thickness_mm", "contrast_agent", "image_type")
+
+
+@pytest.mark.parametrize("known", [(), *((name,) for name in KNOWN), KNOWN])
+def test_what_is_not_known_of_a_series_does_not_keep_it_from_fitting(known):
+    whole = facts()
+    assert might_fit(ALL, {name: whole[name] if name in known else None for name in FACTS})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"modality": "CT"},
+        {"body_part": "KNEE"},
+        {"series_description": "localizer"},
+        {"slice_thickness_mm": 8.0},
+        {"contrast_agent": True},
+        {"image_type": ["ORIGINAL", "PRIMARY", "M", "LOCALIZER"]},
+        {"image_type": ["DERIVED", "PRIMARY", "M"]},
+        {"own_result": True},
+    ],
+)
+def test_what_is_known_of_a_series_keeps_it_from_fitting(other):
+    assert not might_fit(ALL, dict.fromkeys(FACTS) | other)

@@ -169,20 +169,6 @@ def test_what_is_no_yaml_is_refused(tmp_path, text, message):
         read_rules(tmp_path / "none.yaml")
 
 
-def test_bundles_and_their_inputs_are_checked_where_they_are_known(tmp_path):
-    path = write(tmp_path, SMALL)
-    assert check_rules(path, {"brain_bundle": ["image"]}) == []
-    (fault,) = check_rules(path, {"brains_bundle": ["image"]})
-    assert fault == (
-        f"{path}: line 3: rules[1].bundle: expected the name of a bundle, got 'brain_bundle'; "
-        "did you mean 'brains_bundle'?"
-    )
-    (fault,) = check_rules(path, {"brain_bundle": ["t1", "flair"]})
-    assert fault.endswith(
-        "line 4: rules[1].inputs: expected the inputs of brain_bundle: flair, t1; got image"
-    )
-
-
 def test_the_schema_is_one_and_every_part_says_what_is_expected():
     schema = json.loads((Path(medkit.__file__).parent / "schemas" / "rules.schema.json").read_text())
     Draft202012Validator.check_schema(schema)

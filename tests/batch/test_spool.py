@@ -86,6 +86,16 @@ def test_the_same_again_is_one_file(spool):
     assert len(spool.instances(STUDY)) == 1
 
 
+def test_the_same_again_mends_what_was_damaged_on_the_disk(spool):
+    stored = put(spool).instance
+    digest = spool.digest(STUDY)
+    stored.path.write_bytes(stored.path.read_bytes()[:-1] + b"!")
+    assert spool.damaged(STUDY) == [stored]
+    assert put(spool).taken is Taken.SAME
+    assert spool.damaged(STUDY) == []
+    assert (spool.instances(STUDY), spool.digest(STUDY)) == ([stored], digest)
+
+
 def test_another_content_is_a_conflict_that_is_kept_and_told(spool):
     whole = put(spool, "2")
     contents = [put(spool, "1", content).instance for content in (b"one", b"two")]

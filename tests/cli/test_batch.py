@@ -226,6 +226,11 @@ def test_rules_are_checked_with_their_bundles(tmp_path, capsys):
     code, out, err = run(capsys, "check-rules", path)
     assert (code, out) == (2, "")
     assert f"{path}: rule t1: " in err
+    wrong = RULES.replace("hippocampus_segmentation_unet", "glioma_segmentation_agunet")
+    path.write_text(wrong, encoding="utf-8")
+    code, out, err = run(capsys, "check-rules", path)
+    assert (code, out) == (2, "")
+    assert "rule t1: rules: expected the inputs of glioma_segmentation_agunet, flair, " in err
     path.write_text(RULES.replace("modality", "modalty").replace("name: t1", "name: 7"), encoding="utf-8")
     code, out, err = run(capsys, "check-rules", path)
     assert (code, out, len(err.splitlines())) == (2, "", 3)

@@ -15,7 +15,7 @@ from pydicom.tag import Tag
 from medkit.batch.identity import hash_uid
 from medkit.batch.rules import FACTS
 from medkit.dicom import inspect, read
-from medkit.dicom.facts import is_own_result, rule_facts
+from medkit.dicom.facts import is_own_result, rule_facts, series_facts
 from medkit.dicom.findings import Refused
 from medkit.dicom.writing import make_derived_images, make_segmentation, open_source, save
 from medkit.dicom.writing.derived_images import DerivedModality
@@ -332,3 +332,25 @@ def test_real_enhanced_series(real_data):
     facts = [rule_facts(volume) for volume in volumes]
     assert {one["body_part"] for one in facts} == {"BRAIN"}
     assert {one["slice_thickness_mm"] for one in facts} == {2.7, 3.313}
+
+
+def test_of_a_series_that_cannot_be_read_its_files_tell(stack, written):
+    for dataset in stack.datasets:
+        dataset.update(
+            {"SeriesDescription": "T1", "ImageType": ["ORIGINAL", "PRIMARY"], "BodyPartExamined": "HEAD"}
+        )
+    stack.datasets[2].PixelData = stack.datasets[2].PixelData[:-10]
+    stack.datasets[3].SliceThickness = "9"
+    (series,) = read(written(stack.datasets)).series
+    assert (series.volumes, [one.code for one in series.refusals]) == ((), ["truncated"])
+    facts = series_facts(series)
+    assert tuple(facts) == FACTS
+    known = {name: value for name, value in facts.items() if value is not None}
+    assert known == {
+        "series": series.series_instance_uid,
+        "modality": "CT",
+        "body_part": "HEAD",
+        "series_description": "T1",
+        "image_type": ("ORIGINAL", "PRIMARY"),
+        "own_result": False,
+    }

@@ -23,7 +23,7 @@ from medkit.batch.delivery.troubles import (
     worst,
 )
 from medkit.batch.delivery.withdrawing import withdraw_due
-from medkit.batch.ledger import LeaseLost, State
+from medkit.batch.ledger import IllegalTransition, LeaseLost, State
 from medkit.dicom.network.content import content_hash
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from medkit.batch.delivery.destinations import Destination
     from medkit.batch.ledger import Claim, Ledger, Result
 
-__all__ = ["Outcome", "deliver"]
-
-# States of a revision from which on the ledger knows which of its objects count.
-_KNOWN = frozenset({State.MADE, State.DELIVERING, State.DELIVERED, State.REFUSED, State.SKIPPED})
+__all__ = ["Outcome", "content_on_disk", "deliver"]
 
 
 _SHOWN_WITHIN = 3600.0  # seconds that an archive may take to show what it has taken
@@ -90,6 +87,14 @@ def deliver(
         return Outcome.LOST
 
 
+def content_on_disk(path: Path) -> str | None:
+    """Hash of a result's content; ``None`` where there is none that can be read."""
+    try:
+        return content_hash(path)
+    except Exception:  # whatever pydicom meets in a damaged file
+        return None
+
+
 class _Delivery:
     """One study on its way; see :func:`deliver` for the arguments."""
 
@@ -126,14 +131,11 @@ class _Delivery:
 
     def take_back_strays(self) -> None:
         """Withdraw what was sent while the study was superseded, where others have done so before it arrived."""
-        study = self._claim.study
-        record = self._ledger.study(study)
-        if record.revision == self._claim.revision or record.state not in _KNOWN:
-            return  # it counts, or will be withdrawn in time
-        kept = {(one.uid, one.destination) for one in self._ledger.results(study, record.revision)}
         for one in self._on_their_way:
-            if (one.uid, one.destination) in kept:
-                continue
+            try:
+                self._ledger.withdrawing(self._claim.study, one.uid, one.destination)
+            except IllegalTransition:
+                continue  # it counts, or will be withdrawn in time
             destination = self._destinations[one.destination]
             try:
                 with asking(destination):
@@ -218,10 +220,7 @@ class _Delivery:
 
     def _check_file(self, result: Result) -> None:
         """Nothing leaves that is not what was made."""
-        try:
-            found = content_hash(self._results / result.path)
-        except Exception:  # whatever pydicom meets in a damaged file
-            found = "none that can be read"
+        found = content_on_disk(self._results / result.path) or "none that can be read"
         if found != result.sha256:
             raise Trouble(
                 "result-damaged",

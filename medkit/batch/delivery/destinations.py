@@ -10,6 +10,8 @@ import os
 import shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from medkit.batch.durable import sync_folder
@@ -18,11 +20,12 @@ from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.network.rejection import write_rejection_note
 from medkit.dicom.objects import ObjectUids, read_uids
+from medkit.dicom.writing.saving import save
+from medkit.dicom.writing.stubs import is_stub
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from medkit.dicom.network.archive import Archive
 
@@ -170,14 +173,26 @@ class ArchiveDestination:
     def withdraw(self, made: Made) -> None:
         """Store a rejection note, and see that it is there.
 
-        Also where the archive does not show the object: it may be taking it in still.
+        Also where the archive does not show the object: it may be taking it in still. Only where of the result no more
+        than its UIDs was kept, the note is made of what the archive has, and there is none where it has nothing.
 
         Raises:
             ArchiveRefused: ``withdrawal-lost``: the note is not there, or is another; ``result-unreadable``: the file of
                 the result is needed and gone.
         """
-        self._uids(made.path)
-        note = self._write_note(made.path)
+        uids = self._uids(made.path)
+        if not is_stub(made.path):
+            self._reject(made.path)
+            return
+        there = self.archive.read_back(uids.study, uids.series, uids.instance)
+        if there is not None:
+            with TemporaryDirectory() as folder:
+                fetched = Path(folder) / made.path.name
+                save(there, fetched)
+                self._reject(fetched)
+
+    def _reject(self, result: Path) -> None:
+        note = self._write_note(result)
         uids, content = self._uids(note), content_hash(note)
         if self._read_back(uids) == content:
             return

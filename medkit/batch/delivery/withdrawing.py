@@ -61,6 +61,10 @@ def _withdraw(
     destination = find_destination(destinations, due.destination)
     paths = [results_folder / path for path in ledger.result_paths(due.study, due.uid)]
     there = next((path for path in paths if path.is_file()), paths[0])
+    try:
+        ledger.withdrawing(due.study, due.uid, due.destination)
+    except IllegalTransition:
+        return  # a later revision came meanwhile
     with asking(destination):
         destination.withdraw(Made(due.study, due.uid, there))
     audit.append("object-withdrawn", study=due.study, uid=due.uid, destination=due.destination)

@@ -67,7 +67,8 @@ _SCHEMA = (
         sending_at REAL,
         delivered_at REAL CHECK (delivered_at IS NULL OR sending_at IS NOT NULL),
         verified_at REAL CHECK (verified_at IS NULL OR delivered_at IS NOT NULL),
-        withdrawn_at REAL CHECK (withdrawn_at IS NULL OR sending_at IS NOT NULL),
+        withdrawing_at REAL CHECK (withdrawing_at IS NULL OR sending_at IS NOT NULL),
+        withdrawn_at REAL CHECK (withdrawn_at IS NULL OR withdrawing_at IS NOT NULL),
         PRIMARY KEY (revision, uid, destination)
     )""",
     "CREATE INDEX results_of_study ON results (study)",

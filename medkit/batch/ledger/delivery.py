@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medkit.batch.ledger.moves import Claim, LedgerMoves
-from medkit.batch.ledger.states import IllegalTransition, Stage, State
+from medkit.batch.ledger.states import DECIDED, IllegalTransition, Stage, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -84,19 +84,51 @@ class LedgerDelivery(LedgerMoves):
                 )
             self._move(row, State.DELIVERED, now, None, None)
 
+    def withdrawing(self, study: str, uid: str, destination: str) -> None:
+        """Note that a destination is about to be told that an object of an earlier revision does not count any more.
+
+        From now on no revision may have an object of this UID there: what is told may stand for ever, whatever happens.
+
+        Raises:
+            IllegalTransition: the object was never sent; or it counts, or may do so, for the latest revision has it or
+                is not made yet.
+        """
+        with self._changing():
+            latest = self._latest(study)
+            if latest is None or State(latest["state"]) not in DECIDED:
+                raise IllegalTransition(
+                    f"study {study}: expected its latest revision to be made or refused first"
+                )
+            rows = self._all(
+                "SELECT revision FROM results WHERE study = ? AND uid = ? AND destination = ? "
+                "AND (sending_at IS NOT NULL OR revision = ?)",
+                *(study, uid, destination, latest["id"]),
+            )
+            if not rows or latest["id"] in [row["revision"] for row in rows]:
+                raise IllegalTransition(f"object {uid}: is not to be withdrawn from {destination}")
+            self._run(
+                "UPDATE results SET withdrawing_at = coalesce(withdrawing_at, ?) WHERE study = ? AND uid = ? "
+                "AND destination = ? AND sending_at IS NOT NULL",
+                *(self._clock(), study, uid, destination),
+            )
+
     def withdrawn(self, study: str, uid: str, destination: str) -> None:
         """Note that a destination was told that an object of an earlier revision does not count any more.
 
         Raises:
-            IllegalTransition: it is not among :meth:`withdrawals`.
+            IllegalTransition: it is not among :meth:`withdrawals`, or :meth:`withdrawing` was not called.
         """
         with self._changing():
             due = [(one.uid, one.destination) for one in self.withdrawals(study)]
             if (uid, destination) not in due:
                 raise IllegalTransition(f"object {uid}: is not to be withdrawn from {destination}")
+            if uid not in self.withdrawn_uids(study):
+                raise IllegalTransition(
+                    f"object {uid}: expected word before it was withdrawn from {destination}"
+                )
             self._run(
                 "UPDATE results SET withdrawn_at = ? WHERE study = ? AND uid = ? AND destination = ? "
-                "AND sending_at IS NOT NULL AND withdrawn_at IS NULL",
+                "AND withdrawing_at IS NOT NULL AND withdrawn_at IS NULL",
                 *(self._clock(), study, uid, destination),
             )
 

@@ -253,7 +253,8 @@ class Ledger(LedgerDelivery):
         """Say that all results are on disk.
 
         An object that an earlier revision may have sent to the same destination is not made anew there: it goes on from
-        where it was, and is read back again.
+        where it was, and is read back again. One that was withdrawn may not come back: a rejection note may stand for
+        ever.
 
         Args:
             claim: for ``make``.
@@ -263,7 +264,8 @@ class Ledger(LedgerDelivery):
         Raises:
             LeaseLost: see :meth:`heartbeat`.
             IllegalTransition: the claim is not for making; there are no results, the same one stands there twice or
-                its hash is none; or an object of this UID and other content may be at the destination.
+                its hash is none; an object of this UID and other content may be at the destination; or one of this UID
+                was withdrawn from it.
         """
         with self._changing():
             now = self._clock()
@@ -291,10 +293,14 @@ class Ledger(LedgerDelivery):
     def _sent_before(self, study: str, result: Result) -> tuple[float | None, float | None]:
         """When an earlier revision's object of this UID was sent and delivered to where the result goes."""
         rows = self._all(
-            "SELECT sha256, sending_at, delivered_at FROM results WHERE study = ? AND uid = ? AND destination = ? "
-            "AND sending_at IS NOT NULL AND withdrawn_at IS NULL ORDER BY delivered_at",
+            "SELECT sha256, sending_at, delivered_at, withdrawing_at FROM results WHERE study = ? AND uid = ? "
+            "AND destination = ? AND sending_at IS NOT NULL ORDER BY delivered_at",
             *(study, result.uid, result.destination),
         )
+        if any(row["withdrawing_at"] is not None for row in rows):
+            raise IllegalTransition(
+                f"object {result.uid}: was withdrawn from {result.destination}; it needs another UID to come back"
+            )
         if any(row["sha256"] != result.sha256 for row in rows):
             raise IllegalTransition(
                 f"object {result.uid}: expected the content that {result.destination} may have, got another; "

@@ -35,6 +35,7 @@ from enum import StrEnum
 from medkit.errors import MedkitError
 
 __all__ = [
+    "DECIDED",
     "ENDS",
     "FIRST",
     "LEASED",
@@ -94,6 +95,8 @@ _S = State
 FIRST = frozenset({_S.READY, _S.QUARANTINED})
 LEASED = frozenset({_S.RUNNING, _S.DELIVERING})
 ENDS = frozenset({_S.DELIVERED, _S.REFUSED, _S.SKIPPED, _S.QUARANTINED})
+# From these on the ledger knows which objects count.
+DECIDED = frozenset({_S.MADE, _S.DELIVERING, _S.DELIVERED, _S.REFUSED, _S.SKIPPED})
 TRANSITIONS: dict[State, frozenset[State]] = {
     _S.READY: frozenset({_S.RUNNING, _S.QUARANTINED, _S.SUPERSEDED}),
     _S.RUNNING: frozenset(

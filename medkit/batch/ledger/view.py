@@ -11,7 +11,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
 from medkit.batch.ledger.database import open_database, transaction
-from medkit.batch.ledger.states import LedgerError, Stage, State
+from medkit.batch.ledger.states import DECIDED, LedgerError, Stage, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -251,6 +251,12 @@ class LedgerView:
             )
         return Waiting(*row)
 
+    def arriving_longest(self) -> float | None:
+        """Since when something came of the study that is being received for longest, and no moment of rest."""
+        with self.reading():
+            (since,) = self._one("SELECT min(arriving_since) FROM studies")
+        return None if since is None else float(since)
+
     def waiting(self, stage: Stage) -> Waiting:
         """Studies that wait for a stage or are in it, since they came to it or a person had them tried again.
 
@@ -303,6 +309,14 @@ class LedgerView:
         """UIDs of the objects of all revisions of a study, which are none of its sources."""
         with self.reading():
             rows = self._all("SELECT DISTINCT uid FROM results WHERE study = ?", study)
+        return {row["uid"] for row in rows}
+
+    def withdrawn_uids(self, study: str) -> set[str]:
+        """UIDs of the objects of a study that were withdrawn from a destination, or are about to be."""
+        with self.reading():
+            rows = self._all(
+                "SELECT DISTINCT uid FROM results WHERE study = ? AND withdrawing_at IS NOT NULL", study
+            )
         return {row["uid"] for row in rows}
 
     def result_paths(self, study: str, uid: str) -> list[str]:
@@ -424,13 +438,13 @@ _RESULTS = "SELECT results.* FROM results JOIN revisions r ON r.id = results.rev
 _LAST_ENTRIES = """SELECT study, revision, after FROM journal WHERE seq IN
     (SELECT max(seq) FROM journal WHERE revision IS NOT NULL GROUP BY study, revision)"""
 
+_DECIDED = ", ".join(f"'{state}'" for state in sorted(DECIDED))
 # What may be at a destination, where the latest revision is far enough to say that it has no such object.
 _WITHDRAWALS = f"""SELECT DISTINCT old.study, old.uid, old.destination
     FROM results old
     JOIN studies s ON s.study = old.study AND coalesce(s.stray_until, 0) <= ?2
     JOIN revisions r ON r.id = old.revision AND r.state = '{State.SUPERSEDED}'
-    JOIN revisions latest ON latest.study = old.study AND latest.state IN
-        ('{State.MADE}', '{State.DELIVERING}', '{State.DELIVERED}', '{State.REFUSED}', '{State.SKIPPED}')
+    JOIN revisions latest ON latest.study = old.study AND latest.state IN ({_DECIDED})
     WHERE (?1 IS NULL OR old.study = ?1) AND old.sending_at IS NOT NULL AND old.withdrawn_at IS NULL AND NOT EXISTS (
         SELECT 1 FROM results new WHERE new.revision = latest.id
         AND new.uid = old.uid AND new.destination = old.destination)

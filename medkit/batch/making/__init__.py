@@ -11,6 +11,7 @@ from medkit.batch.making.bundles import BundleSettings, BundleShelf
 from medkit.batch.making.context import MakingContext, Outputs
 from medkit.batch.making.predicting import StudyPredicted, predict_study
 from medkit.batch.making.publishing import remove_debris
+from medkit.batch.making.purging import purge_results
 from medkit.batch.making.reading import StudyRead, read_study
 from medkit.batch.making.study import PREDICT, READ, WRITE, Ended, attempt, finish, make_study
 from medkit.batch.making.writing import StudyWritten, write_study
@@ -31,6 +32,7 @@ __all__ = [
     "finish",
     "make_study",
     "predict_study",
+    "purge_results",
     "read_study",
     "remove_debris",
     "write_study",

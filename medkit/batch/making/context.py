@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from medkit.dicom.findings import Repair
 from medkit.dicom.limits import Limits
 from medkit.dicom.writing.results import ResultKind
 from medkit.dicom.writing.segmentation import SegmentationType
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MakingContext", "Outputs"]
 
+# Those that resample leave no images that results could refer to.
+_REPAIRS = [repair.value for repair in Repair if repair not in (Repair.DESHEAR, Repair.RESAMPLE)]
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -33,7 +37,8 @@ class Outputs:
         repairs: of series, see :class:`medkit.dicom.Repair`; they are told in the report.
 
     Raises:
-        UsageError: no kind of object, or a segmentation of probabilities, which are not kept.
+        UsageError: no kind of object; a segmentation of probabilities, which are not kept; or a repair that there is
+            not, or that resamples, so that no result could refer to images.
     """
 
     kinds: Collection[ResultKind] = tuple(ResultKind)
@@ -49,6 +54,11 @@ class Outputs:
         if self.segmentation_type is SegmentationType.FRACTIONAL:
             raise UsageError(
                 "expected BINARY or LABELMAP as the type of segmentations, got FRACTIONAL; choose one of them"
+            )
+        if wrong := [repair for repair in self.repairs if repair not in _REPAIRS]:
+            raise UsageError(
+                f"expected repairs after which slices are still images of the series ({', '.join(_REPAIRS)}), got "
+                f"{wrong[0]}; leave it out"
             )
 
 

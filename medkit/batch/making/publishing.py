@@ -72,7 +72,7 @@ def remove_debris(results: Path, ledger: LedgerView) -> list[Path]:
         study, revision = path.parts[-3], int(path.parts[-2])
         kept = {Path(result.path).parts[2] for result in ledger.results(study, revision)}
         if (study, revision) not in making and path.name not in kept:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # a worker may finish or clean up meanwhile
             gone.append(path)
     return gone
 

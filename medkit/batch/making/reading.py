@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import State
 from medkit.batch.making.reasons import tell_finding
-from medkit.batch.making.verdicts import Verdict
-from medkit.batch.rules import choose, mismatch
-from medkit.dicom.facts import is_own_result, rule_facts
+from medkit.batch.making.verdicts import Verdict, verdict
+from medkit.batch.rules import choose, might_fit, mismatch
+from medkit.dicom.facts import is_own_result, rule_facts, series_facts
 from medkit.dicom.findings import Refused
 from medkit.dicom.limits import Limits
 from medkit.dicom.reading import read_each
@@ -75,11 +75,16 @@ class StudyRead:
 
 @dataclass(frozen=True, eq=False)
 class _Refusal:
-    """Of a series of this number and modality; neither where it belongs to none."""
+    """Of a series of this number and with these facts; neither where it belongs to none."""
 
     finding: Finding
     number: int | None = None
-    modality: str | None = None
+    facts: dict[str, Any] | None = None
+
+    @property
+    def modality(self) -> str | None:
+        modality = None if self.facts is None else self.facts["modality"]
+        return None if modality is None else str(modality).upper()
 
     @property
     def told(self) -> str:
@@ -94,8 +99,8 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
         context: see there.
 
     Raises:
-        Verdict: instances are missing, damaged or contradict each other; nothing fits, too much does; or no series that
-            could fit can be read.
+        Verdict: instances are missing, damaged or contradict each other; nothing fits, too much does; or a series that
+            could fit cannot be read.
         CaseError: see :func:`medkit.batch.rules.choose`.
         UsageError: an unknown repair.
         OSError: the store cannot be read.
@@ -106,7 +111,7 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
         if context.ledger.study(study).arriving:
             raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
         _check_all_taken(spool, study)
-        raise _refused(
+        raise _not_whole(
             "instances-changed", "expected the instances that the study was completed with, got others"
         )
     wanted = Wanted(context.rules, context.outputs.repairs, context.limits)
@@ -132,16 +137,18 @@ def read_stored(
     desk = _read(files, expected, wanted)
     taken_back = ""
     if desk.has_notes and (left := _not_rejected(files, expected)) != files:
+        desk.volumes.clear()  # or all voxels are held twice
         taken_back = f"{len(files) - len(left)} instances that a rejection note takes back were left out"
         desk = _read(left, expected, wanted)
     choice = choose(wanted.rules, desk.facts)
-    might_fit = desk.refused_that_might_fit()
+    unread = desk.refused_that_might_fit()
     if not choice.jobs:
-        raise _nothing_chosen(might_fit, choice.reasons, taken_back)
+        raise _nothing_chosen(unread, choice.reasons, taken_back)
+    desk.check_no_rival(choice.jobs)
     jobs = tuple(
         JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
     )
-    return jobs, _notes(might_fit, taken_back)
+    return jobs, _notes(unread, taken_back)
 
 
 def _read(files: Sequence[Instance], expected: dict[str, int], wanted: Wanted) -> _Desk:
@@ -189,7 +196,7 @@ def _is_own(path: Path) -> bool:
 def _check_all_taken(spool: Spool, study: str) -> None:
     if missing := spool.missing(study):
         codes = ", ".join(sorted(set(missing.values())))
-        raise _refused(
+        raise _not_whole(
             "instances-missing", f"expected all that was sent, but {len(missing)} were not taken ({codes})"
         )
 
@@ -203,14 +210,14 @@ def _check_whole(files: Sequence[Instance], spool: Spool, study: str) -> None:
     _check_all_taken(spool, study)
     if conflicts := spool.conflicts(study):
         what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"
-        raise _refused("instances-conflict", f"expected one content of each instance, {what}")
+        raise _not_whole("instances-conflict", f"expected one content of each instance, {what}")
     if damaged := [one.instance for one in spool.damaged(study)]:
         what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
-        raise _refused("instances-damaged", f"expected instances as they came, {what}")
+        raise _not_whole("instances-damaged", f"expected instances as they came, {what}")
 
 
-def _refused(code: str, problem: str) -> Verdict:
-    return Verdict(State.REFUSED, code, f"{problem}; send the study again, whole")
+def _not_whole(code: str, problem: str) -> Verdict:
+    return verdict(code, f"{problem}; send the study again, whole")
 
 
 def _some(instances: Sequence[str]) -> str:
@@ -232,7 +239,9 @@ class _Desk:
     def take(self, series: SeriesReading) -> None:
         """Note the facts of a series, and keep its volumes where a rule could want them."""
         self.has_notes |= NOTE_CLASS in series.sop_classes
-        self.refusals += [_Refusal(finding, series.number, series.modality) for finding in series.refusals]
+        self.refusals += [
+            _Refusal(finding, series.number, series_facts(series)) for finding in series.refusals
+        ]
         for volume in series.volumes:
             facts = rule_facts(volume)
             self.facts.append(facts)
@@ -242,8 +251,7 @@ class _Desk:
     def _keep(self, name: str, volume: SeriesVolume) -> None:
         self.held_bytes += volume.array.nbytes
         if self.held_bytes > self.most_bytes:
-            raise Verdict(
-                State.REFUSED,
+            raise verdict(
                 "too-large",
                 f"expected volumes of at most {self.most_bytes / 2**20:.0f} MiB that rules want, got more; make the "
                 "rules narrower, or raise the limit",
@@ -251,14 +259,14 @@ class _Desk:
         self.volumes[name] = volume
 
     def check_all_there(self) -> None:
-        """Refuse a study of which the archive has series that did not come.
+        """See that all series came which the archive has.
 
         Raises:
             Verdict: such a one.
         """
         for refusal in self.refusals:
             if refusal.number is None and refusal.finding.code == "count-mismatch":
-                raise Verdict(State.REFUSED, "count-mismatch", refusal.told)
+                raise verdict("count-mismatch", refusal.told)
 
     def refused_that_might_fit(self) -> list[_Refusal]:
         """Refusals of series of a kind that some rule wants, and of files of which nothing is known."""
@@ -267,24 +275,46 @@ class _Desk:
             refusal
             for refusal in self.refusals
             if refusal.finding.code not in _PICTURES
-            and (refusal.modality is None or refusal.modality.strip().upper() in wanted)
+            and (refusal.modality is None or refusal.modality in wanted)
         ]
 
+    def check_no_rival(self, jobs: Sequence[Job]) -> None:
+        """See that no series that cannot be read may have been wanted in the place of one that was chosen.
 
-def _nothing_chosen(might_fit: Sequence[_Refusal], reasons: Sequence[str], taken_back: str) -> Verdict:
+        Two series for one input are refused; that one of them is damaged must not make the other one right.
+
+        Raises:
+            Verdict: such a one.
+        """
+        chosen = {job.rule for job in jobs}
+        inputs = [
+            one
+            for rule in self.rules
+            if rule.name in chosen and not rule.each
+            for one in rule.inputs.values()
+        ]
+        for refusal in self.refused_that_might_fit():
+            if refusal.facts is not None and any(might_fit(one, refusal.facts) for one in inputs):
+                raise verdict(
+                    refusal.finding.code,
+                    f"{refusal.told}; as far as can be told it fits a rule as well as the series that was chosen",
+                )
+
+
+def _nothing_chosen(unread: Sequence[_Refusal], reasons: Sequence[str], taken_back: str) -> Verdict:
     """A study with a series that could not be read, and might have been for us, is not passed over."""
-    if might_fit:
-        first = might_fit[0]
-        more = f" (and {len(might_fit) - 1} more)" if len(might_fit) > 1 else ""
-        return Verdict(State.REFUSED, first.finding.code, f"{first.told}{more}")
+    if unread:
+        first = unread[0]
+        more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+        return verdict(first.finding.code, f"{first.told}{more}")
     if taken_back:
-        return Verdict(State.REFUSED, "instances-rejected", f"{taken_back}, and no rule wants what is left")
+        return verdict("instances-rejected", f"{taken_back}, and no rule wants what is left")
     return Verdict(State.SKIPPED, "no-rule", "; ".join(reasons) or "there are no rules")
 
 
-def _notes(might_fit: Sequence[_Refusal], taken_back: str) -> tuple[str, ...]:
+def _notes(unread: Sequence[_Refusal], taken_back: str) -> tuple[str, ...]:
     notes = [taken_back] if taken_back else []
-    if might_fit:
-        codes = ", ".join(sorted({refusal.finding.code for refusal in might_fit}))
-        notes.append(f"{len(might_fit)} other series or files of the study could not be read ({codes})")
+    if unread:
+        codes = ", ".join(sorted({refusal.finding.code for refusal in unread}))
+        notes.append(f"{len(unread)} other series or files of the study could not be read ({codes})")
     return tuple(notes)

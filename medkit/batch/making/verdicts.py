@@ -12,11 +12,18 @@ from medkit.errors import CaseError, MedkitError, UsageError
 if TYPE_CHECKING:
     from medkit.batch.ledger import Claim, Ledger
 
-__all__ = ["Verdict", "settle", "verdict_on"]
+__all__ = ["Verdict", "settle", "verdict", "verdict_on"]
 
 _FULL_DISK_SECONDS = 300.0
-# Of medkit's codes those that another attempt may change, or that are a fault of ours: a person looks at them.
-_NOT_THE_STUDYS = frozenset({"out-of-memory", "pipeline-failed", "source-changed", "too-large"})
+# Codes that say nothing of the study: the machine or the settings are at fault, or something is missing that can be sent
+# again. Another attempt may change that; in the end a person looks. A refusal would end the study without a word, and
+# have its earlier results withdrawn.
+_NOT_THE_STUDYS = frozenset(
+    {
+        *("out-of-memory", "pipeline-failed", "source-changed", "too-large", "wrong-configuration"),
+        *("instances-missing", "instances-changed", "instances-damaged", "count-mismatch"),
+    }
+)
 
 
 class Verdict(MedkitError):
@@ -34,16 +41,20 @@ class Verdict(MedkitError):
         self.state, self.code, self.delay_seconds = state, code, delay_seconds
 
 
+def verdict(code: str, message: str) -> Verdict:
+    """How a study ends for a reason: refused, or to be tried again where the reason is none of the study's."""
+    return Verdict(State.FAILED if code in _NOT_THE_STUDYS else State.REFUSED, code, message)
+
+
 def verdict_on(error: Exception) -> Verdict:
     """What an error of reading, predicting or writing means for the study."""
     if isinstance(error, Verdict):
         return error
     line = without_patient(" ".join(str(error).split()))
     if isinstance(error, CaseError):
-        state = State.FAILED if error.code in _NOT_THE_STUDYS else State.REFUSED
-        return Verdict(state, error.code, line)
+        return verdict(error.code, line)
     if isinstance(error, UsageError):
-        return Verdict(State.REFUSED, "wrong-configuration", line)
+        return verdict("wrong-configuration", line)
     if isinstance(error, IllegalTransition):
         return Verdict(State.FAILED, "result-not-taken", line)
     if isinstance(error, MemoryError):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.ledger import IllegalTransition, LeaseLost, Result
@@ -51,8 +52,9 @@ def write_study(predicted: StudyPredicted, context: MakingContext) -> StudyWritt
     """
     claim = predicted.claim
     with publishing(context.results, claim) as folder:
+        withdrawn = context.ledger.withdrawn_uids(claim.study)
         for job in predicted.jobs:
-            _write_job(job, folder / job.maker.bundle, context)
+            _write_job(job, folder / job.maker.bundle, context, withdrawn)
         made = [(path.relative_to(folder), *_identity(path)) for path in sorted(folder.rglob("*.dcm"))]
         context.ledger.heartbeat(claim)
     place = published_folder(context.results, claim).relative_to(context.results)
@@ -64,19 +66,26 @@ def write_study(predicted: StudyPredicted, context: MakingContext) -> StudyWritt
     return StudyWritten(claim, tuple(results), _recipe(predicted, context))
 
 
-def _write_job(job: JobPredicted, folder: Path, context: MakingContext) -> None:
+def _write_job(job: JobPredicted, folder: Path, context: MakingContext, withdrawn: set[str]) -> None:
+    """Write the first edition of which no object was withdrawn: a rejection note stands for ever."""
     outputs, result = context.outputs, job.result
-    write_results(
-        job.source,
-        result.labels,
-        result.grid.affine,
-        job.maker,
-        folder,
-        kinds=outputs.kinds,
-        segmentation_type=outputs.segmentation_type,
-        notes=job.notes,
-        allow_sheared=outputs.allow_sheared,
-    )
+    for edition in count():
+        paths = write_results(
+            job.source,
+            result.labels,
+            result.grid.affine,
+            job.maker,
+            folder,
+            kinds=outputs.kinds,
+            segmentation_type=outputs.segmentation_type,
+            notes=job.notes,
+            allow_sheared=outputs.allow_sheared,
+            edition=edition,
+        ).values()
+        if withdrawn.isdisjoint(map(instance_uid, paths)):
+            return
+        for path in paths:
+            path.unlink()
 
 
 def _identity(path: Path) -> tuple[str, str]:

@@ -27,6 +27,7 @@ class AlertCode(StrEnum):
 
     QUARANTINE = "quarantine"
     NOTHING_CAME = "nothing-came"
+    RECEIVING_ENDLESS = "receiving-endless"
     RECEIVING_STUCK = "receiving-stuck"
     MAKING_STUCK = "making-stuck"
     DELIVERY_STUCK = "delivery-stuck"
@@ -52,6 +53,7 @@ class Thresholds:
             batch may well be at its end.
         expected: those hours.
         receiving_hours: a study came to rest and nobody began it.
+        endless_hours: something comes of a study again and again, so that it is never complete.
         making_hours: a study waits to be made, or is being made.
         delivery_hours: a study that was made is not delivered, or an earlier result not withdrawn.
         overdue_hours: a worker's lease ran out and nobody took its study back.
@@ -61,6 +63,7 @@ class Thresholds:
     silent_hours: float | None = None
     expected: Hours = field(default_factory=Hours)
     receiving_hours: float = 1.0
+    endless_hours: float = 24.0
     making_hours: float = 24.0
     delivery_hours: float = 2.0
     overdue_hours: float = 0.25
@@ -77,7 +80,7 @@ def alerts(summary: Summary, thresholds: Thresholds, watched_since: float | None
             given, a batch to which nothing ever came is not told.
     """
     found = [*_quarantine(summary), *_silence(summary, thresholds, watched_since)]
-    found += _stuck(summary, thresholds)
+    found += [*_endless(summary, thresholds), *_stuck(summary, thresholds)]
     return found + list(_disk(summary, thresholds))
 
 
@@ -99,6 +102,16 @@ def _silence(summary: Summary, thresholds: Thresholds, watched_since: float | No
         yield Alert(
             AlertCode.NOTHING_CAME,
             f"{ever} for {duration(silent)} in which something was expected; ask the sender, and look at the network",
+        )
+
+
+def _endless(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
+    age = 0.0 if summary.receiving_since is None else summary.at - summary.receiving_since
+    if age > thresholds.endless_hours * _HOUR:
+        yield Alert(
+            AlertCode.RECEIVING_ENDLESS,
+            f"a study is being received for {duration(age)} and is never complete; see whether its sender repeats "
+            "itself, or a pull does not end",
         )
 
 

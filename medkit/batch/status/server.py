@@ -1,7 +1,7 @@
 """The status over HTTP: ``/`` for a person, ``/status.json``, ``/metrics``, ``/health`` and ``/health/live``.
 
-Reading alone, and no patient in it; still it is bound to loopback unless told, and there a request that names another
-host is refused, so that no web site can have a browser ask for it (DNS rebinding). It neither encrypts nor asks who is
+Reading alone, and no patient in it; still it is bound to loopback unless told, and a request that names another host is
+refused, so that no web site can have a browser ask for it (DNS rebinding). It neither encrypts nor asks who is
 there: put a proxy that does in front of it.
 """
 
@@ -33,7 +33,7 @@ from medkit.batch.status.summary import summarise
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from medkit.batch.folder import JobFolder
@@ -64,6 +64,7 @@ class StatusServer:
         port: 0 takes a free one.
         problems: what else keeps studies from being taken and worked on, asked for ``/health``: one line each.
         kept_free_bytes: on the disk; below it, the store takes no more.
+        names: by which the page may be asked for besides ``localhost``, ``host`` and addresses, such as that of a proxy.
         clock: seconds since 1970 (UTC).
         usage: of the disk on which a path lies.
     """
@@ -76,6 +77,7 @@ class StatusServer:
         port: int = 0,
         problems: Callable[[], Sequence[str]] = list,
         kept_free_bytes: int = SpoolLimits.free_bytes,
+        names: Collection[str] = (),
         clock: Callable[[], float] = time.time,
         usage: Callable[[Path], Usage] = shutil.disk_usage,
     ) -> None:
@@ -84,6 +86,7 @@ class StatusServer:
         self._address = (host, port)
         self._problems = problems
         self._kept_free = kept_free_bytes
+        self._names = names
         self._clock = clock
         self._usage = usage
         self._watched_since = clock()
@@ -99,7 +102,9 @@ class StatusServer:
             UsageError: the address cannot be listened on.
         """
         host, port = self._address
-        kind = partial(_Handler, self._answer, _only_hosts(host))
+        kind = partial(
+            _Handler, self._answer, frozenset({"localhost", host.lower(), *map(str.lower, self._names)})
+        )
         try:
             self._server = (_Server6 if ":" in host else _Server)(self._address, kind)
         except OSError as error:
@@ -203,9 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     timeout = _REQUEST_SECONDS
 
-    def __init__(
-        self, answer: Callable[[str, str], _Answer], hosts: frozenset[str] | None, *arguments: Any
-    ) -> None:
+    def __init__(self, answer: Callable[[str, str], _Answer], hosts: frozenset[str], *arguments: Any) -> None:
         self._answer = answer
         self._hosts = hosts
         super().__init__(*arguments)
@@ -227,8 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
         _LOG.debug("status page: %s", self.path.partition("?")[0] if hasattr(self, "path") else "no request")
 
     def _found(self) -> _Answer:
-        if self._hosts is not None and _host_name(self.headers.get("Host", "")) not in self._hosts:
-            return _text(HTTPStatus.FORBIDDEN, "Ask for this host by the name localhost.")
+        if not _is_ours(self.headers.get("Host", ""), self._hosts):
+            return _text(
+                HTTPStatus.FORBIDDEN, "Ask for this host by its address, or by a name that it was given."
+            )
         try:
             return self._answer(self.path, self.headers.get("Accept", ""))
         except Exception:
@@ -251,20 +256,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
 
-def _host_name(header: str) -> str | None:
+def _is_ours(header: str, names: frozenset[str]) -> bool:
+    """Whether a request names an address, which no foreign name server can point here, or one of our names."""
     try:
-        return urlsplit(f"//{header}").hostname
+        host = urlsplit(f"//{header}").hostname or ""
     except ValueError:
-        return None
-
-
-def _only_hosts(host: str) -> frozenset[str] | None:
-    """Names by which a server on loopback may be asked for; ``None``: by any."""
+        return False
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
-        loopback = host == "localhost"
-    return frozenset({"localhost", "127.0.0.1", "::1", host}) if loopback else None
+        return host in names
+    return True
 
 
 def _json(status: HTTPStatus, content: dict[str, Any]) -> _Answer:

@@ -54,6 +54,7 @@ class Summary:
         arrivals: studies that began to arrive; ``last``: when the last instance came.
         deliveries: studies that were delivered, also those superseded since.
         receiving: studies that are being received, since nothing came of the first of them.
+        receiving_since: when the one that is being received for longest began to arrive.
         making: studies that wait to be made or are being made, since the first came to it.
         delivering: the same for delivery.
         silent: studies of workers whose lease ran out, and that nobody took back.
@@ -72,6 +73,7 @@ class Summary:
     arrivals: Flow
     deliveries: Flow
     receiving: Waiting
+    receiving_since: float | None
     making: Waiting
     delivering: Waiting
     silent: Waiting
@@ -101,6 +103,7 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
             arrivals=_flow(view, State.RECEIVING, view.last_arrival(), now),
             deliveries=_flow(view, State.DELIVERED, view.last_entered(State.DELIVERED), now),
             receiving=view.arriving(),
+            receiving_since=view.arriving_longest(),
             making=view.waiting(Stage.MAKE),
             delivering=view.waiting(Stage.DELIVER),
             silent=view.overdue(),

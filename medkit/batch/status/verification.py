@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medkit.batch.audit import AuditLog, Head
+from medkit.batch.delivery.deliver import content_on_disk
 from medkit.batch.ledger import LedgerError, State
 from medkit.batch.spool import Spool
 
@@ -67,7 +68,7 @@ def verify(
         job: its folder.
         view: of its ledger.
         through: heads of the audit log that were kept elsewhere.
-        hashes: hash every stored instance again, which reads them all.
+        hashes: hash every stored instance, and every result that is to be delivered, again, which reads them all.
         on_progress: called with the number of studies that were looked at, and of all.
 
     Raises:
@@ -104,7 +105,7 @@ def _audit(job: JobFolder, through: Collection[Head]) -> tuple[Head | None, list
 def _study(
     job: JobFolder, view: LedgerView, spool: Spool | None, record: StudyRecord, *, hashes: bool
 ) -> list[Fault]:
-    found = [Fault("results", line) for line in _results(job, view, record)]
+    found = [Fault("results", line) for line in _results(job, view, record, hashes=hashes)]
     if record.revision and not record.purged and not record.arriving:
         found += [Fault("instances", line) for line in _instances(spool, record, hashes=hashes)]
     return found if found and view.study(record.study) == record else []
@@ -124,12 +125,16 @@ def _instances(spool: Spool | None, record: StudyRecord, *, hashes: bool) -> Ite
         yield f"{one.path}: expected the bytes that came, got others; send the study again"
 
 
-def _results(job: JobFolder, view: LedgerView, record: StudyRecord) -> Iterator[str]:
+def _results(job: JobFolder, view: LedgerView, record: StudyRecord, *, hashes: bool) -> Iterator[str]:
     if record.state not in _UNSENT:
         return
-    for result in view.results(record.study, record.revision):
-        if result.delivered_at is None and not (job.results / result.path).is_file():
-            yield f"{job.results / result.path}: expected a result that is to be delivered, got no file"
+    results = view.results(record.study, record.revision)
+    unsent = {job.results / result.path: result.sha256 for result in results if result.delivered_at is None}
+    for path, sha256 in unsent.items():
+        if not path.is_file():
+            yield f"{path}: expected a result that is to be delivered, got no file"
+        elif hashes and content_on_disk(path) != sha256:
+            yield f"{path}: expected the result that was made, got another content; look at the disk"
 
 
 def _strangers(view: LedgerView, stored: set[str]) -> Iterator[Fault]:

@@ -50,6 +50,7 @@ def write_results(
     segmentation_type: SegmentationType = SegmentationType.BINARY,
     notes: Sequence[str] = (),
     allow_sheared: bool = False,
+    edition: int = 0,
 ) -> dict[ResultKind, Path]:
     """Write a label map of a volume as DICOM objects: segmentation, report of volumes, picture.
 
@@ -66,6 +67,7 @@ def write_results(
         segmentation_type: of the segmentation.
         notes: for the report, besides those of the volume.
         allow_sheared: write slices of a tilted gantry too.
+        edition: see :func:`medkit.dicom.writing.source.open_source`.
 
     Returns:
         Kind to file.
@@ -80,7 +82,7 @@ def write_results(
             "FRACTIONAL: expected the kinds seg and sr, got sc as well, which is drawn of a label map; ask for "
             "--kind seg --kind sr"
         )
-    source = open_source(volume)
+    source = open_source(volume, edition)
     made: dict[ResultKind, Dataset] = {}
     if {ResultKind.SEGMENTATION, ResultKind.REPORT} & {*kinds}:
         segments = make_segmentation(

@@ -59,10 +59,12 @@ class Source:
     Args:
         volume: the volume.
         headers: of its slices, in the order of the array's third axis, without pixels; frames of one object share one.
+        edition: of results, see :func:`open_source`.
     """
 
     volume: SeriesVolume
     headers: tuple[Dataset, ...]
+    edition: int = 0
 
     @property
     def header(self) -> Dataset:
@@ -71,11 +73,12 @@ class Source:
 
     @cached_property
     def identity(self) -> str:
-        """What tells this volume from others: SOP instances, frames, voxels and their places."""
+        """What tells this volume from others: SOP instances, frames, voxels and their places; and the edition."""
         frames = [f"{frame.sop_instance_uid} {frame.frame}" for frame in self.volume.frames]
         shape = self.volume.array.shape
         voxels = Volume(self.volume.array, Grid((shape[0], shape[1], shape[2]), self.volume.affine))
-        return derived_uid(self.volume.series_instance_uid, *frames, voxels.sha256())
+        edition = [f"edition {self.edition}"] if self.edition else []
+        return derived_uid(self.volume.series_instance_uid, *frames, voxels.sha256(), *edition)
 
     @cached_property
     def instances(self) -> dict[str, str]:
@@ -216,8 +219,13 @@ class Source:
         return self._slice_distance
 
 
-def open_source(volume: SeriesVolume) -> Source:
+def open_source(volume: SeriesVolume, edition: int = 0) -> Source:
     """Read the headers of a volume's images, and see that they are what the volume was read from.
+
+    Args:
+        volume: the volume.
+        edition: results of another edition have other UIDs, and are the same otherwise. An object that a rejection note
+            took back has to come back under another UID.
 
     Raises:
         CaseError: ``source-resampled`` where the volume has no images of its own; ``source-changed`` where a file is
@@ -231,7 +239,7 @@ def open_source(volume: SeriesVolume) -> Source:
             f"{volume.called}: expected a volume whose slices are images of the "
             f"series, got {volume.name}, which a repair resampled; bring the result back onto the volume as it was read",
         )
-    source = Source(volume, tuple(_headers(volume)))
+    source = Source(volume, tuple(_headers(volume)), edition)
     _check_common(source)
     for number in range(len(source.headers)):
         _check_place(source, number)

@@ -10,6 +10,7 @@ from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestina
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.writing import save
+from medkit.dicom.writing.stubs import reduce_to_stub
 from tests.batch.delivery.outlets import NOTE, FakeArchive, a_result, write_note
 from tests.batch.ledger.stories import STUDY
 
@@ -129,6 +130,20 @@ def test_a_note_that_is_not_there_after_it_was_sent_is_told(tmp_path, fault):
     with pytest.raises(ArchiveRefused, match="expected a rejection note") as caught:
         ArchiveDestination(archive, write_note).withdraw(made_result(tmp_path))
     assert caught.value.code == "withdrawal-lost"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_of_what_no_more_than_uids_was_kept_the_archive_itself_is_asked(tmp_path, there):
+    archive, made = FakeArchive(), made_result(tmp_path)
+    destination = ArchiveDestination(archive, write_note)
+    if there:
+        destination.send([made])
+    reduce_to_stub(made.path)
+    destination.withdraw(made)
+    assert set(archive.objects) == ({"2.25.7", f"2.25.7{NOTE}"} if there else set())
+    if there:
+        assert archive.objects[f"2.25.7{NOTE}"].PatientName == "Somebody^Some"
+    assert list(tmp_path.glob("*")) == [made.path], "and nothing of it stays here"
 
 
 def test_a_result_whose_file_is_gone_cannot_be_withdrawn_by_a_note(tmp_path):

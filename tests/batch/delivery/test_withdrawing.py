@@ -50,6 +50,7 @@ def test_another_worker_that_was_quicker_does_no_harm(job, monkeypatch):
 
     def meanwhile(made):
         real(made)
+        job.ledger.withdrawing(STUDY, made.uid, "folder")
         job.ledger.withdrawn(STUDY, made.uid, "folder")
 
     monkeypatch.setattr(job.destinations["folder"], "withdraw", meanwhile)

@@ -57,6 +57,11 @@ def send(ledger, claim):
         ledger.verified(claim, one.uid, one.destination, one.sha256)
 
 
+def withdraw(ledger, uid, destination="archive"):
+    ledger.withdrawing(STUDY, uid, destination)
+    ledger.withdrawn(STUDY, uid, destination)
+
+
 def deliver(ledger):
     claim = ledger.claim(Stage.DELIVER)
     send(ledger, claim)

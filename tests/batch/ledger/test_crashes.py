@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,21 +23,22 @@ STUDIES = sorted(hash_uid(name) for name in ("1", "2"))
 LEASE = 10
 PATIENT = Policy(attempts=4, lease_seconds=LEASE, delay_seconds=5, longest_delay_seconds=5)
 VERDICTS = {"poison": State.QUARANTINED, "tilted": State.REFUSED, "foreign": State.SKIPPED}
-INSTANCES = ("good", "better", "best", "unrelated", "unrelated too", *VERDICTS)
+INSTANCES = ("good", "better", "best", "unrelated", "unrelated too", "not better", *VERDICTS)
 
 
 def verdict(instances):
     return next((state for name, state in VERDICTS.items() if name in instances), State.DELIVERED)
 
 
-def objects(study, instances):
-    """What is made of a study; an instance of no concern changes the study, but not the results."""
-    used = sorted(name for name in instances if not name.startswith("unrelated"))
-    return [f"2.25.{study[:6]}.{part}.{'+'.join(used)}" for part in ("seg", "sr")]
+def objects(study, instances, edition=0):
+    """What is made of a study: instances of no concern change the study, not the results; a note takes one back."""
+    used = {name for name in instances if not name.startswith("unrelated")}
+    used = sorted(used - {"better", "not better"} if "not better" in used else used)
+    return [f"2.25.{study[:6]}.{part}.{'+'.join(used)}.{edition}" for part in ("seg", "sr")]
 
 
 class Unattended(RuleBasedStateMachine):
-    """What is durable outside of the ledger: the stored instances and the archive. Workers and claims are memory."""
+    """What is durable outside of the ledger: stored instances, the archive, its notes. Workers and claims are memory."""
 
     def __init__(self):
         super().__init__()
@@ -47,7 +49,7 @@ class Unattended(RuleBasedStateMachine):
         self.clock = Clock()
         self.stored = {study: set() for study in STUDIES}
         self.held = {}  # what each digest stands for, as the store of instances knows it
-        self.archive = {}
+        self.archive, self.notes = {}, set()
         self.generation = 0
         self.folder = self.root / "first"
         self.start()
@@ -93,14 +95,26 @@ class Unattended(RuleBasedStateMachine):
         elif state is State.SKIPPED:
             ledger.skip(claim, "no-rule", "no rule wants it")
         else:
-            uids = objects(claim.study, instances)
-            ledger.made(claim, [Result(uid, "archive", content(uid), "x.dcm") for uid in uids], "recipe")
+            withdrawn = ledger.withdrawn_uids(claim.study)
+            uids = next(
+                uids
+                for edition in count()
+                if withdrawn.isdisjoint(uids := objects(claim.study, instances, edition))
+            )
+            yield
+            try:
+                ledger.made(claim, [Result(uid, "archive", content(uid), "x.dcm") for uid in uids], "recipe")
+            except IllegalTransition:  # withdrawn meanwhile
+                ledger.give_back(claim, "result-not-taken", "another edition is needed")
 
     def withdraw(self, ledger, study=None):
         for due in ledger.withdrawals(study):
-            self.archive.pop(due.uid, None)
-            yield
             try:
+                ledger.withdrawing(due.study, due.uid, due.destination)
+                yield
+                self.archive.pop(due.uid, None)
+                self.notes.add(due.uid)
+                yield
                 ledger.withdrawn(due.study, due.uid, due.destination)
             except IllegalTransition:
                 yield  # another did so
@@ -118,6 +132,7 @@ class Unattended(RuleBasedStateMachine):
                     if self.clock.now >= claim.until:
                         raise LeaseLost
                     assert uid not in self.archive, "an object is sent once"
+                    assert uid not in self.notes, "and not below a note that takes it back"
                     self.archive[uid] = content(uid)
                     yield
                 ledger.sent(claim, uid, "archive")
@@ -199,10 +214,13 @@ class Unattended(RuleBasedStateMachine):
         )
         assert set(ends.values()) <= {1}, "a revision is delivered once"
         for study in node.studies(State.DELIVERED):
-            expected = set(objects(study.study, self.held[study.study, study.digest]))
-            assert expected == {uid for uid in self.archive if study.study[:6] in uid}, (
+            there = {uid for uid in self.archive if study.study[:6] in uid}
+            editions = {int(uid.rpartition(".")[2]) for uid in there}
+            assert len(editions) == 1
+            assert there == {*objects(study.study, self.held[study.study, study.digest], *editions)}, (
                 "and nothing beside it"
             )
+            assert there.isdisjoint(self.notes)
             assert all(one.verified_at for one in node.results(study.study, study.revision))
 
     def teardown(self):
@@ -219,12 +237,14 @@ class Unattended(RuleBasedStateMachine):
         """Without further mishaps all comes to its end."""
         node = self.ledgers["node"]
         self.settle()
+        begin = self.clock.now
         for _ in range(500):
             list(self.withdraw(node))
             open_ = [
                 study for study in node.studies() if study.state not in {State.DELIVERED, *VERDICTS.values()}
             ]
-            if not open_ and not node.withdrawals():
+            waited = self.clock.now > begin + LEASE  # as withdrawals do for who may still be sending
+            if waited and not open_ and not node.withdrawals():
                 break
             for worker in self.workers.values():
                 next(worker)

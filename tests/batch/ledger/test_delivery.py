@@ -13,6 +13,7 @@ from tests.batch.ledger.stories import (
     open_ledger,
     results,
     send,
+    withdraw,
 )
 
 X = "2.25.x"
@@ -122,7 +123,7 @@ def test_an_earlier_result_is_withdrawn_before_the_later_is_sent(ledger):
     claim = ledger.claim(Stage.DELIVER)
     with pytest.raises(IllegalTransition, match=f"earlier object {X} to be withdrawn from archive first"):
         ledger.sending(claim, "2.25.y", "archive")
-    ledger.withdrawn(STUDY, X, "archive")
+    withdraw(ledger, X)
     assert ledger.withdrawals(STUDY) == []
     send(ledger, claim)
     ledger.delivered(claim)
@@ -149,7 +150,7 @@ def test_where_the_whole_study_is_refused_nothing_of_it_stays(ledger, verdict):
     arrive(ledger, "1", "rejection note")
     getattr(ledger, verdict)(ledger.claim(Stage.MAKE), "rejected", "a note rejects all of it")
     assert ledger.withdrawals() == [Withdrawal(STUDY, X, "archive")]
-    ledger.withdrawn(STUDY, X, "archive")
+    withdraw(ledger, X)
     assert ledger.withdrawals() == []
 
 
@@ -176,20 +177,48 @@ def test_an_object_of_both_revisions_stays_and_is_sent_once(ledger, clock):
     send(ledger, claim)
     with pytest.raises(IllegalTransition, match=f"earlier object {X} to be withdrawn"):
         ledger.delivered(claim)
-    ledger.withdrawn(STUDY, X, "archive")
+    withdraw(ledger, X)
     ledger.delivered(claim)
     assert [one.withdrawn_at for n in (1, 2) for one in ledger.results(STUDY, n) if one.uid == X] == [
         1005
     ] * 2
 
 
-def test_a_withdrawn_object_that_is_made_again_is_sent_again(ledger):
+def test_a_withdrawn_object_is_not_made_again_under_its_uid(ledger):
     bring(ledger, State.DELIVERED)
     arrive(ledger, "1", "rejection note")
     ledger.refuse(ledger.claim(Stage.MAKE), "rejected", "a note rejects all of it")
-    ledger.withdrawn(STUDY, X, "archive")
+    withdraw(ledger, X)
     arrive(ledger, "1", "rejection note", "good")
-    make(ledger, "x")
+    assert ledger.withdrawn_uids(STUDY) == {X}
+    claim = ledger.claim(Stage.MAKE)
+    with pytest.raises(IllegalTransition, match=f"{X}: was withdrawn from archive; it needs another UID"):
+        ledger.made(claim, results("y", "x"), "recipe")
+    ledger.made(claim, results("z"), "recipe")
     assert ledger.results(STUDY, 3)[0].sending_at is None
     deliver(ledger)
     assert ledger.withdrawals() == []
+
+
+def test_a_withdrawal_that_was_begun_holds_though_nobody_said_that_it_ended(ledger):
+    bring(ledger, State.DELIVERED)
+    arrive(ledger, "1", "late")
+    with pytest.raises(IllegalTransition, match="expected its latest revision to be made"):
+        ledger.withdrawing(STUDY, X, "archive")
+    make(ledger, "y")
+    with pytest.raises(IllegalTransition, match="expected word before it was withdrawn"):
+        ledger.withdrawn(STUDY, X, "archive")
+    ledger.withdrawing(STUDY, X, "archive")  # the note leaves, and the worker is killed
+    arrive(ledger, "1", "late", "note that takes the late one back")
+    with pytest.raises(IllegalTransition, match="was withdrawn"):
+        make(ledger, "x")
+
+
+@pytest.mark.parametrize("uid", [X, "2.25.y", "2.25.never"])
+def test_what_counts_or_was_never_sent_is_not_withdrawn(ledger, uid):
+    arrive(ledger, "1")
+    make(ledger, "x", "y")
+    arrive(ledger, "1", "late")
+    make(ledger, "x")
+    with pytest.raises(IllegalTransition, match="is not to be withdrawn"):
+        ledger.withdrawing(STUDY, uid, "archive")

@@ -6,7 +6,7 @@ import pytest
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import LedgerError, LedgerView, Reason, Stage, State, Timing, Waiting
-from tests.batch.ledger.stories import STUDY, arrive, bring, deliver, make, open_ledger
+from tests.batch.ledger.stories import STUDY, arrive, bring, deliver, make, open_ledger, withdraw
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - {State.SUPERSEDED}))
@@ -81,7 +81,7 @@ def test_what_came_and_went_is_counted_from_a_moment_on(ledger, clock):
     assert [ledger.entered(State.DELIVERED, since) for since in (0, 1000, 1001)] == [1, 1, 0]
     arrive(ledger, "1", "late")
     make(ledger, "y")
-    ledger.withdrawn(STUDY, "2.25.x", "archive")
+    withdraw(ledger, "2.25.x")
     deliver(ledger)
     assert ledger.entered(State.DELIVERED, 0) == 2, "also what was superseded since"
     assert ledger.entered(State.RECEIVING, 0) == 3

@@ -43,3 +43,10 @@ def test_outputs_that_cannot_be():
         Outputs(kinds=())
     with pytest.raises(UsageError, match="got FRACTIONAL"):
         Outputs(segmentation_type=SegmentationType.FRACTIONAL)
+
+
+@pytest.mark.parametrize("repair", ["deshear", "resample", "dehsear"])
+def test_repairs_that_can_give_no_result(repair):
+    with pytest.raises(UsageError, match=rf"split-gaps, .*, got {repair}; leave it out"):
+        Outputs(repairs=("drop-stray", repair))
+    assert Outputs(repairs=("drop-stray", "accept-count"))

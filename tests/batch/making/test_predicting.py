@@ -78,12 +78,12 @@ def test_contrasts_on_different_grids_are_refused(tmp_path, glioma):
 def test_inputs_that_are_not_the_bundles_are_refused(tmp_path, glioma, files):
     desk = open_desk(tmp_path / "desk", glioma, rules=(rule(flair="flair", t1ce="after"),))
     ended = make_study(claimed(desk, files), desk.context)
-    assert (ended.state, ended.code) == (State.REFUSED, "wrong-configuration")
+    assert (ended.state, ended.code) == (State.FAILED, "wrong-configuration")
     assert ended.reason.startswith(f"rules: expected the inputs of {GLIOMA}")
 
 
 def test_a_bundle_whose_terms_were_not_accepted_is_refused(tmp_path, files):
     desk = open_desk(tmp_path / "desk", BundleShelf(), rules=(CONTRASTS,))
     ended = make_study(claimed(desk, files), desk.context)
-    assert (ended.state, ended.code) == (State.REFUSED, "wrong-configuration")
+    assert (ended.state, ended.code) == (State.FAILED, "wrong-configuration")
     assert "accept" in ended.reason

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from pydicom import dcmread
 
+from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Ledger, State
 from medkit.batch.making import Outputs, make_study, remove_debris
 from medkit.batch.making.publishing import published_folder, publishing
@@ -155,3 +156,17 @@ def test_results_are_for_their_owner_alone(desk, study):
     folders = [desk.context.results, *(path for path in desk.context.results.glob("*/*/*"))]
     assert len(folders) == 2
     assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+
+
+def test_debris_that_somebody_else_removes_meanwhile(desk, monkeypatch):
+    folder = desk.context.results / hash_uid("1.2") / "1" / f"{UNFINISHED}5"
+    folder.mkdir(parents=True)
+    real = desk.ledger.studies
+
+    def studies(*given):
+        folder.rmdir()
+        return real(*given)
+
+    monkeypatch.setattr(desk.ledger, "studies", studies)
+    remove_debris(desk.context.results, desk.ledger)
+    assert not folder.exists()

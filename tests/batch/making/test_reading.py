@@ -99,8 +99,8 @@ def test_volumes_that_are_more_than_can_be_held_are_refused(desk, files):
     another_series(files, "more")
     one = np.prod((20, 18, 14)) * 2
     desk = desk.with_(rules=(EACH,), limits=Limits(held_bytes=int(one * 1.5)))
-    check_ends(desk, claimed(desk, files), State.REFUSED, "too-large", "raise the limit")
-    desk.ledger.retry(desk.ledger.studies()[0].study, "the rules are narrower")
+    check_ends(desk, claimed(desk, files), State.FAILED, "too-large", "raise the limit")
+    desk.clock.pass_by(4000)
     narrower = desk.with_(rules=(FIRST,))
     assert make_study(claimed(narrower), narrower.context).state is State.MADE
 
@@ -108,7 +108,7 @@ def test_volumes_that_are_more_than_can_be_held_are_refused(desk, files):
 def test_files_are_judged_by_their_header_before_they_are_decoded(desk, files):
     desk = desk.with_(limits=Limits(frame_pixels=100))
     check_ends(
-        desk, claimed(desk, files), State.REFUSED, "too-large", "at most 100 pixels a frame, got 18 x 20"
+        desk, claimed(desk, files), State.FAILED, "too-large", "at most 100 pixels a frame, got 18 x 20"
     )
 
 
@@ -117,7 +117,7 @@ def test_an_instance_that_was_not_taken(desk, files):
     narrow = Spool(desk.spool.folder, SpoolLimits(free_bytes=0, instance_bytes=100))
     with pytest.raises(NotTaken):
         narrow.store(f"{ROOT}.1", f"{ROOT}.3.99", io.BytesIO(bytes(200)))
-    check_ends(desk, claim, State.REFUSED, "instances-missing", r"1 were not taken \(too-large\); send")
+    check_ends(desk, claim, State.FAILED, "instances-missing", r"1 were not taken \(too-large\); send")
 
 
 def test_an_instance_that_came_with_two_contents(desk, files):
@@ -134,14 +134,24 @@ def test_a_file_that_is_damaged_on_the_disk(desk, files):
     content = bytearray(path.read_bytes())
     content[-20] ^= 1  # a voxel, which nothing else would tell
     path.write_bytes(content)
-    check_ends(desk, claim, State.REFUSED, "instances-damaged", r"got 1 changed .* \([0-9a-f]{12}\); send")
+    check_ends(desk, claim, State.FAILED, "instances-damaged", r"got 1 changed .* \([0-9a-f]{12}\); send")
+
+
+def test_a_study_whose_damaged_file_is_sent_again_is_made(desk, files):
+    claim = claimed(desk, files)
+    path = desk.spool.instances(claim.study)[3].path
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert make_study(claim, desk.context).code == "instances-damaged"
+    store(desk, files)
+    desk.clock.pass_by(4000)
+    assert make_study(claimed(desk), desk.context).state is State.MADE
 
 
 def test_a_file_that_is_gone_from_the_disk(desk, files):
     claim = claimed(desk, files)
     desk.spool.instances(claim.study)[0].path.unlink()
     check_ends(
-        desk, claim, State.REFUSED, "instances-changed", "that the study was completed with, got others"
+        desk, claim, State.FAILED, "instances-changed", "that the study was completed with, got others"
     )
 
 
@@ -187,13 +197,13 @@ def test_what_stands_in_a_broken_header_is_not_quoted(desk, files):
 def test_fewer_instances_than_the_archive_has(desk, files):
     store(desk, files)
     desk.spool.expect(STUDY, {f"{ROOT}.2": 15})
-    check_ends(desk, claimed(desk), State.REFUSED, "count-mismatch", "expected 15")
+    check_ends(desk, claimed(desk), State.FAILED, "count-mismatch", "expected 15")
 
 
 def test_a_series_that_the_archive_has_did_not_come(desk, files):
     store(desk, files)
     desk.spool.expect(STUDY, {f"{ROOT}.2": 14, f"{ROOT}.7": 3})
-    record = check_ends(desk, claimed(desk), State.REFUSED, "count-mismatch", "expected 3 images, got none")
+    record = check_ends(desk, claimed(desk), State.FAILED, "count-mismatch", "expected 3 images, got none")
     assert "series (UID)" in record.reason
 
 
@@ -205,6 +215,17 @@ def test_beside_a_series_that_cannot_be_read_the_report_says_so(desk, files):
     assert make_study(claimed(desk, files), desk.context).state is State.MADE
     (report,) = [path for path in desk.made() if path.name.endswith(".sr.dcm")]
     assert b"1 other series or files of the study could not be read (truncated)" in report.read_bytes()
+
+
+def test_a_damaged_series_does_not_make_another_one_right(desk, files):
+    another_series(files, "more")
+    path = next((files / "more").iterdir())
+    path.write_bytes(path.read_bytes()[:-200])
+    check_ends(desk, claimed(desk, files), State.REFUSED, "truncated", "^series 4: .* as well as the series")
+    desk = desk.with_(rules=(EACH,))
+    desk.ledger.retry(STUDY, "each is taken by itself")
+    ended = make_study(claimed(desk), desk.context)
+    assert (ended.state, len(ended.results)) == (State.MADE, 3)
 
 
 def test_where_what_cannot_be_read_is_of_no_kind_that_is_wanted_a_study_is_skipped(desk, files):

@@ -10,6 +10,8 @@ from medkit.batch.ledger import IllegalTransition, LeaseLost, LedgerError, State
 from medkit.batch.making import attempt, make_study
 from medkit.batch.making.study import Ended
 from medkit.batch.making.verdicts import Verdict, settle, verdict_on
+from medkit.batch.status.alerts import Thresholds, alerts
+from medkit.batch.status.summary import summarise
 from medkit.errors import CaseError, UsageError
 from tests.batch.making.steps import bundle_that
 from tests.batch.making.studies import POLICY, claimed, open_desk, shelf_of
@@ -21,7 +23,8 @@ ERRORS = [
     (CaseError("too-large", "none left"), State.FAILED, "too-large"),
     (CaseError("pipeline-failed", "a step"), State.FAILED, "pipeline-failed"),
     (CaseError("source-changed", "a file"), State.FAILED, "source-changed"),
-    (UsageError("no such bundle"), State.REFUSED, "wrong-configuration"),
+    (CaseError("count-mismatch", "too few"), State.FAILED, "count-mismatch"),
+    (UsageError("no such bundle"), State.FAILED, "wrong-configuration"),
     (MemoryError(), State.FAILED, "out-of-memory"),
     (OSError(errno.ENOSPC, "No space left on device"), State.READY, "disk-full"),
     (OSError(errno.EDQUOT, "Disk quota exceeded"), State.READY, "disk-full"),
@@ -80,6 +83,18 @@ def test_a_study_that_fails_again_and_again_is_quarantined(tmp_path, study):
         desk.clock.pass_by(4000)
         states.append(make_study(claimed(desk), desk.context).state)
     assert states == [State.FAILED] * (POLICY.attempts - 1) + [State.QUARANTINED]
+
+
+def test_a_fault_of_the_settings_costs_no_study(desk, study, tmp_path):
+    missing = desk.with_(shelf=shelf_of(tmp_path / "not-mounted"))
+    for _ in range(POLICY.attempts):
+        ended = make_study(claimed(missing, study), missing.context)
+        desk.clock.pass_by(4000)
+    assert (ended.state, ended.code) == (State.QUARANTINED, "wrong-configuration")
+    told = alerts(summarise(desk.ledger, desk.clock()), Thresholds(free_bytes=0))
+    assert [alert.code for alert in told] == ["quarantine"]
+    desk.ledger.retry(ended.claim.study, "mounted")
+    assert make_study(claimed(desk), desk.context).state is State.MADE
 
 
 def test_a_stage_whose_study_is_somebody_elses_says_nothing_of_it(desk, study):

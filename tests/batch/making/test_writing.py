@@ -7,7 +7,7 @@ import errno
 import pytest
 from pydicom import dcmread
 
-from medkit.batch.ledger import State
+from medkit.batch.ledger import Stage, State
 from medkit.batch.making import Outputs, make_study, predict_study, read_study, writing
 from medkit.dicom.writing.results import ResultKind
 from medkit.dicom.writing.segmentation import SegmentationType
@@ -91,6 +91,29 @@ def test_slices_of_a_tilted_gantry_are_refused_unless_they_are_allowed(desk, tmp
     desk.ledger.retry(ended.claim.study, "allowed")
     desk = desk.with_(outputs=Outputs(allow_sheared=True))
     assert make_study(claimed(desk), desk.context).state is State.MADE
+
+
+def test_what_was_withdrawn_is_made_again_under_other_uids(desk, study, tmp_path):
+    first = make_study(claimed(desk, study), desk.context)
+    ledger, uids = desk.ledger, {one.uid for one in first.results}
+    sent = ledger.claim(Stage.DELIVER)
+    for one in first.results:
+        ledger.sending(sent, one.uid, one.destination)
+    store(desk, another_series(tmp_path, "more", 9, Modality="OT"))
+    desk.clock.pass_by(POLICY.lease_seconds)  # for as long the first worker may be sending
+    ledger.refuse(claimed(desk), "mistake", "of a person's")
+    (gone, *_) = sorted(uids)
+    ledger.withdrawing(sent.study, gone, "archive")  # one is enough: they refer to each other
+    ledger.retry(sent.study, "mended")
+    again = make_study(claimed(desk), desk.context)
+    assert again.state is State.MADE
+    found = {one.uid for one in again.results}
+    assert (len(found), found & uids) == (3, set())
+    assert len(desk.made()) == 6
+
+    store(desk, another_series(tmp_path, "even more", 10, Modality="OT"))
+    last = make_study(claimed(desk), desk.context)
+    assert {one.uid for one in last.results} == found, "not withdrawn: it is the same again"
 
 
 def test_a_later_revision_makes_its_own_and_leaves_the_earlier_one(desk, study, tmp_path):

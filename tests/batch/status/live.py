@@ -8,9 +8,12 @@ from dataclasses import replace
 from medkit.batch.audit import AuditLog
 from medkit.batch.folder import JobFolder
 from medkit.batch.identity import hash_uid
-from medkit.batch.ledger import Stage, State
+from medkit.batch.ledger import Result, Stage, State
 from medkit.batch.spool import Spool, SpoolLimits
-from tests.batch.ledger.stories import POLICY, open_ledger, results
+from medkit.dicom.network.content import content_hash
+from medkit.dicom.writing import save
+from tests.batch.delivery.outlets import a_result
+from tests.batch.ledger.stories import POLICY, open_ledger
 
 LEASE = 600
 STATES = [state for state in State if state is not State.SUPERSEDED]
@@ -51,10 +54,11 @@ class LiveBatch:
         assert claim.study == study(name)
         self.ledger.timed(claim, "reading", 0.5)
         self.ledger.timed(claim, "inference", 12.0)
-        (result,) = results(str(int(study(name)[:8], 16)))
+        made = f"2.25.{int(study(name)[:8], 16)}"
+        path = self.job.results / f"{made}.dcm"
         self.job.results.mkdir(exist_ok=True)
-        (self.job.results / result.path).write_bytes(b"object")
-        self.ledger.made(claim, [result], "recipe")
+        save(a_result(made), path)
+        self.ledger.made(claim, [Result(made, "archive", content_hash(path), path.name)], "recipe")
         return claim
 
     def deliver(self, name):

@@ -77,6 +77,16 @@ def test_what_came_to_rest_and_is_not_begun(batch):
     assert codes(batch) == ["receiving-stuck"]
 
 
+def test_what_never_comes_to_rest(batch):
+    for _ in range(49):
+        batch.receive("a")
+        assert codes(batch) == []
+        batch.clock.pass_by(HOUR / 2)
+    assert codes(batch) == ["receiving-endless"]
+    batch.arrive("a")
+    assert codes(batch) == []
+
+
 @pytest.mark.parametrize(
     ("begin", "stage", "hours", "code"),
     [("arrive", Stage.MAKE, 24, "making-stuck"), ("make", Stage.DELIVER, 2, "delivery-stuck")],

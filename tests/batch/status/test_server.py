@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import Ledger
+from medkit.batch.spool import SpoolLimits
 from medkit.batch.status import server as module
 from medkit.batch.status.page import content_security_policy
 from medkit.batch.status.server import StatusServer
@@ -80,6 +81,29 @@ def test_a_web_site_cannot_ask_through_a_browser(served):
     assert ask(served, "/status.json", Host="evil.example")[0].status == 403
     assert ask(served, "/status.json", Host="[")[0].status == 403
     assert ask(served, "/status.json", Host="localhost:1234")[0].status == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ("evil.example", 403),
+        ("status.hospital.example:8042", 200),
+        ("localhost", 200),
+        ("192.0.2.7:8042", 200),
+        ("[::1]", 200),
+    ],
+)
+def test_nor_where_it_listens_on_all_addresses(batch, asked, status):
+    with StatusServer(batch.job, host="0.0.0.0", names=["Status.hospital.example"]) as server:
+        assert ask(server, "/health/live", Host=asked)[0].status == status
+
+
+@pytest.mark.parametrize(("kept", "status"), [(40 << 30, 200), (50 << 30, 503)])
+def test_the_health_goes_by_what_the_store_keeps_free(batch, kept, status):
+    limits = SpoolLimits(free_bytes=kept)
+    usage = Usage(1 << 40, 0, 40 << 30)
+    with StatusServer(batch.job, kept_free_bytes=limits.free_bytes, usage=lambda _: usage) as server:
+        assert ask(server, "/health")[0].status == status
 
 
 def test_it_listens_on_loopback_alone(served):

@@ -85,6 +85,17 @@ def test_a_result_that_is_to_be_sent_must_be_there(batch, state):
     assert kinds(check(batch)) == (["results"] if state is State.MADE else [])
 
 
+@pytest.mark.parametrize("content", [b"", b"another"])
+def test_a_result_that_is_to_be_sent_must_be_what_was_made(batch, content):
+    batch.make("a")
+    assert check(batch).faults == ()
+    (path,) = batch.job.results.iterdir()
+    path.write_bytes(content)
+    (fault,) = check(batch).faults
+    assert (fault.kind, "got another content" in fault.message) == ("results", True)
+    assert check(batch, hashes=False).faults == ()
+
+
 def test_a_ledger_that_was_tampered_with(batch):
     batch.deliver("a")
     with sqlite3.connect(batch.job.ledger) as connection:

@@ -54,6 +54,31 @@ def test_only_what_is_asked_for(volume, tmp_path, asked, written):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths.values())
 
 
+def test_another_edition_has_other_uids_and_says_the_same(volume, tmp_path, errors):
+    first, second = (
+        {
+            kind: dcmread(path)
+            for kind, path in write_results(
+                volume,
+                some_labels(volume.array.shape),
+                volume.affine,
+                MAKER,
+                tmp_path / str(edition),
+                edition=edition,
+            ).items()
+        }
+        for edition in (0, 1)
+    )
+    for name in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert not {one[name].value for one in first.values()} & {one[name].value for one in second.values()}
+    segments, report = second[ResultKind.SEGMENTATION], second[ResultKind.REPORT]
+    assert segments.PixelData == first[ResultKind.SEGMENTATION].PixelData
+    assert segments.SOPInstanceUID in str(report)
+    assert first[ResultKind.SEGMENTATION].SOPInstanceUID not in str(report)
+    for path in (tmp_path / "1").iterdir():
+        assert errors(path) == []
+
+
 def test_nothing_is_written_of_what_is_refused(volume, tmp_path):
     labels = some_labels(volume.array.shape)
     labels[0, 0, 0] = 9

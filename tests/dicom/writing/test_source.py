@@ -51,6 +51,7 @@ def test_identity_is_of_the_images_and_not_of_their_files(series, tmp_path):
     assert open_source(replace(series, array=other_voxel)).identity != first
     other_uid = replace(series, series_instance_uid="1.2.3")
     assert open_source(other_uid).identity != first
+    assert len({first, *(open_source(series, edition).identity for edition in (0, 1, 2))}) == 3
 
 
 def test_slices_in_a_wrong_order_are_found(series):

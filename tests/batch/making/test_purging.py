@@ -1,0 +1,83 @@
+"""Of results whose time is over no patient is left, and what has to be withdrawn still can be."""
+
+from __future__ import annotations
+
+import pytest
+
+from medkit.batch.ledger import Stage
+from medkit.batch.making import make_study, purge_results
+from medkit.dicom.network.rejection import write_rejection_note
+from medkit.dicom.objects import read_uids
+from medkit.dicom.writing.stubs import is_stub
+from tests.batch.making.studies import PATIENT, claimed
+
+DAY = 86400
+
+
+@pytest.fixture
+def delivered(desk, study):
+    """A study that is made and delivered, with a note beside a result; its objects, by the name of their file."""
+    ended = make_study(claimed(desk, study), desk.context)
+    claim = desk.ledger.claim(Stage.DELIVER)
+    for one in ended.results:
+        desk.ledger.sending(claim, one.uid, one.destination)
+        desk.ledger.sent(claim, one.uid, one.destination)
+        desk.ledger.verified(claim, one.uid, one.destination, one.sha256)
+    desk.ledger.delivered(claim)
+    paths = desk.made()
+    write_rejection_note(paths[0])
+    return {path: read_uids(path) for path in paths}
+
+
+def purge(desk):
+    return purge_results(desk.context.results, desk.ledger, 30 * DAY, desk.clock)
+
+
+def test_nothing_goes_before_its_time(desk, delivered):
+    before = {path: path.read_bytes() for path in desk.made()}
+    desk.clock.pass_by(29 * DAY)
+    assert purge(desk) == []
+    assert {path: path.read_bytes() for path in desk.made()} == before
+
+
+def test_class_and_uids_are_left(desk, delivered):
+    assert len(delivered) == 3
+    desk.clock.pass_by(31 * DAY)
+    (study,) = (record.study for record in desk.ledger.studies())
+    assert purge(desk) == [study]
+    left = {path for path in desk.made() if path.suffix == ".dcm"}
+    assert left == set(delivered)
+    for path in left:
+        assert is_stub(path)
+        assert read_uids(path) == delivered[path]
+        content = path.read_bytes()
+        assert len(content) < 2000
+        names = [word for word in PATIENT[:-1] if word.encode() in content.replace(b"medkit", b"")]
+        assert names == []
+    assert purge(desk) == [], "once"
+
+
+def test_what_is_not_finished_stays(desk, study):
+    make_study(claimed(desk, study), desk.context)
+    desk.clock.pass_by(31 * DAY)
+    assert purge(desk) == []
+    assert not any(is_stub(path) for path in desk.made())
+    assert purge_results(desk.folder / "none", desk.ledger, 0, desk.clock) == []
+
+
+def test_of_another_revision_again(desk, delivered):
+    desk.clock.pass_by(31 * DAY)
+    assert len(purge(desk)) == 1
+    study = next(record.study for record in desk.ledger.studies())
+    desk.ledger.receive(study)
+    desk.clock.pass_by(31 * DAY)
+    assert purge(desk) == [], "something comes"
+    (arrival,) = desk.ledger.quiet(0)
+    desk.ledger.complete(arrival, "0" * 64, 1)
+    desk.ledger.refuse(desk.ledger.claim(Stage.MAKE), "gap", "a gap")
+    desk.clock.pass_by(31 * DAY)
+    assert purge(desk) == [], "its objects have to be withdrawn"
+    for due in desk.ledger.withdrawals():
+        desk.ledger.withdrawing(due.study, due.uid, due.destination)
+        desk.ledger.withdrawn(due.study, due.uid, due.destination)
+    assert purge(desk) == [study]
