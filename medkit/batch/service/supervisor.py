@@ -21,7 +21,7 @@ from medkit.batch.intake.folder import FolderTaken, take_folder
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import Intake
 from medkit.batch.ledger import Ledger, LedgerError, State
-from medkit.batch.making import remove_debris
+from medkit.batch.making import purge_results, remove_debris
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.logs import LogSettings, told
@@ -236,11 +236,16 @@ class Supervisor:
         """Take back what silent workers hold, and remove what is older than it may be."""
         self.ledger.expire()
         remove_debris(self._settings.job.results, self.ledger)
-        gone = self._intake.spool.purge(self._settings.retention_days * _DAY, self._may_go)
-        for study in gone:
-            self._audit.append("instances-purged", study=study)
-        if gone:
-            _LOG.info("instances purged", extra=told(studies=len(gone)))
+        kept_seconds = self._settings.retention_days * _DAY
+        gone = {
+            "instances-purged": self._intake.spool.purge(kept_seconds, self._may_go),
+            "results-purged": purge_results(self._settings.job.results, self.ledger, kept_seconds),
+        }
+        for event, studies in gone.items():
+            for study in studies:
+                self._audit.append(event, study=study)
+            if studies:
+                _LOG.info(event.replace("-", " "), extra=told(studies=len(studies)))
         return _HOUR
 
     def _may_go(self, study: str) -> bool:
