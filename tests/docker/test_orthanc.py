@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,28 +13,12 @@ from medkit.dicom.network.archive import ArchiveRefused
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.network.dimse import DimseArchive
 from tests.dicom_series.stacks import Stack, write
-from tests.docker.files import DOCKER
-from tests.servers.orthanc import PLUGIN
-from tests.servers.processes import running
-from tests.servers.programs import missing, program
-
-USER, PASSWORD = "medkit", "of the test"
+from tests.docker.orthanc import USER, ask, image_of_orthanc
 
 
 @pytest.fixture
 def configuration(loopback, tmp_path) -> Iterator[dict]:
-    """That of the image, running on the ports that it names, with its studies elsewhere."""
-    found = json.loads((DOCKER / "orthanc.json").read_text())
-    if not PLUGIN.exists():
-        missing(f"{PLUGIN} is not installed")
-    assert found["Plugins"] == [str(PLUGIN)]
-    changed = found | {key: str(tmp_path / "studies") for key in ("StorageDirectory", "IndexDirectory")}
-    path = tmp_path / "orthanc.json"
-    path.write_text(json.dumps(changed))
-    binary = program("Orthanc", "/usr/sbin:/usr/bin")
-    names = {"ORTHANC_USER": USER, "ORTHANC_PASSWORD": PASSWORD, "TCP_NODELAY": "1"}
-    command = ["env", *(f"{name}={value}" for name, value in names.items()), binary, path]
-    with running(command, [found["DicomPort"], found["HttpPort"]], tmp_path / "log"):
+    with image_of_orthanc(tmp_path) as found:
         yield found
 
 
@@ -55,9 +37,8 @@ def test_medkit_sends_and_reads_back(configuration, tmp_path):
     dataset = dcmread(paths[0])
     uids = (dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
     assert content_hash(known.read_back(*uids)) == content_hash(paths[0])
-    address = f"http://127.0.0.1:{configuration['HttpPort']}/dicom-web/studies"
-    told = requests.get(address, auth=(USER, PASSWORD), timeout=30)
-    assert [study["0020000D"]["Value"] for study in told.json()] == [[dataset.StudyInstanceUID]]
+    told = ask(configuration, "/dicom-web/studies")
+    assert [study["0020000D"]["Value"] for study in told] == [[dataset.StudyInstanceUID]]
 
 
 def test_strangers_get_nothing(configuration, tmp_path):
@@ -69,4 +50,3 @@ def test_strangers_get_nothing(configuration, tmp_path):
     for given in (None, (USER, "another"), ("${ORTHANC_USER}", "${ORTHANC_PASSWORD}")):
         address = f"http://127.0.0.1:{configuration['HttpPort']}/studies"
         assert requests.get(address, auth=given, timeout=30).status_code == 401
-    assert "ORTHANC_PASSWORD" not in os.environ

@@ -1,64 +1,53 @@
-"""medkit predicts on a root file system that is read-only, as a user who owns nothing, without a network."""
+"""medkit predicts on a root file system that is read-only, as a user who has no name and owns nothing."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 
-import pytest
-
-from tests.docker.files import DOCKER, ROOT, stages
+from tests.docker.containing import USER, contained, image_environment
+from tests.docker.files import ROOT
 from tests.phantoms import write_hippocampus
-from tests.servers.programs import missing, program
 
-# Every mount of the container, and nobody's user; the environment is that of the image.
-INSIDE = """
-set -eu
-mount --bind {scans} /mnt
-mount --bind {results} /srv
-mount --bind {source} /media
-mount --bind {folder} /tmp
-for place in / /mnt /media; do mount --options remount,bind,ro $place; done
-! touch /as_root_file_system_is_read_only 2>/dev/null
-exec setpriv --reuid 4711 --regid 4711 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
-"""
+CALL = [
+    sys.executable,
+    "-m",
+    "medkit",
+    "predict",
+    "hippocampus_segmentation_unet",
+    "/mnt",
+    "--output",
+    "/srv",
+]
 
 
-def image_environment() -> dict[str, str]:
-    _, known = stages(DOCKER / "Dockerfile")
-    (runtime,) = [stage for stage in known if stage.name == "runtime"]
-    words = [word for line in runtime.all("ENV") for word in shlex.split(line)]
-    return dict(word.split("=", 1) for word in words if not word.startswith("PATH="))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="mounts are Linux's")
-def test_predict(tmp_path):
-    for name in ("unshare", "setpriv", "mount"):
-        program(name)
-    if os.geteuid() != 0:
-        missing("mounts need root")
-    environment = image_environment()
-    assert environment["HOME"] == "/tmp"
-    folders = {name: tmp_path / name for name in ("scans", "results", "folder")}
-    for folder in folders.values():
-        folder.mkdir(mode=0o777)
-        folder.chmod(0o777)
-    write_hippocampus(folders["scans"] / "scan.nii.gz")
-    call = [sys.executable, "-m", "medkit", "predict", "hippocampus_segmentation_unet", "/mnt"]
-    places = {"source": ROOT} | folders
-    inside = INSIDE.format(**{name: shlex.quote(str(path)) for name, path in places.items()})
+def test_predict(loopback, tmp_path):
+    scans, results = tmp_path / "scans", tmp_path / "results"
+    scans.mkdir(mode=0o755)
+    write_hippocampus(scans / "scan.nii.gz")
+    # The folder of this test lies in /tmp, and is hidden last.
+    fixed, changing = {"/mnt": scans, "/media": ROOT}, {"/srv": results, "/tmp": tmp_path / "tmp"}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": "/media", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        ["unshare", "--mount", "--net", "sh", "-c", inside, "sh", *call, "--output", "/srv"],
+        contained(CALL, fixed, changing),
         capture_output=True,
         text=True,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": "/media", "OMP_NUM_THREADS": "1"} | environment,
+        env=environment | image_environment(),
         check=False,
         cwd="/",
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads((folders["results"] / "report.json").read_text())
+    report = json.loads((results / "report.json").read_text())
     assert (report["cases_done"], report["cases_failed"]) == (1, 0)
-    assert (folders["results"] / "labels" / "scan.nii.gz").stat().st_uid == 4711
+    assert (results / "labels" / "scan.nii.gz").stat().st_uid == USER
+
+
+def test_what_is_said_to_be_read_only_is(tmp_path):
+    words = "for place in / /mnt; do ! touch $place/x 2>/dev/null || exit 1; done; touch /srv/x"
+    (tmp_path / "fixed").mkdir(mode=0o777)
+    (tmp_path / "fixed").chmod(0o777)
+    command = contained(["sh", "-c", words], {"/mnt": tmp_path / "fixed"}, {"/srv": tmp_path / "changing"})
+    subprocess.run(command, check=True)
+    assert (tmp_path / "changing" / "x").stat().st_uid == USER
