@@ -214,19 +214,24 @@ def answer(reader: str, task: dict[str, Any]) -> dict[str, Any]:
     return {"refusals": given.refusals, "repaired": given.repaired, "error": error, "seconds": seconds}
 
 
-def main() -> None:
-    reader = sys.argv[1]
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+def serve(hello: Callable[[], dict[str, str]], answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Answers tasks, one JSON line each, until there are no more; the first line is ``hello`` or what is missing."""
     # A reader's own words must not stand among the answers; its libraries write to the descriptor itself.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        hello = {"versions": versions(reader)}
+        first = hello()
     except Exception as raised:
-        hello = {"missing": f"{type(raised).__name__}: {raised}"}
-    print(json.dumps(hello), file=answers, flush=True)
+        first = {"missing": f"{type(raised).__name__}: {raised}"}
+    print(json.dumps(first), file=answers, flush=True)
     for line in sys.stdin:
-        print(json.dumps(answer(reader, json.loads(line))), file=answers, flush=True)
+        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
+
+
+def main() -> None:
+    reader = sys.argv[1]
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    serve(lambda: {"versions": versions(reader)}, lambda task: answer(reader, task))
 
 
 if __name__ == "__main__":

@@ -20,10 +20,13 @@ class Worker:
         reader: a name in ``READERS``.
         python: the interpreter that has the reader.
         log: where its own words go.
+        ways: the script that knows the reader, and what else it is told.
     """
 
-    def __init__(self, reader: str, python: str, log: Path) -> None:
-        self.reader, self.python, self.log = reader, python, log
+    def __init__(
+        self, reader: str, python: str, log: Path, ways: tuple[Path, *tuple[str, ...]] = (WAYS,)
+    ) -> None:
+        self.reader, self.python, self.log, self.ways = reader, python, log, ways
         self.process: subprocess.Popen[str] | None = None
         self.hello: dict[str, str] = {}
 
@@ -31,9 +34,10 @@ class Worker:
         """Versions of what reads, or ``{"missing": why}``."""
         root = str(WAYS.parents[1])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        script, *told = self.ways
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [self.python, str(WAYS), self.reader],
+                [self.python, str(script), self.reader, *told],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
