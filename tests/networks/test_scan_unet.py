@@ -30,5 +30,5 @@ def test_the_far_corner_is_seen():
 
 
 def test_more_scanned_stages_than_there_are():
-    with pytest.raises(ValueError, match="expected scanned from 0 to the 2 stages, got 3"):
+    with pytest.raises(ValueError, match=r"expected scanned from 0 to the number of stages \(2\), got 3"):
         ScanUNet(3, 1, 2, filters=(4, 8), strides=(2,), scanned=3)

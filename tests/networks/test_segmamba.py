@@ -75,5 +75,7 @@ def test_the_far_side_is_seen_through_the_scan_only(axis):
 
 @pytest.mark.parametrize("scanned", [-1, 2])
 def test_more_scanned_stages_than_there_are(scanned):
-    with pytest.raises(ValueError, match=f"from 0 to the 1 stages below the finest, got {scanned}"):
+    with pytest.raises(
+        ValueError, match=rf"from 0 to the number of stages below the finest \(1\), got {scanned}"
+    ):
         SegMamba(3, 1, 2, filters=(4, 8), strides=(2,), scanned=scanned)
