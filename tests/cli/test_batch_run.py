@@ -31,7 +31,7 @@ def test_studies_of_a_folder_are_delivered_and_a_broken_one_is_told(folder):
     whole[3].write_bytes(whole[3].read_bytes()[:-40])
     ended = run(folder, "in")
     assert ended.returncode == 3, ended.stderr
-    assert "1 delivered, 0 skipped, 1 refused, 0 quarantined" in ended.stdout
+    assert "1 delivered, 0 skipped, 0 refused, 1 quarantined" in ended.stdout
     assert "instances-missing" in ended.stdout
     assert len(list((folder / "out" / "delivered" / study_hash(0)).iterdir())) == 3
     again = run(folder, "in")

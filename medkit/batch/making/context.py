@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from medkit.batch.rules import Rule
     from medkit.batch.spool import Spool
 
-__all__ = ["MakingContext", "Outputs"]
+__all__ = ["REPAIRS", "MakingContext", "Outputs"]
 
 # Those that resample leave no images that results could refer to.
-_REPAIRS = [repair.value for repair in Repair if repair not in (Repair.DESHEAR, Repair.RESAMPLE)]
+REPAIRS = [repair.value for repair in Repair if repair not in (Repair.DESHEAR, Repair.RESAMPLE)]
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Outputs:
             raise UsageError(
                 "expected BINARY or LABELMAP as the type of segmentations, got FRACTIONAL; choose one of them"
             )
-        if wrong := [repair for repair in self.repairs if repair not in _REPAIRS]:
+        if wrong := [repair for repair in self.repairs if repair not in REPAIRS]:
             raise UsageError(
-                f"expected repairs after which slices are still images of the series ({', '.join(_REPAIRS)}), got "
+                f"expected repairs after which slices are still images of the series ({', '.join(REPAIRS)}), got "
                 f"{wrong[0]}; leave it out"
             )
 

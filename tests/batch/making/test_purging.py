@@ -72,7 +72,7 @@ def test_of_another_revision_again(desk, delivered):
     desk.ledger.receive(study)
     desk.clock.pass_by(31 * DAY)
     assert purge(desk) == [], "something comes"
-    (arrival,) = desk.ledger.quiet(0)
+    (arrival,) = desk.ledger.arrivals()
     desk.ledger.complete(arrival, "0" * 64, 1)
     desk.ledger.refuse(desk.ledger.claim(Stage.MAKE), "gap", "a gap")
     desk.clock.pass_by(31 * DAY)

@@ -24,7 +24,7 @@ def dead(tmp_path):
     with Ledger(tmp_path / "ledger.sqlite", "worker-1", POLICY) as ledger:
         for name in NAMES:
             ledger.receive(hash_uid(name))
-        for arrival in ledger.quiet(0):
+        for arrival in ledger.arrivals():
             ledger.complete(arrival, hash_uid(arrival.study), 1)
         for _ in NAMES:
             claim = ledger.claim(Stage.MAKE)

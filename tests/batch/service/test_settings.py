@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from medkit.batch.hours import Hours
 from medkit.batch.ledger import Policy
 from medkit.batch.making import BundleSettings, Outputs
+from medkit.batch.making.context import REPAIRS
 from medkit.batch.service.settings import (
     ArchiveSettings,
     NodeSettings,
@@ -21,7 +22,6 @@ from medkit.batch.service.settings import (
     read_settings,
 )
 from medkit.batch.spool import SpoolLimits
-from medkit.dicom.findings import Repair
 from medkit.dicom.network.dimse import MoveTarget
 from medkit.dicom.network.tls import TlsFiles
 from medkit.dicom.writing.results import ResultKind
@@ -57,7 +57,7 @@ archives:
 destinations:
   folders: {out: results}
   archives: [pacs]
-outputs: {kinds: [seg, sr], segmentation_type: LABELMAP, allow_sheared: true, repairs: [deshear]}
+outputs: {kinds: [seg, sr], segmentation_type: LABELMAP, allow_sheared: true, repairs: [split-gaps]}
 bundles:
   brain: {accept_licence: true, flips: LR, overrides: {overlap: 0.5}, location: bundles/brain}
 workers: 2
@@ -110,7 +110,7 @@ def test_a_file_becomes_settings(tmp_path):
     assert (settings.folders, settings.sending) == ({"out": tmp_path / "results"}, ("pacs",))
     kinds = (ResultKind.SEGMENTATION, ResultKind.REPORT)
     assert settings.outputs == Outputs(
-        kinds, SegmentationType.LABELMAP, allow_sheared=True, repairs=["deshear"]
+        kinds, SegmentationType.LABELMAP, allow_sheared=True, repairs=["split-gaps"]
     )
     bundle = BundleSettings({"overlap": 0.5}, "LR", accept_licence=True, location=tmp_path / "bundles/brain")
     assert settings.bundles == {"brain": bundle}
@@ -157,7 +157,7 @@ def test_little_has_to_be_said(tmp_path):
         ("{out: results}", "{pacs: results}", "expected a name of its own, got that of an archive"),
         ("https://pacs", "https://user:word@pacs", "expected a URL without a password in it"),
         ("kinds: [seg, sr]", "kinds: []", "outputs.kinds: expected a list of seg, sr and sc, got []"),
-        ("[deshear]", "[straighten]", "expected a repair that"),
+        ("[split-gaps]", "[straighten]", "expected a repair after which"),
         ("MEDKIT, callers", "TOO-LONG-A-TITLE-X, callers", "expected an AE title of at most 16"),
         ("callers: [SCANNER, PACS]", "callers: []", "expected a list of AE titles that may call"),
     ],
@@ -189,7 +189,7 @@ def schema():
     return json.loads((files("medkit") / "schemas" / "service.schema.json").read_text(encoding="utf-8"))
 
 
-def test_the_schema_is_one_and_knows_every_repair():
+def test_the_schema_is_one_and_knows_every_repair_that_results_may_have():
     Draft202012Validator.check_schema(schema())
     repairs = schema()["properties"]["outputs"]["properties"]["repairs"]["items"]["enum"]
-    assert repairs == [str(repair) for repair in Repair]
+    assert repairs == REPAIRS
