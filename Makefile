@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/python examples/mni152_hippocampi.py --output out/demo
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4
 
 lint: setup
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from pydicom import dcmread
 
 from medkit.batch.identity import hash_uid
@@ -37,6 +38,7 @@ def make_and_die(desk, claim, number):
             if seen == number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+    torch.set_num_threads(1)  # what PyTorch gives to threads is never done where they were lost in a fork
     ledger = Ledger(desk.folder / "ledger.sqlite", "worker", POLICY, desk.clock)  # none survives a fork
     context = replace(desk.context, ledger=ledger)
     sys.addaudithook(count)
