@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -36,6 +35,7 @@ from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch
 from medkit.dicom.network.association import MOST_CONTEXTS, Peer, check_answered
 from medkit.dicom.network.encoded import Unidentified, received
 from medkit.dicom.network.node import StorageNode
+from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE, PLAIN
 from medkit.errors import UsageError
 
@@ -365,10 +365,9 @@ class _Stored:
 
     @classmethod
     def read(cls, path: Path) -> _Stored:
+        keep_quiet()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                meta = pydicom.filereader.read_file_meta_info(path)
+            meta = pydicom.filereader.read_file_meta_info(path)
             uids = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
         except Exception as error:  # whatever pydicom meets in what is no DICOM file
             raise UsageError(f"{path}: expected a DICOM file to send, got {error}; write it again") from error
