@@ -8,30 +8,23 @@ from __future__ import annotations
 
 import io
 import logging
-import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from medkit.dicom.network.connections import Entity, Server
 from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, identify, received
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
-    from pynetdicom.association import Association
     from pynetdicom.events import Event
-    from pynetdicom.transport import AssociationSocket
 
     from medkit.dicom.network.tls import TlsFiles
 
@@ -43,7 +36,6 @@ AnswerStore: TypeAlias = Callable[[str, str, IO[bytes]], int]
 _LOG = logging.getLogger(__name__)
 _OUT_OF_RESOURCES = 0xA700
 _LONGEST_AE_TITLE = 16
-_REQUEST_BYTES = 1 << 20  # of an A-ASSOCIATE-RQ with 128 contexts, and more than ever needed
 _PAUSE = 0.05
 
 
@@ -55,7 +47,7 @@ class NodeLimits:
         associations: at one time; further ones are rejected for now.
         pdu_bytes: of one PDU.
         instance_bytes: of one instance, which is held in memory; an association that sends a larger one is aborted.
-        seconds: how long a caller may be silent, in the middle of a message too.
+        seconds: how long a caller may be silent, and how long one PDU may take to come.
     """
 
     associations: int = 16
@@ -98,7 +90,7 @@ class StorageNode:
         self._take, self._tell_too_large = take, too_large
         self._host, self._port = host, port
         self._tls = None if tls is None else tls.server_context()
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._ae = self._application_entity(check_ae_title(ae_title), callers)
 
     @property
@@ -117,10 +109,9 @@ class StorageNode:
             (evt.EVT_C_STORE, self._answer_store),
             (evt.EVT_PDU_RECV, self._check_size),
             (evt.EVT_REJECTED, _tell_rejected),
-            (evt.EVT_CONN_CLOSE, _let_go),
         ]
         try:
-            server = _Server(self._ae, (self._host, self._port), handlers, self._tls)
+            server = Server(self._ae, (self._host, self._port), handlers, self._tls)
         except OSError as error:
             raise UsageError(
                 f"{self._host}, port {self._port}: expected an address to listen on, got {error.strerror or error}; "
@@ -142,7 +133,8 @@ class StorageNode:
         for association in server.active_associations:
             if association.is_established:
                 _LOG.warning("stopped: aborted the association of %s", association.requestor.ae_title)
-            association.abort()
+            if association.requestor.primitive is not None:
+                association.abort()
 
     def __enter__(self) -> StorageNode:
         self.start()
@@ -151,12 +143,12 @@ class StorageNode:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _application_entity(self, ae_title: str, callers: Collection[str]) -> AE:
+    def _application_entity(self, ae_title: str, callers: Collection[str]) -> Entity:
         if not callers:
             raise UsageError(
                 "the DICOM node: expected AE titles of those who may send, got none; name each of them"
             )
-        entity = AE(ae_title)
+        entity = Entity(ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = [check_ae_title(caller) for caller in callers]
         entity.maximum_associations = self.limits.associations
@@ -238,75 +230,3 @@ def _tell_rejected(event: Event) -> None:
     peer = event.assoc.requestor
     called = None if peer.primitive is None else peer.primitive.called_ae_title
     _LOG.warning("rejected an association of %s with %s from %s", peer.ae_title, called, peer.address)
-
-
-def _let_go(event: Event) -> None:
-    """End an association whose caller went before asking for one, as monitors of ports do.
-
-    pynetdicom would wait for the request until its time is over, and count it among the associations.
-    """
-    if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]  # it takes this, and says not so
-
-
-class _Handler(RequestHandler):
-    """Makes associations that read no PDU of any length that a caller may choose."""
-
-    server: _Server
-
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        connection = association.dul.socket
-        assert connection is not None
-        longest = max(self.server.ae.maximum_pdu_size, _REQUEST_BYTES)
-        # pynetdicom takes the length that a PDU states, up to 4 GiB, and reads in pieces of 4 KiB.
-        connection.recv = partial(_receive, connection, longest)  # type: ignore[method-assign]
-        return association
-
-
-def _receive(connection: AssociationSocket, longest: int, nr_bytes: int) -> bytearray:
-    if nr_bytes > longest:
-        raise OSError(f"expected a PDU of at most {longest} bytes, got one of {nr_bytes}")
-    data, there = bytearray(nr_bytes), 0
-    assert connection.socket is not None
-    with memoryview(data) as room:
-        while there < nr_bytes and (more := connection.socket.recv_into(room[there:])):
-            there += more
-    return data[:there]
-
-
-class _Server(ThreadedAssociationServer):
-    """Serves each connection in its own thread from the first byte on, so that none holds up the others."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(
-        self, entity: AE, address: tuple[str, int], handlers: list[Any], tls: SSLContext | None
-    ) -> None:
-        self._tls = tls
-        contexts = entity.supported_contexts
-        super().__init__(entity, address, entity.ae_title, contexts, None, handlers, _Handler)
-
-    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Accept a connection; a TLS handshake is left to its thread."""
-        assert self.socket is not None
-        connection, address = self.socket.accept()
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(self.ae.network_timeout)
-        return connection, address
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Begin to talk."""
-        if self._tls is not None:
-            request = self._tls.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what went wrong before there was an association: no TLS, a certificate that nobody vouches for."""
-        _LOG.warning("a connection from %s failed", client_address[0], exc_info=True)
-
-    def shutdown(self) -> None:
-        """Listen no more; associations go on."""
-        socketserver.BaseServer.shutdown(self)
-        self.server_close()
