@@ -24,6 +24,7 @@ from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from pynetdicom.association import Association
     from pynetdicom.events import Event
 
     from medkit.dicom.network.tls import TlsFiles
@@ -36,6 +37,8 @@ AnswerStore: TypeAlias = Callable[[str, str, IO[bytes]], int]
 _LOG = logging.getLogger(__name__)
 _OUT_OF_RESOURCES = 0xA700
 _LONGEST_AE_TITLE = 16
+_COMMAND_BYTES = 1 << 16  # of a command set, which has some 300
+_MOST_WAITING = 16  # requests of one association that were sent before the answer to the one before
 _PAUSE = 0.05
 
 
@@ -46,13 +49,16 @@ class NodeLimits:
     Args:
         associations: at one time; further ones are rejected for now.
         pdu_bytes: of one PDU.
-        instance_bytes: of one instance, which is held in memory; an association that sends a larger one is aborted.
+        instance_bytes: of one instance, which is held in memory, and of all of an association that wait there; one that
+            sends more is aborted.
+        held_bytes: of all associations together; the one that sends more is aborted.
         seconds: how long a caller may be silent, and how long one PDU may take to come.
     """
 
     associations: int = 16
     pdu_bytes: int = 1 << 18
     instance_bytes: int = 1 << 31
+    held_bytes: int = 1 << 32
     seconds: float = 60
 
 
@@ -91,6 +97,8 @@ class StorageNode:
         self._host, self._port = host, port
         self._tls = None if tls is None else tls.server_context()
         self._server: Server | None = None
+        self._held: dict[Association, int] = {}  # bytes that wait or are coming
+        self._being_taken: dict[Association, int] = {}
         self._ae = self._application_entity(check_ae_title(ae_title), callers)
 
     @property
@@ -109,6 +117,8 @@ class StorageNode:
             (evt.EVT_C_STORE, self._answer_store),
             (evt.EVT_PDU_RECV, self._check_size),
             (evt.EVT_REJECTED, _tell_rejected),
+            (evt.EVT_ABORTED, _tell_aborted),
+            (evt.EVT_CONN_CLOSE, self._let_go),
         ]
         try:
             server = Server(self._ae, (self._host, self._port), handlers, self._tls)
@@ -160,6 +170,14 @@ class StorageNode:
         return entity
 
     def _answer_store(self, event: Any) -> int:
+        data = event.request.DataSet
+        self._being_taken[event.assoc] = _length(data)
+        try:
+            return self._answer(event)
+        finally:
+            self._being_taken.pop(event.assoc, None)
+
+    def _answer(self, event: Any) -> int:
         caller = event.assoc.requestor.ae_title
         if self._too_large(event.request.DataSet):  # all of it was there before the association was aborted
             self._tell(event.request.DataSet, event.context.transfer_syntax)
@@ -177,19 +195,34 @@ class StorageNode:
             return _OUT_OF_RESOURCES
 
     def _check_size(self, event: Event) -> None:
-        message = event.assoc.dimse.message
-        if message is None or message.data_set is None:
-            return
-        if self._too_large(message.data_set):
-            _LOG.warning(
-                "expected instances of at most %d bytes, got more; aborted the association of %s",
-                self.limits.instance_bytes,
-                event.assoc.requestor.ae_title,
-            )
-            event.assoc.abort(block=False)
-            for context in event.assoc.accepted_contexts:
+        """Abort an association that makes us hold too much; looked at before each PDU is."""
+        association, message = event.assoc, event.assoc.dimse.message
+        queued = list(association.dimse.msg_queue.queue)
+        waiting = sum(_length(getattr(request, "DataSet", None)) for _, request in queued)
+        coming = 0 if message is None else _length(message.data_set)
+        self._held[association] = waiting + coming
+        if message is not None and self._too_large(message.data_set):
+            self._abort(association, f"instances of at most {self.limits.instance_bytes} bytes")
+            for context in association.accepted_contexts:
                 if context.context_id == message.context_id:
-                    self._tell(message.data_set, context.transfer_syntax[0])
+                    self._tell(cast("IO[bytes]", message.data_set), context.transfer_syntax[0])
+        elif message is not None and message.encoded_command_set.tell() > _COMMAND_BYTES:
+            self._abort(association, f"commands of at most {_COMMAND_BYTES} bytes")
+        elif len(queued) > _MOST_WAITING or waiting + coming > self.limits.instance_bytes:
+            self._abort(association, f"at most {_MOST_WAITING} requests before the answer to the first")
+        elif sum([*self._held.values(), *self._being_taken.values()]) > self.limits.held_bytes:
+            self._abort(association, f"at most {self.limits.held_bytes} bytes of all callers together")
+
+    def _abort(self, association: Association, expected: str) -> None:
+        _LOG.warning(
+            "expected %s, got more; aborted the association of %s",
+            expected,
+            association.requestor.ae_title,
+        )
+        association.abort(block=False)
+
+    def _let_go(self, event: Event) -> None:
+        self._held.pop(event.assoc, None)
 
     def _tell(self, data: IO[bytes], transfer_syntax: str) -> None:
         """Say whose an instance was that is not taken, by what came of it."""
@@ -203,7 +236,7 @@ class StorageNode:
             _LOG.error("an instance beyond the limit was not noted: %s", type(error).__name__)
 
     def _too_large(self, data: IO[bytes] | None) -> bool:
-        return data is not None and data.seek(0, io.SEEK_END) > self.limits.instance_bytes
+        return _length(data) > self.limits.instance_bytes
 
 
 def check_ae_title(title: str) -> str:
@@ -226,7 +259,15 @@ def check_ae_title(title: str) -> str:
     return plain
 
 
+def _length(data: IO[bytes] | None) -> int:
+    return 0 if data is None else data.seek(0, io.SEEK_END)
+
+
 def _tell_rejected(event: Event) -> None:
     peer = event.assoc.requestor
     called = None if peer.primitive is None else peer.primitive.called_ae_title
     _LOG.warning("rejected an association of %s with %s from %s", peer.ae_title, called, peer.address)
+
+
+def _tell_aborted(event: Event) -> None:
+    _LOG.info("an association of %s was aborted", event.assoc.requestor.ae_title)
