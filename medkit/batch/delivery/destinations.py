@@ -27,6 +27,8 @@ from medkit.errors import CaseError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pydicom import Dataset
+
     from medkit.dicom.network.archive import Archive
 
 __all__ = ["ArchiveDestination", "Destination", "FolderDestination", "Made"]
@@ -122,14 +124,7 @@ class FolderDestination:
         return self.folder / made.study / f"{made.uid}.dcm"
 
     def _hash(self, path: Path) -> str:
-        try:
-            return content_hash(path)
-        except OSError:
-            raise
-        except Exception as error:
-            raise ArchiveRefused(
-                "read-back-unreadable", f"{self.name}: expected a DICOM object in a result's file, got none"
-            ) from error
+        return _hash_of(path, self.name)
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:
@@ -206,7 +201,7 @@ class ArchiveDestination:
 
     def _read_back(self, uids: ObjectUids) -> str | None:
         there = self.archive.read_back(uids.study, uids.series, uids.instance)
-        return None if there is None else content_hash(there)
+        return None if there is None else _hash_of(there, self.name)
 
     def _uids(self, path: Path) -> ObjectUids:
         try:
@@ -215,3 +210,16 @@ class ArchiveDestination:
             raise ArchiveRefused(
                 "result-unreadable", f"{self.name}: expected the file of a result, got none that can be read"
             ) from error
+
+
+def _hash_of(source: Dataset | Path, destination: str) -> str:
+    """Hash of what a destination has of an object."""
+    try:
+        return content_hash(source)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ArchiveRefused(
+            "read-back-unreadable",
+            f"{destination}: expected a DICOM object that can be compared, got one that cannot ({type(error).__name__})",
+        ) from error
