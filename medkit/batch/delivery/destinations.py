@@ -42,11 +42,13 @@ class Made:
         study: hash of its Study Instance UID.
         uid: its SOP Instance UID, which is derived and tells nothing of the patient.
         path: its file.
+        study_uid: its Study Instance UID, by which an archive is asked for a result of which there is no file any more.
     """
 
     study: str
     uid: str
     path: Path
+    study_uid: str = ""
 
 
 class Destination(Protocol):
@@ -111,6 +113,10 @@ class FolderDestination:
         if path.exists():
             same = self._hash(path) == self._hash(made.path)
             return None if same else "expected no other object under its UID, got one; remove that by hand"
+        if not made.path.is_file():  # or the destination would seem to be down
+            raise ArchiveRefused(
+                "result-unreadable", f"{self.name}: expected the file of a result, got none; make it again"
+            )
         path.parent.mkdir(exist_ok=True)
         for left in path.parent.glob(f"{UNFINISHED}*-{path.name}"):  # by a process that was killed
             left.unlink(missing_ok=True)
@@ -169,17 +175,31 @@ class ArchiveDestination:
         """Store a rejection note, and see that it is there.
 
         Also where the archive does not show the object: it may be taking it in still. Only where of the result no more
-        than its UIDs was kept, the note is made of what the archive has, and there is none where it has nothing.
+        than its UIDs was kept, or its file is gone, the note is made of what the archive has, and there is none where it
+        has nothing.
 
         Raises:
             ArchiveRefused: ``withdrawal-lost``: the note is not there, or is another; ``result-unreadable``: the file of
-                the result is needed and gone.
+                the result is gone, and nobody knows its study.
         """
-        uids = self._uids(made.path)
-        if not is_stub(made.path):
-            self._reject(made.path)
+        if not made.path.is_file() and made.study_uid:
+            self._reject_fetched(made, self._find(made))
             return
-        there = self.archive.read_back(uids.study, uids.series, uids.instance)
+        uids = self._uids(made.path)
+        if is_stub(made.path):
+            self._reject_fetched(made, self.archive.read_back(uids.study, uids.series, uids.instance))
+        else:
+            self._reject(made.path)
+
+    def _find(self, made: Made) -> Dataset | None:
+        """An object that may be in any series of its study."""
+        found = (
+            self.archive.read_back(made.study_uid, series, made.uid)
+            for series in self.archive.counts(made.study_uid)
+        )
+        return next((one for one in found if one is not None), None)
+
+    def _reject_fetched(self, made: Made, there: Dataset | None) -> None:
         if there is not None:
             with TemporaryDirectory() as folder:
                 fetched = Path(folder) / made.path.name
