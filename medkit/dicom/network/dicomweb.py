@@ -17,8 +17,10 @@ from requests.auth import HTTPBasicAuth
 
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch, TakeInstance
 from medkit.dicom.network.encoded import Unidentified, identify_file
-from medkit.dicom.network.multipart import BrokenAnswer, parts
+from medkit.dicom.network.multipart import BrokenAnswer, PartTooLong, parts
+from medkit.dicom.network.node import NodeLimits
 from medkit.dicom.network.quiet import keep_quiet
+from medkit.dicom.network.sessions import AnswerTooLong, Redirected, Session
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class DicomwebArchive:
     """An archive that speaks DICOMweb.
 
     Credentials come from the environment alone: neither from the URL, nor from ``~/.netrc``. Proxies that the
-    environment names are not used.
+    environment names are not used, and redirects are refused.
 
     Args:
         url: of the service, such as ``https://pacs.example.org/dicom-web``.
@@ -53,6 +55,7 @@ class DicomwebArchive:
         password_variable: name of the one that holds the password.
         tls: authorities to trust in the place of the system's, and our own certificate where the archive asks for one.
         seconds: how long the archive may be silent.
+        instance_bytes: of one instance, which is held in memory.
 
     Raises:
         UsageError: the URL is none or holds credentials, an environment variable is not set, credentials would travel
@@ -68,19 +71,14 @@ class DicomwebArchive:
         password_variable: str | None = None,
         tls: TlsFiles | None = None,
         seconds: float = 60,
+        instance_bytes: int = NodeLimits.instance_bytes,
     ) -> None:
         keep_quiet()
         self._url = _checked_url(url)
-        self._seconds = seconds
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._seconds, self._instance_bytes = seconds, instance_bytes
+        self._session = Session(tls)
         self._session.headers["Accept"] = _JSON
         self._log_in(token_variable, user_variable, password_variable)
-        if tls is not None:
-            tls.client_context()  # says what is wrong with the files
-            self._session.verify = True if tls.authority is None else str(tls.authority)
-            if tls.certificate is not None:
-                self._session.cert = (str(tls.certificate), str(tls.key or tls.certificate))
         self._client = DICOMwebClient(
             self._url, session=self._session, chunk_size=_WHOLE, permissive_uid=True, timeout=seconds
         )
@@ -222,7 +220,8 @@ class DicomwebArchive:
             if answer.status_code == _NOT_FOUND:
                 return
             answer.raise_for_status()
-            yield from parts(answer.headers.get("Content-Type", ""), answer.iter_content(_CHUNK))
+            kind, body = answer.headers.get("Content-Type", ""), answer.iter_content(_CHUNK)
+            yield from parts(kind, body, self._instance_bytes)
 
     def _store(self, dataset: Dataset, uid: str) -> str | None:
         with self._answering("a store"):
@@ -259,6 +258,16 @@ class DicomwebArchive:
             raise ArchiveRefused(
                 code, f"{self.name}: expected an answer to {what}, got status {status}"
             ) from None
+        except Redirected:
+            raise ArchiveRefused(
+                "redirected",
+                f"{self.name}: expected an answer to {what}, got a redirect; name the address that it leads to",
+            ) from None
+        except (AnswerTooLong, PartTooLong) as error:
+            raise ArchiveRefused(
+                "answer-too-long",
+                f"{self.name}: expected an answer to {what} that can be held, got a longer one",
+            ) from error
         except requests.exceptions.SSLError as error:
             raise ArchiveDown(
                 f"{self.name}: expected TLS with a certificate that we trust, got none; name the authority of it"
