@@ -15,6 +15,7 @@ from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
 from requests.auth import HTTPBasicAuth
 
+from medkit.dicom.network.answers import number_in, uid_in
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch, TakeInstance
 from medkit.dicom.network.encoded import Unidentified, identify_file
 from medkit.dicom.network.multipart import BrokenAnswer, PartTooLong, parts
@@ -104,21 +105,22 @@ class DicomwebArchive:
         for answer in self._search(
             "StudyInstanceUID", self._client.search_for_studies, search_filters=wanted
         ):
-            count = answer.get("NumberOfStudyRelatedInstances")
-            study = str(answer.StudyInstanceUID)
-            found[study] = StudyMatch(study, instances=None if count is None else int(count))
+            study = uid_in(answer, "StudyInstanceUID", self.name)
+            count = number_in(answer, "NumberOfStudyRelatedInstances", self.name)
+            found[study] = StudyMatch(study, instances=count)
         return [match for _, match in sorted(found.items())]
 
     def counts(self, study_uid: str) -> dict[str, int]:
         """QIDO-RS; series that come without a number are counted instance by instance."""
         counts = {}
         for answer in self._search("SeriesInstanceUID", self._client.search_for_series, study_uid):
-            series, count = str(answer.SeriesInstanceUID), answer.get("NumberOfSeriesRelatedInstances")
+            series = uid_in(answer, "SeriesInstanceUID", self.name)
+            count = number_in(answer, "NumberOfSeriesRelatedInstances", self.name)
             if count is None:
                 search = self._client.search_for_instances
                 counts[series] = sum(1 for _ in self._search("SOPInstanceUID", search, study_uid, series))
             else:
-                counts[series] = int(count)
+                counts[series] = count
         return counts
 
     def retrieve(self, study_uid: str, take: TakeInstance) -> int:
@@ -201,13 +203,22 @@ class DicomwebArchive:
                     if _status(error) == _NOT_FOUND and uids:
                         return
                     raise
-                answers = [Dataset.from_json(answer) for answer in page]
-            new = [answer for answer in answers if answer.get(key) and str(answer[key].value) not in seen]
+            answers = [self._parsed(answer) for answer in page]
+            uids_there = [uid_in(answer, key, self.name) for answer in answers]
+            new = [answer for answer, uid in zip(answers, uids_there, strict=True) if uid and uid not in seen]
             yield from new
-            seen |= {str(answer[key].value) for answer in new}
+            seen.update(uids_there)
             asked += len(answers)
             if not new:
                 return
+
+    def _parsed(self, answer: Any) -> Dataset:
+        try:
+            return Dataset.from_json(answer)
+        except Exception as error:  # whatever pydicom meets in what is no DICOM JSON
+            raise ArchiveRefused(
+                "answer-unreadable", f"{self.name}: expected an answer in DICOM JSON, got another"
+            ) from error
 
     def _parts(self, path: str) -> Iterator[bytes]:
         """The files of an answer, one in memory at a time; none where the archive has nothing of that name."""
@@ -236,8 +247,8 @@ class DicomwebArchive:
 
     def _reason(self, answer: Dataset, uid: str) -> str | None:
         for item in answer.get("FailedSOPSequence") or ():
-            if item.get("ReferencedSOPInstanceUID", uid) == uid:
-                reason = int(item.get("FailureReason") or 0)
+            if uid_in(item, "ReferencedSOPInstanceUID", self.name) in ("", uid):
+                reason = number_in(item, "FailureReason", self.name) or 0
                 if reason in _OUT_OF_RESOURCES:
                     raise ArchiveDown(
                         f"{self.name}: expected room for an object, got failure reason 0x{reason:04X}"

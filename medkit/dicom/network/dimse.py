@@ -31,6 +31,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
+from medkit.dicom.network.answers import number_in, uid_in
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch, TakeInstance
 from medkit.dicom.network.association import MOST_CONTEXTS, Peer, check_answered
 from medkit.dicom.network.encoded import Unidentified, received
@@ -146,9 +147,9 @@ class DimseArchive:
         keys = {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": "", **filters}
         found = {}
         for answer in self._find("STUDY", keys, filters):
-            study = str(answer.get("StudyInstanceUID", ""))
-            count = answer.get("NumberOfStudyRelatedInstances")
-            found[study] = StudyMatch(study, instances=None if count is None else int(count))
+            study = uid_in(answer, "StudyInstanceUID", self.name)
+            count = number_in(answer, "NumberOfStudyRelatedInstances", self.name)
+            found[study] = StudyMatch(study, instances=count)
         return [match for study, match in sorted(found.items()) if study]
 
     def counts(self, study_uid: str) -> dict[str, int]:
@@ -156,12 +157,10 @@ class DimseArchive:
         keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}
         counts = {}
         for answer in self._find("SERIES", keys):
-            series, count = (
-                str(answer.get("SeriesInstanceUID", "")),
-                answer.get("NumberOfSeriesRelatedInstances"),
-            )
+            series = uid_in(answer, "SeriesInstanceUID", self.name)
+            count = number_in(answer, "NumberOfSeriesRelatedInstances", self.name)
             if series:
-                counts[series] = len(self._instances(study_uid, series)) if count is None else int(count)
+                counts[series] = len(self._instances(study_uid, series)) if count is None else count
         return counts
 
     def retrieve(self, study_uid: str, take: TakeInstance) -> int:
@@ -170,7 +169,9 @@ class DimseArchive:
         listed: set[str] = set()
         keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": ""}
         for answer in self._find("SERIES", keys):
-            series = str(answer.SeriesInstanceUID)
+            series = uid_in(answer, "SeriesInstanceUID", self.name)
+            if not series:
+                continue
             instances = self._instances(study_uid, series)
             listed |= instances.keys()
             query = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series}
@@ -247,8 +248,16 @@ class DimseArchive:
             "SOPInstanceUID": sop_uid,
             "SOPClassUID": "",
         }
-        answers = self._find("IMAGE", keys)
-        return {str(one.SOPInstanceUID): str(one.get("SOPClassUID") or "") for one in answers}
+        found = {
+            uid_in(one, "SOPInstanceUID", self.name): uid_in(one, "SOPClassUID", self.name)
+            for one in self._find("IMAGE", keys)
+        }
+        if "" in found:
+            raise ArchiveRefused(
+                "answer-unreadable",
+                f"{self.name}: expected a SOPInstanceUID in an answer about an instance, got none",
+            )
+        return found
 
     def _fetch(self, level: str, query: Mapping[str, str], classes: set[str], take: TakeInstance) -> set[str]:
         """Fetch instances; give the UIDs of those that were taken."""

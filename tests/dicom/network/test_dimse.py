@@ -9,6 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
@@ -320,6 +322,44 @@ def test_an_instance_of_another_study_is_not_taken(study):
 def test_series_without_a_number_are_counted(study):
     with faulty(EVT_C_FIND=listing(study)) as archive:
         assert archive.counts(uids(study[0])[0]) == {uids(study[0])[1]: len(study)}
+
+
+def raw(**values: bytes):
+    """Answers with such bytes as values, whatever they should be."""
+
+    def find(event):
+        answer = Dataset()
+        for keyword, value in values.items():
+            answer.add(RawDataElement(Tag(keyword), "UN", len(value), value, 0, True, True))
+        yield 0xFF00, answer
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("said", "ask"),
+    [
+        (
+            {"StudyInstanceUID": b"1.2", "NumberOfStudyRelatedInstances": b"many"},
+            lambda archive: archive.find({"PatientID": "1"}),
+        ),
+        (
+            {"SeriesInstanceUID": b"1.2", "NumberOfSeriesRelatedInstances": b"1.5 "},
+            lambda archive: archive.counts("1"),
+        ),
+        ({"StudyInstanceUID": b"1.2"}, lambda archive: archive.read_back("1", "2", "3")),
+    ],
+)
+def test_an_answer_that_is_none_is_refused(said, ask):
+    with faulty(EVT_C_FIND=raw(**said)) as archive, pytest.raises(ArchiveRefused) as caught:
+        ask(archive)
+    assert caught.value.code == "answer-unreadable"
+
+
+def test_a_series_without_a_uid_has_nothing():
+    with faulty(EVT_C_FIND=raw(StudyInstanceUID=b"1.2")) as archive:
+        assert archive.counts("1.2") == {}
+        assert archive.retrieve("1.2", Keep()) == 0
 
 
 @pytest.mark.parametrize(
