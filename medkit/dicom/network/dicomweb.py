@@ -16,12 +16,13 @@ from pydicom import Dataset
 from requests.auth import HTTPBasicAuth
 
 from medkit.dicom.network.answers import number_in, uid_in
-from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch, TakeInstance
+from medkit.dicom.network.archive import TLS_FAILED, ArchiveDown, ArchiveRefused, StudyMatch, TakeInstance
 from medkit.dicom.network.encoded import Unidentified, identify_file
 from medkit.dicom.network.multipart import BrokenAnswer, PartTooLong, parts
 from medkit.dicom.network.node import NodeLimits
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.sessions import AnswerTooLong, Redirected, Session
+from medkit.dicom.network.tls import tls_fault
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -281,7 +282,8 @@ class DicomwebArchive:
             ) from error
         except requests.exceptions.SSLError as error:
             raise ArchiveDown(
-                f"{self.name}: expected TLS with a certificate that we trust, got none; name the authority of it"
+                f"{self.name}: expected TLS that both sides trust, got: {tls_fault(error)}; mend the certificates",
+                TLS_FAILED,
             ) from error
         except requests.exceptions.JSONDecodeError as error:
             raise ArchiveRefused(

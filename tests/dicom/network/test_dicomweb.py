@@ -286,8 +286,11 @@ def test_tls_is_checked(certificates):
     with faulty(body=b"[]", tls=context) as url:
         DicomwebArchive(url, tls=certificates.client).echo()
         for tls in (None, certificates.stranger):
-            with pytest.raises(ArchiveDown):
+            with pytest.raises(
+                ArchiveDown, match=r"expected TLS that both sides trust, got: .*certificate"
+            ) as caught:
                 DicomwebArchive(url, tls=tls, seconds=5).echo()
+            assert caught.value.code == "tls-failed"
 
 
 def test_what_is_no_dicom_file_is_not_sent(tmp_path):
