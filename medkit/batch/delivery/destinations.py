@@ -27,6 +27,8 @@ from medkit.errors import CaseError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pydicom import Dataset
+
     from medkit.dicom.network.archive import Archive
 
 __all__ = ["ArchiveDestination", "Destination", "FolderDestination", "Made"]
@@ -40,11 +42,13 @@ class Made:
         study: hash of its Study Instance UID.
         uid: its SOP Instance UID, which is derived and tells nothing of the patient.
         path: its file.
+        study_uid: its Study Instance UID, by which an archive is asked for a result of which there is no file any more.
     """
 
     study: str
     uid: str
     path: Path
+    study_uid: str = ""
 
 
 class Destination(Protocol):
@@ -109,6 +113,10 @@ class FolderDestination:
         if path.exists():
             same = self._hash(path) == self._hash(made.path)
             return None if same else "expected no other object under its UID, got one; remove that by hand"
+        if not made.path.is_file():  # or the destination would seem to be down
+            raise ArchiveRefused(
+                "result-unreadable", f"{self.name}: expected the file of a result, got none; make it again"
+            )
         path.parent.mkdir(exist_ok=True)
         for left in path.parent.glob(f"{UNFINISHED}*-{path.name}"):  # by a process that was killed
             left.unlink(missing_ok=True)
@@ -122,14 +130,7 @@ class FolderDestination:
         return self.folder / made.study / f"{made.uid}.dcm"
 
     def _hash(self, path: Path) -> str:
-        try:
-            return content_hash(path)
-        except OSError:
-            raise
-        except Exception as error:
-            raise ArchiveRefused(
-                "read-back-unreadable", f"{self.name}: expected a DICOM object in a result's file, got none"
-            ) from error
+        return _hash_of(path, self.name)
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:
@@ -174,17 +175,31 @@ class ArchiveDestination:
         """Store a rejection note, and see that it is there.
 
         Also where the archive does not show the object: it may be taking it in still. Only where of the result no more
-        than its UIDs was kept, the note is made of what the archive has, and there is none where it has nothing.
+        than its UIDs was kept, or its file is gone, the note is made of what the archive has, and there is none where it
+        has nothing.
 
         Raises:
             ArchiveRefused: ``withdrawal-lost``: the note is not there, or is another; ``result-unreadable``: the file of
-                the result is needed and gone.
+                the result is gone, and nobody knows its study.
         """
-        uids = self._uids(made.path)
-        if not is_stub(made.path):
-            self._reject(made.path)
+        if not made.path.is_file() and made.study_uid:
+            self._reject_fetched(made, self._find(made))
             return
-        there = self.archive.read_back(uids.study, uids.series, uids.instance)
+        uids = self._uids(made.path)
+        if is_stub(made.path):
+            self._reject_fetched(made, self.archive.read_back(uids.study, uids.series, uids.instance))
+        else:
+            self._reject(made.path)
+
+    def _find(self, made: Made) -> Dataset | None:
+        """An object that may be in any series of its study."""
+        found = (
+            self.archive.read_back(made.study_uid, series, made.uid)
+            for series in self.archive.counts(made.study_uid)
+        )
+        return next((one for one in found if one is not None), None)
+
+    def _reject_fetched(self, made: Made, there: Dataset | None) -> None:
         if there is not None:
             with TemporaryDirectory() as folder:
                 fetched = Path(folder) / made.path.name
@@ -206,7 +221,7 @@ class ArchiveDestination:
 
     def _read_back(self, uids: ObjectUids) -> str | None:
         there = self.archive.read_back(uids.study, uids.series, uids.instance)
-        return None if there is None else content_hash(there)
+        return None if there is None else _hash_of(there, self.name)
 
     def _uids(self, path: Path) -> ObjectUids:
         try:
@@ -215,3 +230,16 @@ class ArchiveDestination:
             raise ArchiveRefused(
                 "result-unreadable", f"{self.name}: expected the file of a result, got none that can be read"
             ) from error
+
+
+def _hash_of(source: Dataset | Path, destination: str) -> str:
+    """Hash of what a destination has of an object."""
+    try:
+        return content_hash(source)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ArchiveRefused(
+            "read-back-unreadable",
+            f"{destination}: expected a DICOM object that can be compared, got one that cannot ({type(error).__name__})",
+        ) from error

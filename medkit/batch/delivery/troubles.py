@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+from medkit.dicom.network.archive import DOWN, TLS_FAILED, ArchiveDown, ArchiveRefused
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from medkit.batch.delivery.destinations import Destination
 
-__all__ = ["DOWN", "NOT_SHOWN", "WAITING", "Trouble", "asking", "find_destination", "worst"]
+__all__ = ["NOT_SHOWN", "WAITING", "Trouble", "asking", "find_destination", "worst"]
 
-DOWN, NOT_SHOWN = "archive-down", "not-shown-yet"
-WAITING = (DOWN, NOT_SHOWN)
-"""Codes of what time alone mends, which is no attempt."""
+NOT_SHOWN = "not-shown-yet"
+WAITING = (DOWN, TLS_FAILED, NOT_SHOWN)
+"""Codes of what says nothing about the study, and is no attempt."""
 
 
 class Trouble(MedkitError):
@@ -42,7 +42,7 @@ def asking(destination: Destination) -> Iterator[None]:
     try:
         yield
     except ArchiveDown as error:
-        raise Trouble(DOWN, str(error)) from error
+        raise Trouble(error.code, str(error)) from error
     except ArchiveRefused as error:
         raise Trouble(error.code, str(error)) from error
     except Trouble:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from medkit.batch.delivery.destinations import Made
 from medkit.batch.delivery.troubles import Trouble, asking, find_destination
 from medkit.batch.ledger import IllegalTransition
+from medkit.dicom.objects import read_uids
+from medkit.errors import CaseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,15 +63,27 @@ def _withdraw(
 ) -> None:
     destination = find_destination(destinations, due.destination)
     paths = [results_folder / path for path in ledger.result_paths(due.study, due.uid)]
-    there = next((path for path in paths if path.is_file()), paths[0])
+    there = next((path for path in paths if path.is_file()), None)
+    made = Made(
+        due.study, due.uid, there or paths[0], "" if there else _study_uid(due, ledger, results_folder)
+    )
     try:
         ledger.withdrawing(due.study, due.uid, due.destination)
     except IllegalTransition:
         return  # a later revision came meanwhile
     with asking(destination):
-        destination.withdraw(Made(due.study, due.uid, there))
+        destination.withdraw(made)
     audit.append("object-withdrawn", study=due.study, uid=due.uid, destination=due.destination)
     try:
         ledger.withdrawn(due.study, due.uid, due.destination)
     except IllegalTransition:
         return  # another worker did so too
+
+
+def _study_uid(due: Withdrawal, ledger: Ledger, results_folder: Path) -> str:
+    """Study Instance UID of any other result of a study; empty where no file of one is left."""
+    for revision in range(ledger.study(due.study).revision, 0, -1):
+        for other in ledger.results(due.study, revision):
+            with suppress(CaseError):
+                return read_uids(results_folder / other.path).study
+    return ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["Memory"]
@@ -52,14 +54,18 @@ class Memory:
         return self._held.get(key)
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        """Remember; kept through a crash of the process, and mostly through a power cut."""
-        with self._lock:
+        """Remember; kept through a crash of the process, and mostly through a power cut.
+
+        Raises:
+            OSError: it cannot be written, on a full disk for one; what was remembered before still is.
+        """
+        with self._lock, _writing():
             self._connection.execute("INSERT OR REPLACE INTO memory VALUES (?, ?)", (key, json.dumps(value)))
             self._held[key] = value
 
     def drop(self, key: str) -> None:
-        """Forget."""
-        with self._lock:
+        """Forget; raises what :meth:`put` does."""
+        with self._lock, _writing():
             self._connection.execute("DELETE FROM memory WHERE key = ?", (key,))
             self._held.pop(key, None)
 
@@ -67,3 +73,11 @@ class Memory:
         """All that is remembered."""
         with self._lock:
             return list(self._held.items())
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"the memory of a source cannot be written: {error}") from error

@@ -13,14 +13,30 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["Archive", "ArchiveDown", "ArchiveRefused", "StudyMatch", "TakeInstance"]
+__all__ = ["DOWN", "TLS_FAILED", "Archive", "ArchiveDown", "ArchiveRefused", "StudyMatch", "TakeInstance"]
+
+DOWN, TLS_FAILED = "archive-down", "tls-failed"
 
 TakeInstance: TypeAlias = Callable[[str, str, IO[bytes]], None]
 """Called with Study Instance UID, SOP Instance UID, and the file's bytes (PS3.10), which are gone when it returns."""
 
 
 class ArchiveDown(MedkitError):
-    """The archive does not answer, or not now: a later call may go well, and this one says nothing about the study."""
+    """The archive does not answer, or not now: a later call may go well, and this one says nothing about the study.
+
+    Args:
+        message: one line for a person, without names, numbers or UIDs of patients and studies.
+        code: ``archive-down``, which time alone may mend, or what a person has to: ``tls-failed`` where there is no TLS
+            that both sides trust.
+    """
+
+    def __init__(self, message: str, code: str = DOWN) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[ArchiveDown], tuple[str, str]]:
+        # Exceptions pickle by their arguments, and a worker process hands its errors over pickled.
+        return type(self), (str(self), self.code)
 
 
 class ArchiveRefused(MedkitError):

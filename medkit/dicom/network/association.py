@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, build_context, evt
 
-from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+from medkit.dicom.network.archive import TLS_FAILED, ArchiveDown, ArchiveRefused
 from medkit.dicom.network.node import check_ae_title
 from medkit.dicom.network.quiet import keep_quiet
+from medkit.dicom.network.tls import tls_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,6 +106,7 @@ class Peer:
         entity = AE(check_ae_title(self.own_ae_title))
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self.seconds
         entity.connection_timeout = self.seconds
+        faults: list[ssl.SSLError] = []
         try:
             association = entity.associate(
                 self.host,
@@ -112,13 +115,15 @@ class Peer:
                 ae_title=check_ae_title(self.ae_title),
                 max_pdu=_PDU_BYTES,
                 ext_neg=list(roles),
-                tls_args=None if self.tls is None else (self.tls.client_context(), self.host),
+                tls_args=None
+                if self.tls is None
+                else (_noting(self.tls.client_context(), faults), self.host),
                 evt_handlers=[(evt.EVT_CONN_OPEN, self._prepare), *handlers],
             )
         except OSError as error:  # a name without an address
             raise ArchiveDown(f"{self.name}: expected an answer, got {error.strerror or error}") from error
         if not association.is_established:
-            raise self._failure(association)
+            raise self._failure(association, faults)
         return association
 
     def _prepare(self, event: Event) -> None:
@@ -128,7 +133,14 @@ class Peer:
             wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             wrapped.socket.settimeout(self.seconds)
 
-    def _failure(self, association: Association) -> ArchiveDown | ArchiveRefused:
+    def _failure(
+        self, association: Association, faults: Sequence[ssl.SSLError]
+    ) -> ArchiveDown | ArchiveRefused:
+        if faults:
+            return ArchiveDown(
+                f"{self.name}: expected TLS that both sides trust, got: {tls_fault(faults[0])}; mend the certificates",
+                TLS_FAILED,
+            )
         answer = association.acceptor.primitive
         if association.is_rejected and answer is not None:
             if answer.result != _PERMANENT:
@@ -144,8 +156,32 @@ class Peer:
                 "not-offered",
                 f"{self.name}: expected one of the services that we asked for, got none; have it switched on",
             )
-        what = "nobody who answers" if self.tls is None else "nobody who answers, or no TLS that we trust"
+        what = (
+            "nobody who answers" if self.tls is None else "nobody who answers, or who trusts our certificate"
+        )
         return ArchiveDown(f"{self.name}: expected an association, got {what}")
+
+
+def _noting(context: ssl.SSLContext, faults: list[ssl.SSLError]) -> ssl.SSLContext:
+    """Let the sockets of a context note why TLS fails, of which pynetdicom tells no more than that there is nobody."""
+
+    class Noting(ssl.SSLSocket):
+        def connect(self, addr: Any) -> None:
+            try:
+                super().connect(addr)
+            except ssl.SSLError as error:
+                faults.append(error)
+                raise
+
+        def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+            try:
+                return super().recv(buflen, flags)
+            except ssl.SSLError as error:  # what the other side thinks of our certificate
+                faults.append(error)
+                raise
+
+    context.sslsocket_class = Noting
+    return context
 
 
 def check_answered(peer: Peer, status: Dataset, what: str) -> int:

@@ -7,20 +7,28 @@ set, order padding and group lengths as it likes, and note where it keeps it. Al
 from __future__ import annotations
 
 import hashlib
-import warnings
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
+from pydicom.charset import convert_encodings
+from pydicom.dataelem import RawDataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import ExplicitVRBigEndian
 
+from medkit.dicom.network.quiet import keep_quiet
+from medkit.dicom.network.syntaxes import NATIVE
 from medkit.dicom.pixels import decoding_plugin
+from medkit.errors import CaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydicom import DataElement, Dataset
 
 __all__ = ["LEFT_ASIDE", "content_hash", "same_content"]
@@ -48,6 +56,11 @@ _TEXT_VRS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH
 _LONG_TEXT_VRS = frozenset(["LT", "ST", "UR", "UT"])  # of one value; spaces at its beginning are content
 _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _PADDING = " \0"
+_DEFAULT_REPERTOIRE = frozenset(
+    ["", "ISO_IR 6", "ISO 2022 IR 6"]
+)  # which has no letters above 0x7F (PS3.5, 6.1.2.1)
+_LOOKS_LIKE_TEXT = re.compile(rb"[\t\n\f\r\x1b\x20-\x7e\x80-\xff]*")
+_UNREADABLE = "\ufffd"  # what pydicom puts in the place of bytes that its character set does not have
 _HEADER = 8  # bytes of tag and length in Implicit VR
 
 
@@ -55,19 +68,20 @@ def content_hash(source: Dataset | Path) -> str:
     """SHA-256 of what an object says, 64 hexadecimal digits.
 
     Pixels are decoded, one frame at a time. An object that was compressed with loss has another hash than its original.
-    Private elements are compared by their bytes.
+    Private elements are compared by their bytes; padding behind their texts does not count. Letters above 0x7F count as
+    bytes where no character set says which they are.
 
     Args:
         source: a DICOM file (PS3.10), or an object with its file meta information.
 
     Raises:
+        CaseError: ``unknown-syntax``: pixels of one bit, compressed.
         Exception: whatever pydicom and its decoders meet in a broken object.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks on values that are compared as they are
-        dataset = pydicom.dcmread(source) if isinstance(source, Path) else source
-        digest = _Digest()
-        _add_dataset(digest, dataset, dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian, top=True)
+    keep_quiet()
+    dataset = pydicom.dcmread(source) if isinstance(source, Path) else source
+    digest, big_endian = _Digest(), dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+    _add_dataset(digest, dataset, _Encoding(big_endian), top=True)
     return digest.hexdigest()
 
 
@@ -94,29 +108,65 @@ class _Digest:
         return self._sha.hexdigest()
 
 
-def _add_dataset(digest: _Digest, dataset: Dataset, big_endian: bool, *, top: bool = False) -> None:
-    for element in dataset:  # in the order of tags
+@dataclass(frozen=True)
+class _Encoding:
+    """How values stand in an object.
+
+    Args:
+        big_endian: in this order of bytes.
+        character_sets: values of Specific Character Set that hold for the texts.
+    """
+
+    big_endian: bool
+    character_sets: Sequence[str] = ()
+
+    def within(self, dataset: Dataset) -> _Encoding:
+        """That of an object or an item, which may have character sets of its own."""
+        if "SpecificCharacterSet" not in dataset:
+            return self
+        named = dataset.SpecificCharacterSet or ""
+        return replace(self, character_sets=[named] if isinstance(named, str) else list(named))
+
+    @property
+    def names_letters(self) -> bool:
+        """Whether letters above 0x7F have a meaning."""
+        return not _DEFAULT_REPERTOIRE.issuperset(self.character_sets)
+
+
+def _add_dataset(digest: _Digest, dataset: Dataset, outer: _Encoding, *, top: bool = False) -> None:
+    encoding = outer.within(dataset)
+    for tag in sorted(dataset.keys()):
+        raw = dataset.get_item(tag)  # before it is read, and its bytes are gone
+        element = dataset[tag]
         if element.tag.element == 0 or element.keyword in LEFT_ASIDE:
             continue
         digest.add(b"element", element.tag.to_bytes(4, "big"))
         if element.VR == "SQ":
             for item in element.value:
                 digest.add(b"item")
-                _add_dataset(digest, item, big_endian)
+                _add_dataset(digest, item, encoding)
                 digest.add(b"end of item")
         elif top and element.keyword in _PIXELS and element.value:
-            _add_pixels(digest, dataset)
+            _add_pixels(digest, dataset, element)
         else:
-            digest.add(*_pieces(element, big_endian))
+            digest.add(*_pieces(element, raw, encoding))
 
 
-def _add_pixels(digest: _Digest, dataset: Dataset) -> None:
-    if dataset.BitsAllocated == 1:  # packed without gaps between frames, which no compression is for
+def _add_pixels(digest: _Digest, dataset: Dataset, element: DataElement) -> None:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if dataset.BitsAllocated == 1:  # packed without gaps between frames
+        if syntax not in NATIVE:
+            raise CaseError(
+                "unknown-syntax",
+                f"expected pixels of one bit without compression, got {syntax.name}; have them stored without",
+            )
         count = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1)
-        digest.add(dataset.PixelData[: (count + 7) // 8])
+        packed = np.frombuffer(element.value, np.uint8)
+        if syntax == ExplicitVRBigEndian and element.VR == "OW":
+            packed = packed.view(np.uint16).byteswap().view(np.uint8)
+        digest.add(packed[: (count + 7) // 8].tobytes())
         return
-    plugin = decoding_plugin(dataset.file_meta.TransferSyntaxUID)
-    for frame in iter_pixels(dataset, raw=True, decoding_plugin=plugin):
+    for frame in iter_pixels(dataset, raw=True, decoding_plugin=decoding_plugin(syntax)):
         # Of one type, since decoders give numbers in as many bits as they please.
         numbers = frame.astype(
             np.dtype("<i8") if frame.dtype.kind in "iub" else frame.dtype.newbyteorder("<")
@@ -124,31 +174,60 @@ def _add_pixels(digest: _Digest, dataset: Dataset) -> None:
         digest.add(repr(numbers.shape).encode(), numbers.tobytes())
 
 
-def _pieces(element: DataElement, big_endian: bool) -> list[bytes]:
+def _pieces(element: DataElement, raw: Any, encoding: _Encoding) -> list[bytes]:
     """The values of an element as bytes that do not depend on how it was encoded."""
-    value: Any = element.value
     if element.is_empty:
         return []
-    if element.tag.is_private:
-        return [_written(element).rstrip(_PADDING.encode())]
-    if element.VR in _LONG_TEXT_VRS:
-        return [str(value).rstrip(_PADDING).encode()]
-    if element.VR in _TEXT_VRS:
-        texts = [str(part).strip(_PADDING) for part in (value if element.VM > 1 else [value])]
-        if element.VR == "PN":
-            texts = ["=".join(group.rstrip("^ ") for group in text.split("=")).rstrip("=") for text in texts]
-        if element.keyword == "PhotometricInterpretation":
-            texts = [_REVERSIBLE.get(text, text) for text in texts]
-        return [text.encode("utf-8", "surrogateescape") for text in texts]
-    if big_endian and element.VR in _WORDS:
+    if encoding.big_endian and element.VR in _WORDS:
         width = _WORDS[element.VR]
-        return [np.frombuffer(value, f">u{width}").astype(f"<u{width}").tobytes()]
+        return [np.frombuffer(element.value, f">u{width}").astype(f"<u{width}").tobytes()]
+    if element.tag.is_private:
+        return [_private(element, raw, encoding)]
+    if element.VR in _LONG_TEXT_VRS or element.VR in _TEXT_VRS:
+        texts = _texts(element)
+        if isinstance(raw, RawDataElement) and raw.value and any(_UNREADABLE in text for text in texts):
+            return [b"unreadable", raw.value.rstrip(_PADDING.encode())]
+        return [_marked(text, encoding) for text in texts]
     return [_written(element)]
 
 
-def _written(element: DataElement) -> bytes:
+def _texts(element: DataElement) -> list[str]:
+    value: Any = element.value
+    if element.VR in _LONG_TEXT_VRS:
+        return [str(value).rstrip(_PADDING)]
+    texts = [str(part).strip(_PADDING) for part in (value if element.VM > 1 else [value])]
+    if element.VR == "PN":
+        return ["=".join(group.rstrip("^ ") for group in text.split("=")).rstrip("=") for text in texts]
+    if element.keyword == "PhotometricInterpretation":
+        return [_REVERSIBLE.get(text, text) for text in texts]
+    return texts
+
+
+def _marked(text: str, encoding: _Encoding) -> bytes:
+    """A text, told from one with the same letters where nothing says which letters its bytes are."""
+    mark = b"" if text.isascii() or encoding.names_letters else b"\0of no character set\0"
+    return mark + text.encode("utf-8", "surrogateescape")
+
+
+def _private(element: DataElement, raw: Any, encoding: _Encoding) -> bytes:
+    """A value of which nobody may know the type, which is UN where it came in Implicit VR.
+
+    Numbers count to their last byte; of texts, and of what may be one, the padding is made as the standard has it.
+    """
+    is_text = element.VR in _TEXT_VRS or element.VR in _LONG_TEXT_VRS
+    if is_text and isinstance(raw, RawDataElement) and raw.value:
+        written = raw.value
+    else:
+        written = _written(element, convert_encodings(list(encoding.character_sets) or None))
+    if not is_text and not (element.VR in ("OB", "UN") and _LOOKS_LIKE_TEXT.fullmatch(written)):
+        return written
+    text = written.rstrip(_PADDING.encode())
+    return text + (b"\0" if element.VR == "UI" else b" ") * (len(text) % 2)
+
+
+def _written(element: DataElement, encodings: list[str] | None = None) -> bytes:
     """The value as Implicit VR Little Endian has it."""
     file = DicomBytesIO()
     file.is_little_endian, file.is_implicit_VR = True, True
-    write_data_element(file, element)
+    write_data_element(file, element, encodings)
     return file.getvalue()[_HEADER:]

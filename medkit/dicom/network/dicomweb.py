@@ -15,10 +15,14 @@ from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
 from requests.auth import HTTPBasicAuth
 
-from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch, TakeInstance
+from medkit.dicom.network.answers import number_in, uid_in
+from medkit.dicom.network.archive import TLS_FAILED, ArchiveDown, ArchiveRefused, StudyMatch, TakeInstance
 from medkit.dicom.network.encoded import Unidentified, identify_file
-from medkit.dicom.network.multipart import BrokenAnswer, parts
+from medkit.dicom.network.multipart import BrokenAnswer, PartTooLong, parts
+from medkit.dicom.network.node import NodeLimits
 from medkit.dicom.network.quiet import keep_quiet
+from medkit.dicom.network.sessions import AnswerTooLong, Redirected, Session
+from medkit.dicom.network.tls import tls_fault
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +48,7 @@ class DicomwebArchive:
     """An archive that speaks DICOMweb.
 
     Credentials come from the environment alone: neither from the URL, nor from ``~/.netrc``. Proxies that the
-    environment names are not used.
+    environment names are not used, and redirects are refused.
 
     Args:
         url: of the service, such as ``https://pacs.example.org/dicom-web``.
@@ -53,6 +57,7 @@ class DicomwebArchive:
         password_variable: name of the one that holds the password.
         tls: authorities to trust in the place of the system's, and our own certificate where the archive asks for one.
         seconds: how long the archive may be silent.
+        instance_bytes: of one instance, which is held in memory.
 
     Raises:
         UsageError: the URL is none or holds credentials, an environment variable is not set, credentials would travel
@@ -68,19 +73,14 @@ class DicomwebArchive:
         password_variable: str | None = None,
         tls: TlsFiles | None = None,
         seconds: float = 60,
+        instance_bytes: int = NodeLimits.instance_bytes,
     ) -> None:
         keep_quiet()
         self._url = _checked_url(url)
-        self._seconds = seconds
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._seconds, self._instance_bytes = seconds, instance_bytes
+        self._session = Session(tls)
         self._session.headers["Accept"] = _JSON
         self._log_in(token_variable, user_variable, password_variable)
-        if tls is not None:
-            tls.client_context()  # says what is wrong with the files
-            self._session.verify = True if tls.authority is None else str(tls.authority)
-            if tls.certificate is not None:
-                self._session.cert = (str(tls.certificate), str(tls.key or tls.certificate))
         self._client = DICOMwebClient(
             self._url, session=self._session, chunk_size=_WHOLE, permissive_uid=True, timeout=seconds
         )
@@ -106,21 +106,22 @@ class DicomwebArchive:
         for answer in self._search(
             "StudyInstanceUID", self._client.search_for_studies, search_filters=wanted
         ):
-            count = answer.get("NumberOfStudyRelatedInstances")
-            study = str(answer.StudyInstanceUID)
-            found[study] = StudyMatch(study, instances=None if count is None else int(count))
+            study = uid_in(answer, "StudyInstanceUID", self.name)
+            count = number_in(answer, "NumberOfStudyRelatedInstances", self.name)
+            found[study] = StudyMatch(study, instances=count)
         return [match for _, match in sorted(found.items())]
 
     def counts(self, study_uid: str) -> dict[str, int]:
         """QIDO-RS; series that come without a number are counted instance by instance."""
         counts = {}
         for answer in self._search("SeriesInstanceUID", self._client.search_for_series, study_uid):
-            series, count = str(answer.SeriesInstanceUID), answer.get("NumberOfSeriesRelatedInstances")
+            series = uid_in(answer, "SeriesInstanceUID", self.name)
+            count = number_in(answer, "NumberOfSeriesRelatedInstances", self.name)
             if count is None:
                 search = self._client.search_for_instances
                 counts[series] = sum(1 for _ in self._search("SOPInstanceUID", search, study_uid, series))
             else:
-                counts[series] = int(count)
+                counts[series] = count
         return counts
 
     def retrieve(self, study_uid: str, take: TakeInstance) -> int:
@@ -203,13 +204,22 @@ class DicomwebArchive:
                     if _status(error) == _NOT_FOUND and uids:
                         return
                     raise
-                answers = [Dataset.from_json(answer) for answer in page]
-            new = [answer for answer in answers if answer.get(key) and str(answer[key].value) not in seen]
+            answers = [self._parsed(answer) for answer in page]
+            uids_there = [uid_in(answer, key, self.name) for answer in answers]
+            new = [answer for answer, uid in zip(answers, uids_there, strict=True) if uid and uid not in seen]
             yield from new
-            seen |= {str(answer[key].value) for answer in new}
+            seen.update(uids_there)
             asked += len(answers)
             if not new:
                 return
+
+    def _parsed(self, answer: Any) -> Dataset:
+        try:
+            return Dataset.from_json(answer)
+        except Exception as error:  # whatever pydicom meets in what is no DICOM JSON
+            raise ArchiveRefused(
+                "answer-unreadable", f"{self.name}: expected an answer in DICOM JSON, got another"
+            ) from error
 
     def _parts(self, path: str) -> Iterator[bytes]:
         """The files of an answer, one in memory at a time; none where the archive has nothing of that name."""
@@ -222,7 +232,8 @@ class DicomwebArchive:
             if answer.status_code == _NOT_FOUND:
                 return
             answer.raise_for_status()
-            yield from parts(answer.headers.get("Content-Type", ""), answer.iter_content(_CHUNK))
+            kind, body = answer.headers.get("Content-Type", ""), answer.iter_content(_CHUNK)
+            yield from parts(kind, body, self._instance_bytes)
 
     def _store(self, dataset: Dataset, uid: str) -> str | None:
         with self._answering("a store"):
@@ -237,8 +248,8 @@ class DicomwebArchive:
 
     def _reason(self, answer: Dataset, uid: str) -> str | None:
         for item in answer.get("FailedSOPSequence") or ():
-            if item.get("ReferencedSOPInstanceUID", uid) == uid:
-                reason = int(item.get("FailureReason") or 0)
+            if uid_in(item, "ReferencedSOPInstanceUID", self.name) in ("", uid):
+                reason = number_in(item, "FailureReason", self.name) or 0
                 if reason in _OUT_OF_RESOURCES:
                     raise ArchiveDown(
                         f"{self.name}: expected room for an object, got failure reason 0x{reason:04X}"
@@ -259,9 +270,20 @@ class DicomwebArchive:
             raise ArchiveRefused(
                 code, f"{self.name}: expected an answer to {what}, got status {status}"
             ) from None
+        except Redirected:
+            raise ArchiveRefused(
+                "redirected",
+                f"{self.name}: expected an answer to {what}, got a redirect; name the address that it leads to",
+            ) from None
+        except (AnswerTooLong, PartTooLong) as error:
+            raise ArchiveRefused(
+                "answer-too-long",
+                f"{self.name}: expected an answer to {what} that can be held, got a longer one",
+            ) from error
         except requests.exceptions.SSLError as error:
             raise ArchiveDown(
-                f"{self.name}: expected TLS with a certificate that we trust, got none; name the authority of it"
+                f"{self.name}: expected TLS that both sides trust, got: {tls_fault(error)}; mend the certificates",
+                TLS_FAILED,
             ) from error
         except requests.exceptions.JSONDecodeError as error:
             raise ArchiveRefused(

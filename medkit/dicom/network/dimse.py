@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -32,10 +31,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
+from medkit.dicom.network.answers import number_in, uid_in
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch, TakeInstance
 from medkit.dicom.network.association import MOST_CONTEXTS, Peer, check_answered
 from medkit.dicom.network.encoded import Unidentified, received
 from medkit.dicom.network.node import StorageNode
+from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE, PLAIN
 from medkit.errors import UsageError
 
@@ -146,9 +147,9 @@ class DimseArchive:
         keys = {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": "", **filters}
         found = {}
         for answer in self._find("STUDY", keys, filters):
-            study = str(answer.get("StudyInstanceUID", ""))
-            count = answer.get("NumberOfStudyRelatedInstances")
-            found[study] = StudyMatch(study, instances=None if count is None else int(count))
+            study = uid_in(answer, "StudyInstanceUID", self.name)
+            count = number_in(answer, "NumberOfStudyRelatedInstances", self.name)
+            found[study] = StudyMatch(study, instances=count)
         return [match for study, match in sorted(found.items()) if study]
 
     def counts(self, study_uid: str) -> dict[str, int]:
@@ -156,12 +157,10 @@ class DimseArchive:
         keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}
         counts = {}
         for answer in self._find("SERIES", keys):
-            series, count = (
-                str(answer.get("SeriesInstanceUID", "")),
-                answer.get("NumberOfSeriesRelatedInstances"),
-            )
+            series = uid_in(answer, "SeriesInstanceUID", self.name)
+            count = number_in(answer, "NumberOfSeriesRelatedInstances", self.name)
             if series:
-                counts[series] = len(self._instances(study_uid, series)) if count is None else int(count)
+                counts[series] = len(self._instances(study_uid, series)) if count is None else count
         return counts
 
     def retrieve(self, study_uid: str, take: TakeInstance) -> int:
@@ -170,7 +169,9 @@ class DimseArchive:
         listed: set[str] = set()
         keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": ""}
         for answer in self._find("SERIES", keys):
-            series = str(answer.SeriesInstanceUID)
+            series = uid_in(answer, "SeriesInstanceUID", self.name)
+            if not series:
+                continue
             instances = self._instances(study_uid, series)
             listed |= instances.keys()
             query = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series}
@@ -247,8 +248,16 @@ class DimseArchive:
             "SOPInstanceUID": sop_uid,
             "SOPClassUID": "",
         }
-        answers = self._find("IMAGE", keys)
-        return {str(one.SOPInstanceUID): str(one.get("SOPClassUID") or "") for one in answers}
+        found = {
+            uid_in(one, "SOPInstanceUID", self.name): uid_in(one, "SOPClassUID", self.name)
+            for one in self._find("IMAGE", keys)
+        }
+        if "" in found:
+            raise ArchiveRefused(
+                "answer-unreadable",
+                f"{self.name}: expected a SOPInstanceUID in an answer about an instance, got none",
+            )
+        return found
 
     def _fetch(self, level: str, query: Mapping[str, str], classes: set[str], take: TakeInstance) -> set[str]:
         """Fetch instances; give the UIDs of those that were taken."""
@@ -365,10 +374,9 @@ class _Stored:
 
     @classmethod
     def read(cls, path: Path) -> _Stored:
+        keep_quiet()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                meta = pydicom.filereader.read_file_meta_info(path)
+            meta = pydicom.filereader.read_file_meta_info(path)
             uids = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
         except Exception as error:  # whatever pydicom meets in what is no DICOM file
             raise UsageError(f"{path}: expected a DICOM file to send, got {error}; write it again") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
@@ -14,6 +13,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pynetdicom.dsutils import encode_file_meta
 
+from medkit.dicom.network.quiet import keep_quiet
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
@@ -69,22 +69,21 @@ def identify(data: BinaryIO, transfer_syntax: str) -> Identity:
     Raises:
         Unidentified: one of the UIDs is missing or none, or what stands before them cannot be read.
     """
+    keep_quiet()
     syntax = UID(transfer_syntax)
     start = data.tell()
     file = data
     try:
         if syntax == DeflatedExplicitVRLittleEndian:
             file = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data.read(), _INFLATED_BYTES))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks on other elements
-            found = read_dataset(
-                file,
-                syntax.is_implicit_VR,
-                syntax.is_little_endian,
-                stop_when=_behind_last,
-                specific_tags=[Tag(keyword) for keyword in _KEYWORDS],
-            )
-            uids = [str(found.get(keyword, "")).strip(" \0") for keyword in _KEYWORDS]
+        found = read_dataset(
+            file,
+            syntax.is_implicit_VR,
+            syntax.is_little_endian,
+            stop_when=_behind_last,
+            specific_tags=[Tag(keyword) for keyword in _KEYWORDS],
+        )
+        uids = [str(found.get(keyword, "")).strip(" \0") for keyword in _KEYWORDS]
     except Exception as error:  # whatever pydicom meets in what is no data set
         raise Unidentified(
             CANNOT_UNDERSTAND,
@@ -101,11 +100,10 @@ def identify_file(file: BinaryIO) -> Identity:
     Raises:
         Unidentified: it is no such file, or does not say what it is.
     """
+    keep_quiet()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks on other elements
-            found = dcmread(file, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-            uids = [str(found.get(keyword, "")).strip(" \0") for keyword in _KEYWORDS]
+        found = dcmread(file, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+        uids = [str(found.get(keyword, "")).strip(" \0") for keyword in _KEYWORDS]
     except Exception as error:  # whatever pydicom meets in what is no DICOM file
         text = f"expected a DICOM file, got one that cannot be read ({type(error).__name__})"
         raise Unidentified(CANNOT_UNDERSTAND, text) from error

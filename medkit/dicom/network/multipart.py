@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["BrokenAnswer", "parts"]
+__all__ = ["BrokenAnswer", "PartTooLong", "parts"]
 
 _LONGEST_HEAD = 1 << 16  # of the headers of one part
 
@@ -20,15 +20,21 @@ class BrokenAnswer(ValueError):
     """An answer that is not multipart, or ends before its end."""
 
 
-def parts(content_type: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+class PartTooLong(BrokenAnswer):
+    """A part that is longer than it may be."""
+
+
+def parts(content_type: str, chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
     """The content of each part, without its headers.
 
     Args:
         content_type: of the answer, with the boundary.
         chunks: the answer's body in pieces of any size.
+        most: bytes of a part, or of what comes before the first.
 
     Raises:
         BrokenAnswer: while iterating, where the answer is not multipart or its end is missing.
+        PartTooLong: the same, where a part is longer than it may be, or its headers are.
     """
     header = Message()
     header["Content-Type"] = content_type
@@ -38,12 +44,12 @@ def parts(content_type: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
     delimiter = b"\r\n--" + boundary.encode("latin-1")
     body = _Body(chunks)
     body.give_back(b"\r\n")  # before the first delimiter there may be nothing
-    body.until(delimiter)
+    body.until(delimiter, most)
     while (behind := body.take(2)) != b"--":
         body.give_back(behind)  # the line's end, which ends the headers as well where there are none
         body.until(b"\r\n\r\n", _LONGEST_HEAD)
         body.give_back(b"\r\n")  # likewise, of an empty part
-        yield bytes(body.until(delimiter)[2:])
+        yield bytes(body.until(delimiter, most + len(b"\r\n"))[2:])
 
 
 class _Body:
@@ -61,14 +67,14 @@ class _Body:
         del self._held[:count]
         return taken
 
-    def until(self, mark: bytes, most: int | None = None) -> bytearray:
-        """What comes before a mark; the mark is passed."""
+    def until(self, mark: bytes, most: int) -> bytearray:
+        """What comes before a mark, of so many bytes at most; the mark is passed."""
         start = 0
-        while (place := self._held.find(mark, start)) < 0:
+        while (place := self._held.find(mark, start)) < 0 and start <= most:
             start = max(0, len(self._held) - len(mark) + 1)
-            if most is not None and start > most:
-                raise BrokenAnswer(f"expected headers of at most {most} bytes, got more")
             self._more()
+        if place < 0 or place > most:
+            raise PartTooLong("expected a part, or headers, of a bounded length, got a longer one")
         found = self._held[:place]
         del self._held[: place + len(mark)]
         return found

@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import io
 import logging
-import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from medkit.dicom.network.connections import Entity, Server
 from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, identify, received
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
     from pynetdicom.association import Association
     from pynetdicom.events import Event
-    from pynetdicom.transport import AssociationSocket
 
     from medkit.dicom.network.tls import TlsFiles
 
@@ -43,7 +37,8 @@ AnswerStore: TypeAlias = Callable[[str, str, IO[bytes]], int]
 _LOG = logging.getLogger(__name__)
 _OUT_OF_RESOURCES = 0xA700
 _LONGEST_AE_TITLE = 16
-_REQUEST_BYTES = 1 << 20  # of an A-ASSOCIATE-RQ with 128 contexts, and more than ever needed
+_COMMAND_BYTES = 1 << 16  # of a command set, which has some 300
+_MOST_WAITING = 16  # requests of one association that were sent before the answer to the one before
 _PAUSE = 0.05
 
 
@@ -54,13 +49,16 @@ class NodeLimits:
     Args:
         associations: at one time; further ones are rejected for now.
         pdu_bytes: of one PDU.
-        instance_bytes: of one instance, which is held in memory; an association that sends a larger one is aborted.
-        seconds: how long a caller may be silent, in the middle of a message too.
+        instance_bytes: of one instance, which is held in memory, and of all of an association that wait there; one that
+            sends more is aborted.
+        held_bytes: of all associations together; the one that sends more is aborted.
+        seconds: how long a caller may be silent, and how long one PDU may take to come.
     """
 
     associations: int = 16
     pdu_bytes: int = 1 << 18
     instance_bytes: int = 1 << 31
+    held_bytes: int = 1 << 32
     seconds: float = 60
 
 
@@ -98,7 +96,9 @@ class StorageNode:
         self._take, self._tell_too_large = take, too_large
         self._host, self._port = host, port
         self._tls = None if tls is None else tls.server_context()
-        self._server: _Server | None = None
+        self._server: Server | None = None
+        self._held: dict[Association, int] = {}  # bytes that wait or are coming
+        self._being_taken: dict[Association, int] = {}
         self._ae = self._application_entity(check_ae_title(ae_title), callers)
 
     @property
@@ -117,10 +117,11 @@ class StorageNode:
             (evt.EVT_C_STORE, self._answer_store),
             (evt.EVT_PDU_RECV, self._check_size),
             (evt.EVT_REJECTED, _tell_rejected),
-            (evt.EVT_CONN_CLOSE, _let_go),
+            (evt.EVT_ABORTED, _tell_aborted),
+            (evt.EVT_CONN_CLOSE, self._let_go),
         ]
         try:
-            server = _Server(self._ae, (self._host, self._port), handlers, self._tls)
+            server = Server(self._ae, (self._host, self._port), handlers, self._tls)
         except OSError as error:
             raise UsageError(
                 f"{self._host}, port {self._port}: expected an address to listen on, got {error.strerror or error}; "
@@ -142,7 +143,8 @@ class StorageNode:
         for association in server.active_associations:
             if association.is_established:
                 _LOG.warning("stopped: aborted the association of %s", association.requestor.ae_title)
-            association.abort()
+            if association.requestor.primitive is not None:
+                association.abort()
 
     def __enter__(self) -> StorageNode:
         self.start()
@@ -151,12 +153,12 @@ class StorageNode:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _application_entity(self, ae_title: str, callers: Collection[str]) -> AE:
+    def _application_entity(self, ae_title: str, callers: Collection[str]) -> Entity:
         if not callers:
             raise UsageError(
                 "the DICOM node: expected AE titles of those who may send, got none; name each of them"
             )
-        entity = AE(ae_title)
+        entity = Entity(ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = [check_ae_title(caller) for caller in callers]
         entity.maximum_associations = self.limits.associations
@@ -168,6 +170,14 @@ class StorageNode:
         return entity
 
     def _answer_store(self, event: Any) -> int:
+        data = event.request.DataSet
+        self._being_taken[event.assoc] = _length(data)
+        try:
+            return self._answer(event)
+        finally:
+            self._being_taken.pop(event.assoc, None)
+
+    def _answer(self, event: Any) -> int:
         caller = event.assoc.requestor.ae_title
         if self._too_large(event.request.DataSet):  # all of it was there before the association was aborted
             self._tell(event.request.DataSet, event.context.transfer_syntax)
@@ -185,19 +195,34 @@ class StorageNode:
             return _OUT_OF_RESOURCES
 
     def _check_size(self, event: Event) -> None:
-        message = event.assoc.dimse.message
-        if message is None or message.data_set is None:
-            return
-        if self._too_large(message.data_set):
-            _LOG.warning(
-                "expected instances of at most %d bytes, got more; aborted the association of %s",
-                self.limits.instance_bytes,
-                event.assoc.requestor.ae_title,
-            )
-            event.assoc.abort(block=False)
-            for context in event.assoc.accepted_contexts:
+        """Abort an association that makes us hold too much; looked at before each PDU is."""
+        association, message = event.assoc, event.assoc.dimse.message
+        queued = list(association.dimse.msg_queue.queue)
+        waiting = sum(_length(getattr(request, "DataSet", None)) for _, request in queued)
+        coming = 0 if message is None else _length(message.data_set)
+        self._held[association] = waiting + coming
+        if message is not None and self._too_large(message.data_set):
+            self._abort(association, f"instances of at most {self.limits.instance_bytes} bytes")
+            for context in association.accepted_contexts:
                 if context.context_id == message.context_id:
-                    self._tell(message.data_set, context.transfer_syntax[0])
+                    self._tell(cast("IO[bytes]", message.data_set), context.transfer_syntax[0])
+        elif message is not None and message.encoded_command_set.tell() > _COMMAND_BYTES:
+            self._abort(association, f"commands of at most {_COMMAND_BYTES} bytes")
+        elif len(queued) > _MOST_WAITING or waiting + coming > self.limits.instance_bytes:
+            self._abort(association, f"at most {_MOST_WAITING} requests before the answer to the first")
+        elif sum([*self._held.values(), *self._being_taken.values()]) > self.limits.held_bytes:
+            self._abort(association, f"at most {self.limits.held_bytes} bytes of all callers together")
+
+    def _abort(self, association: Association, expected: str) -> None:
+        _LOG.warning(
+            "expected %s, got more; aborted the association of %s",
+            expected,
+            association.requestor.ae_title,
+        )
+        association.abort(block=False)
+
+    def _let_go(self, event: Event) -> None:
+        self._held.pop(event.assoc, None)
 
     def _tell(self, data: IO[bytes], transfer_syntax: str) -> None:
         """Say whose an instance was that is not taken, by what came of it."""
@@ -211,7 +236,7 @@ class StorageNode:
             _LOG.error("an instance beyond the limit was not noted: %s", type(error).__name__)
 
     def _too_large(self, data: IO[bytes] | None) -> bool:
-        return data is not None and data.seek(0, io.SEEK_END) > self.limits.instance_bytes
+        return _length(data) > self.limits.instance_bytes
 
 
 def check_ae_title(title: str) -> str:
@@ -234,79 +259,15 @@ def check_ae_title(title: str) -> str:
     return plain
 
 
+def _length(data: IO[bytes] | None) -> int:
+    return 0 if data is None else data.seek(0, io.SEEK_END)
+
+
 def _tell_rejected(event: Event) -> None:
     peer = event.assoc.requestor
     called = None if peer.primitive is None else peer.primitive.called_ae_title
     _LOG.warning("rejected an association of %s with %s from %s", peer.ae_title, called, peer.address)
 
 
-def _let_go(event: Event) -> None:
-    """End an association whose caller went before asking for one, as monitors of ports do.
-
-    pynetdicom would wait for the request until its time is over, and count it among the associations.
-    """
-    if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]  # it takes this, and says not so
-
-
-class _Handler(RequestHandler):
-    """Makes associations that read no PDU of any length that a caller may choose."""
-
-    server: _Server
-
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        connection = association.dul.socket
-        assert connection is not None
-        longest = max(self.server.ae.maximum_pdu_size, _REQUEST_BYTES)
-        # pynetdicom takes the length that a PDU states, up to 4 GiB, and reads in pieces of 4 KiB.
-        connection.recv = partial(_receive, connection, longest)  # type: ignore[method-assign]
-        return association
-
-
-def _receive(connection: AssociationSocket, longest: int, nr_bytes: int) -> bytearray:
-    if nr_bytes > longest:
-        raise OSError(f"expected a PDU of at most {longest} bytes, got one of {nr_bytes}")
-    data, there = bytearray(nr_bytes), 0
-    assert connection.socket is not None
-    with memoryview(data) as room:
-        while there < nr_bytes and (more := connection.socket.recv_into(room[there:])):
-            there += more
-    return data[:there]
-
-
-class _Server(ThreadedAssociationServer):
-    """Serves each connection in its own thread from the first byte on, so that none holds up the others."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(
-        self, entity: AE, address: tuple[str, int], handlers: list[Any], tls: SSLContext | None
-    ) -> None:
-        self._tls = tls
-        contexts = entity.supported_contexts
-        super().__init__(entity, address, entity.ae_title, contexts, None, handlers, _Handler)
-
-    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Accept a connection; a TLS handshake is left to its thread."""
-        assert self.socket is not None
-        connection, address = self.socket.accept()
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(self.ae.network_timeout)
-        return connection, address
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Begin to talk."""
-        if self._tls is not None:
-            request = self._tls.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what went wrong before there was an association: no TLS, a certificate that nobody vouches for."""
-        _LOG.warning("a connection from %s failed", client_address[0], exc_info=True)
-
-    def shutdown(self) -> None:
-        """Listen no more; associations go on."""
-        socketserver.BaseServer.shutdown(self)
-        self.server_close()
+def _tell_aborted(event: Event) -> None:
+    _LOG.info("an association of %s was aborted", event.assoc.requestor.ae_title)

@@ -6,13 +6,13 @@ knows the profile hides or removes the objects; any other keeps the note beside 
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from highdicom.sr import CodedConcept
 from pydicom import Dataset, dcmread
 
+from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.rejected import RejectionReason
 from medkit.dicom.writing.finishing import RESEARCH, copy_patient_and_study
 from medkit.dicom.writing.maker import MANUFACTURER
@@ -56,9 +56,8 @@ def write_rejection_note(result: Path) -> Path:
         UsageError: see :func:`make_rejection_note`.
         OSError: the result cannot be read, or the note not be written.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks on values that are copied as they are
-        note = make_rejection_note([dcmread(result, stop_before_pixels=True)])
+    keep_quiet()
+    note = make_rejection_note([dcmread(result, stop_before_pixels=True)])
     path = result.with_suffix(".rejection.dcm")
     save(note, path)
     return path

@@ -11,7 +11,7 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["TlsFiles"]
+__all__ = ["TlsFiles", "tls_fault"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ class TlsFiles:
             raise UsageError(
                 f"{named}: expected PEM files of a certificate, its key and authorities, got {error}; mend them"
             ) from error
+
+
+def tls_fault(error: BaseException | None) -> str:
+    """Why TLS failed, in the words of OpenSSL, which name no more than hosts; of an error or what lies behind it."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message.rstrip(".")
+    return str(getattr(error, "reason", None) or "it broke off")
 
 
 def _no_password() -> str:

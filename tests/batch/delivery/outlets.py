@@ -65,7 +65,8 @@ class FakeArchive:
         return [StudyMatch(STUDY_UID)]
 
     def counts(self, study_uid):
-        return {}
+        assert study_uid == STUDY_UID
+        return dict(Counter(one.SeriesInstanceUID for one in self.objects.values()))
 
     def retrieve(self, study_uid, take):
         return 0
@@ -94,7 +95,8 @@ class FakeArchive:
         there = self.objects.get(sop_uid)
         if there is None or fault == "not-yet":
             return None
-        assert (study_uid, series_uid) == (there.StudyInstanceUID, there.SeriesInstanceUID)
+        if (study_uid, series_uid) != (there.StudyInstanceUID, there.SeriesInstanceUID):
+            return None
         there = deepcopy(there)
         if fault == "garbles":
             there.ImageComments = "ill"

@@ -105,6 +105,26 @@ def test_what_cannot_be_read_back_is_refused(out, tmp_path):
     assert caught.value.code == "read-back-unreadable"
 
 
+def test_a_result_whose_file_is_gone_is_no_fault_of_the_folder(out, tmp_path):
+    with pytest.raises(ArchiveRefused) as caught:
+        out.send([Made(STUDY, "2.25.7", tmp_path / "gone.dcm")])
+    assert caught.value.code == "result-unreadable"
+    assert list(out.folder.iterdir()) == []
+
+
+def test_an_object_of_an_archive_that_cannot_be_compared_is_refused(tmp_path):
+    archive, made = FakeArchive(), made_result(tmp_path)
+    destination = ArchiveDestination(archive, write_note)
+    destination.send([made])
+    packed = archive.objects["2.25.7"]
+    packed.Rows = packed.Columns = packed.BitsAllocated = 1
+    packed.PixelData = b"\0\0"
+    packed.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.8.1"  # Deflated Image Frame Compression
+    with pytest.raises(ArchiveRefused, match="that can be compared") as caught:
+        destination.read_back(made)
+    assert caught.value.code == "read-back-unreadable"
+
+
 def test_an_archive_takes_gives_back_and_is_told_of_what_does_not_count(tmp_path):
     archive = FakeArchive()
     pacs, made = ArchiveDestination(archive, write_note), made_result(tmp_path)

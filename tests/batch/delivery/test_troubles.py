@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from medkit.batch.delivery.troubles import DOWN, Trouble, asking, find_destination, worst
-from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+from medkit.batch.delivery.troubles import Trouble, asking, find_destination, worst
+from medkit.dicom.network.archive import DOWN, ArchiveDown, ArchiveRefused
 from tests.batch.delivery.outlets import FakeArchive
 
 

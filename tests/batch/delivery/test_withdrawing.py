@@ -64,3 +64,27 @@ def test_a_file_of_an_earlier_revision_that_is_gone_needs_only_the_name_in_a_fol
         path.unlink()
     assert {trouble.code for trouble in withdraw(job)} == {"result-unreadable"}
     assert job.in_folder() == {}
+
+
+def test_of_a_result_whose_file_is_gone_the_archive_is_asked_by_its_study(job):
+    job.make("7", destinations=("pacs",))
+    job.deliver()
+    for path in job.results.rglob("*.dcm"):
+        path.unlink()
+    job.arrive("1", "late")
+    job.make("8", destinations=("pacs",))
+    assert job.deliver() == "delivered"
+    assert set(job.in_archive()) == {"2.25.8"}
+    assert job.archive.objects[f"2.25.7{NOTE}"].PatientName == "Somebody^Some"
+
+
+def test_a_result_that_is_gone_here_and_there_has_nothing_to_be_withdrawn(job):
+    job.make("7", destinations=("pacs",))
+    job.deliver()
+    for path in job.results.rglob("*.dcm"):
+        path.unlink()
+    job.archive.objects.clear()
+    job.arrive("1", "late")
+    job.make("8", destinations=("pacs",))
+    assert job.deliver() == "delivered"
+    assert set(job.archive.objects) == {"2.25.8"}

@@ -27,3 +27,16 @@ def test_another_file_is_no_memory(tmp_path):
     (tmp_path / "memory.sqlite").write_bytes(b"something else, and long enough to be read as a header" * 20)
     with pytest.raises(UsageError, match="remove it, and all is looked at again"):
         Memory(tmp_path / "memory.sqlite")
+
+
+def test_a_full_disk_is_an_error_of_the_disk_and_forgets_nothing(tmp_path):
+    memory = Memory(tmp_path / "memory.sqlite")
+    memory.put("a", {"stamp": 1})
+    memory._connection.execute("PRAGMA max_page_count = 1")  # as on a full disk
+    with pytest.raises(OSError, match="cannot be written"):
+        memory.put("b", {"x": "y" * 1_000_000})
+    assert memory.get("a") == {"stamp": 1}
+    memory.close()
+    with pytest.raises(OSError, match="cannot be written"):
+        memory.drop("a")
+    assert memory.get("a") == {"stamp": 1}

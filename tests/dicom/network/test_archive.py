@@ -30,3 +30,9 @@ def test_what_an_archive_does_not_tell_is_not_zero():
     assert (StudyMatch("1.2").series, StudyMatch("1.2").instances) == (None, None)
     with pytest.raises(AttributeError):
         StudyMatch("1.2").instances = 3
+
+
+def test_why_an_archive_is_down_survives_pickling():
+    down = pickle.loads(pickle.dumps(ArchiveDown("PACS: no TLS", "tls-failed")))
+    assert (str(down), down.code) == ("PACS: no TLS", "tls-failed")
+    assert ArchiveDown("PACS: nobody").code == "archive-down"

@@ -25,10 +25,12 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 
 from medkit.dicom.network.content import LEFT_ASIDE, content_hash
 from medkit.dicom.writing import make_parametric_map, make_segmentation, open_source, save
+from medkit.errors import CaseError
 from tests.dicom.writing.sources import MAKER, geometry, some_labels, write_series
 
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
@@ -187,6 +189,151 @@ def test_texts_in_any_letters_survive_and_count(text):
     one.SeriesDescription, other.SeriesDescription = text, text + "x"
     assert content_hash(in_syntax(one, ImplicitVRLittleEndian)) == content_hash(stored(one))
     assert content_hash(stored(other)) != content_hash(stored(one))
+
+
+def private(vr: str, value, character_set: str | None = None) -> Dataset:
+    dataset = image()
+    if character_set is not None:
+        dataset.SpecificCharacterSet = character_set
+    dataset.private_block(0x0011, "SOME MAKER", create=True).add_new(1, vr, value)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("vr", "one", "other"),
+    [
+        ("US", 1, 0x2001),
+        ("US", 0, 0x20),
+        ("US", 5, [5, 0, 0]),
+        ("SL", 0, 0x20),
+        ("SL", 0, None),
+        ("FD", [1.0], [1.0, 0.0]),
+        ("OB", b"\1\2", b"\1\2\0\0"),
+        ("UN", b"\1\2", b"\1\2\x20\x20"),
+        ("LO", "größer", "gröser"),
+    ],
+)
+@pytest.mark.parametrize("syntax", NATIVE[:2], ids=lambda syntax: syntax.name)
+def test_private_values_count_to_their_last_byte(vr, one, other, syntax):
+    hashes = [content_hash(in_syntax(private(vr, value), syntax)) for value in (one, other)]
+    assert hashes[0] != hashes[1]
+
+
+def test_private_letters_that_latin_1_lacks_count():
+    """pydicom writes all of them as question marks where nobody tells it the character set."""
+    hashes = {content_hash(private("LO", text, "ISO_IR 192")) for text in ("山田", "鈴木")}
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize("syntax", NATIVE, ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize(
+    ("vr", "value"),
+    [
+        ("LO", "abc"),
+        ("LO", "größer"),
+        ("LO", ["a", "b"]),
+        ("LT", " of  many "),
+        ("UI", "1.2.3"),
+        ("UI", "1.2.34"),
+        ("DS", ["1.50", "2"]),
+        ("US", [1, 0x2041, 0]),
+        ("SL", [0, -1]),
+        ("FD", 1.5),
+        ("AT", 0x00100010),
+        ("OB", b"\1\2\0\0"),
+        ("OW", b"\1\2\0\x20"),
+        ("UN", b"odd bytes!"),
+    ],
+)
+def test_private_values_are_the_same_without_their_types(vr, value, syntax):
+    dataset = private(vr, value)
+    if syntax == ExplicitVRBigEndian and vr == "OW":
+        dataset[0x00111001].value = value[1::-1] + value[:1:-1]
+    assert content_hash(in_syntax(dataset, syntax)) == content_hash(private(vr, value))
+
+
+@pytest.mark.parametrize("padding", [b"   ", b"\0"])
+def test_padding_of_private_texts_is_no_content(padding):
+    file = BytesIO()
+    private("LO", "seven l").save_as(file, enforce_file_format=True)
+    plain = b"\x11\0\x01\x10LO\x08\0seven l "
+    assert plain in file.getvalue()
+    text = b"seven l" + padding
+    padded = file.getvalue().replace(plain, b"\x11\0\x01\x10LO" + len(text).to_bytes(2, "little") + text)
+    assert content_hash(pydicom.dcmread(BytesIO(padded))) == content_hash(private("LO", "seven l"))
+
+
+def without_character_set(dataset: Dataset) -> Dataset:
+    """The same bytes, of which nothing says which letters they are."""
+    file = BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    raw = file.getvalue()
+    start = raw.index(b"\x08\0\x05\0CS")
+    end = start + 8 + int.from_bytes(raw[start + 6 : start + 8], "little")
+    return pydicom.dcmread(BytesIO(raw[:start] + raw[end:]))
+
+
+@pytest.mark.parametrize("character_set", ["ISO_IR 100", "ISO_IR 192", "ISO_IR 101"])
+def test_a_character_set_that_was_taken_away_is_another_content(character_set):
+    """Others show question marks there."""
+    dataset = image()
+    dataset.SpecificCharacterSet = character_set
+    taken = without_character_set(dataset)
+    assert "SpecificCharacterSet" not in taken
+    assert content_hash(taken) != content_hash(dataset)
+    assert content_hash(stored(taken)) == content_hash(taken)
+
+
+def test_a_character_set_that_nothing_needs_may_be_taken_away():
+    dataset = image()
+    dataset.PatientName = "Miller^George"
+    for item in dataset.AnatomicRegionSequence:
+        item.CodeMeaning = "larger"
+    assert content_hash(without_character_set(dataset)) == content_hash(dataset)
+
+
+def test_letters_that_are_none_in_their_character_set_count():
+    hashes = set()
+    for wrong in (b"\xfc", b"\xf6"):
+        file = BytesIO()
+        dataset = image()
+        dataset.SpecificCharacterSet, dataset.SeriesDescription = "ISO_IR 192", "size xx"
+        dataset.save_as(file, enforce_file_format=True)
+        hashes.add(
+            content_hash(pydicom.dcmread(BytesIO(file.getvalue().replace(b"size xx", b"size x" + wrong))))
+        )
+    assert len(hashes) == 2
+
+
+def bits(vr: str, syntax: str) -> Dataset:
+    """Three frames of 5 x 5 pixels of one bit, which end within a byte."""
+    dataset = image()
+    dataset.SOPClassUID = SegmentationStorage
+    dataset.Rows = dataset.Columns = 5
+    dataset.NumberOfFrames = 3
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 1, 0
+    packed = np.random.default_rng(3).integers(0, 256, 10, "u1").tobytes()
+    if syntax == ExplicitVRBigEndian and vr == "OW":
+        packed = np.frombuffer(packed, "<u2").astype(">u2").tobytes()
+    dataset.PixelData = packed
+    dataset["PixelData"].VR = vr
+    dataset.file_meta.TransferSyntaxUID = syntax
+    return stored(dataset)
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+@pytest.mark.parametrize("syntax", NATIVE, ids=lambda syntax: syntax.name)
+def test_pixels_of_one_bit_are_the_same_in_every_order(vr, syntax):
+    assert content_hash(bits(vr, syntax)) == content_hash(bits("OB", ExplicitVRLittleEndian))
+
+
+def test_compressed_pixels_of_one_bit_are_refused():
+    """Of a stream as many bytes as there are pixels say nothing of its end."""
+    dataset = bits("OB", ExplicitVRLittleEndian)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.8.1"  # Deflated Image Frame Compression
+    with pytest.raises(CaseError, match="without compression, got Deflated Image Frame") as caught:
+        content_hash(dataset)
+    assert caught.value.code == "unknown-syntax"
 
 
 @pytest.mark.parametrize("kind", ["segmentation", "map"])

@@ -161,6 +161,22 @@ def test_html_in_the_place_of_json_is_refused():
     assert caught.value.code == "answer-unreadable"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1}',
+        b'["a"]',
+        b'[{"0020000D": {"vr": "UI", "Value": ["1.2"]}, "00201208": {"vr": "IS", "Value": ["many"]}}]',
+        b'[{"0020000D": {"vr": "UI", "Value": [{}]}}]',
+        b'[{"0020000D": {"vr": "PN", "Value": [7]}}]',
+    ],
+)
+def test_json_that_is_no_answer_is_refused(body):
+    with faulty(body=body) as url, pytest.raises(ArchiveRefused) as caught:
+        DicomwebArchive(url).find({})
+    assert caught.value.code == "answer-unreadable"
+
+
 def series_of(count: int):
     found = {"0020000E": {"vr": "UI", "Value": ["1.2.1"]}, "00201209": {"vr": "IS", "Value": [count]}}
     return lambda path: json.dumps([found] if "offset=0" in path else []).encode()
@@ -270,8 +286,11 @@ def test_tls_is_checked(certificates):
     with faulty(body=b"[]", tls=context) as url:
         DicomwebArchive(url, tls=certificates.client).echo()
         for tls in (None, certificates.stranger):
-            with pytest.raises(ArchiveDown):
+            with pytest.raises(
+                ArchiveDown, match=r"expected TLS that both sides trust, got: .*certificate"
+            ) as caught:
                 DicomwebArchive(url, tls=tls, seconds=5).echo()
+            assert caught.value.code == "tls-failed"
 
 
 def test_what_is_no_dicom_file_is_not_sent(tmp_path):

@@ -9,6 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
@@ -21,6 +23,7 @@ from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.network.dimse import DimseArchive, MoveTarget
 from medkit.dicom.network.node import StorageNode
+from medkit.dicom.network.tls import TlsFiles
 from medkit.errors import UsageError
 from tests.dicom.network.conftest import write_study
 from tests.dicom.network.test_node import Taken, data_set
@@ -197,11 +200,33 @@ def test_over_tls_dcmtk_and_we_know_each_other(loopback, study, tmp_path, certif
                 DimseArchive("127.0.0.1", running.port, running.ae_title, tls=tls, seconds=5).echo()
 
 
-def test_a_certificate_of_another_name_is_not_trusted(study, certificates):
+def test_a_certificate_of_another_name_is_not_trusted(certificates):
     with StorageNode("MEDKIT", Taken(), ["US"], port=0, tls=certificates.server) as node:
         DimseArchive("localhost", node.port, "MEDKIT", "US", tls=certificates.client).echo()
-        with pytest.raises(ArchiveDown, match="no TLS that we trust"):
-            DimseArchive("127.0.0.2", node.port, "MEDKIT", "US", tls=certificates.client).echo()
+    with StorageNode("MEDKIT", Taken(), ["US"], host="127.0.0.2", port=0, tls=certificates.server) as node:
+        archive = DimseArchive("127.0.0.2", node.port, "MEDKIT", "US", tls=certificates.client)
+        with pytest.raises(ArchiveDown, match=r"certificate is not valid for '127\.0\.0\.2'") as caught:
+            archive.echo()
+    assert caught.value.code == "tls-failed"
+
+
+def test_an_archive_that_does_not_trust_us_is_told_apart_from_nobody(certificates):
+    anonymous = TlsFiles(authority=certificates.client.authority)
+    with (
+        StorageNode("MEDKIT", Taken(), ["US"], port=0, tls=certificates.server) as node,
+        pytest.raises(ArchiveDown, match="got: TLSV13_ALERT_CERTIFICATE_REQUIRED") as caught,
+    ):
+        DimseArchive("127.0.0.1", node.port, "MEDKIT", "US", tls=anonymous).echo()
+    assert caught.value.code == "tls-failed"
+
+
+def test_who_speaks_no_tls_is_told_apart_from_nobody(certificates):
+    with StorageNode("MEDKIT", Taken(), ["US"], port=0) as node, pytest.raises(ArchiveDown) as caught:
+        DimseArchive("127.0.0.1", node.port, "MEDKIT", "US", tls=certificates.client, seconds=5).echo()
+    assert caught.value.code == "tls-failed"
+    with pytest.raises(ArchiveDown, match="nobody who answers") as caught:
+        DimseArchive("127.0.0.1", free_port(), "MEDKIT", "US", tls=certificates.client).echo()
+    assert caught.value.code == "archive-down"
 
 
 def test_nobody_there_is_down_and_a_wrong_title_is_refused(orthanc):
@@ -320,6 +345,44 @@ def test_an_instance_of_another_study_is_not_taken(study):
 def test_series_without_a_number_are_counted(study):
     with faulty(EVT_C_FIND=listing(study)) as archive:
         assert archive.counts(uids(study[0])[0]) == {uids(study[0])[1]: len(study)}
+
+
+def raw(**values: bytes):
+    """Answers with such bytes as values, whatever they should be."""
+
+    def find(event):
+        answer = Dataset()
+        for keyword, value in values.items():
+            answer.add(RawDataElement(Tag(keyword), "UN", len(value), value, 0, True, True))
+        yield 0xFF00, answer
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("said", "ask"),
+    [
+        (
+            {"StudyInstanceUID": b"1.2", "NumberOfStudyRelatedInstances": b"many"},
+            lambda archive: archive.find({"PatientID": "1"}),
+        ),
+        (
+            {"SeriesInstanceUID": b"1.2", "NumberOfSeriesRelatedInstances": b"1.5 "},
+            lambda archive: archive.counts("1"),
+        ),
+        ({"StudyInstanceUID": b"1.2"}, lambda archive: archive.read_back("1", "2", "3")),
+    ],
+)
+def test_an_answer_that_is_none_is_refused(said, ask):
+    with faulty(EVT_C_FIND=raw(**said)) as archive, pytest.raises(ArchiveRefused) as caught:
+        ask(archive)
+    assert caught.value.code == "answer-unreadable"
+
+
+def test_a_series_without_a_uid_has_nothing():
+    with faulty(EVT_C_FIND=raw(StudyInstanceUID=b"1.2")) as archive:
+        assert archive.counts("1.2") == {}
+        assert archive.retrieve("1.2", Keep()) == 0
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medkit.dicom.network.multipart import BrokenAnswer, parts
+from medkit.dicom.network import multipart
+from medkit.dicom.network.multipart import BrokenAnswer, PartTooLong
 
+parts = partial(multipart.parts, most=1000)
 TYPE = 'multipart/related; type="application/dicom"; boundary=b1'
 CONTENTS = st.lists(st.binary(max_size=60).filter(lambda data: b"\r\n--b1" not in b"\r\n" + data), max_size=4)
 
@@ -55,8 +59,30 @@ def test_headers_without_end_are_not_read_for_ever():
         yield b"--b1\r\n"
         yield from endless
 
-    with pytest.raises(BrokenAnswer, match="headers of at most"):
+    with pytest.raises(BrokenAnswer, match="bounded length"):
         list(parts(TYPE, chunks()))
+
+
+def test_a_part_may_be_as_long_as_it_may_be_and_no_longer():
+    assert list(parts(TYPE, pieces(body([bytes(1000)]), 7))) == [bytes(1000)]
+    for size in (7, 5000):
+        with pytest.raises(PartTooLong, match="bounded length"):
+            list(parts(TYPE, pieces(body([bytes(1001)]), size)))
+
+
+@pytest.mark.parametrize("begin", [b"", b"--b1\r\n\r\n"], ids=["no part", "a part"])
+def test_what_has_no_end_is_not_held(begin):
+    taken = []
+
+    def chunks():
+        yield begin
+        while True:
+            taken.append(bytes(100))
+            yield taken[-1]
+
+    with pytest.raises(PartTooLong):
+        list(parts(TYPE, chunks()))
+    assert len(taken) < 15
 
 
 def test_a_boundary_in_quotes_is_understood():

@@ -29,6 +29,8 @@ from medkit.dicom.network.content import content_hash
 from medkit.dicom.network.node import NodeLimits, StorageNode, check_ae_title
 from medkit.dicom.network.tls import TlsFiles
 from medkit.errors import UsageError
+from tests.dicom.network import raw_caller
+from tests.dicom.network.raw_caller import COMMAND, LAST, fragment
 from tests.servers.dcmtk import storescu
 from tests.servers.programs import DCMTK, program
 
@@ -227,6 +229,129 @@ def test_an_instance_that_is_too_large_ends_its_association(study, taken, caplog
         assert storescu(listening.port, study[:1]).returncode != 0
     assert taken.files == {}
     assert "at most 5000 bytes" in caplog.text
+
+
+def requests(count: int, size: int) -> bytes:
+    """C-STORE after C-STORE, without waiting for an answer."""
+    data = fragment(raw_caller.data_set(size=size), LAST)
+    return b"".join(
+        fragment(raw_caller.command(number=one + 1), COMMAND | LAST) + data for one in range(count)
+    )
+
+
+@pytest.fixture
+def busy(taken):
+    """A taker that does not end before it may."""
+
+    def take(*arguments) -> int:
+        assert take.may_end.wait(20)
+        return taken(*arguments)
+
+    take.may_end = threading.Event()
+    yield take
+    take.may_end.set()
+
+
+def is_aborted(caller) -> bool:
+    try:
+        return caller.recv(1) in (b"\x07", b"")  # an A-ABORT, or its connection is gone
+    except ConnectionResetError:
+        return True
+
+
+def test_a_command_without_end_is_not_kept(taken, caplog):
+    with node(taken) as listening:
+        caller, _ = raw_caller.ask(listening.port)
+        with caller:
+            for _ in range(3):
+                caller.sendall(fragment(bytes(50_000), COMMAND))
+            assert is_aborted(caller)
+    assert "commands of at most 65536 bytes" in caplog.text
+
+
+def test_instances_that_wait_to_be_taken_are_bounded(taken, busy, caplog):
+    with node(busy, limits=NodeLimits(instance_bytes=100_000)) as listening:
+        caller, _ = raw_caller.ask(listening.port)
+        with caller:
+            caller.sendall(requests(4, 60_000))
+            assert is_aborted(caller)
+    assert "before the answer to the first" in caplog.text
+
+
+def test_requests_that_wait_to_be_answered_are_bounded(busy):
+    with node(busy) as listening:
+        caller, _ = raw_caller.ask(listening.port)
+        with caller:
+            caller.sendall(requests(30, 0))
+            assert is_aborted(caller)
+
+
+def test_a_few_requests_at_once_are_answered_one_by_one(taken):
+    with node(taken) as listening:
+        caller, _ = raw_caller.ask(listening.port)
+        with caller:
+            caller.sendall(requests(3, 10))
+            answers = b""
+            while answers.count(struct.pack("<HHIH", 0, 0x0900, 2, 0)) < 3:
+                more = caller.recv(4096)
+                assert more
+                answers += more
+
+
+def test_what_all_callers_send_together_is_bounded(taken, busy, caplog):
+    with node(busy, limits=NodeLimits(held_bytes=100_000)) as listening:
+        first, _ = raw_caller.ask(listening.port)
+        second, _ = raw_caller.ask(listening.port)
+        with first, second:
+            first.sendall(requests(1, 60_000))
+            until = time.monotonic() + 10
+            while not listening._being_taken and time.monotonic() < until:
+                time.sleep(0.01)
+            second.sendall(requests(2, 60_000))
+            assert is_aborted(second)
+            first.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                first.recv(1)
+            first.settimeout(10)
+            busy.may_end.set()
+            assert first.recv(1) == b"\x04"
+    assert "at most 100000 bytes of all callers together" in caplog.text
+
+
+def test_what_was_held_is_let_go_with_its_association(taken):
+    with node(taken) as listening:
+        for _ in range(2):
+            caller, _ = raw_caller.ask(listening.port)
+            with caller:
+                caller.sendall(requests(1, 1000) + fragment(raw_caller.command(), COMMAND | LAST))
+                assert caller.recv(1) == b"\x04"
+        until = time.monotonic() + 10
+        while listening._held and time.monotonic() < until:
+            time.sleep(0.01)
+        assert listening._held == listening._being_taken == {}
+
+
+@pytest.mark.parametrize("uid", ["DOE^JOHN", "1." + "2" * 68])
+def test_odd_uids_get_into_no_log(taken, uid, caplog):
+    with node(taken) as listening, caplog.at_level(logging.DEBUG):
+        caller, _ = raw_caller.ask(listening.port)
+        with caller:
+            data = raw_caller.data_set().replace(b"1.2.3.4\0", uid.encode())
+            request = raw_caller.command().replace(b"1.2.3.4\0", uid.encode())
+            length = len(uid).to_bytes(4, "little")
+            request = request.replace(b"\0\0\0\x10\x08\0\0\0", b"\0\0\0\x10" + length)
+            caller.sendall(fragment(request, COMMAND | LAST) + fragment(data, LAST))
+            assert caller.recv(1)
+    assert uid not in caplog.text
+
+
+@pytest.mark.parametrize("title", [b"X\nERROR all gone", b"X\x1b[2J", b"X\x85Y"])
+def test_a_caller_cannot_write_lines_of_the_log(taken, title, caplog):
+    with node(taken) as listening, caplog.at_level(logging.DEBUG):
+        caller, answer = raw_caller.ask(listening.port, title)
+        with caller:
+            assert answer != 2
+    assert all(one.getMessage().isprintable() for one in caplog.records)
 
 
 def test_a_pdu_of_four_gigabytes_is_not_waited_for(taken):
