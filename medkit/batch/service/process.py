@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from threading import Thread, Timer
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from medkit.batch.service.logs import set_up_logs
 from medkit.batch.service.parts import make_context, make_destinations
 from medkit.batch.service.worker import Worker
 from medkit.batch.spool import Spool
-from medkit.errors import ExitCode, MedkitError
+from medkit.errors import ExitCode, MedkitError, UsageError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -28,9 +29,22 @@ if TYPE_CHECKING:
     from medkit.batch.service.logs import LogSettings
     from medkit.batch.service.settings import Settings
 
-__all__ = ["hands_folder", "work"]
+__all__ = ["Trouble", "hands_folder", "work"]
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a worker ends unasked.
+
+    Args:
+        reason: one line for a person, without a patient in it.
+        of_settings: whether only other settings would help.
+    """
+
+    reason: str
+    of_settings: bool = False
 
 
 def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -> None:
@@ -40,7 +54,7 @@ def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -
         settings: of the service.
         number: of the worker, from 1.
         logs: where they go.
-        pipe: is told once, when the worker is ready, ``None``, or what is wrong with the settings.
+        pipe: is told ``None`` when the worker is ready, and a :class:`Trouble` when it ends unasked.
     """
     owner = f"worker-{number}-{os.getpid()}"
     set_up_logs(logs, owner, _silence_libraries())
@@ -57,8 +71,12 @@ def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -
             worker.run()
     except MedkitError as error:
         _LOG.error("%s", error)
-        pipe.send(str(error))
+        pipe.send(Trouble(str(error), isinstance(error, UsageError)))
         sys.exit(ExitCode.USAGE)
+    except Exception as error:
+        _LOG.critical("a worker cannot begin", exc_info=True)  # what Python prints goes nowhere
+        pipe.send(Trouble(f"it could not begin: {type(error).__name__}"))
+        sys.exit(ExitCode.NONE_SUCCEEDED)
     finally:
         board.close()
     _LOG.info("ended")
