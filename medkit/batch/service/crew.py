@@ -15,7 +15,7 @@ import psutil
 from medkit.batch.ledger import Stage
 from medkit.batch.service.flights import read_hands
 from medkit.batch.service.logs import told
-from medkit.batch.service.process import hands_folder, work
+from medkit.batch.service.process import Word, hands_folder, work
 from medkit.batch.service.recovery import DIED, Death, recover
 from medkit.batch.status.alerts import Alert, AlertCode
 from medkit.errors import UsageError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from medkit.batch.service.flights import Hands
     from medkit.batch.service.logs import LogSettings
-    from medkit.batch.service.process import Trouble
     from medkit.batch.service.settings import Settings
 
 __all__ = ["Crew"]
@@ -192,13 +191,13 @@ class Crew:
         assert place.pipe is not None
         with suppress(EOFError):  # it is dead, and has said all
             while place.pipe.poll():
-                trouble: Trouble | None = place.pipe.recv()
-                if trouble is None:
+                word, text = place.pipe.recv()
+                if word is Word.READY:
                     place.ready = self._proven = True
-                elif trouble.of_settings and not self._proven:
-                    raise UsageError(trouble.reason)
+                elif word is Word.WRONG and not self._proven:
+                    raise UsageError(text)
                 else:
-                    place.last_words = trouble.reason
+                    place.last_words = text
 
     def _look_at_hands(self) -> None:
         """Give back what dead workers had, those of an earlier service among them, and end what takes too much."""

@@ -18,7 +18,7 @@ from medkit.batch.service import crew as module
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.flights import FlightBoard
 from medkit.batch.service.logs import LogSettings
-from medkit.batch.service.process import Trouble, hands_folder
+from medkit.batch.service.process import Word, hands_folder
 from medkit.batch.service.recovery import DIED
 from medkit.batch.service.settings import Settings, WorkLimits
 from medkit.batch.status.alerts import AlertCode
@@ -37,17 +37,17 @@ def be_killed(settings, number, logs, pipe):
 
 
 def miss_a_library(settings, number, logs, pipe):
-    pipe.send(Trouble("it could not begin: ImportError"))
+    pipe.send((Word.ENDING, "it could not begin: ImportError"))
     os._exit(4)
 
 
 def find_settings_wrong(settings, number, logs, pipe):
-    pipe.send(Trouble("bundle x: expected one, got none", of_settings=True))
+    pipe.send((Word.WRONG, "bundle x: expected one, got none"))
     os._exit(2)
 
 
 def work_well(settings, number, logs, pipe):
-    pipe.send(None)
+    pipe.send((Word.READY, None))
     time.sleep(PATIENCE)
 
 

@@ -12,7 +12,7 @@ from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import LedgerError
 from medkit.batch.service import process as module
 from medkit.batch.service.logs import LogSettings
-from medkit.batch.service.process import Trouble, hands_folder, work
+from medkit.batch.service.process import Word, hands_folder, work
 from medkit.batch.service.settings import Settings
 from medkit.errors import UsageError
 
@@ -55,21 +55,21 @@ def hired(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "trouble", "code"),
+    ("error", "word", "text", "code"),
     [
-        (UsageError("no bundle 'x'"), Trouble("no bundle 'x'", of_settings=True), 2),
-        (LedgerError("ledger: disk I/O error"), Trouble("ledger: disk I/O error"), 2),
-        (RuntimeError("Doe^Jane"), Trouble("it could not begin: RuntimeError"), 4),
+        (UsageError("no bundle 'x'"), Word.WRONG, "no bundle 'x'", 2),
+        (LedgerError("ledger: disk I/O error"), Word.ENDING, "ledger: disk I/O error", 2),
+        (RuntimeError("Doe^Jane"), Word.ENDING, "it could not begin: RuntimeError", 4),
     ],
 )
-def test_what_keeps_it_from_beginning_is_told_and_logged(hired, monkeypatch, error, trouble, code):
+def test_what_keeps_it_from_beginning_is_told_and_logged(hired, monkeypatch, error, word, text, code):
     def open_worker(*_):
         raise error
 
     monkeypatch.setattr(module, "_open_worker", open_worker)
-    assert hired.begin() == ([trouble], code)
+    assert hired.begin() == ([(word, text)], code)
     (line,) = hired.lines()
-    assert trouble.reason in line["message"] or line["error"] == "RuntimeError"
+    assert text in line["message"] or line["error"] == "RuntimeError"
     assert "Doe" not in hired.log.read_text()
     assert list(hands_folder(hired.settings).iterdir()) == []
 
@@ -80,5 +80,5 @@ def test_one_that_ends_when_asked_says_that_it_was_ready_and_no_more(hired, monk
             return
 
     monkeypatch.setattr(module, "_open_worker", lambda *_: Worker())
-    assert hired.begin() == ([None], 0)
+    assert hired.begin() == ([(Word.READY, None)], 0)
     assert [line["message"] for line in hired.lines()] == ["ready", "ended"]
