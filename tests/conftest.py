@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.servers.programs import program
+from tests.tiny_bundle import edit_json, make_tiny_bundle
 
 # The first example of a property imports and compiles: a deadline would only measure that.
 settings.register_profile(
@@ -28,6 +29,14 @@ def real_data() -> Path:
     if os.environ.get("MEDKIT_REQUIRE_DATA") == "1":
         pytest.fail(f"{reason}, and MEDKIT_REQUIRE_DATA=1 asks for it")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny bundle, with tiny windows; tests change copies of it alone."""
+    root = make_tiny_bundle(tmp_path_factory.mktemp("tiny"))
+    edit_json(root / "configs" / "inference.json", lambda config: config.update(patch_size=[16, 16, 16]))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -11,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from medkit import __version__
 from medkit.batch.ledger import State
+from medkit.data.tables import csv_text
 from medkit.data.writing import make_folder, write_text
 from medkit.errors import ExitCode, UsageError
 from medkit.figures.overlay import draw_overlay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from medkit.batch.making.verdicts import Verdict
@@ -148,12 +146,12 @@ class ReplayTables:
     def write(self) -> None:
         """Write ``differences.csv``, ``refusals.csv`` and, last, ``summary.json``."""
         rows = [(study, rule, series, *_cells(one)) for study, rule, series, one in self._rows]
-        write_text(self._folder / "differences.csv", _csv(_DIFFERENCES, rows))
+        write_text(self._folder / "differences.csv", csv_text(_DIFFERENCES, rows))
         refused = [
             (one.study, one.rule, one.series, *one.codes, *(str(verdict or "") for verdict in one.verdicts))
             for one in self.refusals
         ]
-        write_text(self._folder / "refusals.csv", _csv(_REFUSALS, refused))
+        write_text(self._folder / "refusals.csv", csv_text(_REFUSALS, refused))
         write_text(self._folder / "summary.json", json.dumps(self._summary(), indent=1) + "\n")
 
     @property
@@ -237,11 +235,3 @@ def _cells(one: Structure) -> tuple[str, ...]:
 
 def _or_null(number: float) -> float | None:
     return None if math.isnan(number) else number
-
-
-def _csv(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

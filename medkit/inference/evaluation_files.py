@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -14,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medkit.data.reading import read_volume
+from medkit.data.tables import csv_text
 from medkit.data.volume import Volume
 from medkit.data.writing import write_text
 from medkit.errors import CaseError
+from medkit.inference.records import to_json
 from medkit.inference.result import UNKNOWN
 from medkit.inference.scoring import check_same_grid, read_label_map
 from medkit.metrics.paired import CONFIDENCE, RESAMPLES
 from medkit.metrics.segmentation import AGREEMENT, DEFINITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from medkit.inference.evaluation import EvaluationSummary, LabelSummary, WorstCase
     from medkit.inference.scoring import Scores
@@ -94,8 +93,7 @@ def _write_summary(
     summary: EvaluationSummary, output: Path, inputs: Inputs, surface_tolerance_mm: float
 ) -> None:
     record = _record(summary, inputs, surface_tolerance_mm)
-    text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(output / _SUMMARY, text + "\n")
+    write_text(output / _SUMMARY, to_json(_finite(record)))
 
 
 def _remove_earlier(output: Path) -> None:
@@ -151,7 +149,7 @@ def _scores_csv(scores: Scores) -> str:
         for case, row in scores.items()
         for label, score in sorted(row.items())
     ]
-    return _csv(("case", "label", "name", *_SCORE_COLUMNS), rows)
+    return csv_text(("case", "label", "name", *_SCORE_COLUMNS), rows)
 
 
 def _paired_csv(summary: EvaluationSummary, groups: Mapping[str, str]) -> str:
@@ -162,21 +160,13 @@ def _paired_csv(summary: EvaluationSummary, groups: Mapping[str, str]) -> str:
         if case in summary.against
         for label, score in sorted(row.items())
     ]
-    return _csv(("case", "group", "label", "name", *columns), rows)
+    return csv_text(("case", "group", "label", "name", *columns), rows)
 
 
 def _paired_cells(score: LabelScore, other: LabelScore) -> Iterable[str]:
     for metric in AGREEMENT:
         first, second = getattr(score, metric), getattr(other, metric)
         yield from (_cell(first), _cell(second), _cell(first - second))
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _score_cell(score: LabelScore, column: str) -> str:

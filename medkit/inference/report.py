@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING, Any
 
+from medkit.data.tables import csv_text
 from medkit.data.writing import UNFINISHED, write_text
 from medkit.inference.records import DONE, read_record, to_json
 from medkit.inference.result import UNKNOWN
@@ -57,9 +56,7 @@ def assemble_report(folder: Path) -> dict[str, Any]:
 
 
 def _uncertainty_csv(judged: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "structure", "volume (ml)", *_MEASURES.values(), "calibrated"])
+    rows = []
     for record in judged:
         calibrated = "yes" if record.get("calibration", {}).get("applied") else "no"
         for name, measures in record["uncertainty"].items():
@@ -67,8 +64,8 @@ def _uncertainty_csv(judged: list[dict[str, Any]]) -> str:
             if volume == UNKNOWN:
                 measures = {**measures, "expected_ml": UNKNOWN}
             numbers = [volume, *(measures[key] for key in _MEASURES)]
-            writer.writerow([record["case"], name, *map(_cell, numbers), calibrated])
-    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+            rows.append([record["case"], name, *map(_cell, numbers), calibrated])
+    return csv_text(["case", "structure", "volume (ml)", *_MEASURES.values(), "calibrated"], rows)
 
 
 def _cell(number: float | str | None) -> str:
@@ -90,9 +87,9 @@ def _volumes_csv(done: list[dict[str, Any]]) -> str:
     tables = [_volumes(record) for record in done]
     names = list(dict.fromkeys(name for volumes in tables for name in volumes))
     measured = {name for volumes in tables for name, volume in volumes.items() if volume != UNKNOWN}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", *(f"{name} (ml)" if name in measured else name for name in names)])
-    for record, volumes in zip(done, tables, strict=True):
-        writer.writerow([record["case"], *(_cell(volumes.get(name, "")) for name in names)])
-    return text.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
+    header = ["case", *(f"{name} (ml)" if name in measured else name for name in names)]
+    rows = (
+        [record["case"], *(_cell(volumes.get(name, "")) for name in names)]
+        for record, volumes in zip(done, tables, strict=True)
+    )
+    return csv_text(header, rows)

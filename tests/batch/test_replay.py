@@ -23,14 +23,14 @@ from medkit.dicom import convert
 from medkit.errors import ExitCode, UsageError
 from medkit.inference.loading import load_bundle
 from medkit.inference.run import RunOptions, predict_cases
-from tests.batch.making.conftest import study, tiny_root
+from tests.batch.making.conftest import study
 from tests.batch.making.steps import bundle_that
 from tests.batch.making.studies import PATIENT, RULE, shelf_of, write_study
 from tests.batch.pacs.hospital import Batch
 from tests.dicom.writing import oracles
 from tests.tiny_bundle import edit_json
 
-__all__ = ["study", "tiny_root"]
+__all__ = ["study"]
 FIRST = {"StudyInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.9.1"}
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from medkit.batch.intake.folder import take_folder
 from medkit.cli import main
-from tests.batch.making.conftest import study, tiny_root
+from tests.batch.making.conftest import study
 from tests.batch.making.steps import bundle_that
 from tests.batch.making.studies import shelf_of, write_study
 from tests.batch.pacs.hospital import Batch
 from tests.tiny_bundle import NAME, edit_json
 
-__all__ = ["study", "tiny_root"]
+__all__ = ["study"]
 RULES = f"rules:\n  - name: any-mr\n    bundle: {NAME}\n    inputs:\n      image: {{modality: MR}}\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -32,6 +33,14 @@ def test_all_cases_scored(folders):
     assert "front" in result.stdout
     assert f"scores   {folders[2] / 'scores.csv'}" in result.stdout
     assert result.stderr.strip() == ""
+
+
+def test_names_that_are_no_utf_8_are_written_as_escapes(folders):
+    for folder in folders[:2]:
+        (folder / "a.nii.gz").rename(folder / os.fsdecode(b"scan\xff.nii.gz"))
+    assert run(*folders, "--against", folders[0]).exit_code == 0
+    for name in ("scores.csv", "paired.csv", "summary.json"):
+        assert "scan\\udcff" in (folders[2] / name).read_text(encoding="utf-8")
 
 
 def test_every_option_arrives(folders, tmp_path):

@@ -1,4 +1,4 @@
-"""The tiny bundle, with tiny windows, once for all tests of this folder."""
+"""The tiny bundle as it is loaded, once for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ import numpy as np
 import pytest
 
 from tests.phantoms import PLAIN, hippocampus
-from tests.tiny_bundle import edit_json, make_tiny_bundle
-
-
-@pytest.fixture(scope="session")
-def tiny_root(tmp_path_factory):
-    root = make_tiny_bundle(tmp_path_factory.mktemp("tiny"))
-    edit_json(root / "configs" / "inference.json", lambda config: config.update(patch_size=[16, 16, 16]))
-    return root
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ import psutil
 from medkit.batch.ledger import Stage
 from medkit.batch.service.flights import read_hands
 from medkit.batch.service.logs import told
-from medkit.batch.service.process import hands_folder, work
+from medkit.batch.service.process import Word, hands_folder, work
 from medkit.batch.service.recovery import DIED, Death, recover
+from medkit.batch.status.alerts import Alert, AlertCode
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,24 +32,40 @@ if TYPE_CHECKING:
 __all__ = ["Crew"]
 
 _LOG = logging.getLogger(__name__)
-_LONGEST_PAUSE = 60.0  # before a worker that dies again and again is started once more
-_HEALTHY_SECONDS = 60.0  # one that lived for so long is not one of these
+_PAUSES = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 60.0)  # before a worker is started again, by deaths in a row
+_HEALTHY_SECONDS = 60.0  # one that was ready and lived for so long begins a new row
+_AGAIN_AND_AGAIN = 3
 _HOPELESS = 5
 _PROCESSES = get_context("spawn")  # forked ones would inherit threads' locks and a GPU that they cannot use
 
 
 @dataclass
 class _Place:
-    """A worker's place: its process, if there is one."""
+    """A worker's place: its process, if there is one.
+
+    Args:
+        number: of the worker, from 1.
+        process: that lives, or whose death was not seen yet.
+        pipe: by which that says that it is ready, or why it ends.
+        ready: whether it is.
+        last_words: why it ends, as far as it is known before.
+        born: when it was started.
+        deaths: in a row, with no healthy worker between.
+        stillborn: those of the last in the row that were never ready.
+        due: when the next is started.
+        cause: of the last death.
+    """
 
     number: int
     process: SpawnProcess | None = None
     pipe: Connection | None = None
     ready: bool = False
+    last_words: str = ""
     born: float = 0.0
     deaths: int = 0
     stillborn: int = 0
     due: float = 0.0
+    cause: str = ""
 
 
 class Crew:
@@ -56,10 +74,14 @@ class Crew:
     Args:
         settings: of the service.
         logs: where the workers' go.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, settings: Settings, logs: LogSettings) -> None:
-        self._settings, self._logs = settings, logs
+    def __init__(
+        self, settings: Settings, logs: LogSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings, self._logs, self._clock = settings, logs, clock
+        self._proven = False  # a worker was ready once: the settings can be used
         self._places = [_Place(number) for number in range(1, settings.workers + 1)]
         self._killed: dict[int, Death] = {}  # by process
 
@@ -69,26 +91,41 @@ class Crew:
         return [place.process.sentinel for place in self._places if place.process is not None]
 
     @property
-    def hopeless(self) -> bool:
-        """Whether a worker died again and again before it was ready."""
-        return any(place.stillborn >= _HOPELESS for place in self._places)
+    def hopeless(self) -> str | None:
+        """The last cause, where a worker died again and again before it was ready."""
+        return next((place.cause for place in self._places if place.stillborn >= _HOPELESS), None)
 
     def problems(self) -> list[str]:
         """Why nothing is made; may be asked by another thread."""
         if any(place.ready for place in self._places):
             return []
-        if any(place.deaths for place in self._places):
-            return ["no worker lives: they died, and are started again; see the log"]
+        causes = [place.cause for place in self._places if place.deaths]
+        if causes:
+            return [f"no worker lives: they died ({causes[0]}), and are started again; see the log"]
         return ["no worker is ready yet: bundles are being loaded"]
+
+    def alerts(self) -> list[Alert]:
+        """What a person has to look at; may be asked by another thread."""
+        dying = [place for place in self._places if place.deaths >= _AGAIN_AND_AGAIN]
+        if not dying:
+            return []
+        worst = max(dying, key=lambda place: place.deaths)
+        return [
+            Alert(
+                AlertCode.WORKERS_DYING,
+                f"{len(dying)} of {len(self._places)} workers die again and again, one {worst.deaths} times so far "
+                f"({worst.cause}); see the log",
+            )
+        ]
 
     def tend(self) -> None:
         """Start what is to be started, and see to what died; call it every second.
 
         Raises:
-            UsageError: a worker says that the settings are wrong.
+            UsageError: a worker says that the settings are wrong, and none was ever ready.
             LedgerError: the ledger cannot be written; call it again.
         """
-        now = time.monotonic()
+        now = self._clock()
         for place in self._places:
             self._look_at(place, now)
             if place.process is None and now >= place.due:
@@ -113,50 +150,68 @@ class Crew:
         self._look_at_hands()
 
     def _start(self, place: _Place, now: float) -> None:
-        place.pipe, other = _PROCESSES.Pipe(duplex=False)
-        place.process = _PROCESSES.Process(
-            target=work, args=(self._settings, place.number, self._logs, other), name=f"worker-{place.number}"
-        )
-        place.process.start()
-        other.close()
-        place.born, place.ready = now, False
+        place.born, place.last_words = now, ""
+        try:
+            place.pipe, other = _PROCESSES.Pipe(duplex=False)
+            with other:
+                process = _PROCESSES.Process(
+                    target=work,
+                    args=(self._settings, place.number, self._logs, other),
+                    name=f"worker-{place.number}",
+                )
+                process.start()
+        except OSError as error:  # no memory or no descriptors for another process now
+            self._bury(place, now, f"it could not be started: {error.strerror or type(error).__name__}")
+        else:
+            place.process = process
 
     def _look_at(self, place: _Place, now: float) -> None:
-        if place.process is None or place.pipe is None:
+        if place.process is None:
             return
+        dead = not place.process.is_alive()  # asked before it is heard, or its last words were lost
         self._hear(place)
-        if place.process.is_alive():
-            return
-        code = place.process.exitcode
-        place.deaths = place.deaths + 1 if now - place.born < _HEALTHY_SECONDS else 1
+        if place.ready and now - place.born >= _HEALTHY_SECONDS:
+            place.deaths = 0
+        if dead:
+            self._bury(place, now, place.last_words or _cause(place.process.exitcode))
+
+    def _bury(self, place: _Place, now: float, cause: str) -> None:
+        code = None if place.process is None else place.process.exitcode
+        place.deaths += 1
         place.stillborn = 0 if place.ready else place.stillborn + 1
-        place.due = now + min(2.0 ** (place.deaths - 1) - 1, _LONGEST_PAUSE)
-        place.process, place.ready = None, False
-        place.pipe.close()
-        _LOG.warning("a worker died", extra=told(worker=place.number, exit_code=code, deaths=place.deaths))
+        place.due = now + _PAUSES[min(place.deaths, len(_PAUSES)) - 1]
+        place.process, place.ready, place.cause = None, False, cause
+        if place.pipe is not None:
+            place.pipe.close()
+        fields = told(worker=place.number, exit_code=code, deaths=place.deaths, again_in=place.due - now)
+        _LOG.warning("a worker died: %s", cause, extra=fields)
 
     def _hear(self, place: _Place) -> None:
+        """Hear that a worker is ready, or why it ends."""
         assert place.pipe is not None
-        try:
-            if not place.ready and place.pipe.poll():
-                wrong = place.pipe.recv()
-                if wrong is not None:
-                    raise UsageError(wrong)
-                place.ready = True
-        except EOFError:
-            return  # it died before it could say anything
+        with suppress(EOFError):  # it is dead, and has said all
+            while place.pipe.poll():
+                word, text = place.pipe.recv()
+                if word is Word.READY:
+                    place.ready = self._proven = True
+                elif word is Word.WRONG and not self._proven:
+                    raise UsageError(text)
+                else:
+                    place.last_words = text
 
     def _look_at_hands(self) -> None:
         """Give back what dead workers had, those of an earlier service among them, and end what takes too much."""
+        places = {place.process.pid: place for place in self._places if place.process is not None}
         for hands in read_hands(hands_folder(self._settings)):
             if not hands.alive:
                 death = self._killed.get(hands.pid, DIED)
                 recover(hands, self._settings.job.ledger, self._settings.policy, death)
                 self._killed.pop(hands.pid, None)
-            elif any(place.process is not None and place.process.pid == hands.pid for place in self._places):
+            elif hands.pid in places and hands.pid not in self._killed:
                 death_due = self._excess(hands)
-                if death_due is not None and hands.pid not in self._killed:
+                if death_due is not None:
                     self._killed[hands.pid] = death_due
+                    places[hands.pid].last_words = death_due.reason
                     _LOG.warning("a worker is killed", extra=told(worker=hands.owner, code=death_due.code))
                     with suppress(psutil.NoSuchProcess):
                         psutil.Process(hands.pid).kill()
@@ -190,3 +245,9 @@ class Crew:
             f"expected a worker of at most {limits.memory_bytes >> 20} MiB, got {used >> 20}; raise the limit if it is "
             "right",
         )
+
+
+def _cause(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"killed by signal {-exit_code}: {signal.strsignal(-exit_code)}"
+    return f"it ended with exit code {exit_code}"

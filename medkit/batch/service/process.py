@@ -7,6 +7,8 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
+from enum import StrEnum
 from multiprocessing import connection, parent_process
 from threading import Thread, Timer
 from typing import TYPE_CHECKING
@@ -18,7 +20,7 @@ from medkit.batch.service.logs import set_up_logs
 from medkit.batch.service.parts import make_context, make_destinations
 from medkit.batch.service.worker import Worker
 from medkit.batch.spool import Spool
-from medkit.errors import ExitCode, MedkitError
+from medkit.errors import ExitCode, MedkitError, UsageError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -28,9 +30,17 @@ if TYPE_CHECKING:
     from medkit.batch.service.logs import LogSettings
     from medkit.batch.service.settings import Settings
 
-__all__ = ["hands_folder", "work"]
+__all__ = ["Word", "hands_folder", "work"]
 
 _LOG = logging.getLogger(__name__)
+
+
+class Word(StrEnum):
+    """What a worker tells the service."""
+
+    READY = "ready"
+    WRONG = "wrong"  # the settings are, as the text says; the worker ends
+    ENDING = "ending"  # for another reason, which the text says
 
 
 def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -> None:
@@ -40,7 +50,7 @@ def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -
         settings: of the service.
         number: of the worker, from 1.
         logs: where they go.
-        pipe: is told once, when the worker is ready, ``None``, or what is wrong with the settings.
+        pipe: is told pairs of a :class:`Word` and a line for a person, without a patient in it, or ``None``.
     """
     owner = f"worker-{number}-{os.getpid()}"
     set_up_logs(logs, owner, _silence_libraries())
@@ -52,16 +62,25 @@ def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -
         with Ledger(settings.job.ledger, owner, settings.policy) as ledger:
             worker = _open_worker(settings, ledger, board, owner)
             _listen(settings, worker, board)
-            pipe.send(None)
+            _say(pipe, Word.READY)
             _LOG.info("ready")
             worker.run()
     except MedkitError as error:
         _LOG.error("%s", error)
-        pipe.send(str(error))
+        _say(pipe, Word.WRONG if isinstance(error, UsageError) else Word.ENDING, str(error))
         sys.exit(ExitCode.USAGE)
+    except Exception as error:
+        _LOG.critical("a worker cannot begin", exc_info=True)  # what Python prints goes nowhere
+        _say(pipe, Word.ENDING, f"it could not begin: {type(error).__name__}")
+        sys.exit(ExitCode.NONE_SUCCEEDED)
     finally:
         board.close()
     _LOG.info("ended")
+
+
+def _say(pipe: Connection, word: Word, text: str | None = None) -> None:
+    with suppress(OSError):  # the service is gone: this worker will notice
+        pipe.send((word, text))
 
 
 def hands_folder(settings: Settings) -> Path:

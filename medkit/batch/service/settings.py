@@ -41,7 +41,6 @@ __all__ = [
 
 _GIB, _MIB = 1 << 30, 1 << 20
 _REQUESTS = ("studies", "accessions", "filter")
-_POLL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class WatchSettings:
 
     folder: Path
     options: Mapping[str, Any] = field(default_factory=dict)
-    poll_seconds: float = _POLL_SECONDS
+    poll_seconds: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -243,10 +242,11 @@ def _wrong_watches(content: dict[str, Any], base: Path) -> Iterator[tuple[Place,
                 "expected a folder apart from that of the batch, got one of them in the other",
             )
         rest = watched.get("rest_seconds", signature(WatchedFolder).parameters["rest_seconds"].default)
-        if rest + _POLL_SECONDS >= quiet:
+        poll = watched.get("poll_seconds", WatchSettings.poll_seconds)
+        if rest + poll >= quiet:
             yield (
                 place,
-                f"expected rest_seconds {_POLL_SECONDS:g} below quiet_seconds at least, got {rest:g} and {quiet:g}",
+                f"expected rest_seconds plus poll_seconds below quiet_seconds, got {rest:g} + {poll:g} and {quiet:g}",
             )
 
 
@@ -305,7 +305,8 @@ def _node(given: Mapping[str, Any], base: Path) -> NodeSettings:
 
 def _watch(given: Mapping[str, Any], base: Path) -> WatchSettings:
     options = dict(given)
-    return WatchSettings(base / options.pop("folder"), options)
+    folder, seconds = options.pop("folder"), options.pop("poll_seconds", WatchSettings.poll_seconds)
+    return WatchSettings(base / folder, options, seconds)
 
 
 def _pull(given: Mapping[str, Any], base: Path) -> PullSettings:

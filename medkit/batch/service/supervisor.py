@@ -121,9 +121,9 @@ class Supervisor:
             taking.start()
             while not taking.ended or self._any_open():
                 self._tend()
-                if self._crew.hopeless:
+                if (cause := self._crew.hopeless) is not None:
                     raise MedkitError(
-                        "workers: expected them to start, got one that dies each time; see the log"
+                        f"workers: expected them to start, got one that dies each time ({cause}); see the log"
                     )
                 progress(*taking.files, self.ledger.counts())
                 if self._asked_to_stop():
@@ -192,6 +192,7 @@ class Supervisor:
                     settings.status_host,
                     settings.status_port,
                     problems=self._crew.problems,
+                    more_alerts=self._crew.alerts,
                     kept_free_bytes=settings.spool.free_bytes,
                 )
                 stack.enter_context(status)

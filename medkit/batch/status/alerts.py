@@ -34,6 +34,7 @@ class AlertCode(StrEnum):
     WORKERS_SILENT = "workers-silent"
     WITHDRAWALS_DUE = "withdrawals-due"
     DISK_LOW = "disk-low"
+    WORKERS_DYING = "workers-dying"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import platform
@@ -16,6 +14,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from medkit.data.datalist import data_hashes, file_key
+from medkit.data.tables import csv_text
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
 from medkit.training.exported import export_bundle
@@ -110,7 +109,9 @@ class RunRecord(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the scores of the held-out cases, and the record."""
-        write_text(self.run_dir / "scores.csv", _csv(pl_module.case_scores))
+        rows = pl_module.case_scores
+        table = csv_text(rows[0], (row.values() for row in rows)) if rows else ""
+        write_text(self.run_dir / "scores.csv", table)
         self._finish(trainer, pl_module)
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -167,13 +168,3 @@ def _device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor()
     return f"{name}, {torch.get_num_threads()} threads"
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -3,14 +3,6 @@ from __future__ import annotations
 import pytest
 
 from tests.batch.making.studies import open_desk, shelf_of, write_study
-from tests.tiny_bundle import edit_json, make_tiny_bundle
-
-
-@pytest.fixture(scope="session")
-def tiny_root(tmp_path_factory):
-    root = make_tiny_bundle(tmp_path_factory.mktemp("tiny"))
-    edit_json(root / "configs" / "inference.json", lambda config: config.update(patch_size=[16, 16, 16]))
-    return root
 
 
 @pytest.fixture(scope="session")

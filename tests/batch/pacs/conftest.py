@@ -6,13 +6,13 @@ import pytest
 
 from medkit.dicom.network.dicomweb import DicomwebArchive
 from medkit.dicom.network.dimse import DimseArchive
-from tests.batch.making.conftest import study, tiny_root
+from tests.batch.making.conftest import study
 from tests.batch.making.studies import shelf_of
 from tests.batch.pacs.hospital import Batch
 from tests.servers.fixtures import loopback, orthanc, orthanc_server, own_network
 from tests.servers.orthanc import PASSWORD, USER, Orthanc
 
-__all__ = ["loopback", "orthanc", "orthanc_server", "own_network", "study", "tiny_root"]
+__all__ = ["loopback", "orthanc", "orthanc_server", "own_network", "study"]
 
 
 @pytest.fixture(scope="session")

@@ -48,12 +48,35 @@ def arguments(settings, tmp_path):
     return RUN, str(tmp_path / "settings"), str(tmp_path / "in")
 
 
-def kill(process, choice, hands):
-    """Kill the service, a worker, or all."""
-    victims = {"service": [process.pid], "worker": [hands.pid], "all": [process.pid, hands.pid]}[choice]
-    for pid in victims:
-        with suppress(psutil.NoSuchProcess):
-            psutil.Process(pid).kill()
+class Killing:
+    """Kills of a running batch, while its workers have something in their hands."""
+
+    def __init__(self, settings, process, log, chance) -> None:
+        self.settings, self.process, self.log, self.chance = settings, process, log, chance
+
+    def kill(self, choice):
+        """Kill a worker that the service then buries, the service, or it with a worker; whether there was time to."""
+        victim = self._busy_worker()
+        if victim is None:
+            return False
+        pids = {"service": [self.process.pid], "worker": [victim.pid], "all": [self.process.pid, victim.pid]}
+        for pid in pids[choice]:
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+        if choice == "worker":
+            wait_for(lambda: not victim.path.exists(), self.process, self.log)
+        return True
+
+    def _busy_worker(self):
+        busy = []
+
+        def found():
+            hands = read_hands(self.settings.job.work / "workers")
+            busy[:] = [one for one in hands if one.alive and any(flight.stage for flight in one.flights)]
+            return bool(busy) or self.process.poll() == 0
+
+        wait_for(found, self.process, self.log)
+        return self.chance.choice(busy) if busy else None
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -61,19 +84,12 @@ def test_whoever_is_killed_every_study_is_delivered_once(settings, tmp_path, see
     chance, log, numbers = random.Random(seed), tmp_path / "log", range(8)
     for number in numbers:
         write_numbered(tmp_path / "in" / str(number), number)
-    call = arguments(settings, tmp_path)
-    for choice in ("worker", "service", "worker", "all"):
+    call, killed = arguments(settings, tmp_path), []
+    for choices in (("worker", "service"), ("worker", "all")):
         with started(*call, log=log) as process:
-            busy = []
-
-            def at_work(process=process, busy=busy):
-                hands = read_hands(settings.job.work / "workers")
-                busy[:] = [one for one in hands if one.alive and any(flight.stage for flight in one.flights)]
-                return bool(busy) or process.poll() == 0
-
-            wait_for(at_work, process, log)
-            if process.poll() is None:
-                kill(process, choice, chance.choice(busy))
+            killing = Killing(settings, process, log, chance)
+            killed += [choice for choice in choices if killing.kill(choice)]
+    assert killed[:2] == ["worker", "service"]
     with started(*call, log=log) as process:
         assert process.wait(PATIENCE) == 0, log.read_text()[-3000:]
     states = check_delivered_once(settings.job, tmp_path / "out")

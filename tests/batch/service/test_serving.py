@@ -21,6 +21,7 @@ from tests.tiny_bundle import NAME
 
 __all__ = ["loopback", "orthanc", "orthanc_server", "own_network"]
 
+IN = {"folder": "in", "poll_seconds": 0.25, "rest_seconds": 0.5}
 RULES = f"rules: [{{name: any-mr, bundle: {NAME}, inputs: {{image: {{modality: MR}}}}}}]\n"
 
 
@@ -30,21 +31,25 @@ class Site:
     def __init__(self, folder: Path, bundle: Path, **settings: object) -> None:
         self.folder, self.log, self.port = folder, folder / "log", free_port()
         self.job, self.out = JobFolder(folder / "job"), folder / "out"
-        for made in ("in", "out"):
+        for made in ("in", "out", "made"):
             (folder / made).mkdir()
         (folder / "rules.yaml").write_text(RULES, encoding="utf-8")
         content = {
             "folder": "job",
             "rules": "rules.yaml",
-            "sources": {"folders": [{"folder": "in", "rest_seconds": 0.5}]},
+            "sources": {"folders": [IN]},
             "destinations": {"folders": {"out": "out"}},
             "bundles": {NAME: {"location": str(bundle)}},
             "device": "cpu",
-            "quiet_seconds": 6,
+            "quiet_seconds": 3,
             "limits": {"free_gib": 0, "stop_seconds": PATIENCE},
             "status": {"port": self.port},
         }
         (folder / "service.yaml").write_text(json.dumps(content | settings), encoding="utf-8")
+
+    def bring(self, number: int) -> None:
+        """Let a study lie in the watched folder, whole from the first moment."""
+        write_numbered(self.folder / "made" / str(number), number).rename(self.folder / "in" / str(number))
 
     def serving(self, *options: str):
         return started("medkit", "serve", "service.yaml", "--logs", "json", *options, log=self.log)
@@ -78,12 +83,10 @@ class Site:
 def test_a_node_and_a_watched_folder_are_served_until_sigterm(tmp_path, bundle_root):
     port = free_port()
     node = {"ae_title": "MEDKIT", "callers": ["SCANNER"], "port": port}
-    site = Site(
-        tmp_path, bundle_root, sources={"nodes": [node], "folders": [{"folder": "in", "rest_seconds": 0.5}]}
-    )
+    site = Site(tmp_path, bundle_root, sources={"nodes": [node], "folders": [IN]})
     sent = sorted(write_numbered(tmp_path / "sent", 1).iterdir())
     with site.serving() as process:
-        write_numbered(tmp_path / "in" / "study", 0)
+        site.bring(0)
         site.wait_until(State.DELIVERED, {0}, process)
         scanner = DimseArchive("127.0.0.1", port, "MEDKIT", own_ae_title="SCANNER")
         assert set(scanner.send(sent).values()) == {None}
@@ -96,7 +99,7 @@ def test_a_node_and_a_watched_folder_are_served_until_sigterm(tmp_path, bundle_r
     states = check_delivered_once(site.job, site.out)
     assert states == dict.fromkeys([study_hash(0), study_hash(1)], State.DELIVERED)
     with site.serving() as process:
-        write_numbered(tmp_path / "in" / "later", 2)
+        site.bring(2)
         site.wait_until(State.DELIVERED, {0, 1, 2}, process)
         site.end(process)
     check_delivered_once(site.job, site.out)
@@ -126,7 +129,7 @@ def test_studies_of_an_archive_come_back_to_it_as_results(orthanc, tmp_path, bun
 
 def test_a_shadow_makes_everything_and_sends_nothing(tmp_path, bundle_root):
     site = Site(tmp_path, bundle_root)
-    write_numbered(tmp_path / "in" / "study", 0)
+    site.bring(0)
     with site.serving("--shadow") as process:
         site.wait_until(State.MADE, {0}, process)
         site.end(process)

@@ -45,7 +45,7 @@ sources:
   nodes:
     - {ae_title: MEDKIT, callers: [SCANNER, PACS], port: 0, associations: 4, tls: {certificate: c.pem, key: k.pem}}
   folders:
-    - {folder: incoming, rest_seconds: 2.5, remove: true}
+    - {folder: incoming, poll_seconds: 30, rest_seconds: 2.5, remove: true}
   archives:
     - {archive: pacs, filter: {ModalitiesInStudy: MR}, hours: ["mon-fri 20:00-06:00"], round_seconds: 60}
     - {archive: web, studies: studies.txt, instances_per_second: 50}
@@ -85,7 +85,9 @@ def test_a_file_becomes_settings(tmp_path):
     assert [rule.name for rule in settings.rules] == ["any"]
     tls = TlsFiles(tmp_path / "c.pem", tmp_path / "k.pem")
     assert settings.nodes == (NodeSettings("MEDKIT", ("SCANNER", "PACS"), {"port": 0, "tls": tls}, 4),)
-    assert settings.watched == (WatchSettings(tmp_path / "incoming", {"rest_seconds": 2.5, "remove": True}),)
+    assert settings.watched == (
+        WatchSettings(tmp_path / "incoming", {"rest_seconds": 2.5, "remove": True}, poll_seconds=30),
+    )
     night = Hours(frozenset(range(5)), time(20), time(6))
     assert settings.pulls == (
         PullSettings(
@@ -150,8 +152,9 @@ def test_little_has_to_be_said(tmp_path):
         ("mon-fri 07:00-19:00", "7-19", "alerts.expected: expected hours such as"),
         ("studies: studies.txt", "round_seconds: 5", "expected one of studies, accessions, filter, got none"),
         ("studies: st", "accessions: a, studies: st", "got studies and accessions"),
-        ("rest_seconds: 2.5", "rest_seconds: 86", "sources.folders[1]: expected rest_seconds 5 below"),
-        ("quiet_seconds: 90", "quiet_seconds: 7", "expected rest_seconds 5 below quiet_seconds at least, got 2.5 and 7"),
+        ("rest_seconds: 2.5", "rest_seconds: 60", "sources.folders[1]: expected rest_seconds plus"),
+        ("poll_seconds: 30", "poll_seconds: 87.5", "below quiet_seconds, got 2.5 + 87.5 and 90"),
+        ("quiet_seconds: 90", "quiet_seconds: 7", "below quiet_seconds, got 2.5 + 30 and 7"),
         ("folder: incoming", "folder: .", "expected a folder apart from that of the batch"),
         ("folder: incoming", "folder: night/in", "expected a folder apart from that of the batch"),
         ("{out: results}", "{pacs: results}", "expected a name of its own, got that of an archive"),
@@ -167,7 +170,7 @@ def test_a_fault_is_told_with_its_line_and_key(tmp_path, old, new, said):
     path = write(tmp_path, WHOLE.replace(old, new, 1))
     with pytest.raises(UsageError) as raised:
         read_settings(path)
-    line = 1 + WHOLE[: WHOLE.index("rest_seconds" if "rest_seconds" in said else old)].count("\n")
+    line = 1 + WHOLE[: WHOLE.index("rest_seconds" if "got 2.5 +" in said else old)].count("\n")
     assert str(raised.value).startswith(f"{path}: line {line}: ")
     assert said in str(raised.value)
 
@@ -177,6 +180,11 @@ def test_a_fault_in_the_rules_is_told_as_well(tmp_path):
     (tmp_path / "rules.yaml").write_text(RULES.replace("modality", "modalty: x, modality"), encoding="utf-8")
     with pytest.raises(UsageError, match=r"rules.yaml: line 1: .*modalty"):
         read_settings(path)
+
+
+def test_a_folder_comes_to_rest_before_a_study_is_complete_though_the_file_says_nothing_of_it(tmp_path):
+    with pytest.raises(UsageError, match=r"below quiet_seconds, got 10 \+ 5 and 15"):
+        read_settings(write(tmp_path, f"{SMALL}quiet_seconds: 15\n"))
 
 
 def test_names_are_told_apart(tmp_path):

@@ -13,6 +13,7 @@ from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import Ledger
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status import server as module
+from medkit.batch.status.alerts import Alert, AlertCode
 from medkit.batch.status.page import content_security_policy
 from medkit.batch.status.server import StatusServer
 from medkit.errors import UsageError
@@ -164,6 +165,19 @@ def test_a_full_disk_and_other_problems_are_not_ready(batch):
         clock.now = 0.0
         answer, text = ask(server, "/health")
         assert (answer.status, json.loads(text)["ready"]) == (503, False)
+
+
+def test_what_only_the_service_knows_stands_among_the_alerts(batch):
+    dying = Alert(
+        AlertCode.WORKERS_DYING, "1 of 2 workers die again and again (exit code 7 <b>); see the log"
+    )
+    with StatusServer(batch.job, more_alerts=lambda: [dying], usage=lambda _: Usage(2, 1, 1)) as server:
+        told = json.loads(ask(server, "/status.json")[1])
+        Draft202012Validator(SCHEMA).validate(told)
+        assert told["well"] is False
+        assert [alert["code"] for alert in told["alerts"]] == ["disk-low", "workers-dying"]
+        assert "1 of 2 workers die again and again (exit code 7 &lt;b&gt;)" in ask(server, "/")[1]
+        assert 'medkit_batch_alert{code="workers-dying"} 1.0' in ask(server, "/metrics")[1]
 
 
 def test_a_fault_of_medkit_shows_no_traceback(served, monkeypatch, caplog):

@@ -6,7 +6,7 @@ import pytest
 
 from medkit.dicom.writing.source import open_source
 from tests.dicom.writing import oracles
-from tests.dicom.writing.sources import geometry, write_series
+from tests.dicom.writing.sources import geometry, source_with, write_series
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +14,12 @@ def oblique(tmp_path_factory):
     """A source whose slices are oblique, in files whose order says nothing."""
     array, affine = geometry("SAL", oblique=True)
     return open_source(write_series(tmp_path_factory.mktemp("oblique"), array, affine, order=False))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """One of a few slices, in files whose order says nothing."""
+    return source_with(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture

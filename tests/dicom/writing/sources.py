@@ -13,9 +13,11 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from medkit.data.label_codes import Concept, LabelCodes
 from medkit.dicom.result import Frame, SeriesVolume
 from medkit.dicom.writing.maker import Maker
+from medkit.dicom.writing.source import Source, open_source
 from tests.figures.orientations import stored_as
 
 SHAPE = (9, 7, 5)
+FLAT = (40, 36, 3)
 ROOT = "1.2.826.0.1.3680043.10.1"
 DIGEST = "0123456789abcdef" * 4
 ANATOMY = Concept("91723000", "Anatomical Structure")
@@ -74,6 +76,12 @@ def write_series(
         image.save_as(path, enforce_file_format=True)
         frames.append(Frame(path, None, image.SOPInstanceUID, 1))
     return SeriesVolume(array, affine, tuple(frames), (), (), "003", f"{ROOT}.2", f"{ROOT}.1", "MR")
+
+
+def source_with(folder: Path, **attributes) -> Source:
+    """A source of a few oblique slices, in files whose order says nothing, with attributes of one's own."""
+    array, affine = geometry("LPS", oblique=True, shape=FLAT)
+    return open_source(write_series(folder, array, affine, order=False, **attributes))
 
 
 def _image(pixels: np.ndarray, lps: np.ndarray, k: int, number: int, attributes: dict) -> Dataset:

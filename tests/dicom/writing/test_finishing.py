@@ -18,13 +18,12 @@ from medkit.dicom.writing.saving import save
 from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
 from medkit.dicom.writing.source import open_source
 from tests.dicom.writing.oracles import read_back
-from tests.dicom.writing.sources import MAKER, NAMES, geometry, some_labels, write_series
+from tests.dicom.writing.sources import MAKER, NAMES, some_labels, source_with
 
 PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID", "StudyDate",
     "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription",
 )  # fmt: skip
-SHAPE = (40, 36, 3)
 
 
 def labels_of(source):
@@ -59,16 +58,6 @@ MAKERS = {
     "parametric map": entropy,
 }
 every_kind = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-
-
-def source_with(folder, **attributes):
-    array, affine = geometry("LPS", oblique=True, shape=SHAPE)
-    return open_source(write_series(folder, array, affine, order=False, **attributes))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return source_with(tmp_path_factory.mktemp("source"))
 
 
 @pytest.mark.parametrize("name", [name for name in MAKERS if "labelmap" not in name])  # unknown to dciodvfy

@@ -19,11 +19,9 @@ from medkit.dicom.writing.parametric_map import MapQuantity, make_parametric_map
 from medkit.dicom.writing.picture import draw_picture
 from medkit.dicom.writing.report import volume_report
 from medkit.dicom.writing.segmentation import make_segmentation, tracking
-from medkit.dicom.writing.source import open_source
 from medkit.dicom.writing.uids import PENDING_UID, ResultUids, derived_uid
-from tests.dicom.writing.sources import CODES, LIVER, MAKER, NAMES, geometry, some_labels, write_series
+from tests.dicom.writing.sources import CODES, FLAT, LIVER, MAKER, NAMES, some_labels, source_with
 
-SHAPE = (40, 36, 3)
 DIFFUSION = Concept("113041", "Apparent Diffusion Coefficient", "DCM")
 MAP = MapQuantity("ADC", "Diffusion", Concept("um2/s", "um2/s", "UCUM"))
 OTHER_CODES = replace(MAKER, codes={**CODES, 1: replace(CODES[1], type=LIVER)})
@@ -45,18 +43,8 @@ def test_where_one_text_ends_matters():
     )
 
 
-def source_with(folder, **attributes):
-    array, affine = geometry("LPS", oblique=True, shape=SHAPE)
-    return open_source(write_series(folder, array, affine, order=False, **attributes))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return source_with(tmp_path_factory.mktemp("source"))
-
-
 def segments(source, maker=MAKER, labels=None, **options):
-    labels = some_labels(SHAPE) if labels is None else labels
+    labels = some_labels(FLAT) if labels is None else labels
     return make_segmentation(source, labels, source.volume.affine, maker, **options)
 
 
@@ -70,7 +58,7 @@ def report(source, maker=MAKER, notes=()):
 
 
 def drawn(source, maker=MAKER):
-    return draw_picture(source, some_labels(SHAPE), source.volume.affine, maker)
+    return draw_picture(source, some_labels(FLAT), source.volume.affine, maker)
 
 
 def images(source, scale=0.37, shift=0.0, last=0.0):
@@ -83,7 +71,7 @@ def images(source, scale=0.37, shift=0.0, last=0.0):
 
 
 def one_voxel_less():
-    labels = some_labels(SHAPE)
+    labels = some_labels(FLAT)
     labels[tuple(np.argwhere(labels)[0])] = 0
     return labels
 
@@ -141,7 +129,7 @@ def test_derived_images_of_another_volume_are_another_series(source, other):
     made, others = images(source), images(source, **other)
     for one in (made, others):
         assert len({image.SeriesInstanceUID for image in one}) == 1
-        assert len({image.SOPInstanceUID for image in one}) == SHAPE[2]
+        assert len({image.SOPInstanceUID for image in one}) == FLAT[2]
     assert made[0].SeriesInstanceUID != others[0].SeriesInstanceUID
     assert not {image.SOPInstanceUID for image in made} & {image.SOPInstanceUID for image in others}
 
