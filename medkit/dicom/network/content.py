@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections import OrderedDict
+from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +51,7 @@ _TEXT_VRS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH
 _LONG_TEXT_VRS = frozenset(["LT", "ST", "UR", "UT"])  # of one value; spaces at its beginning are content
 _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _PADDING = " \0"
+_MOST_KNOWN = 1000
 _HEADER = 8  # bytes of tag and length in Implicit VR
 
 
@@ -57,15 +61,20 @@ def content_hash(source: Dataset | Path) -> str:
     Pixels are decoded, one frame at a time. An object that was compressed with loss has another hash than its original.
     Private elements are compared by their bytes.
 
+    A file is read each time, but not decoded again where the same bytes were lately.
+
     Args:
         source: a DICOM file (PS3.10), or an object with its file meta information.
 
     Raises:
         Exception: whatever pydicom and its decoders meet in a broken object.
     """
+    return _KNOWN.get_or_make(source.read_bytes()) if isinstance(source, Path) else _hash(source)
+
+
+def _hash(dataset: Dataset) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on values that are compared as they are
-        dataset = pydicom.dcmread(source) if isinstance(source, Path) else source
         digest = _Digest()
         _add_dataset(digest, dataset, dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian, top=True)
     return digest.hexdigest()
@@ -77,6 +86,33 @@ def same_content(one: Path, other: Path) -> bool:
         return content_hash(one) == content_hash(other)
     except Exception:  # whatever pydicom meets in a broken object
         return False
+
+
+class _Known:
+    """What the latest files say, by the SHA-256 of their bytes: a result is asked for when made, sent and read back."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._hashes: OrderedDict[bytes, str] = OrderedDict()
+
+    def get_or_make(self, content: bytes) -> str:
+        """The hash of what a file of these bytes says."""
+        key = hashlib.sha256(content).digest()
+        with self._lock:
+            known = self._hashes.get(key)
+        if known is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                dataset = pydicom.dcmread(BytesIO(content))
+            known = _hash(dataset)
+            with self._lock:
+                self._hashes[key] = known
+                while len(self._hashes) > _MOST_KNOWN:
+                    self._hashes.popitem(last=False)
+        return known
+
+
+_KNOWN = _Known()
 
 
 class _Digest:
