@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from medkit.batch.delivery.destinations import Destination
     from medkit.batch.ledger import Claim, Ledger, Result
 
-__all__ = ["Outcome", "content_on_disk", "deliver"]
+__all__ = ["DELIVER", "Outcome", "content_on_disk", "deliver"]
 
-
+DELIVER = "deliver"
+"""Under which the ledger keeps what the delivery of a study took, from its claim to the last object read back."""
 _SHOWN_WITHIN = 3600.0  # seconds that an archive may take to show what it has taken
 
 
@@ -114,7 +115,7 @@ class _Delivery:
 
     def run(self, beat: Heartbeat) -> Outcome:
         """Deliver, or say why not."""
-        study, revision = self._claim.study, self._claim.revision
+        begin, study, revision = time.perf_counter(), self._claim.study, self._claim.revision
         troubles = withdraw_due(self._ledger, self._destinations, self._results, self._audit, study)
         if not troubles:
             results = sorted(self._ledger.results(study, revision), key=lambda one: one.destination)
@@ -126,6 +127,7 @@ class _Delivery:
         if troubles:
             return self._end(worst(troubles))
         self._audit.append("study-delivered", study=study, revision=revision)
+        self._ledger.timed(self._claim, DELIVER, time.perf_counter() - begin)
         self._ledger.delivered(self._claim)
         return Outcome.DELIVERED
 

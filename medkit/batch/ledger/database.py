@@ -171,13 +171,24 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of the block or nothing of it; the write lock is taken at once, so that what is read stays true."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, *, synced: bool = True) -> Iterator[None]:
+    """All of the block or nothing of it; the write lock is taken at once, so that what is read stays true.
+
+    Args:
+        connection: of :func:`open_database`.
+        synced: it is on disk when the block ends. Otherwise ``kill -9`` takes nothing back, and a power cut no more than
+            the last such blocks: those before a synced one are on disk with it.
+    """
+    if not synced:
+        connection.execute("PRAGMA synchronous = NORMAL")
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    finally:
+        if not synced:
+            connection.execute("PRAGMA synchronous = FULL")

@@ -65,6 +65,8 @@ class Ledger(LedgerDelivery):
             LedgerError: ``study`` is no hash.
         """
         self._check_hash("study", study)
+        if self._count_arrival(study):
+            return
         with self._changing():
             now = self._clock()
             row = self._one("SELECT * FROM studies WHERE study = ?", study)
@@ -78,6 +80,19 @@ class Ledger(LedgerDelivery):
                 )
             if row is None or row["arriving_since"] is None:
                 self._journal(now, study, None, None, State.RECEIVING, None, None)
+
+    def _count_arrival(self, study: str) -> bool:
+        """Count an instance of a study that is being received already; whether it is.
+
+        A power cut may take the count back, but not that the study is being received; and nobody who compares counts
+        (:meth:`complete`) lives through one.
+        """
+        with self._changing(synced=False):
+            return self._run(
+                "UPDATE studies SET arrivals = arrivals + 1, last_arrival = ? "
+                "WHERE study = ? AND arriving_since IS NOT NULL",
+                *(self._clock(), study),
+            )
 
     def arrivals(self) -> list[Arrival]:
         """Studies that are being received: those of which nothing came for longest first.

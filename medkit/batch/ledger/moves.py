@@ -168,8 +168,9 @@ class LedgerMoves(LedgerView):
         if not is_hash(value):
             raise LedgerError(f"expected a SHA-256 in small hexadecimal digits as {name}, got {value!r}")
 
-    def _run(self, statement: str, *values: Any) -> None:
-        self._connection.execute(statement, values)
+    def _run(self, statement: str, *values: Any) -> bool:
+        """Change something; whether there was anything to change."""
+        return self._connection.execute(statement, values).rowcount > 0
 
 
 def _checked_code(code: str | None) -> str | None:

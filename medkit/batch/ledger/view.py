@@ -399,8 +399,8 @@ class LedgerView:
                 self._connection.execute("ROLLBACK")
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
-        with self._guarded(), transaction(self._connection):
+    def _changing(self, *, synced: bool = True) -> Iterator[None]:
+        with self._guarded(), transaction(self._connection, synced=synced):
             yield
 
     @contextmanager

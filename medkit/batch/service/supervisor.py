@@ -247,7 +247,7 @@ class Supervisor:
                 self._audit.append(event, study=study)
             if studies:
                 _LOG.info(event.replace("-", " "), extra=told(studies=len(studies)))
-        return _HOUR
+        return min(_HOUR, kept_seconds)
 
     def _may_go(self, study: str) -> bool:
         try:

@@ -17,7 +17,7 @@ from threading import Event, Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from medkit.batch.audit import AuditError
-from medkit.batch.delivery.deliver import Outcome, deliver
+from medkit.batch.delivery.deliver import DELIVER, Outcome, deliver
 from medkit.batch.delivery.heartbeat import Heartbeat
 from medkit.batch.ledger import Claim, LeaseLost, LedgerError, Stage, State
 from medkit.batch.making import (
@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from medkit.batch.making import MakingContext, StudyPredicted, StudyRead
     from medkit.batch.service.flights import FlightBoard
 
-__all__ = ["DELIVER", "Worker"]
+__all__ = ["Worker"]
 
-DELIVER = "deliver"
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
 _BREATH_SECONDS = 0.01  # in which another thread gets the lock

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import OrderedDict
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +64,7 @@ _DEFAULT_REPERTOIRE = frozenset(
 )  # which has no letters above 0x7F (PS3.5, 6.1.2.1)
 _LOOKS_LIKE_TEXT = re.compile(rb"[\t\n\f\r\x1b\x20-\x7e\x80-\xff]*")
 _UNREADABLE = "\ufffd"  # what pydicom puts in the place of bytes that its character set does not have
+_MOST_KNOWN = 1000
 _HEADER = 8  # bytes of tag and length in Implicit VR
 
 
@@ -71,6 +75,8 @@ def content_hash(source: Dataset | Path) -> str:
     Private elements are compared by their bytes; padding behind their texts does not count. Letters above 0x7F count as
     bytes where no character set says which they are.
 
+    A file is read each time, but not decoded again where the same bytes were lately.
+
     Args:
         source: a DICOM file (PS3.10), or an object with its file meta information.
 
@@ -78,8 +84,11 @@ def content_hash(source: Dataset | Path) -> str:
         CaseError: ``unknown-syntax``: pixels of one bit, compressed.
         Exception: whatever pydicom and its decoders meet in a broken object.
     """
+    return _KNOWN.get_or_make(source.read_bytes()) if isinstance(source, Path) else _hash(source)
+
+
+def _hash(dataset: Dataset) -> str:
     keep_quiet()
-    dataset = pydicom.dcmread(source) if isinstance(source, Path) else source
     digest, big_endian = _Digest(), dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
     _add_dataset(digest, dataset, _Encoding(big_endian), top=True)
     return digest.hexdigest()
@@ -91,6 +100,31 @@ def same_content(one: Path, other: Path) -> bool:
         return content_hash(one) == content_hash(other)
     except Exception:  # whatever pydicom meets in a broken object
         return False
+
+
+class _Known:
+    """What the latest files say, by the SHA-256 of their bytes: a result is asked for when made, sent and read back."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._hashes: OrderedDict[bytes, str] = OrderedDict()
+
+    def get_or_make(self, content: bytes) -> str:
+        """The hash of what a file of these bytes says."""
+        key = hashlib.sha256(content).digest()
+        with self._lock:
+            known = self._hashes.get(key)
+        if known is None:
+            keep_quiet()
+            known = _hash(pydicom.dcmread(BytesIO(content)))
+            with self._lock:
+                self._hashes[key] = known
+                while len(self._hashes) > _MOST_KNOWN:
+                    self._hashes.popitem(last=False)
+        return known
+
+
+_KNOWN = _Known()
 
 
 class _Digest:

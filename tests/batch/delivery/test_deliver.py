@@ -32,6 +32,9 @@ def test_every_object_is_at_every_destination_read_back_and_compared(job):
     assert job.events() == ["object-sending"] * 2 + ["object-verified"] * 2 + ["object-sending"] * 2 + [
         "object-verified"
     ] * 2 + ["study-delivered"]
+    timing = job.ledger.timings()["deliver"]
+    assert timing.count == 1
+    assert timing.total_seconds > 0
 
 
 def test_many_objects_go_in_groups(job):

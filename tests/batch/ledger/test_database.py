@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -121,4 +122,25 @@ def test_a_transaction_is_whole_or_nothing(path):
     with transaction(connection):
         connection.execute("INSERT INTO journal (at, actor, study, after) VALUES (0, 'a', 's', 'ready')")
     assert connection.execute("SELECT count(*) FROM journal").fetchone()[0] == 1
+    connection.close()
+
+
+def test_what_need_not_survive_a_power_cut_is_whole_and_the_next_is_on_disk_again(path):
+    connection = open_database(path, create=True)
+    connection.execute("CREATE TABLE numbers (number INTEGER)")
+    levels = []
+
+    def write(number: int) -> None:
+        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+        levels.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    with transaction(connection, synced=False):
+        write(1)
+    with suppress(KeyError), transaction(connection, synced=False):
+        write(2)
+        raise KeyError
+    with transaction(connection):
+        write(3)
+    assert levels == [1, 1, 2], "NORMAL, NORMAL, FULL"
+    assert [row[0] for row in connection.execute("SELECT number FROM numbers")] == [1, 3]
     connection.close()

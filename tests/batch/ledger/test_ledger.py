@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.ledger import IllegalTransition, LeaseLost, Ledger, LedgerError, Policy, Stage, State
+from medkit.batch.ledger import IllegalTransition, LeaseLost, Ledger, LedgerError, Policy, Stage, State, view
 from tests.batch.ledger.stories import (
     STUDY,
     Clock,
@@ -50,6 +52,39 @@ def test_a_study_goes_from_its_first_instance_to_its_archive(ledger, clock):
     ]
     assert {entry.actor for entry in ledger.history()} == {"a"}
     assert ledger.claim(Stage.MAKE) is ledger.claim(Stage.DELIVER) is None
+
+
+def test_only_the_first_instance_of_a_study_waits_for_the_disk(ledger, monkeypatch):
+    """The others change a number that nobody needs after a power cut; a slice would wait as long as it is written."""
+    synced = []
+    monkeypatch.setattr(view, "transaction", spying(view.transaction, synced))
+
+    def waited(action):
+        synced.clear()
+        action()
+        return any(synced)
+
+    assert waited(lambda: ledger.receive(STUDY))
+    assert not waited(lambda: ledger.receive(STUDY))
+    assert ledger.arrivals()[0].arrivals == 2
+    (arrival,) = ledger.arrivals()
+    assert waited(lambda: ledger.complete(arrival, digest("1"), 1))
+    assert waited(lambda: ledger.receive(STUDY)), "of a study that was complete"
+    assert not waited(lambda: ledger.receive(STUDY))
+    assert ledger.arrivals()[0].arrivals == 4
+
+
+def spying(transaction, told):
+    """A transaction that tells whether it changed something and waited for the disk."""
+
+    @contextmanager
+    def watched(connection, *, synced=True):
+        before = connection.total_changes
+        with transaction(connection, synced=synced):
+            yield
+        told.append(synced and connection.total_changes > before)
+
+    return watched
 
 
 def test_all_of_it_is_there_for_the_next_process(tmp_path, clock):

@@ -33,9 +33,14 @@ class Poison:
 def bundle_with_poison(folder: Path) -> Path:
     """A tiny bundle that deadly and slow images harm."""
     root = make_tiny_bundle(folder)
+    edit_json(root / "configs" / "inference.json", lambda config: config.update(patch_size=[16, 16, 16]))
+    return add_poison(root)
+
+
+def add_poison(root: Path) -> Path:
+    """Let deadly and slow images harm a bundle."""
 
     def change(config: dict[str, Any]) -> None:
-        config["patch_size"] = [16, 16, 16]
         config["poison"] = {"_target_": "tests.batch.service.steps.Poison"}
         config["preprocessing"]["transforms"].insert(1, "@poison")  # after the image is there
 

@@ -26,7 +26,11 @@ def study_hash(number: int) -> str:
 
 def write_numbered(folder: Path, number: int, shape: tuple[int, int, int] = SHAPE) -> Path:
     """A study of its own, with one MR series."""
-    write_study(folder, shape=shape, seed=number)
+    return give_number(write_study(folder, shape=shape, seed=number), number)
+
+
+def give_number(folder: Path, number: int) -> Path:
+    """Make the files of a study those of another, whose UIDs hold this number."""
     for path in folder.iterdir():
         image = pydicom.dcmread(path)
         image.StudyInstanceUID = study_uid(number)

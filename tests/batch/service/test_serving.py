@@ -12,6 +12,7 @@ import pytest
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import LedgerView, State
 from medkit.dicom.network.dimse import DimseArchive
+from medkit.dicom.writing.stubs import is_stub
 from tests.batch.making.studies import PATIENT
 from tests.batch.service.conftest import PATIENCE, started, wait_for
 from tests.batch.service.studies import ROOT, check_delivered_once, study_hash, write_numbered
@@ -125,6 +126,25 @@ def test_studies_of_an_archive_come_back_to_it_as_results(orthanc, tmp_path, bun
         assert view.study(study_hash(5)).revision == 1, "results in the archive are no new instances"
     modalities = {entry["MainDicomTags"]["Modality"] for entry in orthanc.ask("/series?expand")}
     assert modalities == {"MR", "SEG", "SR", "OT"}
+
+
+def test_what_was_kept_long_enough_is_removed_while_the_service_goes_on(tmp_path, bundle_root):
+    site = Site(tmp_path, bundle_root, retention_days=2 / 86400)
+
+    def removed() -> bool:
+        spool, results = site.job.spool / "studies", site.job.results
+        return (
+            not list(spool.rglob("*.dcm"))
+            and bool(made := list(results.rglob("*.dcm")))
+            and all(map(is_stub, made))
+        )
+
+    with site.serving() as process:
+        write_numbered(tmp_path / "in" / "study", 0)
+        site.wait_until(State.DELIVERED, {0}, process)
+        wait_for(removed, process, site.log)
+        site.end(process)
+    assert check_delivered_once(site.job, site.out) == {study_hash(0): State.DELIVERED}
 
 
 def test_a_shadow_makes_everything_and_sends_nothing(tmp_path, bundle_root):

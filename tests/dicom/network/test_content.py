@@ -350,3 +350,21 @@ def test_medkits_own_results_are_the_same_in_implicit_vr(tmp_path, kind):
     implicit = pydicom.dcmread(tmp_path / "made.dcm")
     implicit.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     assert content_hash(stored(implicit)) == content_hash(tmp_path / "made.dcm")
+
+
+def test_the_same_bytes_are_decoded_once_and_others_anew(tmp_path, monkeypatch):
+    one, copy, other = (tmp_path / name for name in ("one.dcm", "copy.dcm", "other.dcm"))
+    save(image(seed=101), one)
+    copy.write_bytes(one.read_bytes())
+    save(image(seed=102), other)
+    decoded = []
+    read = pydicom.dcmread
+    monkeypatch.setattr(pydicom, "dcmread", lambda source, **options: decoded.append(source) or read(source))
+    hashes = [content_hash(path) for path in (one, copy, one, other)]
+    assert len(decoded) == 2
+    assert hashes[0] == hashes[1] == hashes[2] == content_hash(read(one)) != hashes[3]
+    one.write_bytes(other.read_bytes())
+    assert content_hash(one) == hashes[3], "the file is read each time"
+    one.unlink()
+    with pytest.raises(FileNotFoundError):
+        content_hash(one)
