@@ -44,6 +44,11 @@ class JobFolder:
         return self.root / "audit"
 
     @property
+    def notices(self) -> Path:
+        """Folder of :class:`medkit.batch.notices.Notices`."""
+        return self.root / "notices"
+
+    @property
     def work(self) -> Path:
         """Folder for what may be lost."""
         return self.root / "work"

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from threading import Lock
 from typing import IO, TYPE_CHECKING, Protocol
 
 from medkit.batch.durable import sync_folder
@@ -45,6 +46,7 @@ _STORE = "store"  # owner of the marks that the store leaves itself
 _PREAMBLE, _MAGIC = 128, b"DICM"
 _CHUNK = 1 << 20
 _MIB = 1 << 20
+_SIZED = 8  # studies of which sizes are kept in mind: as many come at a time
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ class Spool:
         self.limits = limits or SpoolLimits()
         self._usage = usage
         self._clock = clock
+        self._known_sizes: dict[str, dict[str, int]] = {}  # of the studies that came last
+        self._sizing = Lock()
         self._incoming, self._studies = folder / "incoming", folder / "studies"
         for made in (folder, self._incoming, self._studies):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -208,11 +212,7 @@ class Spool:
         """What is there of a study, by the hashes of its instances; nothing for an unknown one."""
         found = []
         with suppress(FileNotFoundError), os.scandir(self._studies / study) as entries:
-            for entry in entries:
-                name = entry.name.removesuffix(_SUFFIX)
-                if name != entry.name:
-                    instance, _, content = name.partition("-")
-                    found.append(Instance(Path(entry.path), instance, content, entry.stat().st_size))
+            found += [_instance(Path(entry.path)) for entry in entries if entry.name.endswith(_SUFFIX)]
         return sorted(found, key=lambda one: (one.instance, one.content))
 
     def digest(self, study: str) -> str:
@@ -391,8 +391,12 @@ class Spool:
     def _place(self, temporary: Path, study: str, instance: str, content: str, size: int) -> Stored:
         folder = self._studies / study
         path = folder / f"{instance}-{content}{_SUFFIX}"
-        held = self.instances(study)
-        others = [one for one in held if one.instance == instance]
+        names = _names(folder)
+        others = [
+            _instance(folder / name)
+            for name in names
+            if name.startswith(f"{instance}-") and name.endswith(_SUFFIX)
+        ]
         stored, taken = Instance(path, instance, content, size), Taken.CONFLICT if others else Taken.NEW
         if stored.path in [one.path for one in others]:
             taken = Taken.SAME
@@ -400,25 +404,41 @@ class Spool:
         elif same := next((one for one in others if self._same(temporary, one.path)), None):
             stored, taken = same, Taken.SAME
         else:
-            self._check_study(held, size)
+            self._check_study(folder, names, size)
             self._move(temporary, path)
             # It was said before this instance came; who counted will count again.
             (folder / _EXPECTED).unlink(missing_ok=True)
             for one in others:
                 if hash_files([one.path]) != one.content:  # nobody sent what the disk made of it
                     one.path.unlink()
-        for mark in folder.glob(f"{instance}.*"):  # what was not taken then is there now
-            mark.unlink(missing_ok=True)
+        for name in _names(folder):
+            if name.startswith(f"{instance}."):  # what was not taken then is there now
+                (folder / name).unlink(missing_ok=True)
         return Stored(study, stored, taken)
 
-    def _check_study(self, held: list[Instance], size: int) -> None:
-        limits, total = self.limits, sum(one.size for one in held) + size
+    def _check_study(self, folder: Path, names: list[str], size: int) -> None:
+        held = self._sizes(folder, names)
+        limits, total = self.limits, sum(held) + size
         if total > limits.study_bytes or len(held) >= limits.study_instances:
             raise NotTaken(
                 _TOO_MANY,
                 f"expected a study of at most {limits.study_instances} instances and {limits.study_bytes} bytes, got "
                 f"{len(held) + 1} and {total}; raise the limits if it is right",
             )
+
+    def _sizes(self, folder: Path, names: list[str]) -> list[int]:
+        """Sizes of the files of a study; each is asked for once, since a name stands for its content."""
+        with self._sizing:
+            known = self._known_sizes.pop(folder.name, {})
+            found = {}
+            for name in names:
+                if name.endswith(_SUFFIX):
+                    with suppress(FileNotFoundError):  # it was purged meanwhile
+                        found[name] = known[name] if name in known else (folder / name).stat().st_size
+            self._known_sizes[folder.name] = found
+            if len(self._known_sizes) > _SIZED:
+                del self._known_sizes[next(iter(self._known_sizes))]
+        return list(found.values())
 
     def _move(self, temporary: Path, path: Path) -> None:
         while True:
@@ -446,6 +466,20 @@ class Spool:
             return
         with suppress(OSError):  # on a disk that takes not even a name, the count of instances has to tell
             self.miss(study, Mark(instance, code, _STORE))
+
+
+def _instance(path: Path) -> Instance:
+    """What the name of a file says."""
+    instance, _, content = path.name.removesuffix(_SUFFIX).partition("-")
+    return Instance(path, instance, content, path.stat().st_size)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
 
 
 def _prefix() -> str:

@@ -222,6 +222,30 @@ def test_a_study_beyond_its_limit_is_marked(tmp_path, limits):
     assert put(spool, "1", study="1.2.4").taken is Taken.NEW
 
 
+def test_of_each_instance_the_size_is_asked_for_once(tmp_path, monkeypatch):
+    """A study of thousands would else be looked at thousands of times."""
+    spool, asked, real = Spool(tmp_path, ROOMY), [], Path.stat
+
+    def stat(path, **options):
+        asked.append(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    for number in range(20):
+        put(spool, str(number))
+    of_instances = [path for path in asked if path.name.endswith(".dcm") and path.parent.name == STUDY]
+    assert 19 <= len(of_instances) <= 20
+
+
+def test_limits_count_what_another_process_has_stored(tmp_path):
+    limits = SpoolLimits(study_bytes=3 * 136, free_bytes=0)
+    one, other = Spool(tmp_path, limits), Spool(tmp_path, limits)
+    put(one, "1"), put(other, "2"), put(one, "3")
+    for spool in (one, other):
+        with pytest.raises(NotTaken):
+            put(spool, "4")
+
+
 def test_bytes_that_changed_are_found(spool):
     good, bad = put(spool, "1").instance, put(spool, "2").instance
     bad.path.write_bytes(dicom(b"bode"))

@@ -27,8 +27,6 @@ from medkit.errors import CaseError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pydicom import Dataset
-
     from medkit.dicom.network.archive import Archive
 
 __all__ = ["ArchiveDestination", "Destination", "FolderDestination", "Made"]
@@ -130,7 +128,8 @@ class FolderDestination:
         return self.folder / made.study / f"{made.uid}.dcm"
 
     def _hash(self, path: Path) -> str:
-        return _hash_of(path, self.name)
+        with _comparing(self.name):
+            return content_hash(path)
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:
@@ -183,23 +182,17 @@ class ArchiveDestination:
                 the result is gone, and nobody knows its study.
         """
         if not made.path.is_file() and made.study_uid:
-            self._reject_fetched(made, self._find(made))
+            for series in self.archive.counts(made.study_uid):
+                self._reject_fetched(made, made.study_uid, series)
             return
         uids = self._uids(made.path)
         if is_stub(made.path):
-            self._reject_fetched(made, self.archive.read_back(uids.study, uids.series, uids.instance))
+            self._reject_fetched(made, uids.study, uids.series)
         else:
             self._reject(made.path)
 
-    def _find(self, made: Made) -> Dataset | None:
-        """An object that may be in any series of its study."""
-        found = (
-            self.archive.read_back(made.study_uid, series, made.uid)
-            for series in self.archive.counts(made.study_uid)
-        )
-        return next((one for one in found if one is not None), None)
-
-    def _reject_fetched(self, made: Made, there: Dataset | None) -> None:
+    def _reject_fetched(self, made: Made, study_uid: str, series_uid: str) -> None:
+        there = self.archive.read_back(study_uid, series_uid, made.uid)
         if there is not None:
             with TemporaryDirectory() as folder:
                 fetched = Path(folder) / made.path.name
@@ -221,7 +214,8 @@ class ArchiveDestination:
 
     def _read_back(self, uids: ObjectUids) -> str | None:
         there = self.archive.read_back(uids.study, uids.series, uids.instance)
-        return None if there is None else _hash_of(there, self.name)
+        with _comparing(self.name):
+            return None if there is None else content_hash(there)
 
     def _uids(self, path: Path) -> ObjectUids:
         try:
@@ -232,10 +226,11 @@ class ArchiveDestination:
             ) from error
 
 
-def _hash_of(source: Dataset | Path, destination: str) -> str:
-    """Hash of what a destination has of an object."""
+@contextmanager
+def _comparing(destination: str) -> Iterator[None]:
+    """Tell what a destination has and nobody can hash."""
     try:
-        return content_hash(source)
+        yield
     except OSError:
         raise
     except Exception as error:

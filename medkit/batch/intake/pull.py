@@ -126,6 +126,8 @@ class Puller:
         ] = {}  # how many a search said, and when they were counted
         self._next_round = clock() + round_seconds
         self._downs, self._silent_until = 0, 0.0
+        self.down: ArchiveDown | None = None
+        """Why the archive cannot be asked, as long as it cannot."""
 
     def step(self) -> Step:
         """Take the next study, or the next search, if now is the time.
@@ -141,13 +143,14 @@ class Puller:
         try:
             self._intake.spool.check_space()
             step = self._next(now)
-        except ArchiveDown:
+        except ArchiveDown as down:
+            self.down = down
             self._downs += 1
             self._silent_until = self._clock() + self._policy.delay(self._downs)
             return Step.DOWN
         except NotTaken:
             return Step.NO_ROOM
-        self._downs = 0
+        self._downs, self.down = 0, None
         return step
 
     def failures(self) -> dict[str, str]:
@@ -271,7 +274,7 @@ class Puller:
         try:
             self._archive.echo()
         except (ArchiveRefused, ArchiveDown) as down:
-            raise ArchiveDown(str(down)) from failure
+            raise ArchiveDown(str(down), down.code) from failure
         return failure.code if isinstance(failure, ArchiveRefused) else "archive-breaks-off"
 
     def _pull(self, uid: str, counts: Mapping[str, int]) -> bool:

@@ -6,10 +6,13 @@ import logging
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from medkit.batch.notices import Kind
 from medkit.batch.service.logs import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from medkit.batch.notices import Notices
 
 __all__ = ["Chore"]
 
@@ -23,10 +26,12 @@ class Chore:
     Args:
         name: of the thread, and in logs.
         work: does it once, and says in how many seconds again. What it raises is logged, and it is tried again.
+        notices: where it is told as long as it fails.
     """
 
-    def __init__(self, name: str, work: Callable[[], float]) -> None:
+    def __init__(self, name: str, work: Callable[[], float], notices: Notices) -> None:
         self.name = name
+        self._notices = notices
         self._work = work
         self._stop = Event()
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -48,7 +53,10 @@ class Chore:
         while not self._stop.is_set():
             try:
                 pause = self._work()
-            except Exception:
+                self._notices.clear(Kind.CHORE, self.name)
+            except Exception as error:
                 _LOG.error("a chore failed; it is tried again", exc_info=True, extra=told(chore=self.name))
                 pause = _PAUSE_SECONDS
+                message = f"it failed ({type(error).__name__}) and is tried again; see the log"
+                self._notices.put(Kind.CHORE, self.name, "chore-failed", message)
             self._stop.wait(pause)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestination
+from medkit.batch.delivery.noted import NotedDestination
 from medkit.batch.intake.pull import Puller
 from medkit.batch.intake.requests import filter_request, read_accessions, read_studies
 from medkit.batch.intake.watch import WatchedFolder
 from medkit.batch.making import BundleShelf, MakingContext
+from medkit.batch.notices import Notices
 
 if TYPE_CHECKING:
     from medkit.batch.delivery.destinations import Destination
@@ -58,12 +60,11 @@ def make_archive(settings: ArchiveSettings) -> Archive:
 
 def make_destinations(settings: Settings) -> dict[str, Destination]:
     """All destinations by name; raises what :func:`make_archive` does."""
-    found: dict[str, Destination] = {
-        name: FolderDestination(name, folder) for name, folder in settings.folders.items()
-    }
+    found: list[Destination] = [FolderDestination(name, folder) for name, folder in settings.folders.items()]
     for name in settings.sending:
-        found[name] = ArchiveDestination(make_archive(settings.archives[name]), name=name)
-    return found
+        found.append(ArchiveDestination(make_archive(settings.archives[name]), name=name))
+    notices = Notices(settings.job.notices)
+    return {one.name: NotedDestination(one, notices) for one in found}
 
 
 def make_context(settings: Settings, ledger: Ledger, spool: Spool) -> MakingContext:

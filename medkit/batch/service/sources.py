@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.intake.memory import Memory
 from medkit.batch.intake.pull import Step
+from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.logs import told
 from medkit.batch.service.parts import make_archive, make_puller, make_watched
@@ -30,26 +31,27 @@ def open_sources(settings: Settings, intake: Intake) -> tuple[list[Chore], list[
     Raises:
         UsageError: a list or a memory cannot be read, or an archive cannot be asked so.
     """
-    chores, memories = [], []
+    chores, memories, notices = [], [], Notices(settings.job.notices)
     for number, watched in enumerate(settings.watched, 1):
         name = f"folder-{number}"
         memories.append(Memory(settings.job.root / "sources" / f"{name}.sqlite"))
-        look = _Look(name, make_watched(watched, intake, memories[-1]), watched.poll_seconds)
-        chores.append(Chore(name, look.once))
+        look = _Look(name, make_watched(watched, intake, memories[-1]), watched.poll_seconds, notices)
+        chores.append(Chore(name, look.once, notices))
     for number, asked in enumerate(settings.pulls, 1):
         name = f"archive-{number}"
         memories.append(Memory(settings.job.root / "sources" / f"{name}.sqlite"))
         archive = make_archive(settings.archives[asked.archive])
-        pull = _Pull(name, make_puller(asked, archive, intake, memories[-1]))
-        chores.append(Chore(name, pull.once))
+        puller = make_puller(asked, archive, intake, memories[-1])
+        puller.retry()  # whoever mended something starts the service anew
+        chores.append(Chore(name, _Pull(name, puller, notices).once, notices))
     return chores, memories
 
 
 class _Look:
     """Look at a watched folder; files are told by their number, since their names may name patients."""
 
-    def __init__(self, name: str, watched: WatchedFolder, seconds: float) -> None:
-        self._name, self._watched, self._seconds = name, watched, seconds
+    def __init__(self, name: str, watched: WatchedFolder, seconds: float, notices: Notices) -> None:
+        self._name, self._watched, self._seconds, self._notices = name, watched, seconds, notices
         self._reachable = True
 
     def once(self) -> float:
@@ -63,6 +65,11 @@ class _Look:
                 else "cannot be listed: is it there, and may we read it?"
             )
             _LOG.warning("the watched folder %s", state, extra=told(source=self._name))
+        if found.reachable:
+            self._notices.clear(Kind.SOURCE, self._name)
+        else:
+            message = "the watched folder cannot be listed: is it there, and may we read it?"
+            self._notices.put(Kind.SOURCE, self._name, "folder-unreachable", message)
         if found.taken or found.broken or found.left or found.no_room or found.kept:
             level = (
                 logging.WARNING if found.broken or found.left or found.no_room or found.kept else logging.INFO
@@ -85,8 +92,8 @@ class _Look:
 class _Pull:
     """Take the next study out of an archive."""
 
-    def __init__(self, name: str, puller: Puller) -> None:
-        self._name, self._puller = name, puller
+    def __init__(self, name: str, puller: Puller, notices: Notices) -> None:
+        self._name, self._puller, self._notices = name, puller, notices
         self._last: Step | None = None
         self._given_up = 0
 
@@ -97,6 +104,7 @@ class _Pull:
             level = logging.INFO if step is Step.CLOSED else logging.WARNING
             _LOG.log(level, "nothing is pulled now", extra=told(source=self._name, why=step))
         self._last = step
+        self._note(step)
         given_up = self._puller.failures()
         if len(given_up) != self._given_up:
             self._given_up = len(given_up)
@@ -105,4 +113,23 @@ class _Pull:
                 "studies or searches that are given up",
                 extra=told(source=self._name, count=self._given_up, codes=codes),
             )
+            self._note_given_up(codes)
         return 0.0 if step in _AT_ONCE else _PULL_SECONDS
+
+    def _note(self, step: Step) -> None:
+        down = self._puller.down
+        if down is not None:
+            self._notices.put(Kind.SOURCE, self._name, down.code, str(down))
+        elif step not in (Step.CLOSED, Step.NO_ROOM):
+            self._notices.clear(Kind.SOURCE, self._name)
+
+    def _note_given_up(self, codes: str) -> None:
+        part = f"{self._name}-requests"
+        if not self._given_up:
+            self._notices.clear(Kind.SOURCE, part)
+            return
+        message = (
+            f"{self._given_up} of its studies and searches came to nothing again and again ({codes}); see the archive's "
+            "log, mend it, and start the service anew"
+        )
+        self._notices.put(Kind.SOURCE, part, "pull-given-up", message)

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from medkit.batch.audit import AuditLog
+from medkit.batch.delivery.troubles import worst
 from medkit.batch.delivery.withdrawing import withdraw_due
 from medkit.batch.intake.folder import FolderTaken, take_folder
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import Intake
 from medkit.batch.ledger import Ledger, LedgerError, State
 from medkit.batch.making import purge_results, remove_debris
+from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.logs import LogSettings, told
@@ -67,6 +69,8 @@ class Supervisor:
         with self._open:
             self._hold_folder()
             job = settings.job
+            self._notices = Notices(job.notices)
+            self._notices.clear_all()
             self.ledger = self._open.enter_context(
                 Ledger(job.ledger, f"service-{os.getpid()}", settings.policy)
             )
@@ -83,6 +87,7 @@ class Supervisor:
 
     def close(self) -> None:
         """Let go of the folder."""
+        self._notices.clear_all()
         self._open.close()
 
     def serve(self) -> None:
@@ -117,7 +122,7 @@ class Supervisor:
             MedkitError: workers die before they are ready.
         """
         taking = _Taking(inputs, self._intake)
-        with self._working([Chore("withdrawing", self._withdraw)], ExitStack()):
+        with self._working([Chore("withdrawing", self._withdraw, self._notices)], ExitStack()):
             taking.start()
             while not taking.ended or self._any_open():
                 self._tend()
@@ -176,9 +181,12 @@ class Supervisor:
         chores, memories = open_sources(self._settings, self._intake)
         for memory in memories:
             self._open.callback(memory.close)
-        chores += [Chore("settling", self._settle), Chore("keeping", self._keep)]
+        chores += [
+            Chore("settling", self._settle, self._notices),
+            Chore("keeping", self._keep, self._notices),
+        ]
         if not self._settings.shadow:
-            chores.append(Chore("withdrawing", self._withdraw))
+            chores.append(Chore("withdrawing", self._withdraw, self._notices))
         return chores
 
     def _listening(self) -> ExitStack:
@@ -227,10 +235,17 @@ class Supervisor:
 
     def _withdraw(self) -> float:
         results = self._settings.job.results
-        for trouble in withdraw_due(self.ledger, self._destinations, results, self._audit):
+        troubles = withdraw_due(self.ledger, self._destinations, results, self._audit)
+        for trouble in troubles:
             _LOG.warning(
                 "a result that no longer counts is not withdrawn: %s", trouble, extra=told(code=trouble.code)
             )
+        if troubles:
+            trouble = worst(troubles)
+            message = f"{len(troubles)} of the results that no longer count not withdrawn: {trouble}"
+            self._notices.put(Kind.WITHDRAWAL, "withdrawing", trouble.code, message)
+        else:
+            self._notices.clear(Kind.WITHDRAWAL, "withdrawing")
         return _MINUTE
 
     def _keep(self) -> float:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.hours import Hours
 from medkit.batch.ledger import State
+from medkit.batch.notices import Kind
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.words import duration, size
+from medkit.dicom.network.archive import DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Alert", "AlertCode", "Thresholds", "alerts"]
 
-_HOUR = 3600.0
+_HOUR, _MINUTE = 3600.0, 60.0
+_PASSING = frozenset([DOWN, "not-shown-yet", "folder-unreachable", "chore-failed"])  # what may pass by itself
 
 
 class AlertCode(StrEnum):
@@ -35,6 +38,18 @@ class AlertCode(StrEnum):
     WITHDRAWALS_DUE = "withdrawals-due"
     DISK_LOW = "disk-low"
     WORKERS_DYING = "workers-dying"
+    SOURCE_FAILS = "source-fails"
+    DESTINATION_FAILS = "destination-fails"
+    WITHDRAWAL_FAILS = "withdrawal-fails"
+    CHORE_FAILS = "chore-fails"
+
+
+_OF_KIND = {
+    Kind.SOURCE: AlertCode.SOURCE_FAILS,
+    Kind.DESTINATION: AlertCode.DESTINATION_FAILS,
+    Kind.WITHDRAWAL: AlertCode.WITHDRAWAL_FAILS,
+    Kind.CHORE: AlertCode.CHORE_FAILS,
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,8 @@ class Thresholds:
         making_hours: a study waits to be made, or is being made.
         delivery_hours: a study that was made is not delivered, or an earlier result not withdrawn.
         overdue_hours: a worker's lease ran out and nobody took its study back.
+        down_hours: an archive or a shared folder does not answer, which may be mended by itself. What is not, such as a
+            certificate that nobody trusts, is told at once.
         free_bytes: on the disk; twice of what the store keeps free, so that there is time before it takes no more.
     """
 
@@ -68,6 +85,7 @@ class Thresholds:
     making_hours: float = 24.0
     delivery_hours: float = 2.0
     overdue_hours: float = 0.25
+    down_hours: float = 1.0
     free_bytes: int = 2 * SpoolLimits.free_bytes
 
 
@@ -82,7 +100,8 @@ def alerts(summary: Summary, thresholds: Thresholds, watched_since: float | None
     """
     found = [*_quarantine(summary), *_silence(summary, thresholds, watched_since)]
     found += [*_endless(summary, thresholds), *_stuck(summary, thresholds)]
-    return found + list(_disk(summary, thresholds))
+    found += [*_disk(summary, thresholds), *_noticed(summary, thresholds)]
+    return found
 
 
 def _quarantine(summary: Summary) -> Iterator[Alert]:
@@ -152,6 +171,15 @@ def _disk(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
             f"{size(summary.free_bytes)} free on the disk, expected {size(thresholds.free_bytes)}; make room, or soon "
             "nothing more is taken",
         )
+
+
+def _noticed(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
+    order = list(Kind)
+    for notice in sorted(summary.notices, key=lambda one: order.index(one.kind)):
+        age = max(0.0, summary.at - notice.since)
+        if notice.code not in _PASSING or age > thresholds.down_hours * _HOUR:
+            lasting = f", for {duration(age)}" if age >= _MINUTE else ""
+            yield Alert(_OF_KIND[notice.kind], f"{notice.part}{lasting}: {notice.message}")
 
 
 def _age(summary: Summary, waiting: Waiting) -> float:

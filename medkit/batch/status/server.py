@@ -170,12 +170,14 @@ class StatusServer:
 
     def _health(self) -> _Answer:
         try:
-            found = not_ready(*self._status(), self._kept_free)
+            summary, told = self._status()
+            found = not_ready(summary, told, self._kept_free)
         except (MedkitError, OSError) as error:
-            found = [str(error)]
+            found, told = [str(error)], []
         found += self._problems()
         status = HTTPStatus.SERVICE_UNAVAILABLE if found else HTTPStatus.OK
-        return _json(status, {"live": True, "ready": not found, "problems": found})
+        document = {"live": True, "ready": not found, "problems": found}
+        return _json(status, {**document, "alerts": [alert.message for alert in told]})
 
     def _status(self) -> tuple[Summary, list[Alert]]:
         view, now = self._opened(), self._clock()

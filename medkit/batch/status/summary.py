@@ -6,7 +6,9 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import Reason, Stage, State, StudyRecord, Timing, Waiting
+from medkit.batch.notices import Notice, Notices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -66,6 +68,7 @@ class Summary:
         latest: studies that moved last.
         free_bytes: on the disk of the batch's folder.
         total_bytes: of that disk.
+        notices: what is wrong now with sources, destinations and other parts of the service.
     """
 
     at: float
@@ -84,6 +87,7 @@ class Summary:
     latest: tuple[StudyRecord, ...]
     free_bytes: int
     total_bytes: int
+    notices: tuple[Notice, ...]
 
 
 def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shutil.disk_usage) -> Summary:
@@ -114,6 +118,7 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
             latest=tuple(_latest(newest.values())),
             free_bytes=disk.free,
             total_bytes=disk.total,
+            notices=tuple(Notices(JobFolder(view.path.parent).notices).all()),
         )
 
 

@@ -24,10 +24,10 @@ from pydicom.filewriter import write_data_element
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import ExplicitVRBigEndian
 
+from medkit.dicom.findings import Refused
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import NATIVE
 from medkit.dicom.pixels import decoding_plugin
-from medkit.errors import CaseError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ def content_hash(source: Dataset | Path) -> str:
         source: a DICOM file (PS3.10), or an object with its file meta information.
 
     Raises:
-        CaseError: ``unknown-syntax``: pixels of one bit, compressed.
+        Refused: ``unknown-syntax``: pixels of one bit, compressed.
         Exception: whatever pydicom and its decoders meet in a broken object.
     """
     return _KNOWN.get_or_make(source.read_bytes()) if isinstance(source, Path) else _hash(source)
@@ -190,7 +190,7 @@ def _add_pixels(digest: _Digest, dataset: Dataset, element: DataElement) -> None
     syntax = dataset.file_meta.TransferSyntaxUID
     if dataset.BitsAllocated == 1:  # packed without gaps between frames
         if syntax not in NATIVE:
-            raise CaseError(
+            raise Refused(
                 "unknown-syntax",
                 f"expected pixels of one bit without compression, got {syntax.name}; have them stored without",
             )

@@ -6,6 +6,7 @@ import pytest
 
 from medkit.batch.hours import Hours
 from medkit.batch.ledger import Stage
+from medkit.batch.notices import Kind, Notices
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import AlertCode, Thresholds, alerts
 from tests.batch.status.live import LEASE, study
@@ -128,3 +129,33 @@ def test_the_disk_is_told_before_the_store_takes_no_more(batch):
     kept = SpoolLimits().free_bytes
     assert codes(batch, free=2 * kept) == []
     assert codes(batch, free=2 * kept - 1) == ["disk-low"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (Kind.SOURCE, "source-fails"),
+        (Kind.DESTINATION, "destination-fails"),
+        (Kind.WITHDRAWAL, "withdrawal-fails"),
+        (Kind.CHORE, "chore-fails"),
+    ],
+)
+def test_what_time_alone_does_not_mend_is_told_at_once_with_its_cause(batch, kind, code):
+    notices = Notices(batch.job.notices, batch.clock)
+    notices.put(kind, "archive-1", "tls-failed", "PACS: expected TLS, got: certificate has expired")
+    (alert,) = alerts(look(batch), Thresholds())
+    assert alert.code == code
+    assert alert.message == "archive-1: PACS: expected TLS, got: certificate has expired"
+    notices.clear(kind, "archive-1")
+    assert codes(batch) == []
+
+
+@pytest.mark.parametrize("code", ["archive-down", "folder-unreachable", "chore-failed", "not-shown-yet"])
+def test_what_may_pass_by_itself_is_told_after_a_while(batch, code):
+    Notices(batch.job.notices, batch.clock).put(Kind.SOURCE, "archive-1", code, "nobody answers")
+    batch.clock.pass_by(HOUR)
+    assert codes(batch) == []
+    assert codes(batch, Thresholds(down_hours=0.5)) == ["source-fails"]
+    batch.clock.pass_by(1)
+    (alert,) = alerts(look(batch), Thresholds())
+    assert alert.message == "archive-1, for 1 h: nobody answers"

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import Ledger
+from medkit.batch.notices import Kind, Notices
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status import server as module
 from medkit.batch.status.alerts import Alert, AlertCode
@@ -196,3 +197,18 @@ def test_it_stops_and_can_be_started_again(batch):
         socket.create_connection(("127.0.0.1", port), timeout=5)
     with server:
         assert ask(server, "/")[0].status == 200
+
+
+def test_a_source_in_trouble_is_told_everywhere_and_is_no_reason_to_start_anew(batch):
+    Notices(batch.job.notices, batch.clock).put(
+        Kind.SOURCE, "archive-1", "tls-failed", "certificate has expired"
+    )
+    with StatusServer(batch.job, clock=batch.clock) as server:
+        answer, text = ask(server, "/health")
+        assert answer.status == 200
+        (told,) = json.loads(text)["alerts"]
+        assert told == "archive-1: certificate has expired"
+        assert told in ask(server, "/")[1]
+        (alert,) = json.loads(ask(server, "/status.json")[1])["alerts"]
+        assert alert == {"code": "source-fails", "message": told}
+        assert 'medkit_batch_alert{code="source-fails"} 1.0' in ask(server, "/metrics")[1]

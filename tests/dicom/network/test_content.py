@@ -28,9 +28,9 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from medkit.dicom.findings import Refused
 from medkit.dicom.network.content import LEFT_ASIDE, content_hash
 from medkit.dicom.writing import make_parametric_map, make_segmentation, open_source, save
-from medkit.errors import CaseError
 from tests.dicom.writing.sources import MAKER, geometry, some_labels, write_series
 
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
@@ -331,9 +331,9 @@ def test_compressed_pixels_of_one_bit_are_refused():
     """Of a stream as many bytes as there are pixels say nothing of its end."""
     dataset = bits("OB", ExplicitVRLittleEndian)
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.8.1"  # Deflated Image Frame Compression
-    with pytest.raises(CaseError, match="without compression, got Deflated Image Frame") as caught:
+    with pytest.raises(Refused, match="without compression, got Deflated Image Frame") as caught:
         content_hash(dataset)
-    assert caught.value.code == "unknown-syntax"
+    assert caught.value.finding.code == "unknown-syntax"
 
 
 @pytest.mark.parametrize("kind", ["segmentation", "map"])

@@ -1,0 +1,65 @@
+"""A destination that is not reached, or lets nobody in, is told of as long as it is so."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from medkit.batch.notices import Kind
+from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from medkit.batch.delivery.destinations import Destination, Made
+    from medkit.batch.notices import Notices
+
+__all__ = ["NotedDestination"]
+
+# Refusals of whoever comes, and not of one object.
+_OF_ALL = frozenset(["association-rejected", "not-allowed", "not-offered", "redirected"])
+
+
+class NotedDestination:
+    """A destination; what keeps all from it stands among the notices until a call goes well.
+
+    Args:
+        destination: which.
+        notices: where it is told.
+    """
+
+    def __init__(self, destination: Destination, notices: Notices) -> None:
+        self._destination, self._notices = destination, notices
+
+    @property
+    def name(self) -> str:
+        """That of the destination."""
+        return self._destination.name
+
+    def send(self, objects: Sequence[Made]) -> Mapping[str, str | None]:
+        """See :class:`medkit.batch.delivery.destinations.Destination`."""
+        with self._noting():
+            return self._destination.send(objects)
+
+    def read_back(self, made: Made) -> str | None:
+        """See :class:`medkit.batch.delivery.destinations.Destination`."""
+        with self._noting():
+            return self._destination.read_back(made)
+
+    def withdraw(self, made: Made) -> None:
+        """See :class:`medkit.batch.delivery.destinations.Destination`."""
+        with self._noting():
+            self._destination.withdraw(made)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except ArchiveDown as down:
+            self._notices.put(Kind.DESTINATION, self.name, down.code, str(down))
+            raise
+        except ArchiveRefused as refused:
+            if refused.code in _OF_ALL:
+                self._notices.put(Kind.DESTINATION, self.name, refused.code, str(refused))
+            raise
+        self._notices.clear(Kind.DESTINATION, self.name)
