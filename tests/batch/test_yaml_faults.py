@@ -53,6 +53,23 @@ def test_what_is_no_mapping_in_yaml_is_refused(tmp_path, content):
         check_yaml(path, "service.schema.json", lambda content: ())
 
 
+SMALL = "folder: a\nrules: b\nsources: {folders: [{folder: c}]}\ndestinations: {folders: {o: p}}\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"), [("1", "1"), ("true", "True"), ("null", "None"), ("[a, b]", "('a', 'b')")]
+)
+def test_a_key_that_is_no_text_is_told(tmp_path, key, shown):
+    _, faults = check(tmp_path, f"{SMALL}bundles:\n  b: {{overrides: {{? {key} : 2}}}}\n")
+    assert faults == [f"line 6: bundles.b.overrides: expected text as keys, got {shown}; put it in quotes"]
+
+
+def test_what_is_merged_in_from_elsewhere_is_told_where_it_ends_up(tmp_path):
+    text = f"{SMALL}bundles: {{b: &given {{flips: LR}}}}\nlimits:\n  <<: *given\n"
+    _, (fault,) = check(tmp_path, text)
+    assert fault.startswith("line 6: limits.flips: unknown key 'flips'")
+
+
 def test_contradictions_are_looked_for_where_the_schema_finds_nothing(tmp_path):
     asked = []
 
