@@ -40,7 +40,7 @@ def open_sources(settings: Settings, intake: Intake) -> tuple[list[Chore], list[
         name = f"archive-{number}"
         memories.append(Memory(settings.job.root / "sources" / f"{name}.sqlite"))
         archive = make_archive(settings.archives[asked.archive])
-        pull = _Pull(name, make_puller(asked, archive, intake, memories[-1]))
+        pull = _Pull(name, make_puller(asked, settings.quiet_seconds, archive, intake, memories[-1]))
         chores.append(Chore(name, pull.once))
     return chores, memories
 

@@ -4,16 +4,27 @@ import pytest
 
 from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestination
 from medkit.batch.folder import JobFolder
+from medkit.batch.intake.memory import Memory
+from medkit.batch.intake.pull import Step
 from medkit.batch.ledger import Ledger
 from medkit.batch.making import Outputs
-from medkit.batch.service.parts import SHADOW, make_archive, make_context, make_destinations, make_node
-from medkit.batch.service.settings import ArchiveSettings, NodeSettings, Settings
+from medkit.batch.service.parts import (
+    SHADOW,
+    make_archive,
+    make_context,
+    make_destinations,
+    make_node,
+    make_puller,
+)
+from medkit.batch.service.settings import ArchiveSettings, NodeSettings, PullSettings, Settings
 from medkit.batch.spool import Spool
 from medkit.dicom.network.dicomweb import DicomwebArchive
 from medkit.dicom.network.dimse import DimseArchive
 from medkit.dicom.writing.results import ResultKind
 from medkit.errors import UsageError
 from tests.batch.intake.conftest import clock, intake
+from tests.batch.intake.door import write_study
+from tests.batch.intake.pulling import FakeArchive
 
 __all__ = ["clock", "intake"]
 
@@ -63,6 +74,18 @@ def test_results_are_made_for_all_destinations_and_those_of_a_shadow_for_none(se
     assert context.destinations == named
     assert context.outputs is settings.outputs
     assert context.results == settings.job.results
+
+
+def test_a_study_in_an_archive_rests_for_the_quiet_time_of_the_settings(intake, clock, tmp_path):
+    asked = PullSettings("pacs", {"filter": {"Modality": "CT"}}, {"clock": clock, "monotonic": clock})
+    archive, memory = FakeArchive(write_study(tmp_path / "pacs")), Memory(tmp_path / "memory.sqlite")
+    puller = make_puller(asked, 300.0, archive, intake, memory)
+    assert [puller.step() for _ in range(3)] == [Step.SEARCHED, Step.SEEN, Step.IDLE]
+    clock.pass_by(299)
+    assert puller.step() is Step.IDLE
+    clock.pass_by(1)
+    assert puller.step() is Step.PULLED
+    memory.close()
 
 
 def test_a_node_is_made_with_the_limits_of_the_settings_and_refused_with_a_wrong_title(intake):
