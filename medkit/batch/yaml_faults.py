@@ -17,7 +17,7 @@ from medkit.bundle.fragments import read_yaml
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from jsonschema import ValidationError
@@ -45,7 +45,9 @@ def check_yaml(
         UsageError: the file cannot be read as YAML.
     """
     content = read_yaml(path)
-    found = [(_place(error), _message(error)) for error in _validator(schema).iter_errors(content)]
+    found = list(_odd_keys(content))
+    if not found:
+        found = [(_place(error), _message(error)) for error in _validator(schema).iter_errors(content)]
     if not found:
         found = list(more(content))
     lines = _lines(path)
@@ -68,6 +70,19 @@ def raise_first(faults: list[str]) -> None:
 def _validator(name: str) -> Draft202012Validator:
     schema = json.loads((files("medkit") / "schemas" / name).read_text(encoding="utf-8"))
     return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def _odd_keys(content: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Keys that are no text, of which schemas and messages know nothing."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if isinstance(key, str):
+                yield from _odd_keys(value, (*place, key))
+            else:
+                yield place, f"expected text as keys, got {str(key)[:80]}; put it in quotes"
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _odd_keys(value, (*place, number))
 
 
 def _place(error: ValidationError) -> Place:
@@ -103,15 +118,17 @@ def _lines(path: Path) -> Any:
 
 
 def _line(node: Any, place: Place) -> int:
-    """Line of a place, from 1: of its key where it has one."""
+    """Line of a place, from 1: of its key where it has one, of what it was merged into where it stands elsewhere."""
     line = int(node.start_mark.line) + 1
     for step in place:
         if isinstance(step, int):
             node = node.value[step]
             line = node.start_mark.line + 1
-        else:
-            key, node = next(pair for pair in node.value if pair[0].value == str(step))
+        elif pairs := [pair for pair in node.value if pair[0].value == step]:
+            key, node = pairs[0]
             line = key.start_mark.line + 1
+        else:
+            break
     return line
 
 

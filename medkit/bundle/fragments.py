@@ -24,7 +24,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML 1.2 mapping.
 
     Raises:
-        UsageError: no such file, a syntax error, a key given twice, or not a mapping.
+        UsageError: no such file, another encoding than UTF-8, a syntax error, a key given twice, or not a mapping.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -33,6 +33,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: no such file")
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: expected text in UTF-8, got something else; save it as UTF-8") from error
     except YAMLError as error:
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

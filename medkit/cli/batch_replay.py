@@ -16,7 +16,6 @@ __all__ = ["replay_command"]
 _PATH = click.Path(path_type=Path)
 _DIGITS = 12  # of a study's hash
 _SHOWN = 20  # refusals
-_WIDTH = 120
 
 
 @click.command("replay", short_help="Compare two bundles on the stored studies.")
@@ -104,11 +103,12 @@ def replay_command(
 
 
 def _print(tables: ReplayTables, sides: tuple[Side, Side]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(width=max(Console().width, _WIDTH), highlight=False)
+    from medkit.cli.consoles import table_console
+
+    console = table_console()
     for word, side in zip(("bundle", "against"), sides, strict=True):
         console.print(f"{word:8} {escape(side.name)} {escape(side.version)}, digest {side.digest[:_DIGITS]}")
     if sides[0].digest == sides[1].digest:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from medkit.batch.ledger import State
 from medkit.batch.status.words import duration, moment, size
+from medkit.cli.consoles import table_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
 
     from medkit.batch.ledger import Entry, Result, StudyRecord, Waiting
     from medkit.batch.status.alerts import Alert
@@ -21,13 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["print_history", "print_results", "print_status", "print_studies"]
 
-_WIDTH = 120  # that of a table, so that names are whole in a file
 _DIGITS = 12  # of a study's hash; commands take any beginning that is one study's alone
 
 
 def print_status(summary: Summary, alerts: Sequence[Alert]) -> None:
     """Print how a batch stands."""
-    console = _console()
+    console = table_console()
     for alert in alerts:
         console.print(f"[bold red]{alert.code}[/]  {escape(alert.message)}")
     if not alerts:
@@ -54,7 +55,7 @@ def print_studies(studies: Iterable[StudyRecord], now: float) -> None:
         table.add_row(
             one.study[:_DIGITS], state, duration(now - one.since), str(one.instances), str(one.attempts), escape(why)
         )  # fmt: skip
-    _console().print(table)
+    table_console().print(table)
 
 
 def print_history(entries: Iterable[Entry], *, studies: bool) -> None:
@@ -72,7 +73,7 @@ def print_history(entries: Iterable[Entry], *, studies: bool) -> None:
         table.add_row(
             moment(entry.at), *study, revision, entry.before or "", entry.after, escape(entry.actor), escape(why)
         )  # fmt: skip
-    _console().print(table)
+    table_console().print(table)
 
 
 def print_results(results: Iterable[Result]) -> None:
@@ -85,7 +86,7 @@ def print_results(results: Iterable[Result]) -> None:
             escape(result.destination),
             *("" if time is None else moment(time) for time in times),
         )
-    _console().print(table)
+    table_console().print(table)
 
 
 def _print_counts(console: Console, summary: Summary) -> None:
@@ -128,7 +129,3 @@ def _rates(arrived: int, delivered: int) -> str:
 def _waiting(summary: Summary, waiting: Waiting) -> str:
     age = "" if waiting.since is None else f", the first for {duration(summary.at - waiting.since)}"
     return f"{waiting.count}{age}"
-
-
-def _console() -> Console:
-    return Console(width=max(Console().width, _WIDTH), highlight=False)

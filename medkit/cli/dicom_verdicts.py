@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from medkit.cli.consoles import table_console
 from medkit.dicom.result import OTHER_KINDS
 from medkit.errors import ExitCode
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["exit_code", "print_verdicts"]
 
-_WIDTH = 120  # that of a table, so that names are whole in a file
 _NAMED = 3  # volumes that a line names
 
 
@@ -40,7 +39,7 @@ def print_verdicts(record: Mapping[str, Any], *, verbose: bool) -> None:
     table = Table("series", "modality", "files", "verdict", "volume", "shape", "type")
     for series in record["series"]:
         _add_rows(table, series)
-    Console(width=max(Console().width, _WIDTH)).print(table)
+    table_console().print(table)
     blocks = [_series_lines(series) for series in record["series"]]
     blocks.append(_file_lines(record["refusals"], verbose))
     for lines in blocks:

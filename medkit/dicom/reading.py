@@ -6,7 +6,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
@@ -183,73 +183,95 @@ def _by_series(instances: Iterable[Instance]) -> list[tuple[str, list[Instance]]
     )
 
 
+@dataclass
+class _Found:
+    """What is known of a series so far, should the rest of it be refused."""
+
+    refusals: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
+    volumes: list[SeriesVolume] = field(default_factory=list)
+
+    def refuse(self, finding: Finding) -> None:
+        """Take nothing of it."""
+        self.refusals.append(finding)
+        self.volumes = []
+
+
 def _read_series(
     uid: str, instances: list[Instance], wish: _Wish, broken: Sequence[Broken], names: set[str]
 ) -> SeriesReading | None:
     first = instances[0]
     if not wish.picks.takes_series(uid, first.series_number):
         return None
-    refusals: list[Finding] = []
-    notes: list[Finding] = []
-    volumes: list[SeriesVolume] = []
+    found = _Found()
     try:
-        _check_one_patient(instances)
-        if not uid:
-            notes.append(
-                Finding(
-                    "no-series-uid", "no SeriesInstanceUID: the files of this folder are taken for a series"
-                )
-            )
-        asked = check_neighbours(instances, broken, wish.repairs)
-        planes, left_out = _planes(instances, wish)
-        refusals += [finding for finding in left_out if finding.code in _REFUSED_APART]
-        notes += [finding for finding in left_out if finding.code == "not-an-image"]
-        asked += [finding for finding in left_out if finding.code == Repair.DROP_BROKEN]
-        asked += _signed_on_request(planes)
-        planes = settings_alike(planes)
-        taken = wish.picks.take_planes(planes)
-        if wish.picks.frame_keys and not taken:
+        if not _read_volumes(uid, instances, wish, broken, names, found):
             return None
-        asked += check_counts(instances, planes, wish.expected.get(uid), wish.repairs)
-        if taken:
-            named = wish.picks.named_by(planes, taken)
-            groups = split(taken, ContentDigests(), wish.repairs, wish.limits)
-            note_left_out(groups, planes, taken)
-            notes += _unequal(groups)
-            for group, keys in zip(groups, shown_keys([named | group.keys for group in groups]), strict=True):
-                group.repairs[:0] = asked
-                group.keys = keys
-                name = volume_name(first.series_number, keys, names)
-                names.add(name.lower())
-                volumes += make_volumes(group, name, wish.repairs, wish.limits, wish.pool)
     except Refused as refused:
-        refusals.append(refused.finding)
-        volumes = []
+        found.refuse(refused.finding)
     except Exception as error:  # a fault of ours or of a decoder must not end the others, nor pass as read
-        refusals.append(
-            Finding(
-                "unreadable", f"{first.source.shown}: {type(error).__name__}: {error}; please report this"
-            )
-        )
-        volumes = []
-    kept = tuple(volume for volume in volumes if wish.picks.takes_volume(volume.name))
-    if not volumes:
-        wish.picks.refused += [refusal.message for refusal in refusals]
+        text = f"{first.source.shown}: {type(error).__name__}: {error}; please report this"
+        found.refuse(Finding("unreadable", text))
+    kept = tuple(volume for volume in found.volumes if wish.picks.takes_volume(volume.name))
+    if not found.volumes:
+        wish.picks.refused += [refusal.message for refusal in found.refusals]
     if wish.picks.names_volume:
         if not kept:
             return None
-        refusals = []  # of what stands beside the volume
+        found.refusals = []  # of what stands beside the volume
     return SeriesReading(
         uid,
         first.modality,
         first.series_number,
         kept,
-        tuple(refusals),
-        tuple(notes),
+        tuple(found.refusals),
+        tuple(found.notes),
         len(instances),
         frozenset(instance.sop_class_uid for instance in instances),
-        told_by_files(instances) if refusals else Told(),
+        told_by_files(instances) if found.refusals else Told(),
     )
+
+
+def _read_volumes(
+    uid: str,
+    instances: list[Instance],
+    wish: _Wish,
+    broken: Sequence[Broken],
+    names: set[str],
+    found: _Found,
+) -> bool:
+    """Find the volumes of a series; whether something of it was asked for.
+
+    Raises:
+        Refused: nothing of the series is to be taken.
+    """
+    _check_one_patient(instances)
+    if not uid:
+        text = "no SeriesInstanceUID: the files of this folder are taken for a series"
+        found.notes.append(Finding("no-series-uid", text))
+    asked = check_neighbours(instances, broken, wish.repairs)
+    planes, left_out = _planes(instances, wish)
+    found.refusals += [finding for finding in left_out if finding.code in _REFUSED_APART]
+    found.notes += [finding for finding in left_out if finding.code == "not-an-image"]
+    asked += [finding for finding in left_out if finding.code == Repair.DROP_BROKEN]
+    asked += _signed_on_request(planes)
+    planes = settings_alike(planes)
+    taken = wish.picks.take_planes(planes)
+    if wish.picks.frame_keys and not taken:
+        return False
+    asked += check_counts(instances, planes, wish.expected.get(uid), wish.repairs)
+    if taken:
+        named = wish.picks.named_by(planes, taken)
+        groups = split(taken, ContentDigests(), wish.repairs, wish.limits)
+        note_left_out(groups, planes, taken)
+        found.notes += _unequal(groups)
+        for group, keys in zip(groups, shown_keys([named | group.keys for group in groups]), strict=True):
+            group.repairs[:0] = asked
+            group.keys = keys
+            name = volume_name(instances[0].series_number, keys, names)
+            names.add(name.lower())
+            found.volumes += make_volumes(group, name, wish.repairs, wish.limits, wish.pool)
+    return True
 
 
 def _check_one_patient(instances: list[Instance]) -> None:

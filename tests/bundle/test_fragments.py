@@ -48,6 +48,12 @@ def test_what_is_no_mapping_is_refused(tmp_path, text, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "old.yaml").write_bytes("a: Nächte\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"old\.yaml: expected text in UTF-8"):
+        read_yaml(tmp_path / "old.yaml")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"nothing\.yaml: no such file"):
         read_yaml(tmp_path / "nothing.yaml")

@@ -11,9 +11,15 @@ from tests.batch.service.studies import study_hash, write_numbered
 BUNDLE = "hippocampus_segmentation_unet"
 
 
+# As `medkit`, but for the seconds between two attempts at the study that is broken.
+IMPATIENT = (
+    "import medkit.cli.batch_run as run; run._RETRY_SECONDS = 0.1; from medkit.cli import main; main()"
+)
+
+
 def run(folder, *arguments):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    call = [sys.executable, "-m", "medkit", "batch", "run", *arguments, "--rules", "rules.yaml", "-o", "out"]
+    call = [sys.executable, "-c", IMPATIENT, "batch", "run", *arguments, "--rules", "rules.yaml", "-o", "out"]
     return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True)
 
 

@@ -104,14 +104,24 @@ def make_watched(settings: WatchSettings, intake: Intake, memory: Memory) -> Wat
     return WatchedFolder(settings.folder, intake, memory, **settings.options)
 
 
-def make_puller(settings: PullSettings, archive: Archive, intake: Intake, memory: Memory) -> Puller:
+def make_puller(
+    settings: PullSettings, quiet_seconds: float, archive: Archive, intake: Intake, memory: Memory
+) -> Puller:
     """A puller that has not asked yet.
+
+    Args:
+        settings: what it asks for.
+        quiet_seconds: see :class:`medkit.batch.service.settings.Settings`.
+        archive: whom it asks.
+        intake: the door.
+        memory: how far it came.
 
     Raises:
         UsageError: a list cannot be read, or a filter asks nothing.
     """
+    policy, options = intake.ledger.policy, settings.options
     return Puller(
-        archive, intake, _requests(settings), memory, policy=intake.ledger.policy, **settings.options
+        archive, intake, _requests(settings), memory, quiet_seconds=quiet_seconds, policy=policy, **options
     )
 
 

@@ -41,7 +41,7 @@ def open_sources(settings: Settings, intake: Intake) -> tuple[list[Chore], list[
         name = f"archive-{number}"
         memories.append(Memory(settings.job.root / "sources" / f"{name}.sqlite"))
         archive = make_archive(settings.archives[asked.archive])
-        puller = make_puller(asked, archive, intake, memories[-1])
+        puller = make_puller(asked, settings.quiet_seconds, archive, intake, memories[-1])
         puller.retry()  # whoever mended something starts the service anew
         chores.append(Chore(name, _Pull(name, puller, notices).once, notices))
     return chores, memories

@@ -6,8 +6,11 @@ import pickle
 import sys
 from pathlib import Path
 
+from medkit.batch.service import crew
 from medkit.batch.service.logs import LogSettings, set_up_logs
 from medkit.batch.service.supervisor import Supervisor
+
+crew._PAUSES = (0.0,)  # what killed workers here are studies and tests, not a machine in need of rest
 
 
 def main(settings_path: str, source: str) -> None:

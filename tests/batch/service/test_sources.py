@@ -1,144 +1,152 @@
-"""What keeps a source from giving studies is told, by its cause, until it gives some again."""
-
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
+import logging
+from dataclasses import replace
 
 import pytest
 
 from medkit.batch.folder import JobFolder
-from medkit.batch.ledger import Policy
+from medkit.batch.intake.memory import Memory
+from medkit.batch.intake.pull import Step
+from medkit.batch.intake.watch import WatchedFolder
+from medkit.batch.ledger import State
 from medkit.batch.notices import Notices
 from medkit.batch.service.settings import ArchiveSettings, PullSettings, Settings, WatchSettings
-from medkit.batch.service.sources import open_sources
-from medkit.batch.status.alerts import Thresholds, alerts
-from medkit.batch.status.summary import summarise
-from medkit.dicom.network.node import StorageNode
-from medkit.dicom.network.tls import TlsFiles
-from tests.batch.intake.door import open_intake
-from tests.batch.ledger.stories import Clock
-from tests.dicom.network.certificates import make_certificates
-from tests.servers.loopback import free_port
+from medkit.batch.service.sources import _Look, _Pull, open_sources
+from medkit.errors import UsageError
+from tests.batch.intake.conftest import clock, intake
+from tests.batch.intake.door import write_study
 
-PATIENCE = 60
+__all__ = ["clock", "intake"]
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
+@pytest.fixture(autouse=True)
+def all_lines(caplog):
+    caplog.set_level(logging.INFO, "medkit.batch")
 
 
-@contextmanager
-def running(folder, **sources):
-    """The sources of a service, without the rest of it; gives what is told of them, and the alerts."""
-    job = JobFolder(folder / "job")
-    job.root.mkdir(exist_ok=True)
-    intake = open_intake(
-        job.root, Clock(), policy=Policy(attempts=1, delay_seconds=0.01, longest_delay_seconds=0.01)
+def said(caplog):
+    """Level, message and fields of each line, and no more of them."""
+    lines = [(one.levelname, one.getMessage(), one.medkit_fields) for one in caplog.records]
+    caplog.clear()
+    return lines
+
+
+class Looking:
+    """A look at a folder that is really there."""
+
+    def __init__(self, tmp_path, intake, clock) -> None:
+        self.folder = tmp_path / "Doe^Jane"
+        self.folder.mkdir()
+        memory = Memory(tmp_path / "memory.sqlite")
+        watched = WatchedFolder(self.folder, intake, memory, 1.0, clock=clock)
+        self.look = _Look("folder-1", watched, 7.0, Notices(tmp_path / "notices"))
+        self.clock = clock
+
+    def once(self):
+        assert self.look.once() == 7.0
+        self.clock.pass_by(1)
+
+
+@pytest.fixture
+def notices(tmp_path):
+    return Notices(tmp_path / "notices")
+
+
+@pytest.fixture
+def looking(tmp_path, intake, clock):
+    return Looking(tmp_path, intake, clock)
+
+
+def test_what_a_folder_gives_is_told_by_numbers_alone(looking, caplog):
+    write_study(looking.folder)
+    (looking.folder / "cut.dcm").write_bytes(bytes(128) + b"DICM" + b"\x08\x00\x05")
+    looking.once()
+    assert said(caplog) == [], "nothing rests yet"
+    looking.once()
+    ((level, message, fields),) = said(caplog)
+    assert (level, message) == ("WARNING", "files of the watched folder")
+    assert fields == {"source": "folder-1", "taken": 3, "broken": 1}
+    looking.once()
+    assert said(caplog) == []
+
+
+def test_a_folder_that_is_gone_is_told_once_and_so_is_its_return(looking, caplog):
+    aside = looking.folder.rename(looking.folder.with_name("aside"))
+    looking.once()
+    looking.once()
+    ((level, message, _),) = said(caplog)
+    assert (level, message.startswith("the watched folder cannot be listed")) == ("WARNING", True)
+    aside.rename(looking.folder)
+    looking.once()
+    assert [message for _, message, _ in said(caplog)] == ["the watched folder can be listed again"]
+
+
+class Steps:
+    """What a puller does, one step after another, and what it gave up."""
+
+    down = None
+
+    def __init__(self, *steps, failures=()) -> None:
+        self.steps, self.given_up = list(steps), list(failures)
+
+    def step(self):
+        return self.steps.pop(0)
+
+    def failures(self):
+        return self.given_up.pop(0) if self.given_up else {}
+
+
+def test_after_work_the_next_step_is_taken_at_once_and_otherwise_later(notices):
+    waits = {step: _Pull("archive-1", Steps(step), notices).once() for step in Step}
+    later = {step for step, seconds in waits.items() if seconds == 5.0}
+    assert later == {Step.IDLE, Step.CLOSED, Step.DOWN, Step.NO_ROOM}
+    assert {waits[step] for step in set(Step) - later} == {0.0}
+
+
+def test_why_nothing_is_pulled_is_told_when_that_changes(notices, caplog):
+    steps = Steps(Step.DOWN, Step.DOWN, Step.PULLED, Step.DOWN, Step.CLOSED, Step.IDLE)
+    pull = _Pull("archive-1", steps, notices)
+    for _ in range(6):
+        pull.once()
+    lines = said(caplog)
+    assert [(level, fields["why"]) for level, _, fields in lines] == [
+        ("WARNING", Step.DOWN),
+        ("WARNING", Step.DOWN),
+        ("INFO", Step.CLOSED),
+    ]
+
+
+def test_what_is_given_up_is_told_by_its_number_and_codes(notices, caplog):
+    failures = [{}, {"a": "not-found"}, {"a": "not-found"}, {"a": "not-found", "b": "archive-breaks-off"}]
+    pull = _Pull("archive-1", Steps(*[Step.IDLE] * 4, failures=failures), notices)
+    for _ in range(4):
+        pull.once()
+    assert [(fields["count"], fields["codes"]) for _, _, fields in said(caplog)] == [
+        (1, "not-found"),
+        (2, "archive-breaks-off,not-found"),
+    ]
+
+
+def test_all_sources_are_opened_each_with_a_memory_of_its_own(tmp_path, intake):
+    (tmp_path / "list.txt").write_text("1.2.3\n")
+    settings = Settings(
+        job=JobFolder(tmp_path / "job"),
+        rules=(),
+        watched=(WatchSettings(tmp_path / "a"), WatchSettings(tmp_path / "b", poll_seconds=9.0)),
+        archives={"pacs": ArchiveSettings("dimse", {"host": "h", "port": 104, "ae_title": "PACS"})},
+        pulls=(PullSettings("pacs", {"studies": tmp_path / "list.txt"}),),
     )
-    chores, memories = open_sources(Settings(job, (), **sources), intake)
-    for chore in chores:
-        chore.start()
-
-    def look():
-        summary = summarise(intake.ledger, time.time())
-        return {one.part: one.code for one in summary.notices}, alerts(summary, Thresholds())
-
-    try:
-        yield look
-    finally:
-        for chore in chores:
-            chore.stop()
-        for chore in chores:
-            assert chore.join(PATIENCE)
-        for memory in memories:
-            memory.close()
-        intake.ledger.close()
-
-
-def eventually(look, expected):
-    until = time.monotonic() + PATIENCE
-    while look()[0] != expected and time.monotonic() < until:
-        time.sleep(0.02)
-    notices, found = look()
-    assert notices == expected
-    return found
-
-
-def pulling(host, port, **options):
-    archive = {"host": host, "port": port, "ae_title": "PACS", "seconds": 5, **options}
-    return {
-        "archives": {"pacs": ArchiveSettings("dimse", archive)},
-        "pulls": (PullSettings("pacs", {"filter": {"PatientID": "7"}}),),
-    }
-
-
-def test_a_certificate_of_another_host_calls_a_person_and_names_itself(tmp_path, certificates):
-    with StorageNode(
-        "PACS", lambda *_: 0, ["MEDKIT"], host="127.0.0.2", port=0, tls=certificates.server
-    ) as archive:
-        sources = pulling("127.0.0.2", archive.port, tls=certificates.client)
-        with running(tmp_path, **sources) as look:
-            (alert,) = eventually(look, {"archive-1": "tls-failed"})
-    assert alert.code == "source-fails"
-    assert "certificate is not valid for '127.0.0.2'" in alert.message
-
-
-def test_a_certificate_that_the_archive_does_not_trust_does_so_too(tmp_path, certificates):
-    anonymous = TlsFiles(authority=certificates.client.authority)
-    with (
-        StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=0, tls=certificates.server) as archive,
-        running(tmp_path, **pulling("127.0.0.1", archive.port, tls=anonymous)) as look,
-    ):
-        (alert,) = eventually(look, {"archive-1": "tls-failed"})
-    assert "CERTIFICATE_REQUIRED" in alert.message
-
-
-def test_an_archive_that_does_not_answer_is_told_later(tmp_path):
-    with running(tmp_path, **pulling("127.0.0.1", free_port())) as look:
-        assert eventually(look, {"archive-1": "archive-down"}) == []
-
-
-def test_an_archive_that_does_not_know_us_is_told_by_that(tmp_path):
-    with (
-        StorageNode("PACS", lambda *_: 0, ["SOMEBODY"], port=0) as archive,
-        running(tmp_path, **pulling("127.0.0.1", archive.port)) as look,
-    ):
-        (alert,) = eventually(look, {"archive-1": "association-rejected"})
-    assert "it does not know our AE title" in alert.message
-
-
-def test_a_search_that_comes_to_nothing_again_and_again_is_told(tmp_path):
-    with (
-        StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=0) as archive,
-        running(tmp_path, **pulling("127.0.0.1", archive.port)) as look,
-    ):  # which offers no searches
-        (alert,) = eventually(look, {"archive-1-requests": "pull-given-up"})
-    assert "(not-offered)" in alert.message
-
-
-def test_what_was_given_up_is_tried_again_by_the_next_service(tmp_path):
-    (tmp_path / "list").write_text("A7\n")
-
-    def sources(port):
-        return pulling("127.0.0.1", port) | {
-            "pulls": (PullSettings("pacs", {"accessions": tmp_path / "list"}),)
-        }
-
-    with (
-        StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=0) as archive,
-        running(tmp_path, **sources(archive.port)) as look,
-    ):
-        (alert,) = eventually(look, {"archive-1-requests": "pull-given-up"})
-    assert "1 of its studies and searches" in alert.message
-    Notices(tmp_path / "job" / "notices").clear_all()
-    with running(tmp_path, **sources(free_port())) as look:
-        eventually(look, {"archive-1": "archive-down"})
-
-
-def test_a_share_that_is_not_mounted_is_told_until_it_is(tmp_path):
-    with running(tmp_path, watched=(WatchSettings(tmp_path / "share", poll_seconds=0.05),)) as look:
-        assert eventually(look, {"folder-1": "folder-unreachable"}) == []
-        (tmp_path / "share").mkdir()
-        eventually(look, {})
+    chores, memories = open_sources(settings, intake)
+    assert [chore.name for chore in chores] == ["folder-1", "folder-2", "archive-1"]
+    assert sorted(path.name for path in (tmp_path / "job" / "sources").glob("*.sqlite")) == [
+        "archive-1.sqlite",
+        "folder-1.sqlite",
+        "folder-2.sqlite",
+    ]
+    for memory in memories:
+        memory.close()
+    wrong = replace(settings, pulls=(PullSettings("pacs", {"studies": tmp_path / "none.txt"}),))
+    with pytest.raises(UsageError, match=r"none\.txt"):
+        open_sources(wrong, intake)
+    assert intake.ledger.counts()[State.RECEIVING] == 0

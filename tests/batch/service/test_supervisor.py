@@ -1,70 +1,25 @@
-"""A service does without what only workers need, and tells what it cannot withdraw by its cause."""
-
 from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
-from contextlib import closing
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from threading import Timer
+
+import pytest
 
 from medkit.batch.folder import JobFolder
-from medkit.batch.ledger import Stage
-from medkit.batch.notices import Kind, Notices
+from medkit.batch.ledger import State
+from medkit.batch.service import crew
+from medkit.batch.service.process import Word
 from medkit.batch.service.settings import Settings
 from medkit.batch.service.supervisor import Supervisor
-from medkit.batch.status.alerts import Thresholds, alerts
-from medkit.batch.status.summary import summarise
-from tests.batch.ledger.stories import Clock
-from tests.batch.status.live import LiveBatch
-
-
-def told(supervisor):
-    return [
-        (one.code, one.message) for one in alerts(summarise(supervisor.ledger, time.time()), Thresholds())
-    ]
-
-
-def withdrawal_due(folder):
-    """A batch of a study that was refused after its result was at a destination named archive."""
-    batch = LiveBatch(folder, Clock(time.time() - 1000))
-    batch.deliver("a")
-    batch.ledger.receive(batch.ledger.studies()[0].study)
-    batch.clock.pass_by(10)
-    (arrival,) = batch.ledger.arrivals()
-    batch.ledger.complete(arrival, "c" * 64, 2)
-    batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), "tilt", "it is tilted")
-    batch.ledger.close()
-
-
-def test_a_withdrawal_that_fails_is_told_by_its_cause_until_it_goes_well(tmp_path):
-    withdrawal_due(tmp_path / "job")
-    here, settings = tmp_path / "out", {"job": JobFolder(tmp_path / "job"), "rules": ()}
-    here.mkdir()
-    with closing(Supervisor(Settings(**settings, folders={"other": here}))) as supervisor:
-        supervisor._withdraw()
-        ((code, message),) = told(supervisor)
-        assert code == "withdrawal-fails"
-        assert message.startswith(
-            "withdrawing: 1 of the results that no longer count not withdrawn: expected a"
-        )
-        assert "got archive" in message
-    with closing(Supervisor(Settings(**settings, folders={"archive": here}))) as supervisor:
-        supervisor._withdraw()
-        assert told(supervisor) == []
-        assert supervisor.ledger.withdrawals() == []
-
-
-def test_what_an_earlier_service_said_is_forgotten(tmp_path):
-    notices, settings = Notices(tmp_path / "job" / "notices"), Settings(JobFolder(tmp_path / "job"), ())
-    for stop in (False, True):
-        notices.put(Kind.SOURCE, "archive-1", "tls-failed", "expired")
-        supervisor = Supervisor(settings)
-        if stop:
-            notices.put(Kind.SOURCE, "archive-2", "tls-failed", "expired")
-        else:
-            assert notices.all() == []
-        supervisor.close()
-        assert notices.all() == []
+from medkit.batch.spool import SpoolLimits
+from medkit.errors import MedkitError, UsageError
+from tests.batch.intake.door import write_study
 
 
 def test_the_process_of_the_service_does_without_what_only_workers_need():
@@ -74,3 +29,95 @@ def test_the_process_of_the_service_does_without_what_only_workers_need():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(
+        job=JobFolder(tmp_path / "job"), rules=(), spool=SpoolLimits(free_bytes=0), status_port=None
+    )
+
+
+@contextmanager
+def opened(settings):
+    supervisor = Supervisor(settings)
+    try:
+        yield supervisor
+    finally:
+        supervisor.close()
+
+
+@pytest.fixture
+def let(monkeypatch):
+    """Let workers be processes that begin in no time, and do as a function says."""
+
+    def let(work):
+        monkeypatch.setattr(crew, "_PROCESSES", get_context("fork"))
+        monkeypatch.setattr(crew, "work", work)
+
+    return let
+
+
+def crash(settings, number, logs, pipe):
+    pipe.send((Word.ENDING, "it could not begin: ImportError"))
+
+
+def wait(settings, number, logs, pipe):
+    pipe.send((Word.READY, None))
+    time.sleep(60)
+
+
+def test_a_folder_has_one_service_at_a_time(settings):
+    with opened(settings), pytest.raises(UsageError, match="no other service works on"):
+        Supervisor(settings)
+    with opened(settings):
+        pass
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_a_folder_is_always_of_a_shadow_or_never(settings, shadow):
+    begun, other = replace(settings, shadow=shadow), replace(settings, shadow=not shadow)
+    with opened(begun):
+        pass
+    with pytest.raises(UsageError, match=f"always run {'with' if shadow else 'without'} shadow mode"):
+        Supervisor(other)
+    with opened(begun):
+        pass
+
+
+def test_it_serves_until_it_is_stopped_and_then_has_no_worker(settings, let):
+    let(wait)
+    with opened(settings) as supervisor:
+        stopping = Timer(0.2, supervisor.stop)
+        stopping.start()
+        supervisor.serve()
+        stopping.join()
+        assert supervisor._crew.sentinels == []
+        assert [
+            thread.name for thread in threading.enumerate() if thread.name in ("settling", "keeping")
+        ] == []
+
+
+def test_a_batch_whose_workers_never_begin_ends_with_the_cause(settings, let, monkeypatch, tmp_path):
+    let(crash)
+    monkeypatch.setattr(crew, "_PAUSES", (0.0,))
+    write_study(tmp_path / "in")
+    with (
+        opened(settings) as supervisor,
+        pytest.raises(MedkitError, match=r"dies each time \(it could not begin: ImportError\)"),
+    ):
+        supervisor.run_once([tmp_path / "in"], lambda *_: None)
+
+
+def test_a_batch_that_is_stopped_before_its_end_says_so(settings, let, tmp_path):
+    let(wait)
+    write_study(tmp_path / "in")
+    with opened(settings) as supervisor:
+        assert supervisor.run_once([tmp_path / "in"], lambda *_: supervisor.stop()) is None
+        assert supervisor.ledger.counts()[State.QUARANTINED] == 0
+
+
+def test_an_input_that_is_nowhere_ends_it(settings, let, tmp_path):
+    let(wait)
+    with opened(settings) as supervisor, pytest.raises(UsageError, match="nowhere"):
+        supervisor.run_once([tmp_path / "nowhere"], lambda *_: None)

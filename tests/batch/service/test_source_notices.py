@@ -1,0 +1,144 @@
+"""What keeps a source from giving studies is told, by its cause, until it gives some again."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from medkit.batch.folder import JobFolder
+from medkit.batch.ledger import Policy
+from medkit.batch.notices import Notices
+from medkit.batch.service.settings import ArchiveSettings, PullSettings, Settings, WatchSettings
+from medkit.batch.service.sources import open_sources
+from medkit.batch.status.alerts import Thresholds, alerts
+from medkit.batch.status.summary import summarise
+from medkit.dicom.network.node import StorageNode
+from medkit.dicom.network.tls import TlsFiles
+from tests.batch.intake.door import open_intake
+from tests.batch.ledger.stories import Clock
+from tests.dicom.network.certificates import make_certificates
+from tests.servers.loopback import free_port
+
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@contextmanager
+def running(folder, **sources):
+    """The sources of a service, without the rest of it; gives what is told of them, and the alerts."""
+    job = JobFolder(folder / "job")
+    job.root.mkdir(exist_ok=True)
+    intake = open_intake(
+        job.root, Clock(), policy=Policy(attempts=1, delay_seconds=0.01, longest_delay_seconds=0.01)
+    )
+    chores, memories = open_sources(Settings(job, (), **sources), intake)
+    for chore in chores:
+        chore.start()
+
+    def look():
+        summary = summarise(intake.ledger, time.time())
+        return {one.part: one.code for one in summary.notices}, alerts(summary, Thresholds())
+
+    try:
+        yield look
+    finally:
+        for chore in chores:
+            chore.stop()
+        for chore in chores:
+            assert chore.join(PATIENCE)
+        for memory in memories:
+            memory.close()
+        intake.ledger.close()
+
+
+def eventually(look, expected):
+    until = time.monotonic() + PATIENCE
+    while look()[0] != expected and time.monotonic() < until:
+        time.sleep(0.02)
+    notices, found = look()
+    assert notices == expected
+    return found
+
+
+def pulling(host, port, **options):
+    archive = {"host": host, "port": port, "ae_title": "PACS", "seconds": 5, **options}
+    return {
+        "archives": {"pacs": ArchiveSettings("dimse", archive)},
+        "pulls": (PullSettings("pacs", {"filter": {"PatientID": "7"}}),),
+    }
+
+
+def test_a_certificate_of_another_host_calls_a_person_and_names_itself(tmp_path, certificates):
+    with StorageNode(
+        "PACS", lambda *_: 0, ["MEDKIT"], host="127.0.0.2", port=0, tls=certificates.server
+    ) as archive:
+        sources = pulling("127.0.0.2", archive.port, tls=certificates.client)
+        with running(tmp_path, **sources) as look:
+            (alert,) = eventually(look, {"archive-1": "tls-failed"})
+    assert alert.code == "source-fails"
+    assert "certificate is not valid for '127.0.0.2'" in alert.message
+
+
+def test_a_certificate_that_the_archive_does_not_trust_does_so_too(tmp_path, certificates):
+    anonymous = TlsFiles(authority=certificates.client.authority)
+    with (
+        StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=0, tls=certificates.server) as archive,
+        running(tmp_path, **pulling("127.0.0.1", archive.port, tls=anonymous)) as look,
+    ):
+        (alert,) = eventually(look, {"archive-1": "tls-failed"})
+    assert "CERTIFICATE_REQUIRED" in alert.message
+
+
+def test_an_archive_that_does_not_answer_is_told_later(tmp_path):
+    with running(tmp_path, **pulling("127.0.0.1", free_port())) as look:
+        assert eventually(look, {"archive-1": "archive-down"}) == []
+
+
+def test_an_archive_that_does_not_know_us_is_told_by_that(tmp_path):
+    with (
+        StorageNode("PACS", lambda *_: 0, ["SOMEBODY"], port=0) as archive,
+        running(tmp_path, **pulling("127.0.0.1", archive.port)) as look,
+    ):
+        (alert,) = eventually(look, {"archive-1": "association-rejected"})
+    assert "it does not know our AE title" in alert.message
+
+
+def test_a_search_that_comes_to_nothing_again_and_again_is_told(tmp_path):
+    with (
+        StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=0) as archive,
+        running(tmp_path, **pulling("127.0.0.1", archive.port)) as look,
+    ):  # which offers no searches
+        (alert,) = eventually(look, {"archive-1-requests": "pull-given-up"})
+    assert "(not-offered)" in alert.message
+
+
+def test_what_was_given_up_is_tried_again_by_the_next_service(tmp_path):
+    (tmp_path / "list").write_text("A7\n")
+
+    def sources(port):
+        return pulling("127.0.0.1", port) | {
+            "pulls": (PullSettings("pacs", {"accessions": tmp_path / "list"}),)
+        }
+
+    with (
+        StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=0) as archive,
+        running(tmp_path, **sources(archive.port)) as look,
+    ):
+        (alert,) = eventually(look, {"archive-1-requests": "pull-given-up"})
+    assert "1 of its studies and searches" in alert.message
+    Notices(tmp_path / "job" / "notices").clear_all()
+    with running(tmp_path, **sources(free_port())) as look:
+        eventually(look, {"archive-1": "archive-down"})
+
+
+def test_a_share_that_is_not_mounted_is_told_until_it_is(tmp_path):
+    with running(tmp_path, watched=(WatchSettings(tmp_path / "share", poll_seconds=0.05),)) as look:
+        assert eventually(look, {"folder-1": "folder-unreachable"}) == []
+        (tmp_path / "share").mkdir()
+        eventually(look, {})
