@@ -287,7 +287,8 @@ class WatchedFolder:
             if key in keys:
                 continue
             if entry["outcome"] == _TAKEN and now - entry["seen"] <= 2 * self._near:
-                self._memory.put(key, entry | {"stamp": []})  # a broken file may come beside it yet
+                if entry["stamp"]:
+                    self._memory.put(key, entry | {"stamp": []})  # a broken file may come beside it yet
                 continue
             self._unmark(key, entry.get("marked", ()))
             self._memory.drop(key)

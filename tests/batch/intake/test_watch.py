@@ -232,6 +232,24 @@ def test_taken_files_are_removed_on_request_and_no_others(tmp_path, clock, intak
     assert watch.instances(study) == 2
 
 
+def test_what_is_known_of_removed_files_is_written_once_and_forgotten_in_the_end(
+    tmp_path, clock, intake, monkeypatch
+):
+    watch = Watch(tmp_path, clock, intake, remove=True, neighbour_seconds=100)
+    write_study(watch.folder)
+    (watch.folder / "licence.txt").write_text("no image")
+    assert watch.rest().taken == 3
+    written = []
+    put = watch.memory.put
+    monkeypatch.setattr(watch.memory, "put", lambda key, entry: written.append(key) or put(key, entry))
+    for _ in range(3):
+        watch.poll(5)
+    assert len(written) == len(set(written)) == 3
+    assert len(watch.memory.items()) == 4
+    watch.poll(200)
+    assert len(watch.memory.items()) == 1, "the file that is there"
+
+
 def test_a_zip_of_which_not_all_was_taken_is_not_removed(tmp_path, clock, intake):
     watch = Watch(tmp_path, clock, intake, remove=True)
     one, two = write_study(tmp_path / "a", 1), write_study(tmp_path / "b", 2)
