@@ -49,7 +49,8 @@ class Hired:
 
 
 @pytest.fixture
-def hired(tmp_path):
+def hired(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # PyTorch's threads, which a fork loses, are left alone
     (tmp_path / "job").mkdir()
     return Hired(tmp_path)
 
