@@ -5,7 +5,7 @@
 Speaks as ``dicom_readers_ways.py`` does. ``{"do": "read", "folder", "output"}`` reads every series of a folder;
 ``{"do": "segment", "folder", "objects"}`` makes a segmentation of the one series in a folder. The operators are called
 by hand, outside of Holoscan's runtime, and get their network once; ``{"anew": true}`` has them load it as they do by
-themselves.
+themselves. One thread is used, or as many as ``{"threads": 4}`` says.
 """
 
 import json
@@ -45,7 +45,6 @@ class Operators:
     VERSIONS = ("monai-deploy-app-sdk", "holoscan-cu13", "monai", "torch", "pydicom", "highdicom")
 
     def __init__(self, bundle: Path) -> None:
-        import torch
         from monai.deploy import operators
         from monai.deploy.core import Fragment, Image, IOType
         from monai.deploy.operators.monai_bundle_inference_operator import IOMapping
@@ -67,7 +66,6 @@ class Operators:
         self.writer = operators.DICOMSegmentationWriterOperator(
             fragment, name="writer", segment_descriptions=segments(bundle), output_folder=Path()
         )
-        torch.set_num_threads(1)
 
     def volumes(self, folder: Path) -> tuple[list[tuple[Array, Array]], int]:
         from monai.deploy.core.domain.dicom_series_selection import StudySelectedSeries
@@ -117,12 +115,9 @@ class Medkit:
     VERSIONS = ("medkit-imaging",)
 
     def __init__(self, bundle: Path) -> None:
-        import torch
-
         from medkit.batch.making import BundleSettings, BundleShelf
 
         self.bundle = BundleShelf({bundle.name: BundleSettings(location=bundle)}).take(bundle.name)
-        torch.set_num_threads(1)
 
     def volumes(self, folder: Path) -> tuple[list[tuple[Array, Array]], int]:
         import medkit.dicom
@@ -203,6 +198,9 @@ def answer(way: Way, task: dict[str, Any]) -> dict[str, Any]:
 
 def segment(way: Way, task: dict[str, Any]) -> dict[str, float]:
     """Seconds of each part."""
+    import torch
+
+    torch.set_num_threads(task.get("threads", 1))
     start = time.perf_counter()
     source = way.read(Path(task["folder"]))
     read = time.perf_counter()

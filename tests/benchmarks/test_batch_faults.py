@@ -1,0 +1,71 @@
+"""The plan of faults follows from its seed and has all of them; what is broken is so in every way."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from batch_faults import ARCHIVE, BOTH, EVENTS, FULL, LOW, SERVICE, WORKER, Faults, Run, make_samples
+from batch_pages import faults_page
+from batch_studies import WAYS, Sample
+
+from medkit.batch.ledger import State
+
+
+def plan(count: int, seed: int) -> list[str]:
+    return Faults(Run([]), random.Random(seed), None, None, None).plan(count)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_fault_happens_as_often_as_it_should_and_the_disk_is_full_early(seed):
+    assert Counter(plan(200, seed)) == EVENTS
+    assert set(plan(10, seed)) == {WORKER, SERVICE, BOTH, ARCHIVE, LOW, FULL}
+    places = [number for number, event in enumerate(plan(200, seed)) if event in (LOW, FULL)]
+    assert max(places) < sum(EVENTS.values()) / 2
+
+
+def test_the_seed_is_the_plan():
+    assert plan(200, 1) == plan(200, 1) != plan(200, 2)
+
+
+def test_one_in_twenty_is_broken_in_ways_that_take_turns(tmp_path):
+    samples = make_samples(tmp_path, 30, random.Random(1))
+    assert len({sample.study for sample in samples}) == len(samples) == 30
+    assert [sample.way for sample in sorted(samples, key=lambda one: one.number) if sample.way] == list(WAYS)[
+        :2
+    ]
+    assert make_samples(tmp_path, 30, random.Random(1)) == samples
+    assert [sample.number for sample in samples] != list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "**GOOD: "),
+        ({"ended": False}, "**FAILED: studies had not ended"),
+        ({"exit_code": 4}, "**FAILED: see below"),
+    ],
+)
+def test_the_page_says_how_it_ended(tmp_path, changes, said):
+    run = Run(
+        [Sample(1, tmp_path), Sample(2, tmp_path, "two patients")], seconds=600, ended=True, exit_code=0
+    )
+    run.happened.update({WORKER: 3, SERVICE: 2, BOTH: 1, ARCHIVE: 1})
+    run.ends[str(State.DELIVERED), None] = 1
+    for name, value in changes.items():
+        setattr(run, name, value)
+    page = faults_page(run, 7, 4)
+    assert said in page
+    assert "2 studies, 1 of them broken, 4 workers" in page
+    assert "6 kills (-9)" in page
+    assert run.good == (not changes)
+
+
+def test_a_lost_study_is_a_failure_and_stands_on_the_page(tmp_path):
+    run = Run([Sample(1, tmp_path)], ended=True, exit_code=0)
+    run.verdicts.faults["lost"].append("archive, study 1: 1.2.3 is not there")
+    assert not run.good
+    page = faults_page(run, 1, 4)
+    assert "**FAILED: see below" in page
+    assert "| lost | 1 | archive, study 1: 1.2.3 is not there |" in page
