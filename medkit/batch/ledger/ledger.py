@@ -1,9 +1,9 @@
 """The ledger: where every study is, who works on it, and what became of it, through any crash.
 
-Each method is one transaction: it happens whole or not at all, and it is on disk when it returns. A move that
-:data:`medkit.batch.ledger.states.TRANSITIONS` does not have raises and changes nothing; each that happens is a line of
-an append-only journal, with time and actor. Studies are known by hashes; reasons are kept as they are given, so give
-none with a patient in it.
+Each method is one transaction: it happens whole or not at all, and it is on disk when it returns, unless it says that a
+power cut may take it back. A move that :data:`medkit.batch.ledger.states.TRANSITIONS` does not have raises and changes
+nothing; each that happens is a line of an append-only journal, with time and actor. Studies are known by hashes; reasons
+are kept as they are given, so give none with a patient in it.
 
 A worker holds a study by a lease that it renews (:meth:`Ledger.heartbeat`). When the lease runs out, the study goes back
 and somebody else may claim it; what the first worker then says about it is refused, for its token is no longer the
@@ -324,12 +324,12 @@ class Ledger(LedgerDelivery):
         return (rows[-1]["sending_at"], rows[-1]["delivered_at"]) if rows else (None, None)
 
     def timed(self, claim: Claim, name: str, seconds: float) -> None:
-        """Add what a part of a stage took.
+        """Add what a part of a stage took; a power cut may take it back.
 
         Raises:
             LeaseLost: see :meth:`heartbeat`.
         """
-        with self._changing():
+        with self._changing(synced=False):
             row = self._held(claim, self._clock())
             self._run("INSERT INTO timings VALUES (?, ?, ?)", row["id"], name, seconds)
 
