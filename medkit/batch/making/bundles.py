@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 from medkit.batch.making.channels import channel_order
 from medkit.data.nifti_form import in_nifti_form
 from medkit.data.reading import stack_channels
-from medkit.inference.dicom_results import result_maker
-from medkit.inference.loading import load_bundle
-from medkit.inference.memory import check_fits, free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -60,6 +57,8 @@ class ShelvedBundle:
         Raises:
             CaseError: the volumes are unfit, lie on different grids, or would not fit into memory.
         """
+        from medkit.inference.memory import check_fits, free_memory
+
         volume = stack_channels([in_nifti_form(channel) for channel in channels])
         check_fits(self.bundle, volume.name, volume.grid, len(channels), free_memory())
         return self.bundle.predict_volume(volume)
@@ -99,6 +98,10 @@ class BundleShelf:
             return self._kept[name]
 
     def _load(self, name: str) -> ShelvedBundle:
+        # They bring PyTorch, which the service itself can do without.
+        from medkit.inference.dicom_results import result_maker
+        from medkit.inference.loading import load_bundle
+
         settings = self._settings.get(name, BundleSettings())
         bundle = load_bundle(
             settings.location or name,
