@@ -51,7 +51,7 @@ SETTINGS: dict[str, Any] = {
     "status": {"port": 0},
 }
 _PAUSE, _DOWN, _LOW, _FULL = (2.0, 7.0), (5.0, 20.0), (5.0, 12.0), (4.0, 8.0)  # seconds, from and to
-_SOON_SECONDS = 20.0
+_SOON_SECONDS = 45.0
 _PATIENCE_SECONDS = 1500.0
 
 
