@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from medkit.batch.audit import AuditLog
 from medkit.batch.ledger import Ledger
 from medkit.batch.service.flights import FlightBoard
-from medkit.batch.service.logs import set_up_logs
+from medkit.batch.service.logs import set_up_logs, silence_libraries
 from medkit.batch.service.parts import make_context, make_destinations
 from medkit.batch.service.worker import Worker
 from medkit.batch.spool import Spool
@@ -23,7 +23,6 @@ from medkit.errors import ExitCode, MedkitError
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
-    from typing import TextIO
 
     from medkit.batch.service.logs import LogSettings
     from medkit.batch.service.settings import Settings
@@ -43,7 +42,7 @@ def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -
         pipe: is told once, when the worker is ready, ``None``, or what is wrong with the settings.
     """
     owner = f"worker-{number}-{os.getpid()}"
-    set_up_logs(logs, owner, _silence_libraries())
+    set_up_logs(logs, owner, silence_libraries())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the service decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.DONE))  # until there is something to end
     board = FlightBoard(hands_folder(settings), owner)
@@ -103,13 +102,3 @@ def _limit(settings: Settings) -> None:
     # Not with a GPU, whose driver maps far more than is used; there the service looks at what is used.
     if memory is not None and (settings.device == "cpu" or not torch.cuda.is_available()):
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-
-
-def _silence_libraries() -> TextIO:
-    """Keep what C libraries print, which may quote a header, out of the logs; give what logs are written to."""
-    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nothing, descriptor)
-    os.close(nothing)
-    return stream
