@@ -89,6 +89,7 @@ class Carrier:
         Raises:
             UsageError: they are not.
         """
+        raise NotImplementedError
 
     def run(self) -> None:
         """Work; returns after :meth:`stop`, when nothing is in hand any more."""

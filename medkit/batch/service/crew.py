@@ -14,8 +14,8 @@ import psutil
 from medkit.batch.ledger import Stage
 from medkit.batch.service.flights import read_hands
 from medkit.batch.service.logs import told
-from medkit.batch.service.process import hands_folder, work
-from medkit.batch.service.recovery import DIED, Death, recover
+from medkit.batch.service.process import Word, hands_folder, work
+from medkit.batch.service.recovery import DIED, Death, recover, too_slow
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class _Place:
     deaths: int = 0
     stillborn: int = 0
     due: float = 0.0
+    trouble: str | None = None
 
 
 class Crew:
@@ -60,8 +61,15 @@ class Crew:
 
     def __init__(self, settings: Settings, logs: LogSettings) -> None:
         self._settings, self._logs = settings, logs
-        self._places = [_Place(number) for number in range(1, settings.workers + 1)]
+        # One has a whole cluster make studies.
+        workers = settings.workers if settings.cluster is None else 1
+        self._places = [_Place(number) for number in range(1, workers + 1)]
         self._killed: dict[int, Death] = {}  # by process
+
+    @property
+    def size(self) -> int:
+        """How many workers there should be."""
+        return len(self._places)
 
     @property
     def sentinels(self) -> list[int]:
@@ -73,8 +81,15 @@ class Crew:
         """Whether a worker died again and again before it was ready."""
         return any(place.stillborn >= _HOPELESS for place in self._places)
 
+    @property
+    def unreached(self) -> str | None:
+        """Why there never was a worker that is ready, where one says so."""
+        return next((place.trouble for place in self._places if not place.ready and place.trouble), None)
+
     def problems(self) -> list[str]:
         """Why nothing is made; may be asked by another thread."""
+        if troubles := [place.trouble for place in self._places if place.trouble]:
+            return troubles
         if any(place.ready for place in self._places):
             return []
         if any(place.deaths for place in self._places):
@@ -131,20 +146,22 @@ class Crew:
         place.deaths = place.deaths + 1 if now - place.born < _HEALTHY_SECONDS else 1
         place.stillborn = 0 if place.ready else place.stillborn + 1
         place.due = now + min(2.0 ** (place.deaths - 1) - 1, _LONGEST_PAUSE)
-        place.process, place.ready = None, False
+        place.process, place.ready, place.trouble = None, False, None
         place.pipe.close()
         _LOG.warning("a worker died", extra=told(worker=place.number, exit_code=code, deaths=place.deaths))
 
     def _hear(self, place: _Place) -> None:
         assert place.pipe is not None
         try:
-            if not place.ready and place.pipe.poll():
-                wrong = place.pipe.recv()
-                if wrong is not None:
-                    raise UsageError(wrong)
-                place.ready = True
+            while place.pipe.poll():
+                word, text = place.pipe.recv()
+                if word is Word.WRONG:
+                    raise UsageError(text)
+                place.ready |= word is Word.READY
+                if word is Word.TROUBLE:
+                    place.trouble = text
         except EOFError:
-            return  # it died before it could say anything
+            return  # it died
 
     def _look_at_hands(self) -> None:
         """Give back what dead workers had, those of an earlier service among them, and end what takes too much."""
@@ -171,12 +188,7 @@ class Crew:
             and time.time() - flight.since > limits.stage_seconds
         }
         if slow:
-            return Death(
-                "too-slow",
-                f"expected each stage to be done in {limits.stage_seconds:g} seconds, got more; raise the limit if it "
-                "is right",
-                slow,
-            )
+            return too_slow(limits.stage_seconds, slow)
         if limits.memory_bytes is None:
             return None
         try:

@@ -59,6 +59,14 @@ class Worker(Carrier):
         self._to_predict: SimpleQueue[Carried[StudyRead] | None] = SimpleQueue()
         self._to_write: SimpleQueue[Carried[StudyPredicted] | None] = SimpleQueue()
 
+    def prepare(self) -> None:
+        """Load each bundle that a rule names.
+
+        Raises:
+            UsageError: see :meth:`medkit.batch.making.MakingContext.check`.
+        """
+        self._context.check()
+
     def run(self) -> None:
         """Work; returns after :meth:`stop`, when nothing is in hand any more."""
         self._run([self._read, self._write], self._predict)

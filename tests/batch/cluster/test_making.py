@@ -1,0 +1,118 @@
+"""Whole batches on a cluster of real processes: what comes of them, and what comes of killing."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from medkit.batch.cluster.settings import ClusterSettings
+from medkit.batch.folder import JobFolder
+from medkit.batch.ledger import LedgerView, Policy, State
+from medkit.batch.making import BundleSettings
+from medkit.batch.service.settings import Settings, WorkLimits
+from medkit.batch.spool import SpoolLimits
+from tests.batch.cluster.machines import GPU
+from tests.batch.making.studies import PATIENT, RULE
+from tests.batch.service.conftest import PATIENCE, started, wait_for
+from tests.batch.service.steps import DEADLY, SLOW
+from tests.batch.service.studies import ROOT, check_delivered_once, study_hash, write_numbered
+from tests.tiny_bundle import NAME
+
+RUN = "tests.batch.service.run_process"
+
+
+@pytest.fixture
+def settings(tmp_path, bundle_root, machines):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "seen").symlink_to(tmp_path / "job")  # as it is mounted elsewhere
+    return Settings(
+        job=JobFolder(tmp_path / "job"),
+        rules=(RULE,),
+        folders={"out": tmp_path / "out"},
+        bundles={NAME: BundleSettings(location=bundle_root)},
+        spool=SpoolLimits(free_bytes=0),
+        policy=Policy(attempts=2, delay_seconds=0.1),
+        device="cpu",
+        limits=WorkLimits(stage_seconds=30, stop_seconds=60),
+        status_port=None,
+        cluster=ClusterSettings(machines.address, studies=4, resources=GPU, folder=tmp_path / "seen"),
+    )
+
+
+def run(settings, folder):
+    (folder / "settings").write_bytes(pickle.dumps(settings))
+    return started(RUN, str(folder / "settings"), str(folder / "in"), log=folder / "log")
+
+
+def run_to_its_end(settings, folder):
+    with run(settings, folder) as process:
+        assert process.wait(PATIENCE) == 0, (folder / "log").read_text()[-3000:]
+    return check_delivered_once(settings.job, folder / "out")
+
+
+def delivered(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.dcm")}
+
+
+def test_results_are_those_of_a_local_worker_and_what_kills_workers_is_set_aside(
+    settings, tmp_path, machines
+):
+    shapes = {1: DEADLY, 3: SLOW}
+    for number in range(6):
+        folder = tmp_path / "in" / str(number)
+        write_numbered(folder, number, shapes[number]) if number in shapes else write_numbered(folder, number)
+    states = run_to_its_end(settings, tmp_path)
+    bad = {study_hash(number): State.QUARANTINED for number in shapes}
+    assert {study: state for study, state in states.items() if state is not State.DELIVERED} == bad
+    with LedgerView(settings.job.ledger) as view:
+        assert [view.study(study_hash(number)).code for number in shapes] == ["worker-died", "too-slow"]
+        blamed = Counter(entry.study for entry in view.history() if entry.after is State.FAILED)
+        assert blamed == dict.fromkeys(bad, 1), "neighbours are never blamed"
+        assert {"read", "predict", "write"} <= view.timings().keys()
+    assert not list(settings.job.results.rglob(".*")), "nothing is left half-made"
+    text = machines.log.read_text()
+    assert "Restarting worker" in text, "the log is looked at"
+    assert [word for word in (*PATIENT, ROOT) if word in text] == []
+    with machines.client() as client:
+        worked = client.run(lambda: "medkit.batch.cluster.making" in sys.modules)
+    names = {address: info["name"] for address, info in machines.workers().items()}
+    assert not {names[address] for address, did in worked.items() if did} & {"plain"}
+
+    local = replace(settings, job=JobFolder(tmp_path / "local"), folders={"out": tmp_path / "by-hand"})
+    local = replace(local, cluster=None, policy=Policy(attempts=1))
+    (tmp_path / "by-hand").mkdir()
+    (tmp_path / "in" / "1").rename(tmp_path / "deadly")
+    (tmp_path / "in" / "3").rename(tmp_path / "slow")
+    with run(local, tmp_path) as process:
+        assert process.wait(PATIENCE) == 0, (tmp_path / "log").read_text()[-3000:]
+    assert len(delivered(tmp_path / "by-hand")) == 12
+    assert delivered(tmp_path / "out") == delivered(tmp_path / "by-hand")
+
+
+def test_a_worker_and_the_service_are_killed_and_every_study_is_delivered_once(settings, tmp_path, machines):
+    settings = replace(settings, policy=Policy(attempts=6, delay_seconds=0.1))
+    numbers = range(10, 18)
+    for number in numbers:
+        write_numbered(tmp_path / "in" / str(number), number)
+    log = tmp_path / "log"
+
+    def begun():
+        return list(settings.job.results.glob("*/*/*/.begun"))
+
+    with run(settings, tmp_path) as process:
+        wait_for(lambda: bool(begun()) or process.poll() == 0, process, log)
+        with suppress(ProcessLookupError):
+            os.kill(machines.pids()["first"], signal.SIGKILL)
+        wait_for(lambda: bool(begun()) or process.poll() == 0, process, log)
+        process.kill()  # its tasks stay on the cluster
+    states = run_to_its_end(settings, tmp_path)
+    assert states == {study_hash(number): State.DELIVERED for number in numbers}
+    kept = [path for path in settings.job.results.glob("*/*/*") if path.is_dir()]
+    assert len(kept) == len(states)
