@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
-
 from tests.batch.cluster.machines import GPU, Machines
 from tests.batch.service.steps import bundle_with_poison
 
