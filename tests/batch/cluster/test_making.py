@@ -107,7 +107,7 @@ def test_what_takes_too_long_is_ended_with_its_worker_which_starts_again(setting
 
 def test_a_worker_and_the_service_are_killed_and_every_study_is_delivered_once(settings, tmp_path, machines):
     settings = replace(settings, policy=Policy(attempts=6, delay_seconds=0.1))
-    numbers = range(10, 18)
+    numbers = range(10, 15)
     for number in numbers:
         write_numbered(tmp_path / "in" / str(number), number)
     log = tmp_path / "log"
