@@ -40,6 +40,7 @@ ONLY_IN = {
     "requests": "dicom",
     "triton": "ops",
     "prometheus_client": "batch",
+    "distributed": "batch",
 }
 FOLDERS_OF_DATA = {"schemas"}
 # What `import_module` is given, whole or as the beginning of an f-string.

@@ -13,6 +13,7 @@ import pytest
 
 import medkit.batch.delivery
 import medkit.batch.making
+from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Ledger, Policy
 from medkit.batch.making.channels import channel_inputs
@@ -212,6 +213,33 @@ def test_the_settings_of_the_page_are_read_and_its_keys_are_those_of_the_schema(
     assert known <= shown | {"device"}
     limits = {key for row in rows("## Limits", "## Logs") for key in re.findall(r"`(\w+)`", row)}
     assert limits == schema["properties"]["limits"]["properties"].keys()
+
+
+def test_the_cluster_of_the_page_is_read_and_its_keys_and_options_are_those_that_there_are(tmp_path):
+    rules_of_the_page(tmp_path)
+    yaml = blocks(PAGE, "yaml")
+    (whole,) = [block for block in yaml if block.startswith("folder:")]
+    (cluster,) = [block for block in yaml if block.startswith("cluster:")]
+    (tmp_path / "service.yaml").write_text(whole.replace("workers: 2\n", cluster), encoding="utf-8")
+    settings = read_settings(tmp_path / "service.yaml")
+    assert settings.cluster is not None
+    assert (settings.cluster.studies, settings.cluster.resources) == (16, {"GPU": 1})
+    schema = json.loads((files("medkit") / "schemas" / "service.schema.json").read_text(encoding="utf-8"))
+    part = rows("## More than one machine", "**What runs where.**")
+    assert {key for row in part for key in re.findall(r"`([a-z_]+)`", row.partition(" | ")[0])} == schema[
+        "properties"
+    ]["cluster"]["properties"].keys()
+    table = (
+        (ROOT / PAGE)
+        .read_text(encoding="utf-8")
+        .partition("## More than one machine")[2]
+        .partition("**What")[0]
+    )
+    options = set(re.findall(r"`(--[a-z-]+)`", table))
+    known = {name for one in command.commands["run"].params for name in one.opts}
+    assert len(options) == 8
+    assert options <= known
+    assert f"| {ClusterSettings(scheduler='tcp://h:1').studies} |" in table
 
 
 def test_defaults_of_the_page_are_those_that_are_used():

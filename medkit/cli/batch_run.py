@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from medkit.cli.cluster_options import cluster_options, cluster_settings
 from medkit.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ _SHOWN = 20
     "--output", "-o", required=True, type=_PATH, help="Folder of the batch; results are in delivered/."
 )
 @click.option("--workers", default=1, type=click.IntRange(min=1), show_default=True, help="Processes.")
+@cluster_options
 @click.option("--device", help="Such as cpu or cuda:1; each bundle's own choice by default.")
 @click.option("--accept-licence", is_flag=True, help="Accept terms that forbid commercial use.")
 def run_command(
@@ -44,6 +47,7 @@ def run_command(
     workers: int,
     device: str | None,
     accept_licence: bool,
+    **cluster: Any,
 ) -> None:
     """Make and write results for all studies in INPUTS, folders, zips or files of DICOM, and end when all are ended.
 
@@ -56,7 +60,10 @@ def run_command(
     from medkit.batch.service.logs import LogSettings, set_up_logs
     from medkit.batch.service.supervisor import Supervisor
 
-    settings = _settings(rules, output, workers, device, accept_licence)
+    settings = replace(
+        _settings(rules, output, workers, device, accept_licence),
+        cluster=cluster_settings(workers, **cluster),
+    )
     supervisor = Supervisor(settings, logs := LogSettings("text", output / "batch.log"))
     try:
         set_up_logs(logs, "service")

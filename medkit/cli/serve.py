@@ -33,7 +33,8 @@ def command(config: Path, shadow: bool, check: bool, form: str) -> None:
     if shadow:
         settings = replace(settings, shadow=True)
     if check:
-        click.echo(f"{config}: {len(settings.rules)} rules, {settings.workers} workers; nothing wrong")
+        makers = "a cluster" if settings.cluster else f"{settings.workers} workers"
+        click.echo(f"{config}: {len(settings.rules)} rules, {makers}; nothing wrong")
         return
     logs = LogSettings(form)
     set_up_logs(logs, "service")

@@ -54,3 +54,12 @@ def test_a_wrong_call_is_told(folder, arguments, said):
     assert ended.returncode == 2
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_cluster_that_is_not_there_is_told(folder):
+    (folder / "in").mkdir()
+    write_numbered(folder / "in" / "good", 0)
+    ended = run(folder, "in", "--scheduler", "tcp://127.0.0.1:9", "--in-flight", "2")
+    assert ended.returncode == 2, ended.stderr
+    assert "cluster: expected a scheduler at tcp://127.0.0.1:9, got:" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -19,10 +19,13 @@ class Heartbeat:
     Args:
         ledger: which.
         claim: which.
+
+    Attributes:
+        lost: the ledger said that the claim holds no longer.
     """
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
-        self._ledger, self.claim = ledger, claim
+        self._ledger, self.claim, self.lost = ledger, claim, False
         self._stop = Event()
         self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -48,6 +51,7 @@ class Heartbeat:
             try:
                 self.renew()
             except LeaseLost:
+                self.lost = True
                 return  # whoever asks the ledger next is told
             except LedgerError:
                 continue  # a full disk, perhaps: while the lease lasts, the next beat may go well

@@ -36,7 +36,9 @@ class Memory:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")  # or each file waits for the disk once more
+            self._connection.execute(
+                "PRAGMA synchronous = NORMAL"
+            )  # or each file waits for the disk once more
             self._connection.execute("CREATE TABLE IF NOT EXISTS memory (key TEXT PRIMARY KEY, value TEXT)")
             rows = self._connection.execute("SELECT key, value FROM memory").fetchall()
         except sqlite3.Error as error:

@@ -13,7 +13,7 @@ from medkit.batch.making.predicting import StudyPredicted, predict_study
 from medkit.batch.making.publishing import remove_debris
 from medkit.batch.making.purging import purge_results
 from medkit.batch.making.reading import StudyRead, read_study
-from medkit.batch.making.study import PREDICT, READ, WRITE, Ended, attempt, finish, make_study
+from medkit.batch.making.study import PREDICT, READ, WRITE, Ended, attempt, ended, finish, make_study
 from medkit.batch.making.writing import StudyWritten, write_study
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "StudyRead",
     "StudyWritten",
     "attempt",
+    "ended",
     "finish",
     "make_study",
     "predict_study",

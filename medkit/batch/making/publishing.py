@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from medkit.batch.ledger import Claim, LedgerView
 
-__all__ = ["published_folder", "publishing", "remove_debris"]
+__all__ = ["published_folder", "publishing", "remove_debris", "sync_all"]
 
 
 def published_folder(results: Path, claim: Claim) -> Path:
@@ -51,7 +51,7 @@ def publishing(results: Path, claim: Claim) -> Iterator[Path]:
     unfinished.mkdir(mode=0o700)
     try:
         yield unfinished
-        _sync_all(unfinished)
+        sync_all(unfinished)
         unfinished.replace(folder)
         sync_folder(folder.parent)
     except BaseException:
@@ -83,7 +83,8 @@ def _token(path: Path) -> int:
     return int(number) if number.isdecimal() and path.parent.name.isdecimal() else 0
 
 
-def _sync_all(folder: Path) -> None:
+def sync_all(folder: Path) -> None:
+    """See that all below a folder is on the disk."""
     for place, _, names in os.walk(folder):
         for name in names:
             with Path(place, name).open("rb") as file:

@@ -21,18 +21,21 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from medkit.batch.ledger import Claim
+    from medkit.batch.ledger import Claim, LedgerView
     from medkit.batch.making.context import MakingContext
     from medkit.batch.rules import Job, Rule
     from medkit.batch.spool import Instance, Spool
     from medkit.dicom.findings import Finding
     from medkit.dicom.result import SeriesReading, SeriesVolume
 
-__all__ = ["JobRead", "StudyRead", "Wanted", "read_stored", "read_study"]
+__all__ = [
+    "JobRead", "StudyRead", "Wanted", "read_revision", "read_stored", "read_study", "unless_arriving",
+]  # fmt: skip
 
 # Refusals of pictures that no rule could want.
 _PICTURES = frozenset({"colour", "secondary-capture"})
 _SHOWN = 3
+_MISSING = frozenset({"instances-changed", "instances-missing"})
 
 
 @dataclass(frozen=True)
@@ -105,17 +108,44 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
         UsageError: an unknown repair.
         OSError: the store cannot be read.
     """
-    spool, study = context.spool, claim.study
+    wanted = Wanted(context.rules, context.outputs.repairs, context.limits)
+    try:
+        return StudyRead(claim, *read_revision(claim.study, claim.digest, context.spool, wanted))
+    except Verdict as verdict:
+        raise unless_arriving(verdict, claim.study, context.ledger) from None
+
+
+def read_revision(
+    study: str, digest: str, spool: Spool, wanted: Wanted
+) -> tuple[tuple[JobRead, ...], tuple[str, ...]]:
+    """Read one revision of a study; no ledger is asked.
+
+    Args:
+        study: its hash.
+        digest: of the instances that the revision is made of.
+        spool: where they are.
+        wanted: see there.
+
+    Returns:
+        As :func:`read_stored`.
+
+    Raises:
+        Verdict, CaseError, UsageError, OSError: see :func:`read_study`.
+    """
     files = spool.instances(study)
-    if spool.digest(study) != claim.digest:  # asked after the files: what came in between shows
-        if context.ledger.study(study).arriving:
-            raise Verdict(State.READY, "still-arriving", "instances came since the study was complete")
+    if spool.digest(study) != digest:  # asked after the files: what came in between shows
         _check_all_taken(spool, study)
         raise _not_whole(
             "instances-changed", "expected the instances that the study was completed with, got others"
         )
-    wanted = Wanted(context.rules, context.outputs.repairs, context.limits)
-    return StudyRead(claim, *read_stored(study, files, spool, wanted))
+    return read_stored(study, files, spool, wanted)
+
+
+def unless_arriving(verdict: Verdict, study: str, ledger: LedgerView) -> Verdict:
+    """What a verdict on a study comes to: one that misses instances waits where some come just now."""
+    if verdict.code in _MISSING and ledger.study(study).arriving:
+        return Verdict(State.READY, "still-arriving", "instances came since the study was complete")
+    return verdict
 
 
 def read_stored(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medkit.batch.making.context import MakingContext
     from medkit.batch.making.writing import StudyWritten
 
-__all__ = ["PREDICT", "READ", "WRITE", "Ended", "attempt", "finish", "make_study"]
+__all__ = ["PREDICT", "READ", "WRITE", "Ended", "attempt", "ended", "finish", "make_study"]
 
 READ, PREDICT, WRITE = "read", "predict", "write"
 """Names of the stages, under which the ledger keeps what they take."""
@@ -89,7 +89,7 @@ def attempt(claim: Claim, ledger: Ledger, stage: str, work: Callable[[], _Done])
         done = work()
         ledger.timed(claim, stage, time.perf_counter() - begin)
     except Exception as error:
-        return _ended(claim, error, ledger)
+        return ended(claim, error, ledger)
     return done
 
 
@@ -102,11 +102,16 @@ def finish(written: StudyWritten, context: MakingContext) -> Ended:
     try:
         record_made(written, context)
     except Exception as error:
-        return _ended(written.claim, error, context.ledger)
+        return ended(written.claim, error, context.ledger)
     return Ended(written.claim, State.MADE, results=written.results)
 
 
-def _ended(claim: Claim, error: Exception, ledger: Ledger) -> Ended:
+def ended(claim: Claim, error: Exception, ledger: Ledger) -> Ended:
+    """Make what the making of a study raised the study's state.
+
+    Raises:
+        LedgerError: the ledger cannot be read or written.
+    """
     if isinstance(error, LedgerError) and not isinstance(error, (LeaseLost, IllegalTransition)):
         raise error
     try:

@@ -16,13 +16,14 @@ from medkit.dicom.writing.results import write_results
 from medkit.dicom.writing.saving import instance_uid
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from medkit.batch.ledger import Claim
-    from medkit.batch.making.context import MakingContext
+    from medkit.batch.making.context import MakingContext, Outputs
     from medkit.batch.making.predicting import JobPredicted, StudyPredicted
 
-__all__ = ["StudyWritten", "record_made", "write_study"]
+__all__ = ["Objects", "StudyWritten", "record_made", "write_objects", "write_study", "written"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,19 @@ class StudyWritten:
     recipe: str
 
 
+@dataclass(frozen=True)
+class Objects:
+    """The objects of a study in a folder.
+
+    Args:
+        made: of each its path in the folder, its UID and the hash of its content.
+        recipe: see :class:`StudyWritten`.
+    """
+
+    made: tuple[tuple[str, str, str], ...]
+    recipe: str
+
+
 def write_study(predicted: StudyPredicted, context: MakingContext) -> StudyWritten:
     """Write the objects of a study, one folder a bundle, all or none.
 
@@ -53,22 +67,46 @@ def write_study(predicted: StudyPredicted, context: MakingContext) -> StudyWritt
     claim = predicted.claim
     with publishing(context.results, claim) as folder:
         withdrawn = context.ledger.withdrawn_uids(claim.study)
-        for job in predicted.jobs:
-            _write_job(job, folder / job.maker.bundle, context, withdrawn)
-        made = [(path.relative_to(folder), *_identity(path)) for path in sorted(folder.rglob("*.dcm"))]
+        objects = write_objects(predicted.jobs, folder, context.outputs, withdrawn)
         context.ledger.heartbeat(claim)
+    return written(claim, objects, context)
+
+
+def write_objects(
+    jobs: Sequence[JobPredicted], folder: Path, outputs: Outputs, withdrawn: Collection[str]
+) -> Objects:
+    """Write the objects of a study into a folder, one folder a bundle; no ledger is asked.
+
+    Args:
+        jobs: with their labels.
+        folder: which is there, and empty.
+        outputs: what is written.
+        withdrawn: UIDs that may not come back.
+
+    Raises:
+        CaseError, OSError: see :func:`write_study`.
+    """
+    for job in jobs:
+        _write_job(job, folder / job.maker.bundle, outputs, frozenset(withdrawn))
+    found = sorted(folder.rglob("*.dcm"))
+    made = tuple((path.relative_to(folder).as_posix(), *_identity(path)) for path in found)
+    return Objects(made, _recipe(jobs, outputs))
+
+
+def written(claim: Claim, objects: Objects, context: MakingContext) -> StudyWritten:
+    """Objects that lie where the results of a claim belong, one result for each destination."""
     place = published_folder(context.results, claim).relative_to(context.results)
     results = [
         Result(uid, destination, content, (place / name).as_posix())
-        for name, uid, content in made
+        for name, uid, content in objects.made
         for destination in context.destinations
     ]
-    return StudyWritten(claim, tuple(results), _recipe(predicted, context))
+    return StudyWritten(claim, tuple(results), objects.recipe)
 
 
-def _write_job(job: JobPredicted, folder: Path, context: MakingContext, withdrawn: set[str]) -> None:
+def _write_job(job: JobPredicted, folder: Path, outputs: Outputs, withdrawn: frozenset[str]) -> None:
     """Write the first edition of which no object was withdrawn: a rejection note stands for ever."""
-    outputs, result = context.outputs, job.result
+    result = job.result
     for edition in count():
         paths = write_results(
             job.source,
@@ -93,10 +131,9 @@ def _identity(path: Path) -> tuple[str, str]:
     return instance_uid(path), content_hash(path)
 
 
-def _recipe(predicted: StudyPredicted, context: MakingContext) -> str:
-    outputs = context.outputs
+def _recipe(jobs: Sequence[JobPredicted], outputs: Outputs) -> str:
     told: dict[str, Any] = {
-        "makers": sorted({job.maker.identity for job in predicted.jobs}),
+        "makers": sorted({job.maker.identity for job in jobs}),
         "kinds": sorted(outputs.kinds),
         "segmentation_type": outputs.segmentation_type,
         "repairs": sorted(outputs.repairs),

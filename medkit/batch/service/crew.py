@@ -16,7 +16,7 @@ from medkit.batch.ledger import Stage
 from medkit.batch.service.flights import read_hands
 from medkit.batch.service.logs import told
 from medkit.batch.service.process import Word, hands_folder, work
-from medkit.batch.service.recovery import DIED, Death, recover
+from medkit.batch.service.recovery import DIED, Death, recover, too_slow
 from medkit.batch.status.alerts import Alert, AlertCode
 from medkit.errors import UsageError
 
@@ -66,6 +66,7 @@ class _Place:
     stillborn: int = 0
     due: float = 0.0
     cause: str = ""
+    trouble: str | None = None
 
 
 class Crew:
@@ -82,8 +83,15 @@ class Crew:
     ) -> None:
         self._settings, self._logs, self._clock = settings, logs, clock
         self._proven = False  # a worker was ready once: the settings can be used
-        self._places = [_Place(number) for number in range(1, settings.workers + 1)]
+        # One has a whole cluster make studies.
+        workers = settings.workers if settings.cluster is None else 1
+        self._places = [_Place(number) for number in range(1, workers + 1)]
         self._killed: dict[int, Death] = {}  # by process
+
+    @property
+    def size(self) -> int:
+        """How many workers there should be."""
+        return len(self._places)
 
     @property
     def sentinels(self) -> list[int]:
@@ -95,8 +103,15 @@ class Crew:
         """The last cause, where a worker died again and again before it was ready."""
         return next((place.cause for place in self._places if place.stillborn >= _HOPELESS), None)
 
+    @property
+    def unreached(self) -> str | None:
+        """Why there never was a worker that is ready, where one says so."""
+        return next((place.trouble for place in self._places if not place.ready and place.trouble), None)
+
     def problems(self) -> list[str]:
         """Why nothing is made; may be asked by another thread."""
+        if troubles := [place.trouble for place in self._places if place.trouble]:
+            return troubles
         if any(place.ready for place in self._places):
             return []
         causes = [place.cause for place in self._places if place.deaths]
@@ -180,7 +195,7 @@ class Crew:
         place.deaths += 1
         place.stillborn = 0 if place.ready else place.stillborn + 1
         place.due = now + _PAUSES[min(place.deaths, len(_PAUSES)) - 1]
-        place.process, place.ready, place.cause = None, False, cause
+        place.process, place.ready, place.cause, place.trouble = None, False, cause, None
         if place.pipe is not None:
             place.pipe.close()
         fields = told(worker=place.number, exit_code=code, deaths=place.deaths, again_in=place.due - now)
@@ -194,6 +209,8 @@ class Crew:
                 word, text = place.pipe.recv()
                 if word is Word.READY:
                     place.ready = self._proven = True
+                elif word is Word.TROUBLE:
+                    place.trouble = text
                 elif word is Word.WRONG and not self._proven:
                     raise UsageError(text)
                 else:
@@ -226,12 +243,7 @@ class Crew:
             and time.time() - flight.since > limits.stage_seconds
         }
         if slow:
-            return Death(
-                "too-slow",
-                f"expected each stage to be done in {limits.stage_seconds:g} seconds, got more; raise the limit if it "
-                "is right",
-                slow,
-            )
+            return too_slow(limits.stage_seconds, slow)
         if limits.memory_bytes is None:
             return None
         try:

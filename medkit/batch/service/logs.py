@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-__all__ = ["LogSettings", "set_up_logs", "told"]
+__all__ = ["LogSettings", "set_up_logs", "silence_libraries", "told"]
 
 _OURS = ("medkit.batch", "medkit.dicom.network")
 _FIELDS = "medkit_fields"
@@ -65,6 +66,16 @@ def set_up_logs(settings: LogSettings, process: str, stream: TextIO | None = Non
     for name in _OURS:
         logging.getLogger(name).setLevel(logging.INFO)
     warnings.simplefilter("ignore")
+
+
+def silence_libraries() -> TextIO:
+    """Keep what C libraries print, which may quote a header, out of the logs; give what logs are written to."""
+    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+    return stream
 
 
 class _Formatter(logging.Formatter):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from medkit.batch.cluster.connection import Cluster
+from medkit.batch.cluster.disks import check_own_disk
 from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestination
 from medkit.batch.delivery.noted import NotedDestination
+from medkit.batch.folder import JobFolder
 from medkit.batch.intake.pull import Puller
 from medkit.batch.intake.requests import filter_request, read_accessions, read_studies
 from medkit.batch.intake.watch import WatchedFolder
 from medkit.batch.making import BundleShelf, MakingContext
 from medkit.batch.notices import Notices
+from medkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from medkit.batch.delivery.destinations import Destination
     from medkit.batch.intake.memory import Memory
     from medkit.batch.intake.requests import Request
@@ -32,11 +39,13 @@ if TYPE_CHECKING:
 __all__ = [
     "SHADOW",
     "make_archive",
+    "make_cluster",
     "make_context",
     "make_destinations",
     "make_node",
     "make_puller",
     "make_watched",
+    "seen_folder",
 ]
 
 SHADOW = "shadow"
@@ -78,6 +87,34 @@ def make_context(settings: Settings, ledger: Ledger, spool: Spool) -> MakingCont
         destinations=[SHADOW] if settings.shadow else [*settings.folders, *settings.sending],
         outputs=settings.outputs,
     )
+
+
+def make_cluster(settings: Settings, tell: Callable[[str | None], None]) -> Cluster:
+    """The cluster of the settings; nobody is asked yet.
+
+    Args:
+        settings: with a cluster.
+        tell: see :class:`medkit.batch.cluster.connection.Cluster`.
+
+    Raises:
+        UsageError: Dask is not installed, or the ledger is on no disk of this machine.
+    """
+    assert settings.cluster is not None
+    if find_spec("distributed") is None:
+        raise UsageError(
+            "a cluster needs dask.distributed, got an installation without: pip install 'medkit-imaging[dask]'"
+        )
+    check_own_disk(settings.job.root)
+    job, seen = settings.job, seen_folder(settings)
+    bundles = {rule.bundle: settings.bundles.get(rule.bundle) for rule in settings.rules}
+    places = {name: str(one.location) if one and one.location else name for name, one in bundles.items()}
+    return Cluster(settings.cluster, {job.spool: seen.spool, job.results: seen.results}, places, tell)
+
+
+def seen_folder(settings: Settings) -> JobFolder:
+    """The folder of the batch as workers of the cluster see it."""
+    seen = None if settings.cluster is None else settings.cluster.folder
+    return settings.job if seen is None else JobFolder(seen)
 
 
 def make_node(settings: NodeSettings, intake: Intake) -> StorageNode:

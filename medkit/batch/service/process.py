@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 import sys
 from contextlib import suppress
 from enum import StrEnum
 from multiprocessing import connection, parent_process
-from threading import Thread, Timer
+from threading import Lock, Thread, Timer
 from typing import TYPE_CHECKING
 
 from medkit.batch.audit import AuditLog
 from medkit.batch.ledger import Ledger
+from medkit.batch.service.dispatcher import Dispatcher
 from medkit.batch.service.flights import FlightBoard
-from medkit.batch.service.logs import set_up_logs
-from medkit.batch.service.parts import make_context, make_destinations
+from medkit.batch.service.logs import set_up_logs, silence_libraries
+from medkit.batch.service.memory import limit_memory
+from medkit.batch.service.parts import make_cluster, make_context, make_destinations
 from medkit.batch.service.worker import Worker
 from medkit.batch.spool import Spool
 from medkit.errors import ExitCode, MedkitError, UsageError
@@ -25,8 +26,8 @@ from medkit.errors import ExitCode, MedkitError, UsageError
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
-    from typing import TextIO
 
+    from medkit.batch.service.carrier import Carrier
     from medkit.batch.service.logs import LogSettings
     from medkit.batch.service.settings import Settings
 
@@ -41,6 +42,18 @@ class Word(StrEnum):
     READY = "ready"
     WRONG = "wrong"  # the settings are, as the text says; the worker ends
     ENDING = "ending"  # for another reason, which the text says
+    TROUBLE = "trouble"  # nothing is made now, as the text says; no text: it is over
+
+
+class _Voice:
+    """Tell the service something, from any thread."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._lock = pipe, Lock()
+
+    def say(self, word: Word, text: str | None = None) -> None:
+        with self._lock, suppress(OSError):  # the service is gone: this worker will notice
+            self._pipe.send((word, text))
 
 
 def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -> None:
@@ -53,34 +66,29 @@ def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -
         pipe: is told pairs of a :class:`Word` and a line for a person, without a patient in it, or ``None``.
     """
     owner = f"worker-{number}-{os.getpid()}"
-    set_up_logs(logs, owner, _silence_libraries())
+    set_up_logs(logs, owner, silence_libraries())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the service decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.DONE))  # until there is something to end
-    board = FlightBoard(hands_folder(settings), owner)
+    board, voice = FlightBoard(hands_folder(settings), owner), _Voice(pipe)
     try:
-        _limit(settings)
         with Ledger(settings.job.ledger, owner, settings.policy) as ledger:
-            worker = _open_worker(settings, ledger, board, owner)
+            worker = _open_worker(settings, ledger, board, voice)
             _listen(settings, worker, board)
-            _say(pipe, Word.READY)
+            worker.prepare()
+            voice.say(Word.READY)
             _LOG.info("ready")
             worker.run()
     except MedkitError as error:
         _LOG.error("%s", error)
-        _say(pipe, Word.WRONG if isinstance(error, UsageError) else Word.ENDING, str(error))
+        voice.say(Word.WRONG if isinstance(error, UsageError) else Word.ENDING, str(error))
         sys.exit(ExitCode.USAGE)
     except Exception as error:
         _LOG.critical("a worker cannot begin", exc_info=True)  # what Python prints goes nowhere
-        _say(pipe, Word.ENDING, f"it could not begin: {type(error).__name__}")
+        voice.say(Word.ENDING, f"it could not begin: {type(error).__name__}")
         sys.exit(ExitCode.NONE_SUCCEEDED)
     finally:
         board.close()
     _LOG.info("ended")
-
-
-def _say(pipe: Connection, word: Word, text: str | None = None) -> None:
-    with suppress(OSError):  # the service is gone: this worker will notice
-        pipe.send((word, text))
 
 
 def hands_folder(settings: Settings) -> Path:
@@ -88,14 +96,19 @@ def hands_folder(settings: Settings) -> Path:
     return settings.job.work / "workers"
 
 
-def _open_worker(settings: Settings, ledger: Ledger, board: FlightBoard, owner: str) -> Worker:
+def _open_worker(settings: Settings, ledger: Ledger, board: FlightBoard, voice: _Voice) -> Carrier:
     context = make_context(settings, ledger, Spool(settings.job.spool, settings.spool))
-    context.check()
     destinations = {} if settings.shadow else make_destinations(settings)
-    return Worker(context, destinations, AuditLog(settings.job.audit, owner), board)
+    given = (context, destinations, AuditLog(settings.job.audit, ledger.owner), board)
+    if settings.cluster is not None:
+        cluster = make_cluster(settings, lambda trouble: voice.say(Word.TROUBLE, trouble))
+        return Dispatcher(*given, cluster, settings)
+    _share_cores(settings)
+    limit_memory(settings.limits.memory_bytes, settings.device)
+    return Worker(*given)
 
 
-def _listen(settings: Settings, worker: Worker, board: FlightBoard) -> None:
+def _listen(settings: Settings, worker: Carrier, board: FlightBoard) -> None:
     """End when SIGTERM says so, or when the service is no more."""
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     service = parent_process()
@@ -112,23 +125,9 @@ def _listen(settings: Settings, worker: Worker, board: FlightBoard) -> None:
     Thread(target=watch, name="service", daemon=True).start()
 
 
-def _limit(settings: Settings) -> None:
-    """Share the cores with the other workers; bound the memory, where the system can."""
+def _share_cores(settings: Settings) -> None:
+    """Leave the other workers their part."""
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // settings.workers))
-    memory = settings.limits.memory_bytes
-    # Not with a GPU, whose driver maps far more than is used; there the service looks at what is used.
-    if memory is not None and (settings.device == "cpu" or not torch.cuda.is_available()):
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-
-
-def _silence_libraries() -> TextIO:
-    """Keep what C libraries print, which may quote a header, out of the logs; give what logs are written to."""
-    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nothing, descriptor)
-    os.close(nothing)
-    return stream

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medkit.batch.ledger import Policy
     from medkit.batch.service.flights import Flight, Hands
 
-__all__ = ["DIED", "Death", "recover"]
+__all__ = ["DIED", "Death", "recover", "too_slow"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +43,15 @@ class Death:
 DIED = Death(
     "worker-died", "expected a worker that goes on, got one that was killed or crashed; see the system's log"
 )
+
+
+def too_slow(seconds: float, blamed: Collection[str] | None = None) -> Death:
+    """Of a worker that was ended since a stage of a study took more than so many seconds."""
+    return Death(
+        "too-slow",
+        f"expected each stage to be done in {seconds:g} seconds, got more; raise the limit if it is right",
+        blamed,
+    )
 
 
 def recover(hands: Hands, ledger_path: Path, policy: Policy, death: Death = DIED) -> None:

@@ -10,6 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.folder import JobFolder
 from medkit.batch.hours import parse_hours
 from medkit.batch.intake.watch import WatchedFolder
@@ -135,6 +136,7 @@ class Settings:
         outputs: what results become.
         bundles: how bundles are run, by name.
         workers: processes that make and deliver.
+        cluster: that makes studies in the place of workers; one process here sends them there and delivers.
         device: for all bundles; each one's own choice by default.
         quiet_seconds: a study of which nothing came for so long is all there.
         retention_days: for which instances of finished studies are kept.
@@ -158,6 +160,7 @@ class Settings:
     outputs: Outputs = field(default_factory=Outputs)
     bundles: Mapping[str, BundleSettings] = field(default_factory=dict)
     workers: int = 1
+    cluster: ClusterSettings | None = None
     device: str | None = None
     quiet_seconds: float = 60.0
     retention_days: float = 30.0
@@ -193,6 +196,7 @@ def _contradictions(content: dict[str, Any], base: Path) -> Iterator[tuple[Place
     for name in sorted(set(content["destinations"].get("folders", {})) & set(names)):
         yield ("destinations", "folders", name), "expected a name of its own, got that of an archive"
     yield from _wrong_hours(content)
+    yield from _wrong_cluster(content)
     yield from _wrong_watches(content, base)
     for number, pull in enumerate(content["sources"].get("archives", ())):
         asked = [key for key in _REQUESTS if key in pull]
@@ -213,6 +217,17 @@ def _unknown_archives(content: dict[str, Any], names: list[str]) -> Iterator[tup
                 ("destinations", "archives", number),
                 f"expected the name of an archive ({known}), got '{name}'",
             )
+
+
+def _wrong_cluster(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    if "cluster" not in content:
+        return
+    if "workers" in content:
+        yield ("workers",), "expected no number of workers beside a cluster, got one; leave it out"
+    try:
+        _cluster(content["cluster"], Path())
+    except UsageError as error:
+        yield ("cluster",), str(error).removeprefix("cluster: ")
 
 
 def _wrong_hours(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
@@ -257,6 +272,8 @@ def _settings(content: dict[str, Any], base: Path) -> Settings:
         for key in ("workers", "device", "quiet_seconds", "retention_days", "shadow")
         if key in content
     }
+    if "cluster" in content:
+        given["cluster"] = _cluster(content["cluster"], base)
     given |= {f"status_{key}": value for key, value in content.get("status", {}).items()}
     spool = _spool(limits)
     return Settings(
@@ -280,6 +297,13 @@ def _settings(content: dict[str, Any], base: Path) -> Settings:
         thresholds=_thresholds(content.get("alerts", {}), spool),
         **given,
     )
+
+
+def _cluster(given: Mapping[str, Any], base: Path) -> ClusterSettings:
+    options = _with_tls(given, base)
+    for key in {"scheduler_file", "folder"} & options.keys():
+        options[key] = base / options[key]
+    return ClusterSettings(**options)
 
 
 def _archive(given: Mapping[str, Any], base: Path) -> dict[str, Any]:

@@ -97,9 +97,7 @@ class Supervisor:
             UsageError: a source, a destination, a bundle or an address to listen on cannot be used.
         """
         with self._working(self._sources(), self._listening()):
-            _LOG.info(
-                "started", extra=told(workers=self._settings.workers, shadow=self._settings.shadow or None)
-            )
+            _LOG.info("started", extra=told(workers=self._crew.size, shadow=self._settings.shadow or None))
             while not self._asked_to_stop():
                 self._tend()
             _LOG.info("stopping")
@@ -118,7 +116,8 @@ class Supervisor:
             What became of each input; ``None`` where :meth:`stop` was called before the end.
 
         Raises:
-            UsageError: there is nothing in an input, or a bundle or destination cannot be used.
+            UsageError: there is nothing in an input, a bundle or destination cannot be used, or no cluster is where one
+                was named.
             MedkitError: workers die before they are ready.
         """
         taking = _Taking(inputs, self._intake)
@@ -130,6 +129,8 @@ class Supervisor:
                     raise MedkitError(
                         f"workers: expected them to start, got one that dies each time ({cause}); see the log"
                     )
+                if self._crew.unreached:
+                    raise UsageError(self._crew.unreached)
                 progress(*taking.files, self.ledger.counts())
                 if self._asked_to_stop():
                     return None

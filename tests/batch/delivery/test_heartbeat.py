@@ -36,6 +36,7 @@ def test_a_lease_is_renewed_while_the_block_runs_and_no_longer(beating):
             wait_until(lambda before=before: beat.claim.until > before)
     assert beat.claim.until == pytest.approx(beating.clock.now + 0.03)
     assert not beat._thread.is_alive()
+    assert not beat.lost
 
 
 def test_a_lost_lease_ends_it_and_is_told_to_whoever_asks(beating):
@@ -43,6 +44,7 @@ def test_a_lost_lease_ends_it_and_is_told_to_whoever_asks(beating):
     with Heartbeat(beating.ledger, claim) as beat:
         beating.clock.pass_by(1)
         wait_until(lambda: not beat._thread.is_alive())
+        assert beat.lost
         with pytest.raises(LeaseLost):
             beat.renew()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.hours import Hours
 from medkit.batch.ledger import Policy
 from medkit.batch.making import BundleSettings, Outputs
@@ -191,6 +192,48 @@ def test_names_are_told_apart(tmp_path):
     archive = "archives:\n  dimse: {a: {host: h, port: 1, ae_title: A}}\n  dicomweb: {a: {url: 'http://h'}}\n"
     with pytest.raises(UsageError, match=r"line 10: archives\.dicomweb\.a: expected a name of its own"):
         read_settings(write(tmp_path, SMALL + archive))
+
+
+CLUSTER = f"""{SMALL}cluster:
+  {{scheduler: 'tls://head:8786', studies: 4, resources: {{GPU: 1}}, folder: /mnt/night, tls: {{authority: ca.pem}}}}
+"""
+
+
+def test_a_cluster_is_named_in_the_place_of_workers(tmp_path):
+    settings = read_settings(write(tmp_path, CLUSTER))
+    assert settings.cluster == ClusterSettings(
+        "tls://head:8786",
+        studies=4,
+        resources={"GPU": 1},
+        folder=Path("/mnt/night"),
+        tls=TlsFiles(authority=tmp_path / "ca.pem"),
+    )
+    by_file = read_settings(write(tmp_path, SMALL + "cluster: {scheduler_file: s.json}\n")).cluster
+    assert by_file == ClusterSettings(scheduler_file=tmp_path / "s.json")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("scheduler: 'tls://head:8786', ", "", "cluster: expected one of scheduler and scheduler_file, got none"),
+        ("studies: 4", "scheduler_file: s.json", "cluster: expected one of scheduler and scheduler_file, got both"),
+        ("tls://head", "tcp://head", "cluster: expected an address that begins with tls://"),
+        ("tls: {authority: ca.pem}", "studies: 2", "cluster: expected files for TLS with tls://head:8786, got none"),
+        ("cluster:\n", "workers: 2\ncluster:\n", "workers: expected no number of workers beside a cluster, got one"),
+        ("{GPU: 1}", "{GPU: 0}", "cluster.resources.GPU: expected a number above 0"),
+        ("'tls://head:8786'", "head", "cluster.scheduler: expected an address such as tcp://head:8786"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_a_cluster_is_told(tmp_path, old, new, said):
+    assert old in CLUSTER
+    text = (
+        CLUSTER.replace(", studies: 4", "").replace(old, new)
+        if new == "studies: 2"
+        else CLUSTER.replace(old, new)
+    )
+    with pytest.raises(UsageError) as raised:
+        read_settings(write(tmp_path, text))
+    assert said in str(raised.value)
 
 
 def schema():

@@ -1,0 +1,302 @@
+"""The service's end of a Dask cluster: who is there, who is fit, and studies that go there and come back."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import time
+from concurrent.futures import CancelledError
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from medkit.batch.cluster.fitness import describe, seal, unlike, wanted_here
+from medkit.batch.cluster.task import make_study
+from medkit.batch.ledger import State
+from medkit.batch.making.verdicts import Verdict
+from medkit.batch.service.logs import told
+from medkit.errors import MedkitError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from threading import Event
+
+    from distributed import Client, Security
+
+    from medkit.batch.cluster.order import Order, Outcome
+    from medkit.batch.cluster.settings import ClusterSettings
+
+__all__ = ["Cluster", "WorkersGone"]
+
+_AWAY = "cluster-away"
+_LOG = logging.getLogger(__name__)
+_TICK_SECONDS = 2.0
+_LOOK_SECONDS = 0.1
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 60.0
+_AGAIN_SECONDS = 60.0  # after which an unfit worker is asked again
+_DIGITS = 12
+
+
+class WorkersGone(MedkitError):
+    """The workers that a study was for are no more; whether one had begun shows in the folder of the order."""
+
+
+class Cluster:
+    """A cluster, for the threads of one process.
+
+    Args:
+        settings: which, and what of it.
+        folders: of the batch, as this machine sees them, each with what workers see it as.
+        bundles: name in the rules to name or folder of the bundle.
+        tell: is given each new line about why the cluster makes nothing, and ``None`` once it does.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        folders: Mapping[Path, Path],
+        bundles: Mapping[str, str],
+        tell: Callable[[str | None], None],
+    ) -> None:
+        self._settings, self._folders, self._bundles, self._tell = settings, folders, bundles, tell
+        self._client: Client | None = None
+        self._lock = Lock()
+        self._fit: set[str] = set()
+        self._others: set[str] = set()  # without the resources
+        self._unfit: dict[str, tuple[str, float]] = {}  # why, and since when
+        self._trouble: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a study may be sent. Workers need not be there: a cluster may start them for it."""
+        with self._lock:
+            return self._connected() and (bool(self._fit) or not self._unfit)
+
+    def open(self, stop: Event) -> None:
+        """Wait for the scheduler, and see whether all workers that are there are fit; return early at ``stop``.
+
+        Raises:
+            UsageError: a worker is not, or what was named can be no scheduler.
+        """
+        while not stop.is_set() and not self._look():
+            stop.wait(_TICK_SECONDS)
+        with self._lock:
+            if self._unfit:
+                worker, (why, _) = min(self._unfit.items())
+                raise UsageError(
+                    f"cluster: worker {worker}: {why}; install the same there, and start it anew"
+                )
+
+    def tend(self) -> float:
+        """See who is there; seconds until the next time.
+
+        Raises:
+            UsageError: what was named can be no scheduler.
+        """
+        if self._look():
+            self._tell_trouble(self._why_nothing())
+        return _TICK_SECONDS
+
+    def _look(self) -> bool:
+        """Whether the scheduler answers; if so, it is known who is there."""
+        try:
+            client = self._connect()
+            if client.status != "running":
+                raise ConnectionError("no answer")
+            self._see(client.scheduler_info(n_workers=-1)["workers"], client)
+        except OSError as error:
+            self._tell_trouble(
+                f"cluster: expected a scheduler at {self._settings.place}, got: {_line(error)}"
+            )
+            return False
+        return True
+
+    def run(self, order: Order, look: Callable[[], None]) -> Outcome:
+        """Have a study made; returns when it is.
+
+        Args:
+            order: what is to be made.
+            look: is called while it lasts; what it raises takes the study back.
+
+        Raises:
+            WorkersGone: those that it was for are no more.
+            Verdict: the scheduler is away, which is no attempt.
+        """
+        from distributed.scheduler import KilledWorker
+
+        with self._lock:  # where all are fit, it is for those too that come later
+            chosen = frozenset(self._fit) if self._unfit else None
+        future = self._submit(order, chosen)
+        try:
+            while not future.done():
+                look()
+                self._check_some_left(chosen)
+                time.sleep(_LOOK_SECONDS)
+            outcome: Outcome = future.result(timeout=_ANSWER_SECONDS)
+        except KilledWorker:
+            raise WorkersGone from None
+        except (CancelledError, OSError):
+            raise _away() from None
+        else:
+            return outcome
+        finally:
+            future.release()
+
+    def exclude(self, worker: str, why: str) -> None:
+        """Send no more studies to a worker, until it is found fit."""
+        with self._lock:
+            self._fit.discard(worker)
+            before, _ = self._unfit.get(worker, ("", 0.0))
+            self._unfit[worker] = why, time.monotonic()
+        if why != before:
+            _LOG.error("a worker of the cluster is unfit: %s", why, extra=told(worker=worker))
+
+    def close(self) -> None:
+        """Leave the cluster; what it still makes for us comes to nothing."""
+        if self._client is not None:
+            self._client.close(timeout=_TICK_SECONDS)
+
+    def _submit(self, order: Order, chosen: frozenset[str] | None) -> Any:
+        client = self._client
+        only = {} if chosen is None else {"workers": sorted(chosen), "allow_other_workers": False}
+        # A key of its own for each attempt: one of another batch would be answered with our result.
+        key = f"medkit-{order.study[:_DIGITS]}-{uuid4().hex}"
+        if client is None:
+            raise _away()
+        try:
+            return client.submit(
+                make_study,
+                pickle.dumps(order),
+                key=key,
+                pure=False,
+                retries=0,
+                resources=dict(self._settings.resources),
+                **only,
+            )
+        except (RuntimeError, OSError):  # the client was closed
+            raise _away() from None
+
+    def _check_some_left(self, chosen: frozenset[str] | None) -> None:
+        """See that a study for some workers alone does not wait for those that are no more."""
+        if chosen is not None:
+            with self._lock:
+                if not chosen & self._fit:
+                    raise WorkersGone
+
+    def _connected(self) -> bool:
+        return self._client is not None and self._client.status == "running"
+
+    def _connect(self) -> Client:
+        """The client: a new one where the last gave up."""
+        if self._client is not None and self._client.status in ("running", "connecting"):
+            return self._client
+        from distributed import Client
+
+        with self._lock:
+            self._client = None
+            self._fit.clear()
+            self._others.clear()
+            self._unfit.clear()
+        try:
+            client = Client(
+                self._settings.address(),
+                security=self._security(),
+                timeout=_CONNECT_SECONDS,
+                name="medkit",
+                set_as_default=False,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"cluster: expected the address of a scheduler, got {self._settings.place} ({_line(error)})"
+            ) from None
+        with self._lock:
+            self._client = client
+        _LOG.info("joined the cluster", extra=told(scheduler=self._settings.place))
+        return client
+
+    def _security(self) -> Security | None:
+        from distributed import Security
+
+        tls = self._settings.tls
+        if tls is None:
+            return None
+        files = {"tls_ca_file": tls.authority, "tls_client_cert": tls.certificate, "tls_client_key": tls.key}
+        named = {name: str(path) for name, path in files.items() if path is not None}
+        return Security(require_encryption=True, **named)
+
+    def _see(self, workers: Mapping[str, Mapping[str, Any]], client: Client) -> None:
+        """Forget who is gone, and look at who is new, or was unfit a while ago."""
+        now = time.monotonic()
+        with self._lock:
+            self._fit &= workers.keys()
+            self._others &= workers.keys()
+            for worker in self._unfit.keys() - workers.keys():
+                del self._unfit[worker]
+            late = {worker for worker, (_, since) in self._unfit.items() if now - since > _AGAIN_SECONDS}
+            new = (workers.keys() - self._fit - self._others - self._unfit.keys()) | late
+        found = self._ask({worker: workers[worker] for worker in new}, client) if new else {}
+        for worker, why in found.items():
+            if why:
+                self.exclude(worker, why)
+            else:
+                with self._lock:
+                    self._unfit.pop(worker, None)
+                    (self._fit if self._has_resources(workers[worker]) else self._others).add(worker)
+                _LOG.info("a worker of the cluster is fit", extra=told(worker=worker))
+
+    def _ask(self, new: Mapping[str, Mapping[str, Any]], client: Client) -> dict[str, str]:
+        """Why each of these workers is unfit; empty where it is not."""
+        name, seals = uuid4().hex, []
+        question = (name, tuple(str(seen) for seen in self._folders.values()), dict(self._bundles))
+        try:
+            seals += [seal(folder, name) for folder in self._folders]
+            answers = client.run(describe, question, workers=sorted(new), on_error="return")
+        finally:
+            for path in seals:
+                path.unlink()
+        wanted = wanted_here(question)
+        return {
+            worker: _unfit(new[worker], answer, wanted)
+            for worker, answer in answers.items()
+            if not isinstance(answer, OSError)  # it is gone
+        }
+
+    def _has_resources(self, worker: Mapping[str, Any]) -> bool:
+        has = worker["resources"]
+        return all(has.get(name, 0) >= amount for name, amount in self._settings.resources.items())
+
+    def _why_nothing(self) -> str | None:
+        with self._lock:
+            if self._fit:
+                return None
+            if self._unfit:
+                worker, (why, _) = min(self._unfit.items())
+                return f"cluster: expected fit workers, got none; {worker}: {why}"
+        wanted = ", ".join(f"{name}={amount:g}" for name, amount in self._settings.resources.items())
+        return f"cluster: expected a worker{f' with {wanted}' if wanted else ''}, got none"
+
+    def _tell_trouble(self, trouble: str | None) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._tell(trouble)
+            _LOG.log(
+                logging.WARNING if trouble else logging.INFO, "%s", trouble or "the cluster takes studies"
+            )
+
+
+def _unfit(worker: Mapping[str, Any], answer: Any, wanted: Mapping[str, str]) -> str:
+    if worker["nanny"] is None:
+        return "expected a worker with a nanny, which starts it again, got one without; leave --no-nanny out"
+    if isinstance(answer, BaseException):
+        return f"expected an answer about its medkit, got {type(answer).__name__}: {_line(answer)}"
+    return unlike(wanted, answer)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _away() -> Verdict:
+    return Verdict(State.READY, _AWAY, "the scheduler of the cluster went away")

@@ -1,0 +1,22 @@
+"""The function that Dask is given. Its scheduler imports this module, and is not to import all of medkit for it."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medkit.batch.cluster.order import Outcome
+
+__all__ = ["make_study"]
+
+
+def make_study(order: bytes) -> Outcome:
+    """Make a study on a worker of the cluster.
+
+    Args:
+        order: a pickled :class:`medkit.batch.cluster.order.Order`.
+    """
+    from medkit.batch.cluster.making import make
+
+    return make(pickle.loads(order))

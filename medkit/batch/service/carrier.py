@@ -1,0 +1,189 @@
+"""What every worker does, whatever makes its studies: it claims them, keeps their leases, ends and delivers them.
+
+How a claimed study is made is the subclass's: in the stages of this process, or on a cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event, Lock, Semaphore, Thread
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from medkit.batch.audit import AuditError
+from medkit.batch.delivery.deliver import DELIVER, Outcome, deliver
+from medkit.batch.delivery.heartbeat import Heartbeat
+from medkit.batch.ledger import Claim, LeaseLost, LedgerError, Stage, State
+from medkit.batch.making import Ended
+from medkit.batch.service.logs import told
+from medkit.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from medkit.batch.audit import AuditLog
+    from medkit.batch.delivery.destinations import Destination
+    from medkit.batch.making import MakingContext
+    from medkit.batch.service.flights import FlightBoard
+
+__all__ = ["Carried", "Carrier"]
+
+_LOG = logging.getLogger(__name__)
+_IDLE_SECONDS = 1.0
+_BREATH_SECONDS = 0.01  # in which another thread gets the lock
+_PAUSE_SECONDS = 10.0  # after a disk or ledger that could not be written
+_Cargo = TypeVar("_Cargo")
+_Done = TypeVar("_Done")
+
+
+@dataclass(frozen=True, eq=False)
+class Carried(Generic[_Cargo]):
+    """A study in a worker's hands; its lease is kept alive meanwhile."""
+
+    claim: Claim
+    beat: Heartbeat
+    begun: float
+    cargo: _Cargo
+
+    def with_cargo(self, cargo: _Done) -> Carried[_Done]:
+        """The same study with what was made of it."""
+        return Carried(self.claim, self.beat, self.begun, cargo)
+
+
+class Carrier:
+    """Claim and deliver studies until told to stop.
+
+    Args:
+        context: what making needs; its ledger is the worker's own.
+        destinations: by name; none sends nothing.
+        audit: of deliveries.
+        board: where it is written down what is in the worker's hands.
+        places: for studies that are made at one time.
+    """
+
+    def __init__(
+        self,
+        context: MakingContext,
+        destinations: Mapping[str, Destination],
+        audit: AuditLog,
+        board: FlightBoard,
+        places: int,
+    ) -> None:
+        self._context, self._ledger = context, context.ledger
+        self._destinations, self._audit, self._board = destinations, audit, board
+        self._stop = Event()
+        self._places = Semaphore(places)
+        self._sending = Lock()  # held while a study is delivered, or is made alone
+
+    def stop(self) -> None:
+        """Begin nothing more: what waits is given back, what is worked on is ended. May be called in a signal."""
+        self._stop.set()
+
+    def prepare(self) -> None:
+        """Make ready, and see whether the settings are right; returns early after :meth:`stop`.
+
+        Raises:
+            UsageError: they are not.
+        """
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Work; returns after :meth:`stop`, when nothing is in hand any more."""
+        raise NotImplementedError
+
+    def _run(self, beside: Sequence[Callable[[], None]], here: Callable[[], None]) -> None:
+        """Run loops in threads of their own and one in this; deliver meanwhile."""
+        work = [*beside, *([self._deliver] if self._destinations else [])]
+        threads = [Thread(target=self._or_die, args=(one,), name=one.__name__.strip("_")) for one in work]
+        for thread in threads:
+            thread.start()
+        self._or_die(here)
+        for thread in threads:
+            thread.join()
+
+    def _or_die(self, work: Callable[[], None]) -> None:
+        """End the process with an error that a part of it cannot go on from: half a worker would be worse than none."""
+        try:
+            work()
+        except BaseException as error:
+            _LOG.critical("a part of the worker failed; it ends", exc_info=True)
+            if isinstance(error, LedgerError):  # no study's fault
+                self._board.stop()
+            os._exit(ExitCode.NONE_SUCCEEDED)
+
+    def _claim(self, take: Callable[[Carried[None]], None]) -> None:
+        """Claim studies to be made, one for each free place, until told to stop."""
+        while self._places.acquire() and not self._stop.is_set():
+            claim = self._ledger.claim(Stage.MAKE) if self._may_claim() else None
+            if claim is None:
+                self._places.release()
+                self._stop.wait(_IDLE_SECONDS)
+            else:
+                take(self._begin(claim))
+
+    def _may_claim(self) -> bool:
+        """Whether a study could be made now."""
+        return True
+
+    def _begin(self, claim: Claim) -> Carried[None]:
+        self._board.note(claim, None)
+        return Carried(claim, Heartbeat(self._ledger, claim).__enter__(), time.monotonic(), None)
+
+    def _give_back(self, carried: Carried[_Cargo]) -> None:
+        with suppress(LeaseLost):
+            self._ledger.give_back(carried.claim, "worker-stopped", "its worker was asked to end")
+        self._end(carried, Ended(carried.claim, State.READY, "worker-stopped"))
+
+    def _end(self, carried: Carried[_Cargo], ended: Ended) -> None:
+        carried.beat.__exit__()
+        self._board.drop(carried.claim)
+        self._places.release()
+        level = logging.INFO if ended.state in (State.MADE, State.SKIPPED, State.READY) else logging.WARNING
+        fields = told(
+            study=ended.claim.study,
+            state=ended.state or "no-longer-ours",
+            code=ended.code,
+            reason=ended.reason,
+            attempt=ended.claim.attempt,
+            seconds=round(time.monotonic() - carried.begun, 3),
+        )
+        _LOG.log(level, "study ended its making", extra=fields)
+
+    def _deliver(self) -> None:
+        while not self._stop.is_set():
+            with self._sending:
+                pause = 0.0 if self._stop.is_set() else self._deliver_next()
+            self._stop.wait(pause)
+
+    def _deliver_next(self) -> float:
+        """Deliver a study if there is one; seconds to wait before the next."""
+        claim = self._ledger.claim(Stage.DELIVER)
+        if claim is None:
+            return _IDLE_SECONDS
+        self._board.note(claim, DELIVER)
+        begun, pause = time.monotonic(), _BREATH_SECONDS
+        try:
+            outcome = deliver(claim, self._ledger, self._destinations, self._context.results, self._audit)
+        except (LedgerError, AuditError, OSError):
+            _LOG.error("study not delivered: ledger or audit log cannot be written", exc_info=True)
+            with suppress(LedgerError):
+                self._ledger.give_back(
+                    claim, "disk-error", "the ledger or the audit log could not be written"
+                )
+            outcome, pause = Outcome.LOST, _PAUSE_SECONDS
+        self._board.drop(claim)
+        fields = told(
+            study=claim.study,
+            outcome=outcome,
+            attempt=claim.attempt,
+            seconds=round(time.monotonic() - begun, 3),
+        )
+        _LOG.log(
+            logging.INFO if outcome is Outcome.DELIVERED else logging.WARNING,
+            "study ended its delivery",
+            extra=fields,
+        )
+        return pause

@@ -1,0 +1,153 @@
+"""Who may make studies: a worker that differs is refused by name, and makes nothing even when it is asked."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from medkit.batch.cluster.connection import Cluster
+from medkit.batch.cluster.fitness import traits
+from medkit.batch.cluster.order import BEGUN, Order, OutcomeKind, Terms, Work
+from medkit.batch.cluster.settings import ClusterSettings
+from medkit.batch.cluster.task import make_study
+from medkit.batch.making import BundleSettings, Outputs
+from medkit.batch.spool import Spool
+from medkit.dicom.limits import Limits
+from medkit.errors import UsageError
+from tests.batch.cluster.machines import GPU, Machines
+from tests.batch.making.studies import ROOT, RULE, write_study
+from tests.batch.service.studies import study_hash
+from tests.dicom.network.certificates import make_certificates
+from tests.tiny_bundle import NAME
+
+
+@pytest.fixture
+def join(machines, bundle_root, tmp_path):
+    """Open a cluster; what it says of its troubles is in a list."""
+    joined = []
+
+    def join(seen: Path | None = None, **settings):
+        said: list[str | None] = []
+        folder = tmp_path / "spool"
+        cluster = Cluster(
+            ClusterSettings(machines.address, **settings),
+            {folder: seen or folder},
+            {NAME: str(bundle_root)},
+            said.append,
+        )
+        joined.append(cluster)
+        cluster.open(Event())
+        return cluster, said
+
+    yield join
+    for cluster in joined:
+        cluster.close()
+
+
+def order_for(folder: Path, bundle_root: Path, **terms) -> Order:
+    work = Work((RULE,), Outputs(), Limits(), {NAME: BundleSettings(location=bundle_root)}, "cpu")
+    fixed = {
+        "spool": str(folder / "spool"),
+        "traits": traits(),
+        "makers": {NAME: "another"},
+        "stage_seconds": 600.0,
+        "memory_bytes": None,
+        "work": work.packed(),
+    }
+    (folder / "claim").mkdir()
+    return Order("f" * 64, "f" * 64, (), str(folder / "claim"), Terms(**fixed | terms))
+
+
+def test_workers_that_are_fit_are_taken_by_their_resources(join):
+    cluster, said = join(resources=GPU)
+    cluster.tend()
+    assert cluster.ready
+    assert said in ([], [None])
+    cluster, said = join(resources={"GPU": 2})
+    cluster.tend()
+    assert said == ["cluster: expected a worker with GPU=2, got none"]
+    assert cluster.ready, "the cluster may start one when a study waits for it"
+
+
+def test_a_worker_that_does_not_see_the_folder_is_refused(join, machines, tmp_path):
+    with pytest.raises(UsageError, match="No such file or directory") as refusal:
+        join(seen=tmp_path / "elsewhere")
+    assert any(worker in str(refusal.value) for worker in machines.workers())
+    assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"folder of the batch .* seen, got"):
+        join(seen=tmp_path / "empty")
+    assert list((tmp_path / "spool").iterdir()) == [], "nothing is left of the question"
+
+
+def test_a_worker_without_a_nanny_is_refused(join, machines):
+    with machines.extra_worker("--no-nanny") as worker, pytest.raises(UsageError, match="nanny") as refusal:
+        join()
+    assert worker in str(refusal.value)
+
+
+def test_another_version_on_one_worker_is_refused_by_name_and_makes_nothing(
+    join, machines, bundle_root, tmp_path
+):
+    other = tmp_path / "other.py"
+    other.write_text("import medkit\nmedkit.__version__ = '0.0.1'\n", encoding="utf-8")
+    with machines.extra_worker("--preload", str(other)) as worker:
+        with pytest.raises(UsageError, match=r"expected medkit \S+, got 0\.0\.1") as refusal:
+            join()
+        assert worker in str(refusal.value)
+        with machines.client() as client:
+            order = order_for(tmp_path, bundle_root)
+            outcome = client.submit(make_study, pickle.dumps(order), workers=[worker], pure=False).result()
+    assert (outcome.kind, outcome.worker) == (OutcomeKind.UNFIT, worker)
+    assert "expected medkit" in outcome.said
+    assert not (Path(order.folder) / BEGUN).exists()
+
+
+def test_another_bundle_than_the_services_makes_nothing_and_a_folder_is_for_one_attempt(
+    machines, bundle_root, tmp_path
+):
+    spool = Spool(tmp_path / "spool")
+    for path in sorted(write_study(tmp_path / "study").iterdir()):
+        with path.open("rb") as file:
+            stored = spool.store(f"{ROOT}.1", path.stem, file)
+    order = order_for(tmp_path, bundle_root)
+    order = Order(stored.study, spool.digest(stored.study), (), order.folder, order.terms)
+    with machines.client() as client:
+        outcome = client.submit(make_study, pickle.dumps(order), pure=False).result()
+        assert outcome.kind is OutcomeKind.UNFIT, outcome
+        assert NAME in outcome.said
+        assert client.submit(make_study, pickle.dumps(order), pure=False).result().kind is OutcomeKind.BEGUN
+        gone = Order(study_hash(1), "f" * 64, (), str(tmp_path / "gone"), order.terms)
+        assert client.submit(make_study, pickle.dumps(gone), pure=False).result().kind is OutcomeKind.UNSEEN
+    assert list(Path(order.folder).rglob("*.dcm")) == []
+
+
+def test_what_is_no_scheduler_is_refused(tmp_path):
+    cluster = Cluster(ClusterSettings("nonsense://host:1"), {}, {}, [].append)
+    with pytest.raises(UsageError, match="expected the address of a scheduler"):
+        cluster.open(Event())
+
+
+def test_connections_are_encrypted_and_a_stranger_is_not_let_in(tmp_path):
+    made = make_certificates(tmp_path)
+    machines = Machines(tmp_path, made.server)
+    try:
+        for tls, lets_in in ((made.client, True), (made.stranger, False)):
+            stop, said = Event(), []
+
+            def tell(trouble, stop=stop, said=said):
+                said.append(trouble)
+                stop.set()
+
+            cluster = Cluster(ClusterSettings(scheduler_file=machines.file, tls=tls), {}, {}, tell)
+            cluster.open(stop)
+            assert cluster.ready is lets_in
+            assert [
+                f"cluster: expected a scheduler at {machines.file}, got:" in str(one) for one in said
+            ] == ([] if lets_in else [True])
+            cluster.close()
+    finally:
+        machines.close()

@@ -1,0 +1,183 @@
+"""What a dispatcher makes of what a cluster says, by a cluster that says what it is told to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from medkit.batch.audit import AuditLog
+from medkit.batch.cluster.connection import WorkersGone
+from medkit.batch.cluster.order import BEGUN, SLOW, Outcome, OutcomeKind
+from medkit.batch.cluster.settings import ClusterSettings
+from medkit.batch.folder import JobFolder
+from medkit.batch.intake.folder import take_folder
+from medkit.batch.intake.take import Intake
+from medkit.batch.ledger import Ledger, Policy, State
+from medkit.batch.making import BundleSettings, MakingContext
+from medkit.batch.service.dispatcher import Dispatcher
+from medkit.batch.service.flights import FlightBoard
+from medkit.batch.service.settings import Settings, WorkLimits
+from medkit.batch.spool import Spool, SpoolLimits
+from tests.batch.making.studies import RULE, shelf_of
+from tests.batch.service.studies import study_hash, write_numbered
+from tests.tiny_bundle import NAME
+
+
+class Saying:
+    """A cluster that answers each order as it is told to."""
+
+    ready = True
+
+    def __init__(self, answer) -> None:
+        self.answer, self.excluded, self.folders = answer, [], []
+
+    def open(self, stop: Event) -> None:
+        pass
+
+    def tend(self) -> float:
+        return 0.05
+
+    def close(self) -> None:
+        pass
+
+    def exclude(self, worker: str, why: str) -> None:
+        self.excluded.append((worker, why))
+
+    def run(self, order, look):
+        self.folders.append(Path(order.folder))
+        return self.answer(order, look)
+
+
+class Bench:
+    def __init__(self, folder: Path, bundle_root: Path) -> None:
+        self.settings = Settings(
+            JobFolder(folder / "job"),
+            (RULE,),
+            bundles={NAME: BundleSettings(location=bundle_root)},
+            device="cpu",
+            limits=WorkLimits(stage_seconds=7),
+            cluster=ClusterSettings("tcp://127.0.0.1:1"),
+        )
+        job = self.settings.job
+        self.ledger = Ledger(job.ledger, "worker-1", Policy(attempts=2, delay_seconds=3600, lease_seconds=30))
+        self.spool = Spool(job.spool, SpoolLimits(free_bytes=0))
+        self.audit = AuditLog(job.audit, "worker-1")
+        self.board = FlightBoard(folder / "hands", "worker-1")
+        self.intake = Intake(self.ledger, self.spool, self.audit)
+        self.context = MakingContext(
+            self.ledger, self.spool, (RULE,), shelf_of(bundle_root), job.results, ["out"]
+        )
+        take_folder(write_numbered(folder / "in", 1), self.intake)
+
+    def run(self, answer):
+        """Run a dispatcher until the study was sent once and came back."""
+        cluster = Saying(answer)
+        dispatcher = Dispatcher(self.context, {}, self.audit, self.board, cluster, self.settings)
+        dispatcher.prepare()
+
+        def watch() -> None:
+            while not cluster.folders or self.board._flights:
+                Event().wait(0.02)
+            dispatcher.stop()
+
+        self.dispatcher = dispatcher
+        Thread(target=watch, daemon=True).start()
+        dispatcher.run()
+        assert not any(folder.exists() for folder in cluster.folders), "a claim's folder goes with it"
+        return cluster
+
+    def study(self):
+        return self.ledger.study(study_hash(1))
+
+
+@pytest.fixture
+def bench(tmp_path, bundle_root):
+    bench = Bench(tmp_path, bundle_root)
+    yield bench
+    assert bench.ledger.faults() == []
+    bench.ledger.close()
+
+
+def test_a_verdict_of_a_worker_is_the_studys(bench):
+    bench.run(lambda *_: Outcome(OutcomeKind.VERDICT, "w", verdict=("refused", "tilt", "so tilted", 0.0)))
+    assert (bench.study().state, bench.study().code, bench.study().reason) == (
+        State.REFUSED,
+        "tilt",
+        "so tilted",
+    )
+
+
+def test_instances_that_are_missed_while_some_come_are_waited_for(bench):
+    def answer(order, look):
+        bench.ledger.receive(order.study)
+        return Outcome(OutcomeKind.VERDICT, "w", verdict=("failed", "instances-changed", "others", 0.0))
+
+    bench.run(answer)
+    assert (bench.study().state, bench.study().code) == (State.READY, "still-arriving")
+
+
+@pytest.mark.parametrize(
+    ("marks", "state", "code"),
+    [
+        ({}, State.READY, "worker-gone"),
+        ({BEGUN: ""}, State.FAILED, "worker-died"),
+        ({BEGUN: "", SLOW: ""}, State.FAILED, "worker-died"),
+        ({BEGUN: "", SLOW: "Timeout"}, State.FAILED, "too-slow"),
+    ],
+)
+def test_a_study_is_blamed_for_a_worker_that_had_begun_with_it(bench, marks, state, code):
+    def answer(order, look):
+        for name, content in marks.items():
+            (Path(order.folder) / name).write_text(content)
+        raise WorkersGone
+
+    bench.run(answer)
+    assert (bench.study().state, bench.study().code) == (state, code)
+    assert bench.study().attempts == (state is State.FAILED)
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.UNFIT, OutcomeKind.UNSEEN])
+def test_a_worker_that_is_unfit_gets_no_more_and_the_study_goes_back(bench, kind):
+    cluster = bench.run(lambda *_: Outcome(kind, "tcp://10.0.0.7:1", said="another medkit"))
+    assert cluster.excluded == [("tcp://10.0.0.7:1", "another medkit")]
+    assert (bench.study().state, bench.study().attempts) == (State.READY, 0)
+
+
+def test_files_that_are_not_those_that_the_worker_wrote_are_not_published(bench):
+    def answer(order, look):
+        (Path(order.folder) / "003.seg.dcm").write_bytes(b"cut short")
+        made = (("003.seg.dcm", "1.2", "a" * 64, "b" * 64),)
+        return Outcome(OutcomeKind.MADE, "w", made=made, recipe="c" * 64)
+
+    bench.run(answer)
+    assert (bench.study().state, bench.study().code) == (State.FAILED, "disk-error")
+    assert not list(bench.settings.job.results.rglob("*.dcm"))
+
+
+def test_what_no_worker_began_goes_back_when_the_dispatcher_is_stopped(bench):
+    def answer(order, look):
+        bench.dispatcher.stop()
+        look()
+        raise AssertionError("it was not taken back")
+
+    bench.run(answer)
+    assert (bench.study().state, bench.study().code, bench.study().attempts) == (
+        State.READY,
+        "worker-stopped",
+        0,
+    )
+
+
+def test_a_study_that_is_no_longer_ours_is_not_published(bench):
+    def answer(order, look):
+        with Ledger(bench.settings.job.ledger, "other", bench.ledger.policy, clock=lambda: 4e9) as later:
+            assert later.expire() == 1
+        (Path(order.folder) / BEGUN).touch()
+        (Path(order.folder) / SLOW).touch()
+        return Outcome(OutcomeKind.MADE, "w", recipe="c" * 64)
+
+    bench.run(answer)
+    assert (bench.study().state, bench.study().code) == (State.READY, "lease-lost")
+    assert not list(bench.settings.job.results.glob("*/*/*"))
