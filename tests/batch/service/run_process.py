@@ -10,10 +10,9 @@ from medkit.batch.service import crew
 from medkit.batch.service.logs import LogSettings, set_up_logs
 from medkit.batch.service.supervisor import Supervisor
 
-crew._PAUSES = (0.0,)  # what killed workers here are studies and tests, not a machine in need of rest
-
 
 def main(settings_path: str, source: str) -> None:
+    crew._PAUSES = (0.0,)  # what killed workers here are studies and tests, not a machine in need of rest
     settings = pickle.loads(Path(settings_path).read_bytes())
     logs = LogSettings("json", settings.job.root.with_suffix(".log"))
     set_up_logs(logs, "service")

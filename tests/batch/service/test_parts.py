@@ -57,7 +57,7 @@ def test_an_archive_whose_secret_is_not_set_is_refused(monkeypatch):
 
 def test_destinations_go_by_the_names_of_the_settings_and_an_archive_that_is_only_asked_is_none(settings):
     found = make_destinations(settings)
-    assert {name: type(one) for name, one in found.items()} == {
+    assert {name: type(one._destination) for name, one in found.items()} == {
         "copies": FolderDestination,
         "pacs": ArchiveDestination,
         "web": ArchiveDestination,

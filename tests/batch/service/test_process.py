@@ -77,6 +77,9 @@ def test_what_keeps_it_from_beginning_is_told_and_logged(hired, monkeypatch, err
 
 def test_one_that_ends_when_asked_says_that_it_was_ready_and_no_more(hired, monkeypatch):
     class Worker:
+        def prepare(self):
+            return
+
         def run(self):
             return
 
