@@ -15,8 +15,10 @@ from tests.servers.programs import missing, program
 USER = 4711
 _INSIDE = """
 set -eu
+{stash}
 {binds}
-{homes}
+mount -t tmpfs -o mode=755 hidden {home}
+{restore}
 for place in / {fixed}; do mount --options remount,bind,ro $place; done
 exec setpriv --reuid {user} --regid {user} --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
 """
@@ -40,21 +42,28 @@ def contained(
         path.mkdir(exist_ok=True)
         path.chmod(0o777)
     binds = [f"mount --bind {shlex.quote(str(path))} {place}" for place, path in (fixed | changing).items()]
-    inside = _INSIDE.format(binds="\n".join(binds), homes=_without_home(), fixed=" ".join(fixed), user=USER)
-    return ["unshare", "--mount", "sh", "-c", inside, "sh", *map(str, command)]
-
-
-def _without_home() -> str:
-    """Hides the home of who runs the tests, which nobody else can enter, but for a Python that lies in it."""
+    # The home of who runs the tests is hidden: nobody else can enter it. A Python there, or below a mount, stays.
     home = Path.home()
-    kept = [path for path in {sys.prefix, sys.base_prefix} if Path(path).is_relative_to(home)]
-    hidden = shlex.quote(str(home))
-    lines = ["mount -t tmpfs -o mode=755 hidden /opt"]
-    lines += [f"mkdir /opt/{at}; mount --bind {shlex.quote(path)} /opt/{at}" for at, path in enumerate(kept)]
-    lines += [f"mount -t tmpfs -o mode=755 hidden {hidden}"]
-    for at, path in enumerate(map(shlex.quote, kept)):
-        lines.append(f"mkdir -p {path}; mount --bind /opt/{at} {path}")
-    return "\n".join(lines)
+    over = [home, *map(Path, fixed | changing)]
+    kept = [
+        one
+        for one in sorted({sys.prefix, sys.base_prefix})
+        if any(Path(one).is_relative_to(at) for at in over)
+    ]
+    stash = ["mount -t tmpfs -o mode=755 hidden /opt"]
+    stash += [f"mkdir /opt/{at}; mount --bind {shlex.quote(path)} /opt/{at}" for at, path in enumerate(kept)]
+    inside = _INSIDE.format(
+        stash="\n".join(stash),
+        binds="\n".join(binds),
+        home=shlex.quote(str(home)),
+        restore="\n".join(
+            f"mkdir -p {path}; mount --bind /opt/{at} {path}"
+            for at, path in enumerate(map(shlex.quote, kept))
+        ),
+        fixed=" ".join(fixed),
+        user=USER,
+    )
+    return ["unshare", "--mount", "sh", "-c", inside, "sh", *map(str, command)]
 
 
 def image_environment() -> dict[str, str]:

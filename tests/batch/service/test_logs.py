@@ -55,7 +55,7 @@ def test_text_is_one_line_too(stream):
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_no_words_of_others_and_no_text_of_an_error_get_in(stream, form):
     set_up_logs(LogSettings(form), "service", stream)
-    logging.getLogger("pydicom").error("value 'Doe^Jane' is no date")
+    logging.getLogger("highdicom").error("value 'Doe^Jane' is no date")
     logging.getLogger("monai").warning("Doe^Jane.nii")
     warnings.warn("Doe^Jane", stacklevel=1)
     try:
