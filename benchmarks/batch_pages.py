@@ -27,7 +27,6 @@ def throughput_page(rows: Mapping[str, Mapping[str, Any]], images: str) -> str:
         images: what was segmented.
     """
     loop = next(iter(rows))
-    hours = {row["workers"]: row["hour"] for row in rows.values() if "workers" in row}
     return _page(
         "# Studies an hour",
         f"{describe()}. Made by `benchmarks/batch.py --form throughput`.",
@@ -35,7 +34,7 @@ def throughput_page(rows: Mapping[str, Mapping[str, Any]], images: str) -> str:
         f"shipped, on CPUs. {THROUGHPUT.strip()}",
         throughput_table(rows, loop),
         "## With more workers",
-        scaling_table(hours),
+        scaling_table(row for row in rows.values() if "workers" in row),
         SCALING,
         "## Where the time goes",
         SHARES,
@@ -105,7 +104,8 @@ compared. An hour is that of the steady rate; start-up, to the moment when all w
 """
 
 SCALING = """\
-So many workers of one thread on so many cores, with the service itself and what measures it on the same cores.
+So many workers of one thread on so many cores, with the service itself on the same cores. Where other programs take a
+part of the cores (see the load), the last column tells what more workers cost.
 """
 
 SHARES = """\

@@ -22,7 +22,7 @@ from medkit.dicom.rejected import rejected_instances
 from tests.servers.loopback import free_port
 from tests.servers.orthanc import Orthanc, orthanc_in
 
-DISK_MIB = 768
+DISK_MIB = 2048
 _AGAIN_SECONDS = 1.0
 
 

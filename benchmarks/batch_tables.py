@@ -22,10 +22,19 @@ def throughput_table(rows: Mapping[str, Mapping[str, Any]], loop: str) -> str:
     """A row for each way.
 
     Args:
-        rows: by name ``{"studies", "hour"}``, and ``"startup"``, ``"cores"`` and ``"load"`` where there is such.
+        rows: by name ``{"studies", "hour"}``, and ``"startup"``, ``"cpu"``, ``"cores"`` and ``"load"`` where known.
         loop: the name of the way that the others are compared with.
     """
-    heads = ["way", "studies", "start-up, s", "studies an hour", "times the loop", "cores busy", "load"]
+    heads = [
+        "way",
+        "studies",
+        "start-up, s",
+        "studies an hour",
+        "times the loop",
+        "CPU s a study",
+        "cores busy",
+        "load",
+    ]
     return table(
         heads,
         [
@@ -35,6 +44,7 @@ def throughput_table(rows: Mapping[str, Mapping[str, Any]], loop: str) -> str:
                 number(row.get("startup"), 1),
                 number(row["hour"], 0),
                 number(row["hour"] / rows[loop]["hour"], 1),
+                number(row.get("cpu"), 2),
                 number(row.get("cores"), 2),
                 number(row.get("load"), 1),
             ]
@@ -57,15 +67,25 @@ def share_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return table(["way", *PARTS], lines)
 
 
-def scaling_table(hours: Mapping[int, float]) -> str:
-    """Studies an hour by workers, and the part of what as many times one worker would give."""
-    return table(
-        ["workers", "studies an hour", "of what one worker gives, for each"],
+def scaling_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Studies an hour by workers, as a part of what so many times one worker would give, and the same for a CPU second.
+
+    Args:
+        rows: ``{"workers", "hour", "cpu", "cores"}``, one of them of one worker.
+    """
+    found = {row["workers"]: row for row in rows}
+    lines = [
         [
-            [str(workers), number(hour, 0), number(hour / workers / hours[1], 2)]
-            for workers, hour in sorted(hours.items())
-        ],
-    )
+            str(workers),
+            number(row["hour"], 0),
+            number(row["hour"] / workers / found[1]["hour"], 2),
+            number(row["cores"], 2),
+            number(found[1]["cpu"] / row["cpu"], 2),
+        ]
+        for workers, row in sorted(found.items())
+    ]
+    each = "of what one worker gives, for each"
+    return table(["workers", "studies an hour", each, "cores that they got", f"{each} CPU second"], lines)
 
 
 def fault_table(faults: Mapping[str, Sequence[str]]) -> str:

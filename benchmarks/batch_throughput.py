@@ -1,6 +1,7 @@
 """Studies an hour, in every way that the table compares; see ``batch.py``."""
 
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -13,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from batch_service import ROOT, Service, Site, journal, make_site, serving, states, wait_until
 from batch_studies import Sample, write_hippocampus
 from dicom_readers_worker import Worker
@@ -126,12 +128,19 @@ def processes(
         subprocess.run(command(sample, output), check=True, env=_environment(threads), capture_output=True)
         return time.perf_counter() - begun
 
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), _used_by_children()
     with ThreadPoolExecutor(at_once) as pool:
         seconds = list(pool.map(run, samples))
-    whole = time.perf_counter() - begun
+    whole, used = time.perf_counter() - begun, _used_by_children() - used
     assert all(list((place / str(sample.number)).rglob("*.dcm")) for sample in samples)
-    return {"studies": len(samples), "hour": 3600 * len(samples) / whole, "each": statistics.median(seconds)}
+    found = {"studies": len(samples), "hour": 3600 * len(samples) / whole, "each": statistics.median(seconds)}
+    return found | {"cpu": used / len(samples)}
+
+
+def _used_by_children() -> float:
+    """CPU seconds of processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _one(sample: Sample, output: Path) -> list[str]:
@@ -165,7 +174,8 @@ def service(
         assert wait_until(lambda: used.look() and _all_delivered(site, len(samples)))
     ready = _ready(site)
     found = {"studies": len(samples), "startup": ready - running.started, "intake": intake_seconds}
-    return found | {"hour": steady(_ends(site), ready, workers), "cores": used.cores(), "parts": parts(site)}
+    hour, busy = steady(_ends(site), ready, workers), used.cores()
+    return found | {"hour": hour, "cores": busy, "cpu": 3600 * busy / hour, "parts": parts(site)}
 
 
 def take(site: Site, samples: Sequence[Sample]) -> float:
@@ -280,22 +290,24 @@ def deploy(bench: Bench, at_once: int, threads: int) -> dict[str, Any]:
             if "missing" in hello:
                 sys.exit(f"{THEIRS}: {hello['missing']}")
         list(pool.map(work, range(at_once), [samples[:1]] * at_once))  # warms up
+        used = _used_by(workers)
         startup, begun = time.perf_counter() - begun, time.perf_counter()
         shares = [samples[number::at_once] for number in range(at_once)]
         answers = [one for some in pool.map(work, range(at_once), shares) for one in some]
-        seconds = time.perf_counter() - begun
+        seconds, used = time.perf_counter() - begun, _used_by(workers) - used
     for worker in workers:
         worker.stop()
     named = {"read": "reading", "predict": "inference", "write": "writing"}
     parts = {
         called: statistics.fmean(one["seconds"][part] for one in answers) for part, called in named.items()
     }
-    return {
-        "studies": len(samples),
-        "startup": startup,
-        "hour": 3600 * len(samples) / seconds,
-        "parts": parts,
-    }
+    found = {"studies": len(samples), "startup": startup, "hour": 3600 * len(samples) / seconds}
+    return found | {"cores": used / seconds, "cpu": used / len(samples), "parts": parts}
+
+
+def _used_by(workers: Sequence[Worker]) -> float:
+    """CPU seconds of processes that live."""
+    return sum(sum(psutil.Process(one.process.pid).cpu_times()[:2]) for one in workers if one.process)
 
 
 def _segment(worker: Worker, sample: Sample, place: Path, threads: int) -> dict[str, Any]:

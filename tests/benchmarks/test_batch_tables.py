@@ -22,6 +22,7 @@ ROWS = {
         "hour": 5500.0,
         "startup": 6.04,
         "cores": 1.5,
+        "cpu": 0.98,
         "load": 4.0,
         "parts": {"reading": 0.1, "inference": 0.2, "writing": 0.3, "sending": 0.4},
     },
@@ -35,9 +36,9 @@ def lines(text):
 
 def test_every_way_stands_beside_the_loop():
     assert lines(throughput_table(ROWS, "loop")) == [
-        "| loop | 12 | - | 500 | 1.0 | - | 4.0 |",
-        "| medkit | 40 | 6.0 | 5500 | 11.0 | 1.50 | 4.0 |",
-        "| other | 40 | - | 250 | 0.5 | - | - |",
+        "| loop | 12 | - | 500 | 1.0 | - | - | 4.0 |",
+        "| medkit | 40 | 6.0 | 5500 | 11.0 | 0.98 | 1.50 | 4.0 |",
+        "| other | 40 | - | 250 | 0.5 | - | - | - |",
     ]
 
 
@@ -49,7 +50,12 @@ def test_shares_are_of_the_sum():
 
 
 def test_scaling_is_beside_one_worker():
-    assert lines(scaling_table({4: 3000.0, 1: 1000.0})) == ["| 1 | 1000 | 1.00 |", "| 4 | 3000 | 0.75 |"]
+    one = {"workers": 1, "hour": 1000.0, "cpu": 0.9, "cores": 1.0}
+    four = {"workers": 4, "hour": 3000.0, "cpu": 1.0, "cores": 3.5}
+    assert lines(scaling_table([four, one])) == [
+        "| 1 | 1000 | 1.00 | 1.00 | 1.00 |",
+        "| 4 | 3000 | 0.75 | 3.50 | 0.90 |",
+    ]
 
 
 def test_faults_and_counts():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Flight", "FlightBoard", "Hands", "read_hands"]
 
-_SUFFIX = ".json"
+_SUFFIX, _UNFINISHED = ".json", ".part"
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,20 @@ class FlightBoard:
             "flights": [asdict(flight) for flight in self._flights.values()],
         }
         # Not synced: after a power cut leases have run out anyway.
-        unfinished = self.path.with_suffix(".part")
+        unfinished = self.path.with_suffix(f".{os.getpid()}{_UNFINISHED}")
         unfinished.write_text(json.dumps(content), encoding="utf-8")
         unfinished.replace(self.path)
 
 
 def read_hands(folder: Path) -> list[Hands]:
-    """What all workers have written down; a file that a power cut damaged is passed over and removed."""
+    """What all workers have written down; a file that a power cut damaged is passed over and removed.
+
+    So is what workers that are no more had written half, or a full disk had kept them from writing.
+    """
+    for left in folder.glob(f"*{_UNFINISHED}"):
+        pid = left.stem.rpartition(".")[2]
+        if not (pid.isdecimal() and psutil.pid_exists(int(pid))):
+            left.unlink(missing_ok=True)
     found = []
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         try:

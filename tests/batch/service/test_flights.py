@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from threading import Thread
@@ -12,6 +13,17 @@ import pytest
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Claim, Stage
 from medkit.batch.service.flights import Flight, FlightBoard, read_hands
+
+# A worker that is killed while it writes down what it has.
+WRITES_HALF = """
+import os, signal, sys
+from pathlib import Path
+from medkit.batch.service.flights import FlightBoard
+
+board = FlightBoard(Path(sys.argv[1]), "worker-2")
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+board.stop()
+"""
 
 
 def claim(name="a", stage=Stage.MAKE, attempt=1):
@@ -90,6 +102,20 @@ def test_a_file_that_a_power_cut_left_empty_is_removed(board, tmp_path):
     board.path.write_text("")
     assert read_hands(tmp_path / "workers") == []
     assert not board.path.exists()
+
+
+def test_what_a_worker_that_is_gone_wrote_half_is_removed(board, tmp_path):
+    call = [sys.executable, "-c", WRITES_HALF, str(tmp_path / "workers")]
+    gone = subprocess.run(call, check=False)
+    assert gone.returncode == -signal.SIGKILL
+    folder = tmp_path / "workers"
+    assert len(list(folder.glob("worker-2*.part"))) == 1
+    ours = board.path.with_suffix(f".{os.getpid()}.part")
+    ours.touch()
+    assert {hands.owner for hands in read_hands(folder)} == {"worker-1", "worker-2"}
+    assert list(folder.glob("*.part")) == [ours], "which may be about to get its name"
+    board.note(claim("a"), "read")
+    assert list(folder.glob("*.part")) == []
 
 
 def test_one_waits_until_a_study_is_alone_and_until_it_is_gone(board):
