@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 from pynetdicom import AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -73,8 +74,8 @@ class StorageNode:
         port: TCP port; 0 for any that is free.
         tls: speak TLS, with these files.
         limits: what callers may ask for.
-        too_large: told Study and SOP Instance UID of an instance beyond the limit, where it says so in what came of it:
-            its study is not whole.
+        too_large: told Study and SOP Instance UID of each instance that a limit keeps out, as far as it is known what
+            it is: its study is not whole.
 
     Raises:
         UsageError: an AE title is none, there are no callers, or a file of ``tls`` cannot be used.
@@ -99,6 +100,7 @@ class StorageNode:
         self._server: Server | None = None
         self._held: dict[Association, int] = {}  # bytes that wait or are coming
         self._being_taken: dict[Association, int] = {}
+        self._last_study: WeakKeyDictionary[Association, str] = WeakKeyDictionary()
         self._ae = self._application_entity(check_ae_title(ae_title), callers)
 
     @property
@@ -180,13 +182,14 @@ class StorageNode:
     def _answer(self, event: Any) -> int:
         caller = event.assoc.requestor.ae_title
         if self._too_large(event.request.DataSet):  # all of it was there before the association was aborted
-            self._tell(event.request.DataSet, event.context.transfer_syntax)
+            self._tell(event.assoc, event.request, event.context.context_id, event.request.DataSet)
             return CANNOT_UNDERSTAND
         try:
             found, file = received(event)
         except Unidentified as error:
             _LOG.warning("an instance of %s: %s", caller, error)
             return error.dicom_status
+        self._last_study[event.assoc] = found.study
         try:
             return self._take(found.study, found.sop_instance, file)
         except Exception as error:
@@ -197,43 +200,60 @@ class StorageNode:
     def _check_size(self, event: Event) -> None:
         """Abort an association that makes us hold too much; looked at before each PDU is."""
         association, message = event.assoc, event.assoc.dimse.message
-        queued = list(association.dimse.msg_queue.queue)
-        waiting = sum(_length(getattr(request, "DataSet", None)) for _, request in queued)
+        queued = [request for _, request in list(association.dimse.msg_queue.queue)]
+        waiting = sum(_length(getattr(request, "DataSet", None)) for request in queued)
         coming = 0 if message is None else _length(message.data_set)
         self._held[association] = waiting + coming
         if message is not None and self._too_large(message.data_set):
             self._abort(association, f"instances of at most {self.limits.instance_bytes} bytes")
-            for context in association.accepted_contexts:
-                if context.context_id == message.context_id:
-                    self._tell(cast("IO[bytes]", message.data_set), context.transfer_syntax[0])
         elif message is not None and message.encoded_command_set.tell() > _COMMAND_BYTES:
             self._abort(association, f"commands of at most {_COMMAND_BYTES} bytes")
         elif len(queued) > _MOST_WAITING or waiting + coming > self.limits.instance_bytes:
             self._abort(association, f"at most {_MOST_WAITING} requests before the answer to the first")
-        elif sum([*self._held.values(), *self._being_taken.values()]) > self.limits.held_bytes:
+        elif (
+            # Between two instances nobody could say which one is missing.
+            message is not None
+            and "AffectedSOPInstanceUID" in message.command_set
+            and sum([*self._held.values(), *self._being_taken.values()]) > self.limits.held_bytes
+        ):
             self._abort(association, f"at most {self.limits.held_bytes} bytes of all callers together")
 
     def _abort(self, association: Association, expected: str) -> None:
+        """End an association, and tell of all that was on its way: its sender may give up."""
         _LOG.warning(
             "expected %s, got more; aborted the association of %s",
             expected,
             association.requestor.ae_title,
         )
         association.abort(block=False)
+        for context_id, request in list(association.dimse.msg_queue.queue):
+            if getattr(request, "DataSet", None) is not None:
+                self._tell(association, request, context_id, request.DataSet)
+        message = association.dimse.message
+        if message is not None and "AffectedSOPInstanceUID" in message.command_set:
+            self._tell(association, message.command_set, message.context_id, message.data_set)
 
     def _let_go(self, event: Event) -> None:
         self._held.pop(event.assoc, None)
 
-    def _tell(self, data: IO[bytes], transfer_syntax: str) -> None:
-        """Say whose an instance was that is not taken, by what came of it."""
-        data.seek(0)
+    def _tell(self, association: Association, request: Any, context_id: int | None, data: Any) -> None:
+        """Say whose an instance is that is not taken, by what came of it, or by its request and those before it."""
+        syntaxes: dict[int | None, str] = {
+            one.context_id: one.transfer_syntax[0] for one in association.accepted_contexts
+        }
         try:
-            found = identify(cast("BinaryIO", data), transfer_syntax)
-            self._tell_too_large(found.study, found.sop_instance)
-        except Unidentified as error:
-            _LOG.warning("an instance beyond the limit: %s", error)
+            # A copy: the thread of the association may read the same.
+            found = identify(io.BytesIO(data.getvalue()), syntaxes[context_id])
+            study, instance = found.study, found.sop_instance
+            self._last_study[association] = study
+        except (KeyError, Unidentified) as error:
+            _LOG.warning("an instance beyond a limit: %s", error)
+            study, instance = self._last_study.get(association, ""), str(request.AffectedSOPInstanceUID)
+        try:
+            if study:
+                self._tell_too_large(study, instance)
         except Exception as error:
-            _LOG.error("an instance beyond the limit was not noted: %s", type(error).__name__)
+            _LOG.error("an instance beyond a limit was not noted: %s", type(error).__name__)
 
     def _too_large(self, data: IO[bytes] | None) -> bool:
         return _length(data) > self.limits.instance_bytes
@@ -260,7 +280,8 @@ def check_ae_title(title: str) -> str:
 
 
 def _length(data: IO[bytes] | None) -> int:
-    return 0 if data is None else data.seek(0, io.SEEK_END)
+    # Its place stays where it is: another thread may be reading.
+    return 0 if data is None else cast("io.BytesIO", data).getbuffer().nbytes
 
 
 def _tell_rejected(event: Event) -> None:
