@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medkit.batch.notices import Kind
-from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+from medkit.dicom.network.archive import OF_ALL, ArchiveDown, ArchiveRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from medkit.batch.notices import Notices
 
 __all__ = ["NotedDestination"]
-
-# Refusals of whoever comes, and not of one object.
-_OF_ALL = frozenset(["association-rejected", "not-allowed", "not-offered", "redirected"])
 
 
 class NotedDestination:
@@ -59,7 +56,7 @@ class NotedDestination:
             self._notices.put(Kind.DESTINATION, self.name, down.code, str(down))
             raise
         except ArchiveRefused as refused:
-            if refused.code in _OF_ALL:
+            if refused.code in OF_ALL:
                 self._notices.put(Kind.DESTINATION, self.name, refused.code, str(refused))
             raise
         self._notices.clear(Kind.DESTINATION, self.name)

@@ -22,7 +22,7 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import settle
 from medkit.batch.ledger import Policy
 from medkit.batch.spool import LOW_DISK, Mark, NotTaken
-from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+from medkit.dicom.network.archive import NOT_ALLOWED, OF_ALL, ArchiveDown, ArchiveRefused
 from medkit.dicom.objects import read_uids
 
 if TYPE_CHECKING:
@@ -271,6 +271,9 @@ class Puller:
         Raises:
             ArchiveDown: the archive answers nobody, or lets us in nowhere, which says nothing about the study.
         """
+        # Of one study, too, an archive may say that it is not for us: then it answers what is no study's.
+        if failure.code in OF_ALL and failure.code != NOT_ALLOWED:
+            raise ArchiveDown(str(failure), failure.code) from failure
         try:
             self._archive.echo()
         except (ArchiveRefused, ArchiveDown) as down:

@@ -13,9 +13,22 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["DOWN", "TLS_FAILED", "Archive", "ArchiveDown", "ArchiveRefused", "StudyMatch", "TakeInstance"]
+__all__ = [
+    "DOWN",
+    "NOT_ALLOWED",
+    "OF_ALL",
+    "TLS_FAILED",
+    "Archive",
+    "ArchiveDown",
+    "ArchiveRefused",
+    "StudyMatch",
+    "TakeInstance",
+]
 
-DOWN, TLS_FAILED = "archive-down", "tls-failed"
+DOWN, TLS_FAILED, NOT_ALLOWED = "archive-down", "tls-failed", "not-allowed"
+
+OF_ALL = frozenset(["association-rejected", NOT_ALLOWED, "not-offered", "redirected"])
+"""Codes of refusals of whoever comes, and not of one study or object."""
 
 TakeInstance: TypeAlias = Callable[[str, str, IO[bytes]], None]
 """Called with Study Instance UID, SOP Instance UID, and the file's bytes (PS3.10), which are gone when it returns."""

@@ -16,7 +16,14 @@ from pydicom import Dataset
 from requests.auth import HTTPBasicAuth
 
 from medkit.dicom.network.answers import number_in, uid_in
-from medkit.dicom.network.archive import TLS_FAILED, ArchiveDown, ArchiveRefused, StudyMatch, TakeInstance
+from medkit.dicom.network.archive import (
+    NOT_ALLOWED,
+    TLS_FAILED,
+    ArchiveDown,
+    ArchiveRefused,
+    StudyMatch,
+    TakeInstance,
+)
 from medkit.dicom.network.encoded import Unidentified, identify_file
 from medkit.dicom.network.multipart import BrokenAnswer, PartTooLong, parts
 from medkit.dicom.network.node import NodeLimits
@@ -266,7 +273,7 @@ class DicomwebArchive:
             status = _status(error)
             if status in _LATER or (status >= 500 and status != _NOT_IMPLEMENTED):
                 raise ArchiveDown(f"{self.name}: expected an answer to {what}, got status {status}") from None
-            code = "not-allowed" if status in _NOT_ALLOWED else f"http-{status}"
+            code = NOT_ALLOWED if status in _NOT_ALLOWED else f"http-{status}"
             raise ArchiveRefused(
                 code, f"{self.name}: expected an answer to {what}, got status {status}"
             ) from None

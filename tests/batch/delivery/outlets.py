@@ -16,7 +16,7 @@ from medkit.batch.audit import AuditLog
 from medkit.batch.delivery.deliver import deliver
 from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestination
 from medkit.batch.ledger import Ledger, Policy, Result, Stage
-from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch
+from medkit.dicom.network.archive import OF_ALL, ArchiveDown, ArchiveRefused, StudyMatch
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.writing import save
 from tests.batch.ledger.stories import STUDY, Clock, arrive
@@ -109,6 +109,8 @@ class FakeArchive:
             raise ArchiveDown("nobody answers")
         if fault == "refuses":
             raise ArchiveRefused("not-for-you", "it said no")
+        if fault in OF_ALL:
+            raise ArchiveRefused(fault, "nobody may come in")
         if fault == "raises":
             raise RuntimeError("Somebody^Some")
         return fault

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from medkit.batch.delivery.deliver import Outcome
 from medkit.batch.ledger import Policy, Stage, State
-from tests.batch.delivery.outlets import FAULTS, Job
+from medkit.dicom.network.archive import OF_ALL
+from tests.batch.delivery.outlets import FAULTS, PATIENT, Job
 from tests.batch.intake.door import put_back
 from tests.batch.ledger.killing import Killed, killed_before
 from tests.batch.ledger.stories import STUDY, Clock
@@ -74,6 +76,19 @@ def test_a_destination_that_is_down_does_not_keep_the_others_from_their_objects(
     assert (job.folder / "out" / STUDY / "2.25.7.dcm").stat().st_mtime_ns == before, (
         "and it is not sent again"
     )
+
+
+@pytest.mark.parametrize("code", sorted(OF_ALL))
+def test_a_destination_that_lets_nobody_in_costs_no_study_an_attempt(tmp_path, code):
+    job = Job(tmp_path, policy=replace(PATIENT, attempts=2))
+    job.arrive("1")
+    job.make("7", destinations=["pacs"])
+    for _ in range(5):
+        job.archive.faults = [code]
+        assert job.deliver() is Outcome.GIVEN_BACK
+        assert (job.record.state, job.record.code, job.record.attempts) == (State.MADE, code, 0)
+        job.clock.pass_by(PATIENT.longest_delay_seconds)
+    assert job.deliver() is Outcome.DELIVERED
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,38 @@ def test_an_archive_that_lets_us_in_nowhere_costs_no_study_an_attempt(tmp_path, 
     assert pull.steps() == [Step.PULLED, Step.PULLED, Step.IDLE]
 
 
+@pytest.mark.parametrize("code", ["not-offered", "redirected"])
+def test_nor_does_one_that_answers_and_offers_nobody_what_is_asked_for(tmp_path, clock, studies, code):
+    archive = FakeArchive(*studies)
+    real = archive.counts
+    pull = Pull(tmp_path, clock, archive, by_uid(studies), policy=Policy(1, 9, 5))
+
+    def counts(uid):
+        raise ArchiveRefused(code, "have it switched on")
+
+    archive.counts = counts
+    for _ in range(3):
+        assert pull.steps() == [Step.DOWN]
+        assert pull.puller.down.code == code
+        clock.pass_by(60)
+    archive.counts = real
+    assert pull.steps() == [Step.PULLED, Step.PULLED, Step.IDLE]
+
+
+def test_one_study_that_is_not_for_us_does_not_keep_us_from_the_others(tmp_path, clock, studies):
+    archive = FakeArchive(*studies)
+    real = archive.counts
+
+    def counts(uid):
+        if uid == studies[0].uid:
+            raise ArchiveRefused("not-allowed", "got status 403")
+        return real(uid)
+
+    archive.counts = counts
+    pull = Pull(tmp_path, clock, archive, by_uid(studies), policy=Policy(1, 9, 5))
+    assert pull.steps() == [Step.FAILED, Step.PULLED, Step.IDLE]
+
+
 def test_a_lasting_search_is_never_given_up_and_told(tmp_path, clock, studies):
     archive = FakeArchive(studies[0])
     archive.faults = ["refuse"] * 4

@@ -6,6 +6,11 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
 
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import Policy
@@ -109,13 +114,33 @@ def test_an_archive_that_does_not_know_us_is_told_by_that(tmp_path):
     assert "it does not know our AE title" in alert.message
 
 
-def test_a_search_that_comes_to_nothing_again_and_again_is_told(tmp_path):
+def test_an_archive_that_offers_no_searches_is_told_by_that(tmp_path):
     with (
         StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=0) as archive,
         running(tmp_path, **pulling("127.0.0.1", archive.port)) as look,
-    ):  # which offers no searches
+    ):
+        (alert,) = eventually(look, {"archive-1": "not-offered"})
+    assert "have it switched on" in alert.message
+
+
+@contextmanager
+def failing_searches():
+    """An archive that lets everybody in, and answers every search with a failure; gives its port."""
+    entity = AE("PACS")
+    entity.add_supported_context(Verification)
+    entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    handlers = [(evt.EVT_C_FIND, lambda event: iter([(0xC001, None)]))]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+
+
+def test_a_search_that_comes_to_nothing_again_and_again_is_told(tmp_path):
+    with failing_searches() as port, running(tmp_path, **pulling("127.0.0.1", port)) as look:
         (alert,) = eventually(look, {"archive-1-requests": "pull-given-up"})
-    assert "(not-offered)" in alert.message
+    assert "(find-failed)" in alert.message
 
 
 def test_what_was_given_up_is_tried_again_by_the_next_service(tmp_path):
@@ -126,10 +151,7 @@ def test_what_was_given_up_is_tried_again_by_the_next_service(tmp_path):
             "pulls": (PullSettings("pacs", {"accessions": tmp_path / "list"}),)
         }
 
-    with (
-        StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=0) as archive,
-        running(tmp_path, **sources(archive.port)) as look,
-    ):
+    with failing_searches() as port, running(tmp_path, **sources(port)) as look:
         (alert,) = eventually(look, {"archive-1-requests": "pull-given-up"})
     assert "1 of its studies and searches" in alert.message
     Notices(tmp_path / "job" / "notices").clear_all()
