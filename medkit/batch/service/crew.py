@@ -33,7 +33,7 @@ __all__ = ["Crew"]
 
 _LOG = logging.getLogger(__name__)
 _PAUSES = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 60.0)  # before a worker is started again, by deaths in a row
-_HEALTHY_SECONDS = 60.0  # one that was ready and lived for so long begins a new row
+_HEALTHY_SECONDS = 60.0  # one that was ready for so long begins a new row
 _AGAIN_AND_AGAIN = 3
 _HOPELESS = 5
 _PROCESSES = get_context("spawn")  # forked ones would inherit threads' locks and a GPU that they cannot use
@@ -49,7 +49,7 @@ class _Place:
         pipe: by which that says that it is ready, or why it ends.
         ready: whether it is.
         last_words: why it ends, as far as it is known before.
-        born: when it was started.
+        ready_since: when it said so.
         deaths: in a row, with no healthy worker between.
         stillborn: those of the last in the row that were never ready.
         due: when the next is started.
@@ -61,7 +61,7 @@ class _Place:
     pipe: Connection | None = None
     ready: bool = False
     last_words: str = ""
-    born: float = 0.0
+    ready_since: float = 0.0
     deaths: int = 0
     stillborn: int = 0
     due: float = 0.0
@@ -165,7 +165,7 @@ class Crew:
         self._look_at_hands()
 
     def _start(self, place: _Place, now: float) -> None:
-        place.born, place.last_words = now, ""
+        place.last_words = ""
         try:
             place.pipe, other = _PROCESSES.Pipe(duplex=False)
             with other:
@@ -184,8 +184,8 @@ class Crew:
         if place.process is None:
             return
         dead = not place.process.is_alive()  # asked before it is heard, or its last words were lost
-        self._hear(place)
-        if place.ready and now - place.born >= _HEALTHY_SECONDS:
+        self._hear(place, now)
+        if place.ready and now - place.ready_since >= _HEALTHY_SECONDS:
             place.deaths = 0
         if dead:
             self._bury(place, now, place.last_words or _cause(place.process.exitcode))
@@ -201,7 +201,7 @@ class Crew:
         fields = told(worker=place.number, exit_code=code, deaths=place.deaths, again_in=place.due - now)
         _LOG.warning("a worker died: %s", cause, extra=fields)
 
-    def _hear(self, place: _Place) -> None:
+    def _hear(self, place: _Place, now: float) -> None:
         """Hear that a worker is ready, or why it ends."""
         assert place.pipe is not None
         with suppress(EOFError):  # it is dead, and has said all
@@ -209,6 +209,7 @@ class Crew:
                 word, text = place.pipe.recv()
                 if word is Word.READY:
                     place.ready = self._proven = True
+                    place.ready_since = now
                 elif word is Word.TROUBLE:
                     place.trouble = text
                 elif word is Word.WRONG and not self._proven:

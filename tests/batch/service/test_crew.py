@@ -8,6 +8,7 @@ import signal
 import time
 from dataclasses import replace
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 
 import pytest
 
@@ -44,6 +45,11 @@ def miss_a_library(settings, number, logs, pipe):
 def find_settings_wrong(settings, number, logs, pipe):
     pipe.send((Word.WRONG, "bundle x: expected one, got none"))
     os._exit(2)
+
+
+def die_when_ready(settings, number, logs, pipe):
+    pipe.send((Word.READY, None))
+    os._exit(7)
 
 
 def work_well(settings, number, logs, pipe):
@@ -156,6 +162,18 @@ def test_one_that_is_ready_and_lives_for_a_minute_ends_the_alert(yard):
     yard.clock.pass_by(60)
     crew.tend()
     assert crew.alerts() == []
+
+
+def test_one_that_loads_for_long_and_dies_at_its_first_study_begins_no_new_row(yard):
+    crew = yard.open(die_when_ready)
+    for _ in range(3):
+        yard.clock.pass_by(5)
+        yard.tend_until(lambda: crew.sentinels)
+        yard.clock.pass_by(70)
+        wait(crew.sentinels, PATIENCE)
+        crew.tend()
+    assert crew._places[0].deaths == 3
+    assert crew.alerts()[0].code is AlertCode.WORKERS_DYING
 
 
 def test_of_several_workers_one_that_dies_is_told_though_the_other_works(yard):
