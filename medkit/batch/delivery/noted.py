@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NotedDestination"]
 
+# What is added to the name of a destination: one that can be read may take nothing.
+_READING, _SENDING, _WITHDRAWING = "", "-sending", "-withdrawing"
+
 
 class NotedDestination:
-    """A destination; what keeps all from it stands among the notices until a call goes well.
+    """A destination; what keeps all from it stands among the notices until a call of the same kind goes well.
 
     Args:
         destination: which.
@@ -35,28 +38,38 @@ class NotedDestination:
 
     def send(self, objects: Sequence[Made]) -> Mapping[str, str | None]:
         """See :class:`medkit.batch.delivery.destinations.Destination`."""
-        with self._noting():
-            return self._destination.send(objects)
+        with self._noting(_SENDING):
+            answers = self._destination.send(objects)
+        self._clear(_WITHDRAWING)
+        return answers
 
     def read_back(self, made: Made) -> str | None:
         """See :class:`medkit.batch.delivery.destinations.Destination`."""
-        with self._noting():
-            return self._destination.read_back(made)
+        with self._noting(_READING):
+            there = self._destination.read_back(made)
+        if there is not None:  # sent when its answer did not come
+            self._clear(_SENDING)
+        return there
 
     def withdraw(self, made: Made) -> None:
         """See :class:`medkit.batch.delivery.destinations.Destination`."""
-        with self._noting():
+        with self._noting(_WITHDRAWING):
             self._destination.withdraw(made)
 
     @contextmanager
-    def _noting(self) -> Iterator[None]:
+    def _noting(self, kind: str) -> Iterator[None]:
         try:
             yield
         except ArchiveDown as down:
-            self._notices.put(Kind.DESTINATION, self.name, down.code, str(down))
+            self._notices.put(Kind.DESTINATION, f"{self.name}{kind}", down.code, str(down))
             raise
         except ArchiveRefused as refused:
             if refused.code in OF_ALL:
-                self._notices.put(Kind.DESTINATION, self.name, refused.code, str(refused))
+                self._notices.put(Kind.DESTINATION, f"{self.name}{kind}", refused.code, str(refused))
+            else:  # it answers
+                self._clear(kind)
             raise
-        self._notices.clear(Kind.DESTINATION, self.name)
+        self._clear(kind)
+
+    def _clear(self, kind: str) -> None:
+        self._notices.clear(Kind.DESTINATION, f"{self.name}{kind}")

@@ -8,6 +8,7 @@ from medkit.batch.notices import Kind, Notices
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from tests.batch.delivery.outlets import FakeArchive, write_note
 from tests.batch.delivery.test_destinations import made_result
+from tests.batch.ledger.stories import Clock
 
 
 @pytest.fixture
@@ -25,21 +26,21 @@ def noted(archive, notices):
     return NotedDestination(ArchiveDestination(archive, write_note), notices)
 
 
-CALLS = ["send", "read_back", "withdraw"]
+PARTS = {"send": "pacs-sending", "read_back": "pacs", "withdraw": "pacs-withdrawing"}
 
 
 def call(noted, name, made):
     return getattr(noted, name)([made] if name == "send" else made)
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", PARTS)
 def test_a_destination_that_is_down_is_told_until_a_call_goes_well(noted, archive, notices, tmp_path, name):
     made = made_result(tmp_path)
     archive.faults = ["down"]
     with pytest.raises(ArchiveDown):
         call(noted, name, made)
     (told,) = notices.all()
-    assert (told.kind, told.part, told.code) == (Kind.DESTINATION, noted.name, "archive-down")
+    assert (told.kind, told.part, told.code) == (Kind.DESTINATION, PARTS[name], "archive-down")
     assert told.message == "nobody answers"
     assert call(noted, name, made) == call(ArchiveDestination(archive, write_note), name, made)
     assert notices.all() == []
@@ -61,3 +62,37 @@ def test_only_what_keeps_all_out_is_told(noted, archive, notices, tmp_path, monk
     with pytest.raises(type(error)):
         noted.send([made_result(tmp_path)])
     assert [one.code for one in notices.all()] == ([] if code is None else [code])
+
+
+def test_one_that_can_be_read_and_takes_nothing_is_told_since_it_began(archive, tmp_path):
+    clock = Clock(1_700_000_000.0)
+    notices = Notices(tmp_path / "notices", clock)
+    noted = NotedDestination(ArchiveDestination(archive, write_note), notices)
+    made = made_result(tmp_path)
+    for _ in range(3):
+        archive.faults = ["", "down"]
+        assert noted.read_back(made) is None
+        with pytest.raises(ArchiveDown):
+            noted.send([made])
+        clock.pass_by(3600)
+    (told,) = notices.all()
+    assert (told.code, told.since) == ("archive-down", 1_700_000_000.0)
+
+
+def test_what_arrived_though_its_answer_did_not_ends_the_notice(noted, archive, notices, tmp_path):
+    made = made_result(tmp_path)
+    archive.faults = ["down-after"]
+    with pytest.raises(ArchiveDown):
+        noted.send([made])
+    assert len(notices.all()) == 1
+    assert noted.read_back(made) is not None
+    assert notices.all() == []
+
+
+def test_a_refusal_of_one_object_is_an_answer(noted, archive, notices, tmp_path):
+    made = made_result(tmp_path)
+    archive.faults = ["down", "refuses"]
+    for error in (ArchiveDown, ArchiveRefused):
+        with pytest.raises(error):
+            noted.read_back(made)
+    assert notices.all() == []
