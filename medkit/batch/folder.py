@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +49,25 @@ class JobFolder:
     def notices(self) -> Path:
         """Folder of :class:`medkit.batch.notices.Notices`."""
         return self.root / "notices"
+
+    @property
+    def lock(self) -> Path:
+        """File that the service which works on the batch holds locked."""
+        return self.root / "service.lock"
+
+    def was_abandoned(self) -> bool:
+        """Whether the last service ended without letting go of the folder: its lock is there, and nobody holds it."""
+        try:
+            file = os.open(self.lock, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # held, or nobody can tell on this file system
+            return False
+        finally:
+            os.close(file)
+        return True
 
     @property
     def work(self) -> Path:

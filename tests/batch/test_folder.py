@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from filelock import FileLock
 
 from medkit.batch.folder import JobFolder, existing_job
 from medkit.batch.ledger import Ledger
@@ -13,6 +14,17 @@ def test_a_batch_that_was_begun_is_found(tmp_path):
     names = {path.name for path in (job.ledger, job.spool, job.results, job.audit, job.work)}
     assert names == {"ledger.sqlite", "spool", "results", "audit", "work"}
     assert {path.parent for path in (job.spool, job.work)} == {tmp_path}
+
+
+def test_a_folder_is_abandoned_when_its_lock_is_there_and_nobody_holds_it(tmp_path):
+    job = JobFolder(tmp_path)
+    assert not job.was_abandoned(), "there never was a service"
+    with FileLock(job.lock):
+        assert not job.was_abandoned()
+    job.lock.touch()
+    assert job.was_abandoned()
+    with FileLock(job.lock, timeout=0):
+        assert not job.was_abandoned()
 
 
 @pytest.mark.parametrize(("name", "got"), [("", "got none"), ("missing", "got no such folder")])

@@ -45,6 +45,7 @@ _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _MODE = "shadow"  # in the batch's folder: it sends nothing, ever
+_LOOKED_AT = 0.2  # seconds for which who asks whether a service runs may hold the lock, and much more
 _OPEN = (State.READY, State.RUNNING, State.FAILED, State.MADE, State.DELIVERING)
 
 
@@ -142,7 +143,7 @@ class Supervisor:
         root, shadow = self._settings.job.root, self._settings.shadow
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._open.enter_context(FileLock(root / "service.lock", timeout=0))
+            self._open.enter_context(FileLock(self._settings.job.lock, timeout=_LOOKED_AT))
         except Timeout:
             raise UsageError(
                 f"{root}: expected a batch that no other service works on, got one that is running; stop it first"

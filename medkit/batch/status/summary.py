@@ -118,8 +118,13 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
             latest=tuple(_latest(newest.values())),
             free_bytes=disk.free,
             total_bytes=disk.total,
-            notices=tuple(Notices(JobFolder(view.path.parent).notices).all()),
+            notices=_notices(JobFolder(view.path.parent)),
         )
+
+
+def _notices(job: JobFolder) -> tuple[Notice, ...]:
+    """What is wrong now; of a service that was killed nothing is known any more."""
+    return () if job.was_abandoned() else tuple(Notices(job.notices).all())
 
 
 def _flow(view: LedgerView, state: State, last: float | None, now: float) -> Flow:

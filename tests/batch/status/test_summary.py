@@ -3,7 +3,10 @@ from __future__ import annotations
 import shutil
 from collections import namedtuple
 
+from filelock import FileLock
+
 from medkit.batch.ledger import Stage, State, Waiting
+from medkit.batch.notices import Kind, Notices
 from medkit.batch.status.summary import LISTED, TROUBLED, Flow, summarise
 from tests.batch.status.live import STATES, study
 
@@ -76,3 +79,11 @@ def test_an_earlier_result_that_must_go_waits(batch):
 def test_the_disk_is_that_of_the_folder(batch):
     summary = summarise(batch.ledger, batch.clock.now)
     assert summary.total_bytes == shutil.disk_usage(batch.job.root).total
+
+
+def test_what_a_killed_service_said_of_its_parts_is_not_told(batch):
+    Notices(batch.job.notices, batch.clock).put(Kind.SOURCE, "archive-1", "tls-failed", "expired")
+    with FileLock(batch.job.lock):
+        assert [notice.part for notice in look(batch).notices] == ["archive-1"]
+    batch.job.lock.touch()  # as a kill leaves it
+    assert look(batch).notices == ()
