@@ -6,6 +6,7 @@ import logging
 import pickle
 import time
 from concurrent.futures import CancelledError
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from distributed import Client, Security
+    from tornado.ioloop import IOLoop
 
     from medkit.batch.cluster.order import Order, Outcome
     from medkit.batch.cluster.settings import ClusterSettings
@@ -204,6 +206,7 @@ class Cluster:
                 self._settings.address(),
                 security=self._security(),
                 timeout=_CONNECT_SECONDS,
+                loop=_loop(),
                 name="medkit",
                 set_as_default=False,
             )
@@ -284,6 +287,16 @@ class Cluster:
             _LOG.log(
                 logging.WARNING if trouble else logging.INFO, "%s", trouble or "the cluster takes studies"
             )
+
+
+@cache
+def _loop() -> IOLoop:
+    """The event loop of all clients of this process: one that cannot connect leaves its own behind, unclosed."""
+    from distributed.utils import LoopRunner
+
+    runner = LoopRunner()
+    runner.start()
+    return runner.loop
 
 
 def _unfit(worker: Mapping[str, Any], answer: Any, wanted: Mapping[str, str]) -> str:

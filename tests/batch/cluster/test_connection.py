@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from threading import Event
+from threading import Event, active_count
 
+import psutil
 import pytest
 
+from medkit.batch.cluster import connection
 from medkit.batch.cluster.connection import Cluster
 from medkit.batch.cluster.fitness import traits
 from medkit.batch.cluster.order import BEGUN, Order, OutcomeKind, Terms, Work
@@ -21,6 +23,7 @@ from tests.batch.cluster.machines import GPU, Machines
 from tests.batch.making.studies import ROOT, RULE, write_study
 from tests.batch.service.studies import study_hash
 from tests.dicom.network.certificates import make_certificates
+from tests.servers.loopback import free_port
 from tests.tiny_bundle import NAME
 
 
@@ -151,3 +154,13 @@ def test_connections_are_encrypted_and_a_stranger_is_not_let_in(tmp_path):
             cluster.close()
     finally:
         machines.close()
+
+
+def test_asking_in_vain_leaves_no_threads_and_no_files_open(monkeypatch):
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.2)
+    cluster = Cluster(ClusterSettings(f"tcp://127.0.0.1:{free_port()}"), {}, {}, [].append)
+    cluster.tend()
+    before = active_count(), psutil.Process().num_fds()
+    for _ in range(4):
+        cluster.tend()
+    assert (active_count(), psutil.Process().num_fds()) == before
