@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 import time
 from concurrent.futures import CancelledError
 from functools import cache
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,13 +21,14 @@ from medkit.batch.service.logs import told
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
+    from concurrent.futures import Future
     from threading import Event
 
     from distributed import Client, Security
     from tornado.ioloop import IOLoop
 
+    from medkit.batch.cluster.fitness import Question
     from medkit.batch.cluster.order import Order, Outcome
     from medkit.batch.cluster.settings import ClusterSettings
 
@@ -68,6 +71,7 @@ class Cluster:
         self._fit: set[str] = set()
         self._others: set[str] = set()  # without the resources
         self._unfit: dict[str, tuple[str, float]] = {}  # why, and since when
+        self._asked: dict[str, Future[str | None]] = {}  # who has not answered yet
         self._trouble: str | None = None
 
     @property
@@ -82,8 +86,8 @@ class Cluster:
         Raises:
             UsageError: a worker is not, or what was named can be no scheduler.
         """
-        while not stop.is_set() and not self._look():
-            stop.wait(_TICK_SECONDS)
+        while not stop.is_set() and not (self._look() and not self._asked):
+            stop.wait(_LOOK_SECONDS if self._asked else _TICK_SECONDS)
         with self._lock:
             if self._unfit:
                 worker, (why, _) = min(self._unfit.items())
@@ -99,7 +103,7 @@ class Cluster:
         """
         if self._look():
             self._tell_trouble(self._why_nothing())
-        return _TICK_SECONDS
+        return _LOOK_SECONDS if self._asked else _TICK_SECONDS
 
     def _look(self) -> bool:
         """Whether the scheduler answers; if so, it is known who is there."""
@@ -107,7 +111,9 @@ class Cluster:
             client = self._connect()
             if client.status != "running":
                 raise ConnectionError("no answer")
-            self._see(client.scheduler_info(n_workers=-1)["workers"], client)
+            asked = client.scheduler.identity
+            known = client.sync(asked, n_workers=-1, callback_timeout=_CONNECT_SECONDS)
+            self._see(known["workers"], client)
         except OSError as error:
             self._tell_trouble(
                 f"cluster: expected a scheduler at {self._settings.place}, got: {_line(error)}"
@@ -129,7 +135,8 @@ class Cluster:
         from distributed.scheduler import KilledWorker
 
         with self._lock:  # where all are fit, it is for those too that come later
-            chosen = frozenset(self._fit) if self._unfit else None
+            some = self._unfit or (self._asked and self._fit)
+            chosen = frozenset(self._fit) if some else None
         future = self._submit(order, chosen)
         try:
             while not future.done():
@@ -157,6 +164,8 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster; what it still makes for us comes to nothing."""
+        for answer in self._asked.values():
+            answer.cancel()
         if self._client is not None:
             self._client.close(timeout=_TICK_SECONDS)
 
@@ -201,6 +210,7 @@ class Cluster:
             self._fit.clear()
             self._others.clear()
             self._unfit.clear()
+            self._asked.clear()
         try:
             client = Client(
                 self._settings.address(),
@@ -230,41 +240,69 @@ class Cluster:
         return Security(require_encryption=True, **named)
 
     def _see(self, workers: Mapping[str, Mapping[str, Any]], client: Client) -> None:
-        """Forget who is gone, and look at who is new, or was unfit a while ago."""
+        """Forget who is gone, ask who is new or was unfit a while ago, and hear those that answered."""
         now = time.monotonic()
         with self._lock:
             self._fit &= workers.keys()
             self._others &= workers.keys()
-            for worker in self._unfit.keys() - workers.keys():
-                del self._unfit[worker]
+            for known in (self._unfit, self._asked):
+                for worker in known.keys() - workers.keys():
+                    del known[worker]
             late = {worker for worker, (_, since) in self._unfit.items() if now - since > _AGAIN_SECONDS}
-            new = (workers.keys() - self._fit - self._others - self._unfit.keys()) | late
-        found = self._ask({worker: workers[worker] for worker in new}, client) if new else {}
-        for worker, why in found.items():
-            if why:
-                self.exclude(worker, why)
-            else:
-                with self._lock:
-                    self._unfit.pop(worker, None)
-                    (self._fit if self._has_resources(workers[worker]) else self._others).add(worker)
-                _LOG.info("a worker of the cluster is fit", extra=told(worker=worker))
+            new = workers.keys() - self._fit - self._others - self._unfit.keys()
+        if asked := (new | late) - self._asked.keys():
+            wanted = wanted_here(self._question(""))
+            for worker in asked:
+                self._asked[worker] = self._ask(worker, workers[worker], wanted, client)
+        for worker in [worker for worker, answer in self._asked.items() if answer.done()]:
+            with self._lock:
+                answer = self._asked.pop(worker)
+            why = None if answer.cancelled() else answer.result()
+            if why is not None:  # or it is gone
+                self._judge(worker, why, workers[worker])
 
-    def _ask(self, new: Mapping[str, Mapping[str, Any]], client: Client) -> dict[str, str]:
-        """Why each of these workers is unfit; empty where it is not."""
-        name, seals = uuid4().hex, []
-        question = (name, tuple(str(seen) for seen in self._folders.values()), dict(self._bundles))
+    def _judge(self, worker: str, why: str, known: Mapping[str, Any]) -> None:
+        if why:
+            self.exclude(worker, why)
+            return
+        with self._lock:
+            self._unfit.pop(worker, None)
+            (self._fit if self._has_resources(known) else self._others).add(worker)
+        _LOG.info("a worker of the cluster is fit", extra=told(worker=worker))
+
+    def _question(self, name: str) -> Question:
+        return name, tuple(str(seen) for seen in self._folders.values()), dict(self._bundles)
+
+    def _ask(
+        self, worker: str, known: Mapping[str, Any], wanted: Mapping[str, str], client: Client
+    ) -> Future[str | None]:
+        """Ask a worker, beside this thread, why it is unfit; empty where it is not, ``None`` where it is gone.
+
+        Each is asked by itself: one that hangs on a folder keeps nobody else waiting.
+        """
+        name = uuid4().hex
+        question, seals = self._question(name), list[Path]()
+
+        async def ask() -> str | None:
+            try:
+                asked = client.run(describe, question, workers=[worker], on_error="return")
+                answers = await asyncio.wait_for(asked, _ANSWER_SECONDS)
+            except TimeoutError:
+                return f"expected an answer about its medkit within {_ANSWER_SECONDS:g} s, got none; see its folders"
+            except OSError:
+                return None
+            finally:
+                _remove(seals)
+            answer = answers.get(worker, OSError())
+            return None if isinstance(answer, OSError) else _unfit(known, answer, wanted)
+
         try:
-            seals += [seal(folder, name) for folder in self._folders]
-            answers = client.run(describe, question, workers=sorted(new), on_error="return")
-        finally:
-            for path in seals:
-                path.unlink()
-        wanted = wanted_here(question)
-        return {
-            worker: _unfit(new[worker], answer, wanted)
-            for worker, answer in answers.items()
-            if not isinstance(answer, OSError)  # it is gone
-        }
+            for folder in self._folders:
+                seals.append(seal(folder, name))
+        except BaseException:
+            _remove(seals)
+            raise
+        return asyncio.run_coroutine_threadsafe(ask(), _loop().asyncio_loop)  # type: ignore[attr-defined]
 
     def _has_resources(self, worker: Mapping[str, Any]) -> bool:
         has = worker["resources"]
@@ -289,6 +327,11 @@ class Cluster:
             )
 
 
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 @cache
 def _loop() -> IOLoop:
     """The event loop of all clients of this process: one that cannot connect leaves its own behind, unclosed."""
@@ -296,7 +339,8 @@ def _loop() -> IOLoop:
 
     runner = LoopRunner()
     runner.start()
-    return runner.loop
+    loop: IOLoop = runner.loop
+    return loop
 
 
 def _unfit(worker: Mapping[str, Any], answer: Any, wanted: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from threading import Event, active_count
+from threading import Event, Timer, active_count
 
 import psutil
 import pytest
@@ -25,6 +25,12 @@ from tests.batch.service.studies import study_hash
 from tests.dicom.network.certificates import make_certificates
 from tests.servers.loopback import free_port
 from tests.tiny_bundle import NAME
+
+HUNG = """
+import time
+from medkit.batch.cluster import fitness
+fitness._seen = lambda *_: time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -164,3 +170,28 @@ def test_asking_in_vain_leaves_no_threads_and_no_files_open(monkeypatch):
     for _ in range(4):
         cluster.tend()
     assert (active_count(), psutil.Process().num_fds()) == before
+
+
+def test_a_worker_that_does_not_answer_is_unfit_and_keeps_nobody_waiting(monkeypatch, tmp_path, machines):
+    hung = tmp_path / "hung.py"
+    hung.write_text(HUNG, encoding="utf-8")
+    folder = tmp_path / "spool"
+    said: list[str | None] = []
+    cluster = Cluster(ClusterSettings(machines.address), {folder: folder}, {}, said.append)
+    cluster.open(Event())
+    with machines.extra_worker("--preload", str(hung)) as worker:
+        began = cluster.tend()
+        assert began < 1, "it was asked, and is not waited for"
+        assert (cluster.ready, worker in cluster._asked) == (True, True)
+        stop = Event()
+        Timer(0.5, stop.set).start()
+        cluster.open(stop)
+        assert worker in cluster._asked
+        cluster.close()
+        monkeypatch.setattr(connection, "_ANSWER_SECONDS", 3.0)
+        again = Cluster(ClusterSettings(machines.address), {folder: folder}, {}, said.append)
+        with pytest.raises(UsageError, match="within 3 s, got none") as refusal:
+            again.open(Event())
+        assert worker in str(refusal.value)
+        again.close()
+    assert list(folder.glob(".seen-*")) == []
