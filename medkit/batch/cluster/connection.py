@@ -80,16 +80,20 @@ class Cluster:
         with self._lock:
             return self._connected() and (bool(self._fit) or not self._unfit)
 
-    def open(self, stop: Event) -> None:
+    def open(self, stop: Event, refuse: bool = True) -> None:
         """Wait for the scheduler, and see whether all workers that are there are fit; return early at ``stop``.
 
+        Args:
+            stop: ends the waiting.
+            refuse: whether a worker that is unfit is an error; otherwise it is left out, which the log says.
+
         Raises:
-            UsageError: a worker is not, or what was named can be no scheduler.
+            UsageError: a worker is unfit and that is an error, or what was named can be no scheduler.
         """
         while not stop.is_set() and not (self._look() and not self._asked):
             stop.wait(_LOOK_SECONDS if self._asked else _TICK_SECONDS)
         with self._lock:
-            if self._unfit:
+            if refuse and self._unfit:
                 worker, (why, _) = min(self._unfit.items())
                 raise UsageError(
                     f"cluster: worker {worker}: {why}; install the same there, and start it anew"

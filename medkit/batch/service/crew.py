@@ -171,7 +171,7 @@ class Crew:
             with other:
                 process = _PROCESSES.Process(
                     target=work,
-                    args=(self._settings, place.number, self._logs, other),
+                    args=(self._settings, place.number, self._logs, other, self._proven),
                     name=f"worker-{place.number}",
                 )
                 process.start()

@@ -54,6 +54,8 @@ class Dispatcher(Carrier):
         board: where it is written down what is in the worker's hands.
         cluster: which.
         settings: of the service, with a cluster.
+        proven: a worker of this service was ready before: one of the cluster that is unfit is left out then, and does
+            not keep the others from work.
     """
 
     def __init__(
@@ -64,18 +66,19 @@ class Dispatcher(Carrier):
         board: FlightBoard,
         cluster: Cluster,
         settings: Settings,
+        proven: bool = False,
     ) -> None:
         assert settings.cluster is not None
         super().__init__(context, destinations, audit, board, settings.cluster.studies)
         self._cluster, self._settings, self._count = cluster, settings, settings.cluster.studies
-        self._seen = seen_folder(settings)
+        self._seen, self._proven = seen_folder(settings), proven
         self._terms: Terms | None = None
 
     def prepare(self) -> None:
         """Load each bundle here to know it, and join the cluster.
 
         Raises:
-            UsageError: a bundle cannot be used, or a worker of the cluster is unfit.
+            UsageError: a bundle cannot be used, or a worker of the cluster is unfit at the first start.
         """
         settings, context = self._settings, self._context
         work = Work(context.rules, context.outputs, context.limits, dict(settings.bundles), settings.device)
@@ -90,7 +93,7 @@ class Dispatcher(Carrier):
             memory_bytes=settings.limits.memory_bytes,
             work=work.packed(),
         )
-        self._cluster.open(self._stop)
+        self._cluster.open(self._stop, refuse=not self._proven)
 
     def run(self) -> None:
         """Work; returns after :meth:`stop`, when nothing is in hand any more."""

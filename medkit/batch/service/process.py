@@ -56,7 +56,7 @@ class _Voice:
             self._pipe.send((word, text))
 
 
-def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -> None:
+def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection, proven: bool = False) -> None:
     """What a worker's process does from its beginning to its end.
 
     Args:
@@ -64,6 +64,7 @@ def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -
         number: of the worker, from 1.
         logs: where they go.
         pipe: is told pairs of a :class:`Word` and a line for a person, without a patient in it, or ``None``.
+        proven: one of the service was ready before: the settings can be used.
     """
     owner = f"worker-{number}-{os.getpid()}"
     set_up_logs(logs, owner, silence_libraries())
@@ -72,7 +73,7 @@ def work(settings: Settings, number: int, logs: LogSettings, pipe: Connection) -
     board, voice = FlightBoard(hands_folder(settings), owner), _Voice(pipe)
     try:
         with Ledger(settings.job.ledger, owner, settings.policy) as ledger:
-            worker = _open_worker(settings, ledger, board, voice)
+            worker = _open_worker(settings, ledger, board, voice, proven)
             _listen(settings, worker, board)
             worker.prepare()
             voice.say(Word.READY)
@@ -96,13 +97,15 @@ def hands_folder(settings: Settings) -> Path:
     return settings.job.work / "workers"
 
 
-def _open_worker(settings: Settings, ledger: Ledger, board: FlightBoard, voice: _Voice) -> Carrier:
+def _open_worker(
+    settings: Settings, ledger: Ledger, board: FlightBoard, voice: _Voice, proven: bool
+) -> Carrier:
     context = make_context(settings, ledger, Spool(settings.job.spool, settings.spool))
     destinations = {} if settings.shadow else make_destinations(settings)
     given = (context, destinations, AuditLog(settings.job.audit, ledger.owner), board)
     if settings.cluster is not None:
         cluster = make_cluster(settings, lambda trouble: voice.say(Word.TROUBLE, trouble))
-        return Dispatcher(*given, cluster, settings)
+        return Dispatcher(*given, cluster, settings, proven)
     _share_cores(settings)
     limit_memory(settings.limits.memory_bytes, settings.device)
     return Worker(*given)

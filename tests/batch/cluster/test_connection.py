@@ -38,7 +38,7 @@ def join(machines, bundle_root, tmp_path):
     """Open a cluster; what it says of its troubles is in a list."""
     joined = []
 
-    def join(seen: Path | None = None, **settings):
+    def join(seen: Path | None = None, refuse: bool = True, **settings):
         said: list[str | None] = []
         folder = tmp_path / "spool"
         cluster = Cluster(
@@ -48,7 +48,7 @@ def join(machines, bundle_root, tmp_path):
             said.append,
         )
         joined.append(cluster)
-        cluster.open(Event())
+        cluster.open(Event(), refuse)
         return cluster, said
 
     yield join
@@ -107,6 +107,9 @@ def test_another_version_on_one_worker_is_refused_by_name_and_makes_nothing(
         with pytest.raises(UsageError, match=r"expected medkit \S+, got 0\.0\.1") as refusal:
             join()
         assert worker in str(refusal.value)
+        cluster, _ = join(refuse=False)
+        assert cluster.ready
+        assert (cluster._fit.isdisjoint({worker}), set(cluster._unfit)) == (True, {worker})
         with machines.client() as client:
             order = order_for(tmp_path, bundle_root)
             outcome = client.submit(make_study, pickle.dumps(order), workers=[worker], pure=False).result()

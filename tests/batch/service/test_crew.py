@@ -29,38 +29,44 @@ from tests.batch.ledger.stories import Clock
 PATIENCE = 60.0
 
 
-def crash(settings, number, logs, pipe):
+def crash(settings, number, logs, pipe, proven):
     os._exit(7)
 
 
-def be_killed(settings, number, logs, pipe):
+def be_killed(settings, number, logs, pipe, proven):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def miss_a_library(settings, number, logs, pipe):
+def miss_a_library(settings, number, logs, pipe, proven):
     pipe.send((Word.ENDING, "it could not begin: ImportError"))
     os._exit(4)
 
 
-def find_settings_wrong(settings, number, logs, pipe):
+def find_settings_wrong(settings, number, logs, pipe, proven):
     pipe.send((Word.WRONG, "bundle x: expected one, got none"))
     os._exit(2)
 
 
-def die_when_ready(settings, number, logs, pipe):
+def die_when_ready(settings, number, logs, pipe, proven):
     pipe.send((Word.READY, None))
     os._exit(7)
 
 
-def work_well(settings, number, logs, pipe):
+def work_well(settings, number, logs, pipe, proven):
     pipe.send((Word.READY, None))
     time.sleep(PATIENCE)
 
 
-def work_on_one_study(settings, number, logs, pipe):
+def work_on_one_study(settings, number, logs, pipe, proven):
     board = FlightBoard(hands_folder(settings), f"worker-{number}")
     board.note(Claim(hash_uid("a"), 1, "d" * 64, Stage.MAKE, 1, 1, 1000.0), "predict")
-    work_well(settings, number, logs, pipe)
+    work_well(settings, number, logs, pipe, proven)
+
+
+def refuse_at_the_first_start(settings, number, logs, pipe, proven):
+    if proven:
+        work_well(settings, number, logs, pipe, proven)
+    find_settings_wrong(settings, number, logs, pipe, proven)
 
 
 class Yard:
@@ -277,3 +283,13 @@ def test_stopping_ends_all_workers(yard):
     crew.stop(lambda: False)
     assert [process.is_alive() for process in processes] == [False, False]
     assert crew.sentinels == []
+
+
+def test_a_worker_knows_whether_one_was_ready_before(yard):
+    crew = yard.open(work_well)
+    yard.tend_until(lambda: crew.problems() == [])
+    yard.let(refuse_at_the_first_start)
+    os.kill(crew._places[0].process.pid, signal.SIGKILL)
+    yard.die(1)
+    yard.tend_until(lambda: crew.problems() == [])
+    assert crew._places[0].deaths == 1

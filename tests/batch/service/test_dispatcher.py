@@ -33,7 +33,7 @@ class Saying:
     def __init__(self, answer) -> None:
         self.answer, self.excluded, self.folders = answer, [], []
 
-    def open(self, stop: Event) -> None:
+    def open(self, stop: Event, refuse: bool) -> None:
         pass
 
     def tend(self) -> float:

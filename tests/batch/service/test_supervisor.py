@@ -58,11 +58,11 @@ def let(monkeypatch):
     return let
 
 
-def crash(settings, number, logs, pipe):
+def crash(settings, number, logs, pipe, proven):
     pipe.send((Word.ENDING, "it could not begin: ImportError"))
 
 
-def wait(settings, number, logs, pipe):
+def wait(settings, number, logs, pipe, proven):
     pipe.send((Word.READY, None))
     time.sleep(60)
 
