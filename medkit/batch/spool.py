@@ -152,6 +152,7 @@ class Spool:
         usage: of the disk on which a path lies, as :func:`shutil.disk_usage` gives it.
         clock: seconds since 1970.
         same: whether two files of one instance, whose bytes differ, say the same.
+        make: whether it is made; otherwise an :class:`OSError` says that none is there.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class Spool:
         usage: Callable[[Path], _Usage] = shutil.disk_usage,
         clock: Callable[[], float] = time.time,
         same: Callable[[Path, Path], bool] = same_content,
+        make: bool = True,
     ) -> None:
         self.folder = folder
         self._same = same
@@ -170,9 +172,10 @@ class Spool:
         self._known_sizes: dict[str, dict[str, int]] = {}  # of the studies that came last
         self._sizing = Lock()
         self._incoming, self._studies = folder / "incoming", folder / "studies"
-        for made in (folder, self._incoming, self._studies):
+        for made in (folder, self._incoming, self._studies) if make else ():
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_folder(made.parent)
+        self._studies.stat()
 
     def store(self, study_uid: str, sop_instance_uid: str, source: IO[bytes]) -> Stored:
         """Store an instance; when this returns, it is on disk under its name.

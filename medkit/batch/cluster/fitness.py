@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from medkit.batch.cluster.machine import device_fault
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _OTHERS = (
 )
 _SEAL = ".seen-"
 _FOLDER = "folder of the batch"
+_DEVICE, _WELL = "device", "that is well"
 
 Question = tuple[str, tuple[str, ...], dict[str, str]]
 """Name of the seal, the folders that have it, and where each bundle lies, in plain values."""
@@ -92,7 +94,7 @@ async def describe(question: Question) -> dict[str, str]:
 
 
 def _describe(name: str, folders: tuple[str, ...], bundles: dict[str, str]) -> dict[str, str]:
-    found = traits() | bundle_traits(bundles)
+    found = traits() | bundle_traits(bundles) | {_DEVICE: device_fault() or _WELL}
     for folder in folders:
         found[f"{_FOLDER} {folder}"] = _seen(Path(folder), name)
     return found
@@ -124,4 +126,9 @@ def unlike(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
 def wanted_here(question: Question) -> dict[str, str]:
     """What a worker has to answer: what this machine has, and that it sees each folder."""
     _, folders, bundles = question
-    return traits() | bundle_traits(bundles) | {f"{_FOLDER} {folder}": "seen" for folder in folders}
+    return (
+        traits()
+        | bundle_traits(bundles)
+        | {_DEVICE: _WELL}
+        | {f"{_FOLDER} {folder}": "seen" for folder in folders}
+    )

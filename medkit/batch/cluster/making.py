@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from medkit.batch.cluster.fitness import traits, unlike
+from medkit.batch.cluster.machine import device_fault, fault_behind, store_fault
 from medkit.batch.cluster.order import BEGUN, SLOW, Outcome, OutcomeKind
 from medkit.batch.cluster.quiet import be_quiet
 from medkit.batch.making import PREDICT, READ, WRITE, BundleShelf
@@ -59,13 +60,18 @@ def make(order: Order) -> Outcome:
         except _OtherWise as other:
             return Outcome(other.kind, here, str(other))
         except Exception as error:
+            if not Path(order.folder).is_dir():
+                return Outcome(OutcomeKind.UNSEEN, here)
+            if fault := fault_behind(error, Path(order.terms.spool)):
+                return Outcome(OutcomeKind.UNFIT, here, fault)
             found = verdict_on(error)
             said = (str(found.state), found.code, str(found), found.delay_seconds)
             return Outcome(OutcomeKind.VERDICT, here, verdict=said)
 
 
 def _make(order: Order, here: str) -> Outcome:
-    if wrong := unlike(order.terms.traits, traits()):
+    store = Path(order.terms.spool)
+    if wrong := unlike(order.terms.traits, traits()) or device_fault() or store_fault(store):
         raise _OtherWise(OutcomeKind.UNFIT, wrong)
     folder, seconds = Path(order.folder), dict[str, float]()
     _begin(folder)
@@ -73,7 +79,7 @@ def _make(order: Order, here: str) -> Outcome:
     limit_memory(order.terms.memory_bytes, work.device)
     wanted = Wanted(work.rules, work.outputs.repairs, work.limits)
     with _stage(READ, order, seconds):
-        jobs, notes = read_revision(order.study, order.digest, Spool(Path(order.terms.spool)), wanted)
+        jobs, notes = read_revision(order.study, order.digest, Spool(store, make=False), wanted)
     for name in dict.fromkeys(job.job.bundle for job in jobs):
         _check_bundle(shelf, name, order)
     with _stage(PREDICT, order, seconds):
@@ -111,6 +117,9 @@ def _check_bundle(shelf: BundleShelf, name: str, order: Order) -> None:
         maker = shelf.take(name).maker
     except MedkitError as error:
         raise _OtherWise(OutcomeKind.UNFIT, str(error)) from None
+    except Exception as error:  # no study has a part in it
+        said = f"expected bundle {name} to load, got a {type(error).__name__}"
+        raise _OtherWise(OutcomeKind.UNFIT, said) from None
     if maker.identity != order.terms.makers[name]:
         raise _OtherWise(
             OutcomeKind.UNFIT, f"expected bundle {name} as it was when the service began, got another"

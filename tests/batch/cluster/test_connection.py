@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Timer, active_count
 
@@ -132,6 +133,11 @@ def test_another_bundle_than_the_services_makes_nothing_and_a_folder_is_for_one_
         assert outcome.kind is OutcomeKind.UNFIT, outcome
         assert NAME in outcome.said
         assert client.submit(make_study, pickle.dumps(order), pure=False).result().kind is OutcomeKind.BEGUN
+        (tmp_path / "again").mkdir()
+        unmounted = replace(order.terms, spool=str(tmp_path / "empty"))
+        lost = Order(order.study, order.digest, (), str(tmp_path / "again"), unmounted)
+        outcome = client.submit(make_study, pickle.dumps(lost), pure=False).result()
+        assert (outcome.kind, (tmp_path / "empty").exists()) == (OutcomeKind.UNFIT, False)
         gone = Order(study_hash(1), "f" * 64, (), str(tmp_path / "gone"), order.terms)
         assert client.submit(make_study, pickle.dumps(gone), pure=False).result().kind is OutcomeKind.UNSEEN
     assert list(Path(order.folder).rglob("*.dcm")) == []
