@@ -76,6 +76,7 @@ class Carrier:
         self._destinations, self._audit, self._board = destinations, audit, board
         self._stop = Event()
         self._places = Semaphore(places)
+        self._threads: list[Thread] = []
         self._sending = Lock()  # held while a study is delivered, or is made alone
 
     def stop(self) -> None:
@@ -95,14 +96,21 @@ class Carrier:
         raise NotImplementedError
 
     def _run(self, beside: Sequence[Callable[[], None]], here: Callable[[], None]) -> None:
-        """Run loops in threads of their own and one in this; deliver meanwhile."""
-        work = [*beside, *([self._deliver] if self._destinations else [])]
-        threads = [Thread(target=self._or_die, args=(one,), name=one.__name__.strip("_")) for one in work]
-        for thread in threads:
-            thread.start()
+        """Run loops in threads of their own and one in this, until all have ended."""
+        for one in beside:
+            self._start(one)
         self._or_die(here)
-        for thread in threads:
-            thread.join()
+        self._join()
+
+    def _start(self, work: Callable[[], None]) -> None:
+        """Run a loop in a thread of its own from now on."""
+        thread = Thread(target=self._or_die, args=(work,), name=work.__name__.strip("_"))
+        self._threads.append(thread)
+        thread.start()
+
+    def _join(self) -> None:
+        while self._threads:
+            self._threads.pop().join()
 
     def _or_die(self, work: Callable[[], None]) -> None:
         """End the process with an error that a part of it cannot go on from: half a worker would be worse than none."""
@@ -153,7 +161,7 @@ class Carrier:
         _LOG.log(level, "study ended its making", extra=fields)
 
     def _deliver(self) -> None:
-        while not self._stop.is_set():
+        while self._destinations and not self._stop.is_set():
             with self._sending:
                 pause = 0.0 if self._stop.is_set() else self._deliver_next()
             self._stop.wait(pause)

@@ -75,7 +75,7 @@ class Dispatcher(Carrier):
         self._terms: Terms | None = None
 
     def prepare(self) -> None:
-        """Load each bundle here to know it, and join the cluster.
+        """Load each bundle here to know it, and join the cluster; results of before are delivered meanwhile.
 
         Raises:
             UsageError: a bundle cannot be used, or a worker of the cluster is unfit at the first start.
@@ -93,7 +93,13 @@ class Dispatcher(Carrier):
             memory_bytes=settings.limits.memory_bytes,
             work=work.packed(),
         )
-        self._cluster.open(self._stop, refuse=not self._proven)
+        self._start(self._deliver)
+        try:
+            self._cluster.open(self._stop, refuse=not self._proven)
+        except BaseException:
+            self.stop()
+            self._join()
+            raise
 
     def run(self) -> None:
         """Work; returns after :meth:`stop`, when nothing is in hand any more."""

@@ -69,7 +69,7 @@ class Worker(Carrier):
 
     def run(self) -> None:
         """Work; returns after :meth:`stop`, when nothing is in hand any more."""
-        self._run([self._read, self._write], self._predict)
+        self._run([self._read, self._write, self._deliver], self._predict)
 
     def _read(self) -> None:
         self._claim(self._take)

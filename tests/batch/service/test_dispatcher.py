@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Event, Thread
+from threading import enumerate as living
 
 import pytest
 
@@ -20,6 +21,7 @@ from medkit.batch.service.dispatcher import Dispatcher
 from medkit.batch.service.flights import FlightBoard
 from medkit.batch.service.settings import Settings, WorkLimits
 from medkit.batch.spool import Spool, SpoolLimits
+from medkit.errors import UsageError
 from tests.batch.making.studies import RULE, shelf_of
 from tests.batch.service.studies import study_hash, write_numbered
 from tests.tiny_bundle import NAME
@@ -181,3 +183,28 @@ def test_a_study_that_is_no_longer_ours_is_not_published(bench):
     bench.run(answer)
     assert (bench.study().state, bench.study().code) == (State.READY, "lease-lost")
     assert not list(bench.settings.job.results.glob("*/*/*"))
+
+
+@pytest.mark.parametrize("fit", [True, False])
+def test_deliveries_go_on_while_the_scheduler_is_away(bench, monkeypatch, fit):
+    delivered, seen = Event(), []
+
+    def wait(stop, refuse):
+        seen.append(delivered.wait(10))
+        if not fit:
+            raise UsageError("cluster: worker w: another medkit")
+
+    cluster = Saying(None)
+    cluster.open = wait
+    dispatcher = Dispatcher(bench.context, {"out": None}, bench.audit, bench.board, cluster, bench.settings)
+    monkeypatch.setattr(dispatcher, "_deliver_next", lambda: delivered.set() or 0.05)
+    if fit:
+        dispatcher.prepare()
+        assert [one.name for one in living()].count("deliver") == 1
+        dispatcher.stop()
+        dispatcher.run()
+    else:
+        with pytest.raises(UsageError, match="another medkit"):
+            dispatcher.prepare()
+    assert seen == [True]
+    assert "deliver" not in [one.name for one in living()], "or its process would never end"
