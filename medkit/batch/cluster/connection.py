@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import pickle
 import time
 from concurrent.futures import CancelledError
@@ -41,6 +42,7 @@ _LOOK_SECONDS = 0.1
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0
 _AGAIN_SECONDS = 60.0  # after which an unfit worker is asked again
+_START_SECONDS = 300.0  # in which a cluster may start a worker for a study that waits
 _DIGITS = 12
 
 
@@ -72,6 +74,7 @@ class Cluster:
         self._others: set[str] = set()  # without the resources
         self._unfit: dict[str, tuple[str, float]] = {}  # why, and since when
         self._asked: dict[str, Future[str | None]] = {}  # who has not answered yet
+        self._orders: dict[str, float] = {}  # that are there, and since when
         self._trouble: str | None = None
 
     @property
@@ -85,12 +88,13 @@ class Cluster:
 
         Args:
             stop: ends the waiting.
-            refuse: whether a worker that is unfit is an error; otherwise it is left out, which the log says.
+            refuse: whether what is wrong is an error; otherwise a worker that is unfit is left out, which the log says,
+                and what can be no scheduler is asked for again.
 
         Raises:
-            UsageError: a worker is unfit and that is an error, or what was named can be no scheduler.
+            UsageError: a worker is unfit, or what was named can be no scheduler.
         """
-        while not stop.is_set() and not (self._look() and not self._asked):
+        while not stop.is_set() and not (self._look(refuse) and not self._asked):
             stop.wait(_LOOK_SECONDS if self._asked else _TICK_SECONDS)
         with self._lock:
             if refuse and self._unfit:
@@ -100,16 +104,12 @@ class Cluster:
                 )
 
     def tend(self) -> float:
-        """See who is there; seconds until the next time.
-
-        Raises:
-            UsageError: what was named can be no scheduler.
-        """
+        """See who is there; seconds until the next time."""
         if self._look():
             self._tell_trouble(self._why_nothing())
         return _LOOK_SECONDS if self._asked else _TICK_SECONDS
 
-    def _look(self) -> bool:
+    def _look(self, refuse: bool = False) -> bool:
         """Whether the scheduler answers; if so, it is known who is there."""
         try:
             client = self._connect()
@@ -122,6 +122,13 @@ class Cluster:
             self._tell_trouble(
                 f"cluster: expected a scheduler at {self._settings.place}, got: {_line(error)}"
             )
+            return False
+        except UsageError as error:
+            if refuse:
+                raise
+            self._tell_trouble(
+                str(error)
+            )  # it was right before: the scheduler may be writing its file just now
             return False
         return True
 
@@ -136,12 +143,19 @@ class Cluster:
             WorkersGone: those that it was for are no more.
             Verdict: the scheduler is away, which is no attempt.
         """
-        from distributed.scheduler import KilledWorker
-
         with self._lock:  # where all are fit, it is for those too that come later
             some = self._unfit or (self._asked and self._fit)
             chosen = frozenset(self._fit) if some else None
-        future = self._submit(order, chosen)
+            self._orders[order.folder] = time.monotonic()
+        try:
+            return self._result(self._submit(order, chosen), chosen, look)
+        finally:
+            with self._lock:
+                del self._orders[order.folder]
+
+    def _result(self, future: Any, chosen: frozenset[str] | None, look: Callable[[], None]) -> Outcome:
+        from distributed.scheduler import KilledWorker
+
         try:
             while not future.done():
                 look()
@@ -319,6 +333,8 @@ class Cluster:
             if self._unfit:
                 worker, (why, _) = min(self._unfit.items())
                 return f"cluster: expected fit workers, got none; {worker}: {why}"
+            if time.monotonic() - min(self._orders.values(), default=math.inf) < _START_SECONDS:
+                return None  # nothing waits, and so nobody need be there, or not for long
         wanted = ", ".join(f"{name}={amount:g}" for name, amount in self._settings.resources.items())
         return f"cluster: expected a worker{f' with {wanted}' if wanted else ''}, got none"
 

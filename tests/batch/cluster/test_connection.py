@@ -16,6 +16,7 @@ from medkit.batch.cluster.fitness import traits
 from medkit.batch.cluster.order import BEGUN, Order, OutcomeKind, Terms, Work
 from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.cluster.task import make_study
+from medkit.batch.ledger import LeaseLost
 from medkit.batch.making import BundleSettings, Outputs
 from medkit.batch.spool import Spool
 from medkit.dicom.limits import Limits
@@ -76,10 +77,30 @@ def test_workers_that_are_fit_are_taken_by_their_resources(join):
     cluster.tend()
     assert cluster.ready
     assert said in ([], [None])
+
+
+def test_a_cluster_without_workers_is_in_trouble_once_a_study_waits_for_long(
+    join, bundle_root, tmp_path, monkeypatch
+):
     cluster, said = join(resources={"GPU": 2})
+    looks = []
+
+    def look():
+        cluster.tend()
+        looks.append(list(said))
+        monkeypatch.setattr(connection, "_START_SECONDS", 0.0)
+        if len(looks) == 2:
+            raise LeaseLost("enough")
+
     cluster.tend()
-    assert said == ["cluster: expected a worker with GPU=2, got none"]
+    assert said == []
     assert cluster.ready, "the cluster may start one when a study waits for it"
+    with pytest.raises(LeaseLost):
+        cluster.run(order_for(tmp_path, bundle_root), look)
+    trouble = "cluster: expected a worker with GPU=2, got none"
+    assert looks == [[], [trouble]]
+    cluster.tend()
+    assert said == [trouble, None], "nothing waits any more"
 
 
 def test_a_worker_that_does_not_see_the_folder_is_refused(join, machines, tmp_path):
@@ -204,3 +225,18 @@ def test_a_worker_that_does_not_answer_is_unfit_and_keeps_nobody_waiting(monkeyp
         assert worker in str(refusal.value)
         again.close()
     assert list(folder.glob(".seen-*")) == []
+
+
+def test_a_half_written_scheduler_file_is_a_trouble_and_no_end(machines, tmp_path):
+    file, said = tmp_path / "scheduler.json", []
+    cluster = Cluster(ClusterSettings(scheduler_file=file), {}, {}, said.append)
+    whole = machines.file.read_text(encoding="utf-8")
+    file.write_text(whole[:20], encoding="utf-8")
+    cluster.tend()
+    assert "expected what 'dask scheduler --scheduler-file' writes" in said[-1]
+    with pytest.raises(UsageError, match="scheduler-file"):
+        cluster.open(Event())
+    file.write_text(whole, encoding="utf-8")
+    cluster.tend()
+    assert (said[-1], cluster.ready) == (None, True)
+    cluster.close()
