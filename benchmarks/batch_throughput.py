@@ -34,7 +34,7 @@ BUNDLE = "hippocampus_segmentation_unet"
 SEG = "seg"
 PARTS = {READ: "reading", PREDICT: "inference", WRITE: "writing", DELIVER: "sending"}
 ONE = Path(__file__).with_name("batch_one.py")
-_FEW = 12  # studies of a way that takes many seconds for each
+_FEW = 8  # studies of a way that takes many seconds for each
 _LONG = 40  # studies of one that goes fast, for each process
 
 
