@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from medkit.batch.ledger import Claim, LedgerView
 
-__all__ = ["published_folder", "publishing", "remove_debris", "sync_all"]
+__all__ = ["entries", "published_folder", "publishing", "remove_debris", "sync_all"]
 
 
 def published_folder(results: Path, claim: Claim) -> Path:
@@ -65,16 +65,32 @@ def remove_debris(results: Path, ledger: LedgerView) -> list[Path]:
 
     What is being made now stays, and so do results of every revision that the ledger has.
     """
-    found = [path for path in results.glob("*/*/*") if _token(path) and is_hash(path.parts[-3])]
-    making = {(record.study, record.revision) for record in ledger.studies(State.RUNNING)}
     gone = []
-    for path in found:
-        study, revision = path.parts[-3], int(path.parts[-2])
-        kept = {Path(result.path).parts[2] for result in ledger.results(study, revision)}
-        if (study, revision) not in making and path.name not in kept:
-            shutil.rmtree(path, ignore_errors=True)  # a worker may finish or clean up meanwhile
-            gone.append(path)
+    for study in entries(results):
+        for revision in entries(study) if is_hash(study.name) else ():
+            for path in entries(revision):
+                if _token(path) and not _counts(path, ledger):
+                    shutil.rmtree(path, ignore_errors=True)  # a worker may finish or clean up meanwhile
+                    gone.append(path)
     return gone
+
+
+def entries(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, if it is one, piece by piece: all results of some years would fill the memory."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+        for entry in found:
+            yield Path(entry.path)
+
+
+def _counts(path: Path, ledger: LedgerView) -> bool:
+    """Whether the ledger knows the results of an attempt, or its revision is being made; asked after they were seen."""
+    study, revision, token = path.parts[-3], int(path.parts[-2]), path.name
+    with ledger.reading():
+        if study not in ledger.find(study):
+            return False
+        record = ledger.study(study)
+        making = record.state is State.RUNNING and record.revision == revision
+        return making or token in {Path(one.path).parts[2] for one in ledger.results(study, revision)}
 
 
 def _token(path: Path) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.identity import is_hash
 from medkit.batch.ledger import LedgerError, State
+from medkit.batch.making.publishing import entries
 from medkit.data.writing import write_text
 from medkit.dicom.writing.stubs import reduce_to_stub
 
@@ -44,7 +45,7 @@ def purge_results(
         OSError: a file cannot be read or written.
     """
     gone = []
-    for folder in sorted(results.iterdir()) if results.is_dir() else ():
+    for folder in entries(results):
         with suppress(LedgerError):  # it is none of the ledger's
             record = ledger.study(folder.name)
             if (

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 
-from medkit.batch.ledger import Stage
-from medkit.batch.making import make_study, purge_results
+from medkit.batch.identity import hash_uid
+from medkit.batch.ledger import Result, Stage, State
+from medkit.batch.making import make_study, purge_results, remove_debris
 from medkit.dicom.network.rejection import write_rejection_note
 from medkit.dicom.objects import read_uids
 from medkit.dicom.writing.stubs import is_stub
 from tests.batch.making.studies import PATIENT, claimed
+from tests.traced_memory import peak_bytes
 
 DAY = 86400
 
@@ -55,6 +60,38 @@ def test_class_and_uids_are_left(desk, delivered):
         names = [word for word in PATIENT[:-1] if word.encode() in content.replace(b"medkit", b"")]
         assert names == []
     assert purge(desk) == [], "once"
+
+
+def test_results_of_years_are_gone_through_in_no_more_memory_than_those_of_a_day(tmp_path):
+    """Every hour, in a service that is to run for months."""
+
+    def look(days):
+        results = tmp_path / str(days)
+        for number in range(100 * days):
+            (results / hash_uid(f"1.{number}") / "1" / "1").mkdir(parents=True)
+        return peak_bytes(
+            lambda: (remove_debris(results, Remembering()), purge_results(results, Remembering(), 0))
+        )
+
+    look(1)  # what is made once
+    assert look(20) < 2 * look(2)
+    assert len(list((tmp_path / "20").glob("*/1/1"))) == 2000
+
+
+class Remembering:
+    """A ledger that knows of all results, each of which waits to be delivered."""
+
+    def reading(self):
+        return nullcontext()
+
+    def find(self, study):
+        return [study]
+
+    def study(self, study):
+        return SimpleNamespace(study=study, state=State.MADE, revision=1, arriving=False, since=0.0)
+
+    def results(self, study, revision):
+        return [Result("2.25.1", "out", "0" * 64, f"{study}/{revision}/1/bundle/seg.dcm")]
 
 
 def test_what_is_not_finished_stays(desk, study):
