@@ -172,13 +172,12 @@ def test_one_that_is_ready_and_lives_for_a_minute_ends_the_alert(yard):
 
 def test_one_that_loads_for_long_and_dies_at_its_first_study_begins_no_new_row(yard):
     crew = yard.open(die_when_ready)
-    for _ in range(3):
+    for deaths in range(1, 4):
         yard.clock.pass_by(5)
         yard.tend_until(lambda: crew.sentinels)
         yard.clock.pass_by(70)
         wait(crew.sentinels, PATIENCE)
-        crew.tend()
-    assert crew._places[0].deaths == 3
+        yard.tend_until(lambda deaths=deaths: crew._places[0].deaths == deaths)
     assert crew.alerts()[0].code is AlertCode.WORKERS_DYING
 
 
