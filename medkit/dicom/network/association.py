@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, build_context, evt
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 
 from medkit.dicom.network.archive import TLS_FAILED, ArchiveDown, ArchiveRefused
 from medkit.dicom.network.node import check_ae_title
@@ -107,6 +108,8 @@ class Peer:
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self.seconds
         entity.connection_timeout = self.seconds
         faults: list[ssl.SSLError] = []
+        # pynetdicom takes a rejection that comes before it looks for a failed connect for nobody there.
+        rejections: list[A_ASSOCIATE_RJ] = []
         try:
             association = entity.associate(
                 self.host,
@@ -118,12 +121,16 @@ class Peer:
                 tls_args=None
                 if self.tls is None
                 else (_noting(self.tls.client_context(), faults), self.host),
-                evt_handlers=[(evt.EVT_CONN_OPEN, self._prepare), *handlers],
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, self._prepare),
+                    (evt.EVT_PDU_RECV, _note_rejection, [rejections]),
+                    *handlers,
+                ],
             )
         except OSError as error:  # a name without an address
             raise ArchiveDown(f"{self.name}: expected an answer, got {error.strerror or error}") from error
         if not association.is_established:
-            raise self._failure(association, faults)
+            raise self._failure(association, faults, rejections)
         return association
 
     def _prepare(self, event: Event) -> None:
@@ -134,23 +141,27 @@ class Peer:
             wrapped.socket.settimeout(self.seconds)
 
     def _failure(
-        self, association: Association, faults: Sequence[ssl.SSLError]
+        self,
+        association: Association,
+        faults: Sequence[ssl.SSLError],
+        rejections: Sequence[A_ASSOCIATE_RJ],
     ) -> ArchiveDown | ArchiveRefused:
         if faults:
             return ArchiveDown(
                 f"{self.name}: expected TLS that both sides trust, got: {tls_fault(faults[0])}; mend the certificates",
                 TLS_FAILED,
             )
-        answer = association.acceptor.primitive
-        if association.is_rejected and answer is not None:
-            if answer.result != _PERMANENT:
+        if rejections:
+            rejection = rejections[0]
+            if rejection.result != _PERMANENT:
                 return ArchiveDown(f"{self.name}: expected an association, got none for now; try again later")
             reason = _REASONS.get(
-                answer.diagnostic or 0, f"reason {answer.result_source}/{answer.diagnostic}"
+                rejection.reason_diagnostic or 0, f"reason {rejection.source}/{rejection.reason_diagnostic}"
             )
             return ArchiveRefused(
                 "association-rejected", f"{self.name}: expected an association, got a rejection: {reason}"
             )
+        answer = association.acceptor.primitive
         if answer is not None and answer.result == 0 and not association.accepted_contexts:
             return ArchiveRefused(
                 "not-offered",
@@ -160,6 +171,11 @@ class Peer:
             "nobody who answers" if self.tls is None else "nobody who answers, or who trusts our certificate"
         )
         return ArchiveDown(f"{self.name}: expected an association, got {what}")
+
+
+def _note_rejection(event: Event, rejections: list[A_ASSOCIATE_RJ]) -> None:
+    if isinstance(event.pdu, A_ASSOCIATE_RJ):
+        rejections.append(event.pdu)
 
 
 def _noting(context: ssl.SSLContext, faults: list[ssl.SSLError]) -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 from pydicom import Dataset
@@ -52,6 +53,19 @@ def test_no_room_is_down_and_a_stranger_is_refused():
             pass
         stranger = Peer("127.0.0.1", node.port, "MEDKIT", "THEM")
         with pytest.raises(ArchiveRefused, match="does not know our AE title"), stranger.associated(ECHO):
+            pass
+
+
+def test_a_rejection_is_told_however_soon_it_comes():
+    def dawdle(event):  # until the rejection has come and the connection is closed
+        time.sleep(0.5)
+
+    with StorageNode("MEDKIT", Taken(), ["US"], port=0) as node:
+        stranger = Peer("127.0.0.1", node.port, "MEDKIT", "THEM")
+        with (
+            pytest.raises(ArchiveRefused, match="does not know our AE title"),
+            stranger.associated(ECHO, handlers=[(evt.EVT_REQUESTED, dawdle)]),
+        ):
             pass
 
 
