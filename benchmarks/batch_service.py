@@ -155,13 +155,15 @@ def serving(site: Site, threads: int = 1, cores: int | None = None) -> Iterator[
             service.kill()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> bool:
-    """Wait until something is so; whether it came to be in time."""
+def wait_until(
+    condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, every: float = _TICK_SECONDS
+) -> bool:
+    """Wait until something is so; whether it came to be in time; asking takes time itself."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
             return False
-        time.sleep(_TICK_SECONDS)
+        time.sleep(every)
     return True
 
 

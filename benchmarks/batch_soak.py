@@ -1,9 +1,10 @@
 """A service through which many small studies go: does its memory stay flat? See ``batch.py``."""
 
+import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.servers.loopback import Loopback, free_port
 KEPT_SECONDS = 60
 WARM_UP = 0.25
 SENDERS = 2
+PARTS = ("ledger", "spool", "results", "audit", "sources")
 _BLOCKS = 20
 _SAMPLE_SECONDS, _SIZES_EVERY = 2.0, 10
 _MOST_WAITING = 60
@@ -123,6 +125,11 @@ class Sampler:
         self._thread.start()
         self.readings: list[Reading] = []
 
+    @property
+    def alive(self) -> bool:
+        """Whether it goes on."""
+        return self._thread.is_alive()
+
     def end(self) -> list[Reading]:
         """All that was seen."""
         self._stop.set()
@@ -136,20 +143,13 @@ class Sampler:
 
     def _look(self, sizes: bool) -> Reading:
         processes = {self._name(one): one for one in self._service.processes()}
-        job = self._service.site.job
-        parts = {
-            "ledger": job.root.glob("ledger*"),
-            "spool": job.spool.rglob("*"),
-            "results": job.results.rglob("*"),
-        }
-        parts |= {"audit": job.audit.rglob("*"), "sources": (job.root / "sources").rglob("*")}
         return Reading(
             time.time() - self._service.started,
             ended_in(self._service.site),
             {name: one.memory_info().rss / _MIB for name, one in processes.items()},
             {name: one.num_fds() for name, one in processes.items()},
             {name: one.num_threads() for name, one in processes.items()},
-            {name: _size(paths) for name, paths in parts.items()} if sizes else {},
+            sizes_of(self._service.site.job.root) if sizes else {},
         )
 
     def _name(self, process: psutil.Process) -> str:
@@ -159,12 +159,17 @@ class Sampler:
         return self._names.setdefault(process.pid, f"worker {len(self._names) + 1}")
 
 
-def _size(paths: Iterable[Path]) -> float:
-    total = 0
-    for path in paths:
-        with suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total / _MIB
+def sizes_of(folder: Path) -> dict[str, float]:
+    """MiB of the parts of a batch's folder, from which files may go meanwhile."""
+    sizes = dict.fromkeys(PARTS, 0)
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            part = path.relative_to(folder).parts[0].partition(".")[0]
+            with suppress(FileNotFoundError):
+                if part in sizes:
+                    sizes[part] += path.stat().st_size
+    return {part: size / _MIB for part, size in sizes.items()}
 
 
 def ended_in(site: Site) -> int:
@@ -212,6 +217,7 @@ def _soaked(
         senders = [Senders(port, folder / "in") for _ in range(SENDERS)]
         for number, sample in enumerate(samples):
             wait_until(lambda number=number: number - ended_in(site) < _MOST_WAITING)
+            assert sampler.alive
             senders[number // 2 % SENDERS].bring(sample)
             if number % 100 == 0:
                 tell(f"{number} studies brought, {ended_in(site)} ended")

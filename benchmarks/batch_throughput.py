@@ -171,7 +171,7 @@ def service(
     intake_seconds = take(site, samples)
     with serving(site, threads, cores) as running:
         used = _Used(running)
-        assert wait_until(lambda: used.look() and _all_delivered(site, len(samples)))
+        assert wait_until(lambda: used.look() and _all_delivered(site, len(samples)), every=1.0)
     ready = _ready(site)
     found = {"studies": len(samples), "startup": ready - running.started, "intake": intake_seconds}
     hour, busy = steady(_ends(site), ready, workers), used.cores()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from batch_soak import Reading, Soak, slope_of
+from batch_soak import Reading, Soak, sizes_of, slope_of
 
 
 def readings(memory, count: int = 400, studies: int = 2000):
@@ -62,3 +62,15 @@ def test_a_soak_is_good_where_all_is_delivered_and_nothing_grows():
     assert Soak(2000, 800.0, flat, 2000, 1900).good
     assert not Soak(2000, 800.0, flat, 1999, 1900).good
     assert not Soak(2000, 800.0, grown, 2000, 1900).good
+
+
+def test_sizes_are_those_of_the_parts(tmp_path):
+    for name, size in (
+        ("ledger.sqlite", 1),
+        ("ledger.sqlite-wal", 2),
+        ("spool/studies/a/b.dcm", 4),
+        ("other", 8),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size << 20))
+    assert sizes_of(tmp_path) == {"ledger": 3, "spool": 4, "results": 0, "audit": 0, "sources": 0}
