@@ -31,6 +31,8 @@ class Kind(StrEnum):
     DESTINATION = "destination"
     WITHDRAWAL = "withdrawal"
     CHORE = "chore"
+    WORKERS = "workers"
+    CLUSTER = "cluster"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Notice:
         code: in kebab case.
         message: one line for a person, without a patient in it.
         since: when it began, seconds since 1970.
+        passing: it may be mended by itself, so that a person is called after a while alone.
     """
 
     kind: Kind
@@ -50,6 +53,7 @@ class Notice:
     code: str
     message: str
     since: float
+    passing: bool = False
 
 
 class Notices:
@@ -65,7 +69,7 @@ class Notices:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder, self._clock = folder, clock
 
-    def put(self, kind: Kind, part: str, code: str, message: str) -> None:
+    def put(self, kind: Kind, part: str, code: str, message: str, *, passing: bool = False) -> None:
         """Say what is wrong; it began when it was first said with this code."""
         path = self._path(kind, part)
         before = _read(path)
@@ -77,7 +81,7 @@ class Notices:
             since = self._clock()
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_text(path, json.dumps(asdict(Notice(kind, part, code, message, since))))
+            write_text(path, json.dumps(asdict(Notice(kind, part, code, message, since, passing))))
 
     def clear(self, kind: Kind, part: str) -> None:
         """Say that a part is well."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medkit.batch.notices import Kind
-from medkit.dicom.network.archive import OF_ALL, ArchiveDown, ArchiveRefused
+from medkit.dicom.network.archive import DOWN, OF_ALL, ArchiveDown, ArchiveRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,15 +61,19 @@ class NotedDestination:
         try:
             yield
         except ArchiveDown as down:
-            self._notices.put(Kind.DESTINATION, f"{self.name}{kind}", down.code, str(down))
+            self._put(kind, down)
             raise
         except ArchiveRefused as refused:
             if refused.code in OF_ALL:
-                self._notices.put(Kind.DESTINATION, f"{self.name}{kind}", refused.code, str(refused))
+                self._put(kind, refused)
             else:  # it answers
                 self._clear(kind)
             raise
         self._clear(kind)
+
+    def _put(self, kind: str, failure: ArchiveDown | ArchiveRefused) -> None:
+        part, passing = f"{self.name}{kind}", failure.code == DOWN
+        self._notices.put(Kind.DESTINATION, part, failure.code, str(failure), passing=passing)
 
     def _clear(self, kind: str) -> None:
         self._notices.clear(Kind.DESTINATION, f"{self.name}{kind}")

@@ -58,5 +58,5 @@ class Chore:
                 _LOG.error("a chore failed; it is tried again", exc_info=True, extra=told(chore=self.name))
                 pause = _PAUSE_SECONDS
                 message = f"it failed ({type(error).__name__}) and is tried again; see the log"
-                self._notices.put(Kind.CHORE, self.name, "chore-failed", message)
+                self._notices.put(Kind.CHORE, self.name, "chore-failed", message, passing=True)
             self._stop.wait(pause)

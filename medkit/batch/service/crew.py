@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import psutil
 
 from medkit.batch.ledger import Stage
+from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.flights import read_hands
 from medkit.batch.service.logs import told
 from medkit.batch.service.process import Word, hands_folder, work
 from medkit.batch.service.recovery import DIED, Death, recover, too_slow
-from medkit.batch.status.alerts import Alert, AlertCode
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _PAUSES = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 60.0)  # before a worker is started a
 _HEALTHY_SECONDS = 60.0  # one that was ready for so long begins a new row
 _AGAIN_AND_AGAIN = 3
 _HOPELESS = 5
+_CODES = {Kind.WORKERS: "workers-dying", Kind.CLUSTER: "cluster-fails"}
 _PROCESSES = get_context("spawn")  # forked ones would inherit threads' locks and a GPU that they cannot use
 
 
@@ -75,13 +76,19 @@ class Crew:
     Args:
         settings: of the service.
         logs: where the workers' go.
+        notices: where it is told that workers die again and again, or that a cluster takes no studies.
         clock: seconds that never go back.
     """
 
     def __init__(
-        self, settings: Settings, logs: LogSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        logs: LogSettings,
+        notices: Notices,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings, self._logs, self._clock = settings, logs, clock
+        self._settings, self._logs, self._notices, self._clock = settings, logs, notices, clock
+        self._noted: set[Kind] = set()
         self._proven = False  # a worker was ready once: the settings can be used
         # One has a whole cluster make studies.
         workers = settings.workers if settings.cluster is None else 1
@@ -119,20 +126,6 @@ class Crew:
             return [f"no worker lives: they died ({causes[0]}), and are started again; see the log"]
         return ["no worker is ready yet: bundles are being loaded"]
 
-    def alerts(self) -> list[Alert]:
-        """What a person has to look at; may be asked by another thread."""
-        dying = [place for place in self._places if place.deaths >= _AGAIN_AND_AGAIN]
-        if not dying:
-            return []
-        worst = max(dying, key=lambda place: place.deaths)
-        return [
-            Alert(
-                AlertCode.WORKERS_DYING,
-                f"{len(dying)} of {len(self._places)} workers die again and again, one {worst.deaths} times so far "
-                f"({worst.cause}); see the log",
-            )
-        ]
-
     def tend(self) -> None:
         """Start what is to be started, and see to what died; call it every second.
 
@@ -145,6 +138,9 @@ class Crew:
             self._look_at(place, now)
             if place.process is None and now >= place.due:
                 self._start(place, now)
+        self._note(Kind.WORKERS, self._dying())
+        # One worker alone speaks with a cluster.
+        self._note(Kind.CLUSTER, self._places[0].trouble, passing=True)
         self._look_at_hands()
 
     def stop(self, hurry: Callable[[], bool]) -> None:
@@ -163,6 +159,24 @@ class Crew:
         for place in self._places:
             place.process, place.ready = None, False
         self._look_at_hands()
+
+    def _dying(self) -> str | None:
+        dying = [place for place in self._places if place.deaths >= _AGAIN_AND_AGAIN]
+        if not dying:
+            return None
+        worst = max(dying, key=lambda place: place.deaths)
+        return (
+            f"{len(dying)} of {len(self._places)} die again and again, one {worst.deaths} times so far ({worst.cause}); "
+            "see the log"
+        )
+
+    def _note(self, kind: Kind, message: str | None, *, passing: bool = False) -> None:
+        if message is not None:
+            self._noted.add(kind)
+            self._notices.put(kind, kind, _CODES[kind], message.removeprefix(f"{kind}: "), passing=passing)
+        elif kind in self._noted:
+            self._noted.remove(kind)
+            self._notices.clear(kind, kind)
 
     def _start(self, place: _Place, now: float) -> None:
         place.last_words = ""

@@ -11,6 +11,7 @@ from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.logs import told
 from medkit.batch.service.parts import make_archive, make_puller, make_watched
+from medkit.dicom.network.archive import DOWN
 
 if TYPE_CHECKING:
     from medkit.batch.intake.pull import Puller
@@ -69,7 +70,7 @@ class _Look:
             self._notices.clear(Kind.SOURCE, self._name)
         else:
             message = "the watched folder cannot be listed: is it there, and may we read it?"
-            self._notices.put(Kind.SOURCE, self._name, "folder-unreachable", message)
+            self._notices.put(Kind.SOURCE, self._name, "folder-unreachable", message, passing=True)
         if found.taken or found.broken or found.left or found.no_room or found.kept:
             level = (
                 logging.WARNING if found.broken or found.left or found.no_room or found.kept else logging.INFO
@@ -119,7 +120,8 @@ class _Pull:
     def _note(self, step: Step) -> None:
         down = self._puller.down
         if down is not None:
-            self._notices.put(Kind.SOURCE, self._name, down.code, str(down))
+            passing = down.code == DOWN
+            self._notices.put(Kind.SOURCE, self._name, down.code, str(down), passing=passing)
         elif step not in (Step.CLOSED, Step.NO_ROOM):
             self._notices.clear(Kind.SOURCE, self._name)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from medkit.batch.audit import AuditLog
-from medkit.batch.delivery.troubles import worst
+from medkit.batch.delivery.troubles import NOT_SHOWN, worst
 from medkit.batch.delivery.withdrawing import withdraw_due
 from medkit.batch.intake.folder import FolderTaken, take_folder
 from medkit.batch.intake.quiet import settle
@@ -31,6 +31,7 @@ from medkit.batch.service.parts import make_destinations, make_node
 from medkit.batch.service.sources import open_sources
 from medkit.batch.spool import Spool
 from medkit.batch.status.server import StatusServer
+from medkit.dicom.network.archive import DOWN
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Supervisor:
             )
             self._audit = AuditLog(job.audit, f"service-{os.getpid()}")
             self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
-            self._crew = Crew(settings, logs or LogSettings())
+            self._crew = Crew(settings, logs or LogSettings(), self._notices)
             self._destinations = {} if settings.shadow else make_destinations(settings)
             self._open = self._open.pop_all()
 
@@ -202,7 +203,6 @@ class Supervisor:
                     settings.status_host,
                     settings.status_port,
                     problems=self._crew.problems,
-                    more_alerts=self._crew.alerts,
                     kept_free_bytes=settings.spool.free_bytes,
                 )
                 stack.enter_context(status)
@@ -245,7 +245,8 @@ class Supervisor:
         if troubles:
             trouble = worst(troubles)
             message = f"{len(troubles)} of the results that no longer count not withdrawn: {trouble}"
-            self._notices.put(Kind.WITHDRAWAL, "withdrawing", trouble.code, message)
+            passing = trouble.code in (DOWN, NOT_SHOWN)
+            self._notices.put(Kind.WITHDRAWAL, "withdrawing", trouble.code, message, passing=passing)
         else:
             self._notices.clear(Kind.WITHDRAWAL, "withdrawing")
         return _MINUTE

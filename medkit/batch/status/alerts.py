@@ -11,7 +11,6 @@ from medkit.batch.ledger import State
 from medkit.batch.notices import Kind
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.words import duration, size
-from medkit.dicom.network.archive import DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Alert", "AlertCode", "Thresholds", "alerts"]
 
 _HOUR, _MINUTE = 3600.0, 60.0
-_PASSING = frozenset([DOWN, "not-shown-yet", "folder-unreachable", "chore-failed"])  # what may pass by itself
 
 
 class AlertCode(StrEnum):
@@ -37,11 +35,12 @@ class AlertCode(StrEnum):
     WORKERS_SILENT = "workers-silent"
     WITHDRAWALS_DUE = "withdrawals-due"
     DISK_LOW = "disk-low"
-    WORKERS_DYING = "workers-dying"
     SOURCE_FAILS = "source-fails"
     DESTINATION_FAILS = "destination-fails"
     WITHDRAWAL_FAILS = "withdrawal-fails"
     CHORE_FAILS = "chore-fails"
+    WORKERS_DYING = "workers-dying"
+    CLUSTER_FAILS = "cluster-fails"
 
 
 _OF_KIND = {
@@ -49,6 +48,8 @@ _OF_KIND = {
     Kind.DESTINATION: AlertCode.DESTINATION_FAILS,
     Kind.WITHDRAWAL: AlertCode.WITHDRAWAL_FAILS,
     Kind.CHORE: AlertCode.CHORE_FAILS,
+    Kind.WORKERS: AlertCode.WORKERS_DYING,
+    Kind.CLUSTER: AlertCode.CLUSTER_FAILS,
 }
 
 
@@ -73,8 +74,8 @@ class Thresholds:
         making_hours: a study waits to be made, or is being made.
         delivery_hours: a study that was made is not delivered, or an earlier result not withdrawn.
         overdue_hours: a worker's lease ran out and nobody took its study back.
-        down_hours: an archive or a shared folder does not answer, which may be mended by itself. What is not, such as a
-            certificate that nobody trusts, is told at once.
+        down_hours: an archive, a shared folder or a cluster does not answer, which may be mended by itself. What is not,
+            such as a certificate that nobody trusts, is told at once.
         free_bytes: on the disk; twice of what the store keeps free, so that there is time before it takes no more.
     """
 
@@ -177,7 +178,7 @@ def _noticed(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
     order = list(Kind)
     for notice in sorted(summary.notices, key=lambda one: order.index(one.kind)):
         age = max(0.0, summary.at - notice.since)
-        if notice.code not in _PASSING or age > thresholds.down_hours * _HOUR:
+        if not notice.passing or age > thresholds.down_hours * _HOUR:
             lasting = f", for {duration(age)}" if age >= _MINUTE else ""
             yield Alert(_OF_KIND[notice.kind], f"{notice.part}{lasting}: {notice.message}")
 

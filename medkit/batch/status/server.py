@@ -63,7 +63,6 @@ class StatusServer:
         host: address to listen on.
         port: 0 takes a free one.
         problems: what else keeps studies from being taken and worked on, asked for ``/health``: one line each.
-        more_alerts: what else is to be looked at, besides what the ledger and the disk show.
         kept_free_bytes: on the disk; below it, the store takes no more.
         names: by which the page may be asked for besides ``localhost``, ``host`` and addresses, such as that of a proxy.
         clock: seconds since 1970 (UTC).
@@ -77,7 +76,6 @@ class StatusServer:
         host: str = "127.0.0.1",
         port: int = 0,
         problems: Callable[[], Sequence[str]] = list,
-        more_alerts: Callable[[], Sequence[Alert]] = list,
         kept_free_bytes: int = SpoolLimits.free_bytes,
         names: Collection[str] = (),
         clock: Callable[[], float] = time.time,
@@ -87,7 +85,6 @@ class StatusServer:
         self._thresholds = thresholds or Thresholds()
         self._address = (host, port)
         self._problems = problems
-        self._more_alerts = more_alerts
         self._kept_free = kept_free_bytes
         self._names = names
         self._clock = clock
@@ -185,7 +182,7 @@ class StatusServer:
             if self._kept is None or not 0 <= now - self._kept[0].at < _KEPT_SECONDS:
                 summary = summarise(view, now, self._usage)
                 found = alerts(summary, self._thresholds, self._watched_since)
-                self._kept = summary, [*found, *self._more_alerts()]
+                self._kept = summary, found
             return self._kept
 
     def _opened(self) -> LedgerView:

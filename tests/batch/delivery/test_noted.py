@@ -42,6 +42,7 @@ def test_a_destination_that_is_down_is_told_until_a_call_goes_well(noted, archiv
     (told,) = notices.all()
     assert (told.kind, told.part, told.code) == (Kind.DESTINATION, PARTS[name], "archive-down")
     assert told.message == "nobody answers"
+    assert told.passing
     assert call(noted, name, made) == call(ArchiveDestination(archive, write_note), name, made)
     assert notices.all() == []
 
@@ -61,7 +62,7 @@ def test_only_what_keeps_all_out_is_told(noted, archive, notices, tmp_path, monk
     monkeypatch.setattr(archive, "send", fail)
     with pytest.raises(type(error)):
         noted.send([made_result(tmp_path)])
-    assert [one.code for one in notices.all()] == ([] if code is None else [code])
+    assert [(one.code, one.passing) for one in notices.all()] == ([] if code is None else [(code, False)])
 
 
 def test_one_that_can_be_read_and_takes_nothing_is_told_since_it_began(archive, tmp_path):

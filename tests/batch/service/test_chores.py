@@ -56,6 +56,7 @@ def test_as_long_as_it_fails_that_is_told_without_the_words_of_the_error(monkeyp
     assert seen[0] == seen[2] == []
     (told,) = seen[1]
     assert (told.kind, told.part, told.code) == (Kind.CHORE, "looking", "chore-failed")
+    assert told.passing
     assert "OSError" in told.message
     assert "Doe" not in told.message
 

@@ -15,6 +15,7 @@ import pytest
 from medkit.batch.folder import JobFolder
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Claim, Stage
+from medkit.batch.notices import Kind, Notices
 from medkit.batch.service import crew as module
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.flights import FlightBoard
@@ -22,7 +23,6 @@ from medkit.batch.service.logs import LogSettings
 from medkit.batch.service.process import Word, hands_folder
 from medkit.batch.service.recovery import DIED
 from medkit.batch.service.settings import Settings, WorkLimits
-from medkit.batch.status.alerts import AlertCode
 from medkit.errors import UsageError
 from tests.batch.ledger.stories import Clock
 
@@ -57,6 +57,17 @@ def work_well(settings, number, logs, pipe, proven):
     time.sleep(PATIENCE)
 
 
+def find_no_cluster(settings, number, logs, pipe, proven):
+    pipe.send((Word.TROUBLE, "cluster: expected a worker, got none"))
+    work_well(settings, number, logs, pipe, proven)
+
+
+def find_a_cluster_again(settings, number, logs, pipe, proven):
+    pipe.send((Word.TROUBLE, "cluster: expected a worker, got none"))
+    pipe.send((Word.TROUBLE, None))
+    work_well(settings, number, logs, pipe, proven)
+
+
 def work_on_one_study(settings, number, logs, pipe, proven):
     board = FlightBoard(hands_folder(settings), f"worker-{number}")
     board.note(Claim(hash_uid("a"), 1, "d" * 64, Stage.MAKE, 1, 1, 1000.0), "predict")
@@ -81,8 +92,12 @@ class Yard:
     def open(self, work, **settings):
         self.let(work)
         self.settings = replace(self.settings, **settings)
-        self.crew = Crew(self.settings, LogSettings(), self.clock)
+        self.crew = Crew(self.settings, LogSettings(), Notices(self.settings.job.notices), self.clock)
         return self.crew
+
+    def told(self, kind):
+        """What a person is told of a kind of part."""
+        return [notice.message for notice in Notices(self.settings.job.notices).all() if notice.kind is kind]
 
     def let(self, work):
         """What workers do that are started from now on."""
@@ -151,11 +166,11 @@ def test_the_cause_is_told_by_the_log_and_health_at_once_and_by_an_alert_at_the_
     yard.die(2)
     assert [record.getMessage() for record in caplog.records] == [f"a worker died: {cause}"] * 2
     assert crew.problems() == [f"no worker lives: they died ({cause}), and are started again; see the log"]
-    assert crew.alerts() == []
+    assert yard.told(Kind.WORKERS) == []
     yard.die(1)
-    (alert,) = crew.alerts()
-    assert alert.code is AlertCode.WORKERS_DYING
-    assert alert.message == f"1 of 1 workers die again and again, one 3 times so far ({cause}); see the log"
+    assert yard.told(Kind.WORKERS) == [
+        f"1 of 1 die again and again, one 3 times so far ({cause}); see the log"
+    ]
 
 
 def test_one_that_is_ready_and_lives_for_a_minute_ends_the_alert(yard):
@@ -164,10 +179,10 @@ def test_one_that_is_ready_and_lives_for_a_minute_ends_the_alert(yard):
     yard.let(work_well)
     yard.clock.pass_by(60)
     yard.tend_until(lambda: not crew.problems())
-    assert "exit code 7" in crew.alerts()[0].message, "it may die again"
+    assert "exit code 7" in yard.told(Kind.WORKERS)[0], "it may die again"
     yard.clock.pass_by(60)
     crew.tend()
-    assert crew.alerts() == []
+    assert yard.told(Kind.WORKERS) == []
 
 
 def test_one_that_loads_for_long_and_dies_at_its_first_study_begins_no_new_row(yard):
@@ -178,7 +193,7 @@ def test_one_that_loads_for_long_and_dies_at_its_first_study_begins_no_new_row(y
         yard.clock.pass_by(70)
         wait(crew.sentinels, PATIENCE)
         yard.tend_until(lambda deaths=deaths: crew._places[0].deaths == deaths)
-    assert crew.alerts()[0].code is AlertCode.WORKERS_DYING
+    assert yard.told(Kind.WORKERS)
 
 
 def test_of_several_workers_one_that_dies_is_told_though_the_other_works(yard):
@@ -191,7 +206,18 @@ def test_of_several_workers_one_that_dies_is_told_though_the_other_works(yard):
         yard.tend_until(lambda deaths=deaths: crew._places[1].deaths == deaths)
         yard.clock.pass_by(59.9)
     assert crew.problems() == []
-    assert crew.alerts()[0].message.startswith("1 of 2 workers die")
+    assert yard.told(Kind.WORKERS)[0].startswith("1 of 2 die")
+
+
+def test_a_cluster_that_takes_no_studies_is_told_until_it_does(yard):
+    crew = yard.open(find_no_cluster)
+    yard.tend_until(lambda: yard.told(Kind.CLUSTER))
+    assert yard.told(Kind.CLUSTER) == ["expected a worker, got none"]
+    assert crew.problems() == ["cluster: expected a worker, got none"]
+    yard.let(find_a_cluster_again)
+    crew._places[0].process.kill()
+    yard.tend_until(lambda: not crew.problems())
+    assert yard.told(Kind.CLUSTER) == []
 
 
 def test_wrong_settings_end_the_service(yard):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import closing
 
+import pytest
+
+from medkit.batch.delivery.troubles import Trouble
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import Stage
 from medkit.batch.notices import Kind, Notices
+from medkit.batch.service import supervisor as module
 from medkit.batch.service.settings import Settings
 from medkit.batch.service.supervisor import Supervisor
 from medkit.batch.status.alerts import Thresholds, alerts
@@ -50,6 +54,17 @@ def test_a_withdrawal_that_fails_is_told_by_its_cause_until_it_goes_well(tmp_pat
         supervisor._withdraw()
         assert told(supervisor) == []
         assert supervisor.ledger.withdrawals() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "passing"), [("archive-down", True), ("not-shown-yet", True), ("tls-failed", False)]
+)
+def test_one_that_may_go_well_by_itself_is_told_later(tmp_path, monkeypatch, code, passing):
+    monkeypatch.setattr(module, "withdraw_due", lambda *_: [Trouble(code, "archive: expected an answer")])
+    with closing(Supervisor(Settings(JobFolder(tmp_path / "job"), ()))) as supervisor:
+        supervisor._withdraw()
+        (notice,) = Notices(tmp_path / "job" / "notices").all()
+    assert (notice.code, notice.passing) == (code, passing)
 
 
 def test_what_an_earlier_service_said_is_forgotten(tmp_path):

@@ -138,6 +138,8 @@ def test_the_disk_is_told_before_the_store_takes_no_more(batch):
         (Kind.DESTINATION, "destination-fails"),
         (Kind.WITHDRAWAL, "withdrawal-fails"),
         (Kind.CHORE, "chore-fails"),
+        (Kind.WORKERS, "workers-dying"),
+        (Kind.CLUSTER, "cluster-fails"),
     ],
 )
 def test_what_time_alone_does_not_mend_is_told_at_once_with_its_cause(batch, kind, code):
@@ -150,9 +152,10 @@ def test_what_time_alone_does_not_mend_is_told_at_once_with_its_cause(batch, kin
     assert codes(batch) == []
 
 
-@pytest.mark.parametrize("code", ["archive-down", "folder-unreachable", "chore-failed", "not-shown-yet"])
-def test_what_may_pass_by_itself_is_told_after_a_while(batch, code):
-    Notices(batch.job.notices, batch.clock).put(Kind.SOURCE, "archive-1", code, "nobody answers")
+def test_what_may_pass_by_itself_is_told_after_a_while(batch):
+    Notices(batch.job.notices, batch.clock).put(
+        Kind.SOURCE, "archive-1", "archive-down", "nobody answers", passing=True
+    )
     batch.clock.pass_by(HOUR)
     assert codes(batch) == []
     assert codes(batch, Thresholds(down_hours=0.5)) == ["source-fails"]

@@ -14,7 +14,6 @@ from medkit.batch.ledger import Ledger
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status import server as module
-from medkit.batch.status.alerts import Alert, AlertCode
 from medkit.batch.status.page import content_security_policy
 from medkit.batch.status.server import StatusServer
 from medkit.errors import UsageError
@@ -169,15 +168,14 @@ def test_a_full_disk_and_other_problems_are_not_ready(batch):
 
 
 def test_what_only_the_service_knows_stands_among_the_alerts(batch):
-    dying = Alert(
-        AlertCode.WORKERS_DYING, "1 of 2 workers die again and again (exit code 7 <b>); see the log"
-    )
-    with StatusServer(batch.job, more_alerts=lambda: [dying], usage=lambda _: Usage(2, 1, 1)) as server:
+    message = "1 of 2 die again and again (exit code 7 <b>); see the log"
+    Notices(batch.job.notices).put(Kind.WORKERS, "workers", "workers-dying", message)
+    with StatusServer(batch.job, usage=lambda _: Usage(2, 1, 1)) as server:
         told = json.loads(ask(server, "/status.json")[1])
         Draft202012Validator(SCHEMA).validate(told)
         assert told["well"] is False
         assert [alert["code"] for alert in told["alerts"]] == ["disk-low", "workers-dying"]
-        assert "1 of 2 workers die again and again (exit code 7 &lt;b&gt;)" in ask(server, "/")[1]
+        assert "workers: 1 of 2 die again and again (exit code 7 &lt;b&gt;)" in ask(server, "/")[1]
         assert 'medkit_batch_alert{code="workers-dying"} 1.0' in ask(server, "/metrics")[1]
 
 
