@@ -162,4 +162,4 @@ def _let_go(event: Event) -> None:
     pynetdicom would wait for the request until its time is over.
     """
     if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]  # it takes this, and says not so
+        event.assoc.dul.to_user_queue.put(None)  # it takes this, and says not so
