@@ -75,6 +75,7 @@ class Carrier:
         self._context, self._ledger = context, context.ledger
         self._destinations, self._audit, self._board = destinations, audit, board
         self._stop = Event()
+        self._fresh = Event()  # something was made here since deliveries were looked for
         self._places = Semaphore(places)
         self._threads: list[Thread] = []
         self._sending = Lock()  # held while a study is delivered, or is made alone
@@ -82,6 +83,7 @@ class Carrier:
     def stop(self) -> None:
         """Begin nothing more: what waits is given back, what is worked on is ended. May be called in a signal."""
         self._stop.set()
+        self._fresh.set()
 
     def prepare(self) -> None:
         """Make ready, and see whether the settings are right; returns early after :meth:`stop`.
@@ -149,6 +151,8 @@ class Carrier:
         carried.beat.__exit__()
         self._board.drop(carried.claim)
         self._places.release()
+        if ended.state is State.MADE:
+            self._fresh.set()
         level = logging.INFO if ended.state in (State.MADE, State.SKIPPED, State.READY) else logging.WARNING
         fields = told(
             study=ended.claim.study,
@@ -164,13 +168,18 @@ class Carrier:
         while self._destinations and not self._stop.is_set():
             with self._sending:
                 pause = 0.0 if self._stop.is_set() else self._deliver_next()
-            self._stop.wait(pause)
+            if pause is None:
+                # What is made here is delivered here where that can be: its contents are still known.
+                self._fresh.wait(_IDLE_SECONDS)
+            else:
+                self._stop.wait(pause)
 
-    def _deliver_next(self) -> float:
-        """Deliver a study if there is one; seconds to wait before the next."""
+    def _deliver_next(self) -> float | None:
+        """Deliver a study; seconds to wait before the next, or ``None`` where there is none."""
+        self._fresh.clear()
         claim = self._ledger.claim(Stage.DELIVER)
         if claim is None:
-            return _IDLE_SECONDS
+            return None
         self._board.note(claim, DELIVER)
         begun, pause = time.monotonic(), _BREATH_SECONDS
         try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from threading import Event, Thread
 
 import pytest
@@ -11,6 +12,7 @@ from medkit.batch.intake.folder import take_folder
 from medkit.batch.intake.take import Intake
 from medkit.batch.ledger import Ledger, Policy, Stage, State
 from medkit.batch.making import READ, MakingContext
+from medkit.batch.service import carrier
 from medkit.batch.service import worker as module
 from medkit.batch.service.flights import FlightBoard
 from medkit.batch.service.worker import Worker
@@ -73,6 +75,15 @@ def test_what_lies_in_the_store_is_made_and_delivered(bench):
     states = check_delivered_once(bench.job, bench.out)
     assert states == {study_hash(number): State.DELIVERED for number in NUMBERS}
     assert {"read", "predict", "write"} <= bench.ledger.timings().keys()
+
+
+def test_what_is_made_here_is_delivered_here_at_once(bench, monkeypatch):
+    monkeypatch.setattr(carrier, "_IDLE_SECONDS", 3600.0)
+    until = time.monotonic() + 300
+    bench.run_until(
+        lambda: bench.ledger.counts()[State.DELIVERED] == len(NUMBERS) or time.monotonic() > until
+    )
+    assert bench.ledger.counts()[State.DELIVERED] == len(NUMBERS)
 
 
 def test_one_study_is_in_each_stage_and_no_more(bench, monkeypatch):
