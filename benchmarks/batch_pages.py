@@ -100,7 +100,8 @@ picture, as medkit's service does; MONAI Deploy's operators write a segmentation
 say so. They are called by hand in processes that stay, with their network in memory, outside of Holoscan's runtime.
 medkit's workers have one thread each unless the row says more; studies are in its store when their time begins (but for
 `medkit batch run`, which takes them from the files), and it ends when they are delivered to a folder, read back and
-compared. An hour is that of the steady rate; start-up, to the moment when all workers are ready, stands apart.
+compared. On a Dask cluster, scheduler, workers and service have the named cores together. An hour is that of the steady
+rate; start-up, to the moment when all workers are ready, stands apart.
 """
 
 SCALING = """\

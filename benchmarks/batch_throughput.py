@@ -29,6 +29,7 @@ from medkit.batch.ledger import Ledger, LedgerView, State
 from medkit.batch.making import PREDICT, READ, WRITE
 from medkit.batch.spool import Spool, SpoolLimits
 from medkit.bundle.store import find_bundle
+from tests.batch.cluster.machines import Machines
 
 BUNDLE = "hippocampus_segmentation_unet"
 SEG = "seg"
@@ -36,6 +37,7 @@ PARTS = {READ: "reading", PREDICT: "inference", WRITE: "writing", DELIVER: "send
 ONE = Path(__file__).with_name("batch_one.py")
 _FEW = 8  # studies of a way that takes many seconds for each
 _LONG = 40  # studies of one that goes fast, for each process
+_CLUSTER = 2  # workers
 
 
 @dataclass
@@ -100,6 +102,8 @@ def ways(bench: Bench) -> dict[str, Callable[[], dict[str, Any]]]:
         found[f"medkit, {_workers(workers)} on as many cores, segmentation alone"] = lambda workers=workers: (
             service(bench, workers, cores=workers, outputs={"kinds": [SEG]})
         )
+    if cores >= _CLUSTER:
+        found[f"medkit on a Dask cluster of {_workers(_CLUSTER)}, on as many cores"] = lambda: cluster(bench)
     found[f"`medkit batch run` from the files, {_workers(cores)}"] = lambda: batch_run(bench)
     if bench.deploy:
         for count, threads in ((1, 1), (1, cores), (cores, 1)):
@@ -176,6 +180,23 @@ def service(
     found = {"studies": len(samples), "startup": ready - running.started, "intake": intake_seconds}
     hour, busy = steady(_ends(site), ready, workers), used.cores()
     return found | {"hour": hour, "cores": busy, "cpu": 3600 * busy / hour, "parts": parts(site)}
+
+
+def cluster(bench: Bench) -> dict[str, Any]:
+    """``medkit serve`` with its studies made by a Dask cluster; scheduler, workers and service share the cores."""
+    folder, before = bench.work / "dask", os.sched_getaffinity(0)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    os.sched_setaffinity(0, sorted(before)[:_CLUSTER])
+    machines = Machines(folder)
+    try:
+        for number in range(_CLUSTER):
+            machines.start_workers(f"worker-{number}")
+        row = service(bench, _CLUSTER, cluster={"scheduler": machines.address})
+    finally:
+        machines.close()
+        os.sched_setaffinity(0, before)
+    return {name: row[name] for name in ("studies", "startup", "hour", "parts")}
 
 
 def take(site: Site, samples: Sequence[Sample]) -> float:
