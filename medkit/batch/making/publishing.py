@@ -34,7 +34,8 @@ def published_folder(results: Path, claim: Claim) -> Path:
 def publishing(results: Path, claim: Claim) -> Iterator[Path]:
     """Give a folder to write into, which gets its name when the block succeeds and all of it is on disk.
 
-    What earlier attempts at the revision left is removed first. Where the block raises, nothing stays.
+    What earlier attempts at the revision left is removed first, as far as it can be: :func:`remove_debris` sees to the
+    rest. Where the block raises, nothing stays.
 
     Args:
         results: folder of all results; made where there is none, for its owner alone.
@@ -47,7 +48,7 @@ def publishing(results: Path, claim: Claim) -> Iterator[Path]:
         sync_folder(made.parent)
     for earlier in folder.parent.iterdir():
         if 0 < _token(earlier) <= claim.token:
-            shutil.rmtree(earlier)
+            shutil.rmtree(earlier, ignore_errors=True)  # a worker that lost its lease may still write there
     unfinished.mkdir(mode=0o700)
     try:
         yield unfinished

@@ -130,6 +130,25 @@ def test_what_raises_leaves_nothing(tmp_path, desk, study):
     assert not published_folder(tmp_path / "results", claim).exists()
 
 
+def test_a_worker_that_still_writes_its_earlier_attempt_keeps_nobody_from_the_next(desk, study, monkeypatch):
+    slow = claimed(desk, study)
+    left = published_folder(desk.context.results, slow).with_name(f"{UNFINISHED}{slow.token}")
+    left.mkdir(parents=True)
+    real, late = os.rmdir, []
+
+    def rmdir(path, **given):
+        if str(path).endswith(left.name) and not late:
+            late.append((left / "late").write_text("of it"))
+        real(path, **given)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    desk.clock.pass_by(POLICY.lease_seconds + 1)
+    assert make_study(claimed(desk), desk.context).state is State.MADE
+    assert late, "it wrote while the folder was removed"
+    assert remove_debris(desk.context.results, desk.ledger) == [left]
+    assert not left.exists()
+
+
 def test_a_worker_that_lost_its_lease_does_not_touch_what_the_next_one_made(desk, study):
     slow = claimed(desk, study)
     desk.clock.pass_by(POLICY.lease_seconds + 1)
