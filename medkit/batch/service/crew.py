@@ -259,8 +259,8 @@ class Crew:
         }
         if slow:
             return too_slow(limits.stage_seconds, slow)
-        if limits.memory_bytes is None:
-            return None
+        if limits.memory_bytes is None or self._settings.cluster is not None:
+            return None  # no limit, or one of the cluster's workers
         try:
             used = psutil.Process(hands.pid).memory_info().rss
         except psutil.NoSuchProcess:

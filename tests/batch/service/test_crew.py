@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 
 import pytest
 
+from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.folder import JobFolder
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Claim, Stage
@@ -290,6 +291,19 @@ def test_a_worker_that_takes_too_much_is_killed_and_its_study_blamed(yard, monke
     assert [death.code for death in deaths] == [code]
     yard.tend_until(lambda: crew._places[0].deaths)
     assert crew._places[0].cause == deaths[0].reason
+
+
+def test_the_limit_of_memory_is_for_who_makes_studies_and_not_for_who_has_a_cluster_make_them(yard):
+    crew = yard.open(
+        work_on_one_study,
+        limits=WorkLimits(memory_bytes=1 << 20),
+        cluster=ClusterSettings("tcp://head:8786"),
+    )
+    yard.tend_until(lambda: not crew.problems())
+    board = hands_folder(yard.settings)
+    assert len(list(board.glob("*.json"))) == 1, "it is looked at"
+    crew.tend()
+    assert crew._killed == {}
 
 
 def test_what_a_killed_worker_had_is_recovered(yard, monkeypatch):
