@@ -113,7 +113,9 @@ class Crew:
     @property
     def unreached(self) -> str | None:
         """Why there never was a worker that is ready, where one says so."""
-        return next((place.trouble for place in self._places if not place.ready and place.trouble), None)
+        if self._proven:
+            return None
+        return next((place.trouble for place in self._places if place.trouble), None)
 
     def problems(self) -> list[str]:
         """Why nothing is made; may be asked by another thread."""

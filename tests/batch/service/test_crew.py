@@ -69,6 +69,11 @@ def find_a_cluster_again(settings, number, logs, pipe, proven):
     work_well(settings, number, logs, pipe, proven)
 
 
+def wait_for_a_cluster(settings, number, logs, pipe, proven):
+    pipe.send((Word.TROUBLE, "expected a scheduler"))
+    time.sleep(PATIENCE)
+
+
 def work_on_one_study(settings, number, logs, pipe, proven):
     board = FlightBoard(hands_folder(settings), f"worker-{number}")
     board.note(Claim(hash_uid("a"), 1, "d" * 64, Stage.MAKE, 1, 1, 1000.0), "predict")
@@ -332,3 +337,17 @@ def test_a_worker_knows_whether_one_was_ready_before(yard):
     yard.die(1)
     yard.tend_until(lambda: crew.problems() == [])
     assert crew._places[0].deaths == 1
+
+
+def test_a_cluster_that_is_away_ends_nothing_once_a_worker_was_ready(yard):
+    crew = yard.open(wait_for_a_cluster)
+    yard.tend_until(lambda: crew.unreached is not None)
+    assert crew.unreached == "expected a scheduler"
+    yard.let(work_well)
+    crew._places[0].process.kill()
+    yard.tend_until(lambda: not crew.problems())
+    yard.let(wait_for_a_cluster)
+    crew._places[0].process.kill()
+    yard.clock.pass_by(60)
+    yard.tend_until(lambda: crew.problems() == ["expected a scheduler"])
+    assert crew.unreached is None
