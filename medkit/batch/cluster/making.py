@@ -80,9 +80,9 @@ def _make(order: Order, here: str) -> Outcome:
     wanted = Wanted(work.rules, work.outputs.repairs, work.limits)
     with _stage(READ, order, seconds):
         jobs, notes = read_revision(order.study, order.digest, Spool(store, make=False), wanted)
-    for name in dict.fromkeys(job.job.bundle for job in jobs):
-        _check_bundle(shelf, name, order)
-    with _stage(PREDICT, order, seconds):
+    with _stage(PREDICT, order, seconds):  # a folder that hangs may keep a bundle from being loaded
+        for name in dict.fromkeys(job.job.bundle for job in jobs):
+            _check_bundle(shelf, name, order)
         predicted = [predict_job(job, notes, shelf) for job in jobs]
     with _stage(WRITE, order, seconds):
         objects = write_objects(predicted, folder, work.outputs, order.withdrawn)

@@ -72,6 +72,15 @@ def order_for(folder: Path, bundle_root: Path, **terms) -> Order:
     return Order("f" * 64, "f" * 64, (), str(folder / "claim"), Terms(**fixed | terms))
 
 
+def order_for_a_study(folder: Path, bundle_root: Path, **terms) -> Order:
+    spool = Spool(folder / "spool")
+    for path in sorted(write_study(folder / "study").iterdir()):
+        with path.open("rb") as file:
+            stored = spool.store(f"{ROOT}.1", path.stem, file)
+    order = order_for(folder, bundle_root, **terms)
+    return replace(order, study=stored.study, digest=spool.digest(stored.study))
+
+
 def test_workers_that_are_fit_are_taken_by_their_resources(join):
     cluster, said = join(resources=GPU)
     cluster.tend()
@@ -143,12 +152,7 @@ def test_another_version_on_one_worker_is_refused_by_name_and_makes_nothing(
 def test_another_bundle_than_the_services_makes_nothing_and_a_folder_is_for_one_attempt(
     machines, bundle_root, tmp_path
 ):
-    spool = Spool(tmp_path / "spool")
-    for path in sorted(write_study(tmp_path / "study").iterdir()):
-        with path.open("rb") as file:
-            stored = spool.store(f"{ROOT}.1", path.stem, file)
-    order = order_for(tmp_path, bundle_root)
-    order = Order(stored.study, spool.digest(stored.study), (), order.folder, order.terms)
+    order = order_for_a_study(tmp_path, bundle_root)
     with machines.client() as client:
         outcome = client.submit(make_study, pickle.dumps(order), pure=False).result()
         assert outcome.kind is OutcomeKind.UNFIT, outcome

@@ -6,19 +6,24 @@ import os
 import pickle
 import signal
 import sys
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
+from medkit.batch.cluster import making, order
 from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import LedgerView, Policy, State
-from medkit.batch.making import BundleSettings
+from medkit.batch.making import BundleSettings, BundleShelf
 from medkit.batch.service.settings import Settings, WorkLimits
 from medkit.batch.spool import SpoolLimits
 from tests.batch.cluster.machines import GPU
+from tests.batch.cluster.test_connection import order_for_a_study
 from tests.batch.making.studies import PATIENT, RULE
 from tests.batch.service.conftest import PATIENCE, started, wait_for
 from tests.batch.service.steps import DEADLY, SLOW
@@ -125,3 +130,18 @@ def test_a_worker_and_the_service_are_killed_and_every_study_is_delivered_once(s
     assert states == {study_hash(number): State.DELIVERED for number in numbers}
     kept = [path for path in settings.job.results.glob("*/*/*") if path.is_dir()]
     assert len(kept) == len(states)
+
+
+def test_a_bundle_that_hangs_while_it_is_loaded_ends_its_worker_too(tmp_path, bundle_root, monkeypatch):
+    monkeypatch.setattr(BundleShelf, "take", lambda *_: time.sleep(30))
+    one = order_for_a_study(tmp_path, bundle_root, stage_seconds=2.0)
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)  # what PyTorch gives to threads is never done where they were lost in a fork
+        try:
+            making._make(one, "here")
+        finally:
+            os._exit(7)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert "_check_bundle" in (Path(one.folder) / order.SLOW).read_text(encoding="utf-8")
