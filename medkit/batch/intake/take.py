@@ -11,11 +11,11 @@ from medkit.batch.spool import (
     CANNOT_UNDERSTAND,
     LOW_DISK,
     OUT_OF_RESOURCES,
-    TOO_LARGE,
     Mark,
     NotTaken,
     Taken,
 )
+from medkit.dicom.network.cut_off import CUT_OFF
 from medkit.dicom.network.rejection import rejection_uid
 
 if TYPE_CHECKING:
@@ -85,15 +85,26 @@ class Intake:
             self._tell("instance-conflict", study, instance, "conflict")
         return taken
 
-    def leave(self, study_uid: str, sop_uid: str) -> None:
-        """Mark a study as not whole, of which a source has an instance that it may not bring: it is too large.
+    def leave(self, study_uid: str, sop_uid: str, code: str) -> None:
+        """Mark a study as not whole, of which a source has an instance that did not come to its end.
+
+        What is there already is not missed because it was cut off when it came again.
+
+        Args:
+            study_uid: Study Instance UID.
+            sop_uid: SOP Instance UID.
+            code: why, see :class:`medkit.dicom.network.node.StorageNode`.
 
         Raises:
             ValueError, OSError, LedgerError: see :meth:`take`.
         """
         study, instance = hash_uid(study_uid), hash_uid(sop_uid)
-        self.begin(study, Mark(instance, TOO_LARGE, _DOOR))
-        self._tell("instance-not-taken", study, instance, TOO_LARGE)
+        if self.is_own(study_uid, sop_uid):  # it would not be stored, and the mark would stay
+            return
+        if code == CUT_OFF and any(one.instance == instance for one in self.spool.instances(study)):
+            return
+        self.begin(study, Mark(instance, code, _DOOR))
+        self._tell("instance-not-taken", study, instance, code)
 
     def begin(self, study: str, mark: Mark) -> None:
         """Mark a study as not whole, for something of it is about to come; the ledger is told before.

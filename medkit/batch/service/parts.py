@@ -131,7 +131,7 @@ def make_node(settings: NodeSettings, intake: Intake) -> StorageNode:
         intake.answer,
         settings.callers,
         limits=limits,
-        too_large=intake.leave,
+        cut_off=intake.leave,
         **settings.options,
     )
 

@@ -21,6 +21,7 @@ from pynetdicom import AE, evt
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from ssl import SSLContext
 
     from pynetdicom.association import Association
@@ -31,6 +32,7 @@ __all__ = ["Entity", "Server"]
 
 _LOG = logging.getLogger(__name__)
 _REQUEST_BYTES = 1 << 20  # of an A-ASSOCIATE-RQ with 128 contexts, and more than ever needed
+_P_DATA_TF = 4  # type of the PDUs that bring instances (PS3.8, 9.3.5)
 _STRANGERS = 2  # connections without an association, for each that may be had
 
 
@@ -51,6 +53,8 @@ class Server(ThreadedAssociationServer):
         address: host and port to listen on.
         handlers: pairs of an event of pynetdicom and what handles it.
         tls: speak TLS.
+        long_pdu: told of an association that sends a P-DATA-TF PDU beyond the limit, and what this one begins with,
+            before the connection ends.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -60,9 +64,14 @@ class Server(ThreadedAssociationServer):
     request_queue_size = 64
 
     def __init__(
-        self, entity: Entity, address: tuple[str, int], handlers: list[Any], tls: SSLContext | None
+        self,
+        entity: Entity,
+        address: tuple[str, int],
+        handlers: list[Any],
+        tls: SSLContext | None,
+        long_pdu: Callable[[Association, bytes], None],
     ) -> None:
-        self._tls = tls
+        self._tls, self.long_pdu = tls, long_pdu
         self._strangers: dict[socket.socket, None] = {}  # the first that came first
         self._changing = threading.Lock()
         events = [*handlers, (evt.EVT_REQUESTED, self._know), (evt.EVT_CONN_CLOSE, _let_go)]
@@ -135,25 +144,52 @@ class _Handler(RequestHandler):
         assert connection is not None
         entity = self.server.ae
         assert entity.network_timeout is not None
-        longest = max(entity.maximum_pdu_size, _REQUEST_BYTES)
         # pynetdicom takes the length that a PDU states, up to 4 GiB, and reads in pieces of 4 KiB.
-        read = partial(_receive, connection, longest, entity.network_timeout)
-        connection.recv = read  # type: ignore[method-assign]
+        connection.recv = _Reader(  # type: ignore[method-assign]
+            connection,
+            max(entity.maximum_pdu_size, _REQUEST_BYTES),
+            entity.network_timeout,
+            partial(self.server.long_pdu, association),
+        )
         return association
 
 
-def _receive(connection: AssociationSocket, longest: int, seconds: float, nr_bytes: int) -> bytearray:
-    if nr_bytes > longest:
-        raise OSError(f"expected a PDU of at most {longest} bytes, got one of {nr_bytes}")
-    data, there = bytearray(nr_bytes), 0
-    assert connection.socket is not None
-    until = time.monotonic() + seconds  # for all of it: each byte alone may take as long
-    with memoryview(data) as room:
-        while there < nr_bytes and (more := connection.socket.recv_into(room[there:])):
-            there += more
-            if there < nr_bytes and time.monotonic() > until:
-                raise TimeoutError(f"expected a PDU within {seconds:g} seconds, got {there} bytes of it")
-    return data[:there]
+class _Reader:
+    """Reads what a PDU has first, and then the rest of it, if that is not too long."""
+
+    def __init__(
+        self,
+        connection: AssociationSocket,
+        longest: int,
+        seconds: float,
+        long_pdu: Callable[[bytes], None],
+    ) -> None:
+        self._connection, self._longest, self._seconds = connection, longest, seconds
+        self._long_pdu = long_pdu
+        self._first = 0  # byte of what was read before
+
+    def __call__(self, nr_bytes: int) -> bytearray:
+        if nr_bytes > self._longest:
+            if self._first == _P_DATA_TF:
+                self._long_pdu(bytes(self._receive(self._longest)))
+            raise OSError(f"expected a PDU of at most {self._longest} bytes, got one of {nr_bytes}")
+        data = self._receive(nr_bytes)
+        self._first = data[0] if data else 0
+        return data
+
+    def _receive(self, nr_bytes: int) -> bytearray:
+        data, there = bytearray(nr_bytes), 0
+        connection = self._connection.socket
+        assert connection is not None
+        until = time.monotonic() + self._seconds  # for all of it: each byte alone may take as long
+        with memoryview(data) as room:
+            while there < nr_bytes and (more := connection.recv_into(room[there:])):
+                there += more
+                if there < nr_bytes and time.monotonic() > until:
+                    raise TimeoutError(
+                        f"expected a PDU within {self._seconds:g} seconds, got {there} bytes of it"
+                    )
+        return data[:there]
 
 
 def _let_go(event: Event) -> None:

@@ -59,12 +59,13 @@ class Identity:
     study: str
 
 
-def identify(data: BinaryIO, transfer_syntax: str) -> Identity:
+def identify(data: BinaryIO, transfer_syntax: str, *, cut: bool = False) -> Identity:
     """Read the UIDs of a data set and nothing behind them.
 
     Args:
         data: the data set, without file meta information; is at its beginning again afterwards.
         transfer_syntax: UID of its encoding.
+        cut: it may end anywhere, and so in the midst of a UID.
 
     Raises:
         Unidentified: one of the UIDs is missing or none, or what stands before them cannot be read.
@@ -73,6 +74,12 @@ def identify(data: BinaryIO, transfer_syntax: str) -> Identity:
     syntax = UID(transfer_syntax)
     start = data.tell()
     file = data
+    behind: list[BaseTag] = []
+
+    def is_behind_last(tag: BaseTag, vr: str | None, length: int) -> bool:
+        behind.extend([tag] if tag > _LAST else [])
+        return bool(behind)
+
     try:
         if syntax == DeflatedExplicitVRLittleEndian:
             file = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data.read(), _INFLATED_BYTES))
@@ -80,7 +87,7 @@ def identify(data: BinaryIO, transfer_syntax: str) -> Identity:
             file,
             syntax.is_implicit_VR,
             syntax.is_little_endian,
-            stop_when=_behind_last,
+            stop_when=is_behind_last,
             specific_tags=[Tag(keyword) for keyword in _KEYWORDS],
         )
         uids = [str(found.get(keyword, "")).strip(" \0") for keyword in _KEYWORDS]
@@ -91,6 +98,8 @@ def identify(data: BinaryIO, transfer_syntax: str) -> Identity:
         ) from error
     finally:
         data.seek(start)
+    if cut and not behind:
+        raise Unidentified(CANNOT_UNDERSTAND, "expected UIDs, got a data set that ends before or within them")
     return _checked(uids)
 
 
@@ -161,7 +170,3 @@ class _Chained(io.RawIOBase):
                 return len(chunk)
             self._parts.pop(0)
         return 0
-
-
-def _behind_last(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return bool(tag > _LAST)

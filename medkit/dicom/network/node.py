@@ -6,20 +6,19 @@ says. Nothing is decoded but the three UIDs that tell where an instance belongs.
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
-from weakref import WeakKeyDictionary
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from pynetdicom import AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from medkit.dicom.network.connections import Entity, Server
-from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, identify, received
+from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE, CutOff, length_of
+from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, received
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.errors import UsageError
@@ -74,8 +73,9 @@ class StorageNode:
         port: TCP port; 0 for any that is free.
         tls: speak TLS, with these files.
         limits: what callers may ask for.
-        too_large: told Study and SOP Instance UID of each instance that a limit keeps out, as far as it is known what
-            it is: its study is not whole.
+        cut_off: told Study and SOP Instance UID of each instance that did not come to its end, as far as it is known
+            what it is, and why: ``too-large``, or ``cut-off`` for all else that ends an association in its midst. Its
+            study is not whole.
 
     Raises:
         UsageError: an AE title is none, there are no callers, or a file of ``tls`` cannot be used.
@@ -91,16 +91,15 @@ class StorageNode:
         port: int = 11112,
         tls: TlsFiles | None = None,
         limits: NodeLimits | None = None,
-        too_large: Callable[[str, str], None] = lambda study_uid, sop_uid: None,
+        cut_off: Callable[[str, str, str], None] = lambda study_uid, sop_uid, code: None,
     ) -> None:
         self.limits = limits or NodeLimits()
-        self._take, self._tell_too_large = take, too_large
+        self._take, self._cut_off = take, CutOff(cut_off)
         self._host, self._port = host, port
         self._tls = None if tls is None else tls.server_context()
         self._server: Server | None = None
         self._held: dict[Association, int] = {}  # bytes that wait or are coming
         self._being_taken: dict[Association, int] = {}
-        self._last_study: WeakKeyDictionary[Association, str] = WeakKeyDictionary()
         self._ae = self._application_entity(check_ae_title(ae_title), callers)
 
     @property
@@ -118,12 +117,13 @@ class StorageNode:
         handlers: list[Any] = [
             (evt.EVT_C_STORE, self._answer_store),
             (evt.EVT_PDU_RECV, self._check_size),
+            (evt.EVT_DIMSE_RECV, lambda event: self._cut_off.came(event.assoc, event.message)),
             (evt.EVT_REJECTED, _tell_rejected),
-            (evt.EVT_ABORTED, _tell_aborted),
+            (evt.EVT_ABORTED, self._tell_aborted),
             (evt.EVT_CONN_CLOSE, self._let_go),
         ]
         try:
-            server = Server(self._ae, (self._host, self._port), handlers, self._tls)
+            server = Server(self._ae, (self._host, self._port), handlers, self._tls, self._end_long_pdu)
         except OSError as error:
             raise UsageError(
                 f"{self._host}, port {self._port}: expected an address to listen on, got {error.strerror or error}; "
@@ -173,7 +173,7 @@ class StorageNode:
 
     def _answer_store(self, event: Any) -> int:
         data = event.request.DataSet
-        self._being_taken[event.assoc] = _length(data)
+        self._being_taken[event.assoc] = length_of(data)
         try:
             return self._answer(event)
         finally:
@@ -182,14 +182,14 @@ class StorageNode:
     def _answer(self, event: Any) -> int:
         caller = event.assoc.requestor.ae_title
         if self._too_large(event.request.DataSet):  # all of it was there before the association was aborted
-            self._tell(event.assoc, event.request, event.context.context_id, event.request.DataSet)
+            request = event.request
+            self._cut_off.tell(event.assoc, request, event.context.context_id, request.DataSet, TOO_LARGE)
             return CANNOT_UNDERSTAND
         try:
             found, file = received(event)
         except Unidentified as error:
             _LOG.warning("an instance of %s: %s", caller, error)
             return error.dicom_status
-        self._last_study[event.assoc] = found.study
         try:
             return self._take(found.study, found.sop_instance, file)
         except Exception as error:
@@ -201,62 +201,51 @@ class StorageNode:
         """Abort an association that makes us hold too much; looked at before each PDU is."""
         association, message = event.assoc, event.assoc.dimse.message
         queued = [request for _, request in list(association.dimse.msg_queue.queue)]
-        waiting = sum(_length(getattr(request, "DataSet", None)) for request in queued)
-        coming = 0 if message is None else _length(message.data_set)
+        waiting = sum(length_of(getattr(request, "DataSet", None)) for request in queued)
+        coming = 0 if message is None else length_of(message.data_set)
         self._held[association] = waiting + coming
         if message is not None and self._too_large(message.data_set):
-            self._abort(association, f"instances of at most {self.limits.instance_bytes} bytes")
+            self._abort(association, f"instances of at most {self.limits.instance_bytes} bytes", TOO_LARGE)
         elif message is not None and message.encoded_command_set.tell() > _COMMAND_BYTES:
             self._abort(association, f"commands of at most {_COMMAND_BYTES} bytes")
         elif len(queued) > _MOST_WAITING or waiting + coming > self.limits.instance_bytes:
             self._abort(association, f"at most {_MOST_WAITING} requests before the answer to the first")
         elif (
-            # Between two instances nobody could say which one is missing.
+            # Between two instances, or before one said whose it is, nobody could say what is missing.
             message is not None
             and "AffectedSOPInstanceUID" in message.command_set
             and sum([*self._held.values(), *self._being_taken.values()]) > self.limits.held_bytes
+            and self._cut_off.is_known(association)
         ):
             self._abort(association, f"at most {self.limits.held_bytes} bytes of all callers together")
 
-    def _abort(self, association: Association, expected: str) -> None:
+    def _abort(self, association: Association, expected: str, code: str = CUT_OFF) -> None:
         """End an association, and tell of all that was on its way: its sender may give up."""
         _LOG.warning(
             "expected %s, got more; aborted the association of %s",
             expected,
             association.requestor.ae_title,
         )
+        self._cut_off.tell_all(association, code)
         association.abort(block=False)
-        for context_id, request in list(association.dimse.msg_queue.queue):
-            if getattr(request, "DataSet", None) is not None:
-                self._tell(association, request, context_id, request.DataSet)
-        message = association.dimse.message
-        if message is not None and "AffectedSOPInstanceUID" in message.command_set:
-            self._tell(association, message.command_set, message.context_id, message.data_set)
+
+    def _end_long_pdu(self, association: Association, body: bytes) -> None:
+        """Tell of what was on its way when a PDU came that is not read to its end."""
+        if association.is_established:
+            self._cut_off.read_beginning(association, body)
+            longest = self.limits.pdu_bytes
+            self._abort(association, f"PDUs of at most {longest} bytes, or little more")
+
+    def _tell_aborted(self, event: Event) -> None:
+        _LOG.info("an association of %s was aborted", event.assoc.requestor.ae_title)
+        self._cut_off.tell_all(event.assoc, CUT_OFF)
 
     def _let_go(self, event: Event) -> None:
         self._held.pop(event.assoc, None)
-
-    def _tell(self, association: Association, request: Any, context_id: int | None, data: Any) -> None:
-        """Say whose an instance is that is not taken, by what came of it, or by its request and those before it."""
-        syntaxes: dict[int | None, str] = {
-            one.context_id: one.transfer_syntax[0] for one in association.accepted_contexts
-        }
-        try:
-            # A copy: the thread of the association may read the same.
-            found = identify(io.BytesIO(data.getvalue()), syntaxes[context_id])
-            study, instance = found.study, found.sop_instance
-            self._last_study[association] = study
-        except (KeyError, Unidentified) as error:
-            _LOG.warning("an instance beyond a limit: %s", error)
-            study, instance = self._last_study.get(association, ""), str(request.AffectedSOPInstanceUID)
-        try:
-            if study:
-                self._tell_too_large(study, instance)
-        except Exception as error:
-            _LOG.error("an instance beyond a limit was not noted: %s", type(error).__name__)
+        self._cut_off.tell_all(event.assoc, CUT_OFF)
 
     def _too_large(self, data: IO[bytes] | None) -> bool:
-        return _length(data) > self.limits.instance_bytes
+        return length_of(data) > self.limits.instance_bytes
 
 
 def check_ae_title(title: str) -> str:
@@ -279,16 +268,7 @@ def check_ae_title(title: str) -> str:
     return plain
 
 
-def _length(data: IO[bytes] | None) -> int:
-    # Its place stays where it is: another thread may be reading.
-    return 0 if data is None else cast("io.BytesIO", data).getbuffer().nbytes
-
-
 def _tell_rejected(event: Event) -> None:
     peer = event.assoc.requestor
     called = None if peer.primitive is None else peer.primitive.called_ae_title
     _LOG.warning("rejected an association of %s with %s from %s", peer.ae_title, called, peer.address)
-
-
-def _tell_aborted(event: Event) -> None:
-    _LOG.info("an association of %s was aborted", event.assoc.requestor.ae_title)

@@ -14,6 +14,7 @@ from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import SUCCESS
 from medkit.batch.ledger import Ledger, Result, Stage, State
 from medkit.batch.spool import NotTaken, SpoolLimits, Taken
+from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
 from medkit.dicom.network.node import NodeLimits, StorageNode
 from medkit.dicom.network.rejection import rejection_uid
 from tests.batch.intake.door import body, events, open_intake, put_back, settle_after, write_study
@@ -71,6 +72,8 @@ def test_own_results_that_come_back_change_nothing(intake):
     assert intake.take("1.2.3", "2.25.77\0", body(b"ours")) is None
     assert intake.answer("1.2.3", "2.25.77", body(b"ours")) == SUCCESS
     assert intake.take("1.2.3", rejection_uid(["2.25.77"]), body(b"the note that withdrew it")) is None
+    intake.leave("1.2.3", "2.25.77", CUT_OFF)
+    assert intake.spool.missing(STUDY) == {}, "nobody would take that mark away"
     assert len(intake.spool.instances(STUDY)) == 1
     assert intake.ledger.study(STUDY).state is State.MADE
     assert not intake.ledger.study(STUDY).arriving
@@ -117,7 +120,7 @@ def test_an_instance_beyond_the_limit_of_the_node_leaves_its_study_marked(intake
     datasets = [dcmread(path) for path in study.paths]
     datasets[1].add_new(0x00204000, "LT", "x" * 1_000_000)
     limits = NodeLimits(instance_bytes=500_000)
-    with StorageNode("US", intake.answer, ["THEM"], port=0, limits=limits, too_large=intake.leave) as node:
+    with StorageNode("US", intake.answer, ["THEM"], port=0, limits=limits, cut_off=intake.leave) as node:
         for dataset in datasets:
             caller = AE("THEM")
             caller.add_requested_context(dataset.SOPClassUID, ExplicitVRLittleEndian)
@@ -131,6 +134,19 @@ def test_an_instance_beyond_the_limit_of_the_node_leaves_its_study_marked(intake
     with study.paths[1].open("rb") as file:
         intake.take(study.uid, datasets[1].SOPInstanceUID, file)
     assert intake.spool.missing(study.hash) == {}
+
+
+def test_what_was_cut_off_is_missed_until_it_comes_unless_it_was_there(intake):
+    for code in (CUT_OFF, TOO_LARGE):
+        intake.leave("1.2.3", "1.2.3.1", code)
+        assert set(intake.spool.missing(STUDY).values()) == {code}
+        intake.take("1.2.3", "1.2.3.1", body())
+        assert intake.spool.missing(STUDY) == {}
+    intake.leave("1.2.3", "1.2.3.1", CUT_OFF)
+    assert intake.spool.missing(STUDY) == {}, "it came again, and is there"
+    intake.leave("1.2.3", "1.2.3.1", TOO_LARGE)
+    assert intake.spool.missing(STUDY) == {hash_uid("1.2.3.1"): TOO_LARGE}, "it is another one"
+    assert events(intake) == [("instance-not-taken", CUT_OFF), ("instance-not-taken", TOO_LARGE)]
 
 
 def test_another_content_is_told_and_kept(intake):

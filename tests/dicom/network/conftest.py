@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.dicom.network.certificates import Certificates, make_certificates
+from tests.dicom.network.takers import Taken
 from tests.dicom_series.stacks import Stack, save
 from tests.servers.fixtures import loopback, orthanc, orthanc_server, own_network
 
 __all__ = ["loopback", "orthanc", "orthanc_server", "own_network"]
+
+
+@pytest.fixture
+def taken() -> Taken:
+    return Taken()
+
+
+@pytest.fixture
+def busy(taken):
+    """A taker that does not end before it may."""
+
+    def take(*arguments) -> int:
+        assert take.may_end.wait(20)
+        return taken(*arguments)
+
+    take.may_end = threading.Event()
+    yield take
+    take.may_end.set()
 
 
 @pytest.fixture

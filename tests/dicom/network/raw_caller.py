@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 
@@ -16,7 +17,18 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
 )
 
-__all__ = ["COMMAND", "LAST", "ask", "command", "data_set", "fragment", "request"]
+__all__ = [
+    "COMMAND",
+    "LAST",
+    "ask",
+    "command",
+    "data_set",
+    "fragment",
+    "is_aborted",
+    "request",
+    "requests",
+    "send_in_pieces",
+]
 
 COMMAND, LAST = 1, 2  # bits of a message control header (PS3.8, E.2)
 
@@ -65,3 +77,23 @@ def data_set(sop_instance: str = "1.2.3.4", size: int = 0) -> bytes:
     dataset.PixelData = bytes(size)
     dataset["PixelData"].VR = "OW"
     return encode(dataset, False, True)
+
+
+def requests(count: int, size: int) -> bytes:
+    """C-STORE after C-STORE, without waiting for an answer."""
+    data = fragment(data_set(size=size), LAST)
+    return b"".join(fragment(command(number=one + 1), COMMAND | LAST) + data for one in range(count))
+
+
+def is_aborted(caller) -> bool:
+    try:
+        return caller.recv(1) in (b"\x07", b"")  # an A-ABORT, or its connection is gone
+    except ConnectionResetError:
+        return True
+
+
+def send_in_pieces(caller, command: bytes, data: bytes, size: int) -> None:
+    with contextlib.suppress(ConnectionError):  # it may be cut before the end
+        caller.sendall(fragment(command, COMMAND | LAST))
+        for first in range(0, len(data), size):
+            caller.sendall(fragment(data[first : first + size], LAST if first + size >= len(data) else 0))

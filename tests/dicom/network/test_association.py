@@ -15,7 +15,7 @@ from medkit.dicom.network.association import Peer, check_answered
 from medkit.dicom.network.node import NodeLimits, StorageNode
 from medkit.dicom.network.syntaxes import PLAIN
 from medkit.errors import UsageError
-from tests.dicom.network.test_node import Taken
+from tests.dicom.network.takers import Taken
 
 ECHO = [(Verification, PLAIN)]
 

@@ -26,7 +26,8 @@ from medkit.dicom.network.node import StorageNode
 from medkit.dicom.network.tls import TlsFiles
 from medkit.errors import UsageError
 from tests.dicom.network.conftest import write_study
-from tests.dicom.network.test_node import Taken, data_set
+from tests.dicom.network.takers import Taken
+from tests.dicom.network.test_node import data_set
 from tests.servers.dcmtk import storescp_in
 from tests.servers.loopback import free_port
 from tests.servers.orthanc import orthanc_in

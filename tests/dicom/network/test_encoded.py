@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 
 import pydicom
 import pytest
@@ -54,6 +55,18 @@ def test_uids_are_read_in_every_encoding(syntax):
 def test_nothing_behind_them_is_looked_at():
     data = encoded(instance())
     assert identify(io.BytesIO(data[:-4900]), ExplicitVRLittleEndian).study == "1.2"
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
+def test_of_what_is_cut_anywhere_no_other_uid_is_read(syntax):
+    dataset = instance()
+    del dataset.PatientComments, dataset.PixelData
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.30", "1.2.30.4"
+    data, known = encoded(dataset, syntax), []
+    for length in range(len(data) + 1):
+        with suppress(Unidentified):
+            known.append(identify(io.BytesIO(data[:length]), syntax, cut=True))
+    assert set(known) == {Identity(MRImageStorage, "1.2.3", "1.2.30")}
 
 
 @pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 import ssl
@@ -31,32 +30,10 @@ from medkit.dicom.network.node import NodeLimits, StorageNode, check_ae_title
 from medkit.dicom.network.tls import TlsFiles
 from medkit.errors import UsageError
 from tests.dicom.network import raw_caller
-from tests.dicom.network.raw_caller import COMMAND, LAST, fragment
+from tests.dicom.network.raw_caller import COMMAND, LAST, fragment, is_aborted, requests
+from tests.dicom.network.takers import CALLER, node
 from tests.servers.dcmtk import storescu
 from tests.servers.programs import DCMTK, program
-
-CALLER = "SCANNER"
-
-
-class Taken:
-    """Keeps what it is given."""
-
-    def __init__(self, status: int = 0) -> None:
-        self.status = status
-        self.files: dict[tuple[str, str], bytes] = {}
-
-    def __call__(self, study: str, instance: str, file) -> int:
-        self.files[study, instance] = file.read()
-        return self.status
-
-
-@pytest.fixture
-def taken() -> Taken:
-    return Taken()
-
-
-def node(taken, **more) -> StorageNode:
-    return StorageNode("MEDKIT", taken, [CALLER], port=0, **more)
 
 
 def associate(port: int, caller: str = CALLER, called: str = "MEDKIT", **more):
@@ -232,34 +209,6 @@ def test_an_instance_that_is_too_large_ends_its_association(study, taken, caplog
     assert "at most 5000 bytes" in caplog.text
 
 
-def requests(count: int, size: int) -> bytes:
-    """C-STORE after C-STORE, without waiting for an answer."""
-    data = fragment(raw_caller.data_set(size=size), LAST)
-    return b"".join(
-        fragment(raw_caller.command(number=one + 1), COMMAND | LAST) + data for one in range(count)
-    )
-
-
-@pytest.fixture
-def busy(taken):
-    """A taker that does not end before it may."""
-
-    def take(*arguments) -> int:
-        assert take.may_end.wait(20)
-        return taken(*arguments)
-
-    take.may_end = threading.Event()
-    yield take
-    take.may_end.set()
-
-
-def is_aborted(caller) -> bool:
-    try:
-        return caller.recv(1) in (b"\x07", b"")  # an A-ABORT, or its connection is gone
-    except ConnectionResetError:
-        return True
-
-
 def test_a_command_without_end_is_not_kept(taken, caplog):
     with node(taken) as listening:
         caller, _ = raw_caller.ask(listening.port)
@@ -317,63 +266,6 @@ def test_what_all_callers_send_together_is_bounded(taken, busy, caplog):
             busy.may_end.set()
             assert first.recv(1) == b"\x04"
     assert "at most 100000 bytes of all callers together" in caplog.text
-
-
-@pytest.mark.parametrize("limits", [{"instance_bytes": 100_000}, {"held_bytes": 100_000}], ids=str)
-@pytest.mark.parametrize("size", [300_000, 130_000], ids=["in pieces", "in one"])
-def test_what_a_limit_keeps_out_is_told(taken, limits, size):
-    told = []
-    too_large = lambda *uids: told.append(uids)  # noqa: E731
-    with node(taken, limits=NodeLimits(**limits), too_large=too_large) as listening:
-        caller, _ = raw_caller.ask(listening.port)
-        with caller:
-            caller.sendall(fragment(raw_caller.command("1.2.3.4"), COMMAND | LAST))
-            caller.sendall(fragment(raw_caller.data_set("1.2.3.4"), LAST))
-            assert caller.recv(1000)[0] == 4
-            send_in_pieces(
-                caller, raw_caller.command("1.2.3.5", 2), raw_caller.data_set("1.2.3.5", size), 65_000
-            )
-            assert is_aborted(caller)
-    assert set(told) == {("1.2.3", "1.2.3.5")}
-
-
-def send_in_pieces(caller, command: bytes, data: bytes, size: int) -> None:
-    with contextlib.suppress(ConnectionError):  # it may be cut before the end
-        caller.sendall(fragment(command, COMMAND | LAST))
-        for first in range(0, len(data), size):
-            caller.sendall(fragment(data[first : first + size], LAST if first + size >= len(data) else 0))
-
-
-def test_of_callers_together_an_instance_of_which_nothing_came_is_told_by_its_request(taken, busy):
-    told = []
-    limits = NodeLimits(held_bytes=100_000)
-    with node(busy, limits=limits, too_large=lambda *uids: told.append(uids)) as listening:
-        first, _ = raw_caller.ask(listening.port)
-        with first:
-            first.sendall(requests(1, 60_000))
-            until = time.monotonic() + 10
-            while not listening._being_taken and time.monotonic() < until:
-                time.sleep(0.01)
-            second, _ = raw_caller.ask(listening.port)
-            with second:
-                second.sendall(fragment(raw_caller.command("1.2.3.5"), COMMAND | LAST))
-                second.sendall(fragment(raw_caller.data_set("1.2.3.5", 60_000), LAST))
-                # Of the third only the request is there when it is cut off.
-                second.sendall(fragment(raw_caller.command("1.2.3.6", 2), COMMAND | LAST))
-                second.sendall(fragment(raw_caller.data_set("1.2.3.6", 100), LAST))
-                assert is_aborted(second)
-            busy.may_end.set()
-    assert ("1.2.3", "1.2.3.6") in told
-
-
-def test_requests_that_wait_when_their_caller_is_cut_off_are_told(busy):
-    told = []
-    with node(busy, too_large=lambda *uids: told.append(uids)) as listening:
-        caller, _ = raw_caller.ask(listening.port)
-        with caller:
-            caller.sendall(requests(30, 0))
-            assert is_aborted(caller)
-    assert set(told) == {("1.2.3", "1.2.3.4")}
 
 
 def test_what_was_held_is_let_go_with_its_association(taken):
