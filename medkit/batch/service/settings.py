@@ -145,6 +145,7 @@ class Settings:
         policy: how often and when a study is tried again.
         status_host: address on which the status is served.
         status_port: 0 takes a free one; ``None`` serves none.
+        status_names: by which it may be asked for, besides its addresses.
         thresholds: when to call a person.
         shadow: make everything and send nothing.
     """
@@ -169,6 +170,7 @@ class Settings:
     policy: Policy = field(default_factory=Policy)
     status_host: str = "127.0.0.1"
     status_port: int | None = 8090
+    status_names: tuple[str, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
     shadow: bool = False
 
@@ -274,7 +276,8 @@ def _settings(content: dict[str, Any], base: Path) -> Settings:
     }
     if "cluster" in content:
         given["cluster"] = _cluster(content["cluster"], base)
-    given |= {f"status_{key}": value for key, value in content.get("status", {}).items()}
+    status = content.get("status", {})
+    given |= {f"status_{key}": tuple(value) if key == "names" else value for key, value in status.items()}
     spool = _spool(limits)
     return Settings(
         job=JobFolder(base / content["folder"]),

@@ -204,6 +204,7 @@ class Supervisor:
                     settings.status_port,
                     problems=self._crew.problems,
                     kept_free_bytes=settings.spool.free_bytes,
+                    names=settings.status_names,
                 )
                 stack.enter_context(status)
                 _LOG.info("status at %s", status.url)

@@ -68,7 +68,7 @@ retention_days: 7
 shadow: true
 limits: {memory_gib: 12, stage_seconds: 600, stop_seconds: 5, attempts: 2, retry_seconds: 30, instance_mib: 10,
   study_gib: 2, study_instances: 100, free_gib: 1.5}
-status: {host: 0.0.0.0, port: 9000}
+status: {host: 0.0.0.0, port: 9000, names: [Status.example.org, medkit]}
 alerts: {silent_hours: 3, expected: "mon-fri 07:00-19:00", delivery_hours: 1}
 """
 
@@ -123,6 +123,7 @@ def test_a_file_becomes_settings(tmp_path):
     assert settings.spool == SpoolLimits(10 << 20, 2 << 30, 100, 3 << 29)
     assert settings.policy == Policy(attempts=2, delay_seconds=30)
     assert (settings.status_host, settings.status_port) == ("0.0.0.0", 9000)
+    assert settings.status_names == ("Status.example.org", "medkit")
     assert settings.thresholds.expected == Hours(frozenset(range(5)), time(7), time(19))
     assert (settings.thresholds.silent_hours, settings.thresholds.delivery_hours) == (3, 1)
     assert settings.thresholds.free_bytes == 3 << 30, "twice what is kept free"
@@ -147,6 +148,8 @@ def test_little_has_to_be_said(tmp_path):
         ("workers: 2", "workers: two", "workers: expected a whole number of at least 1, got 'two'"),
         ("workers: 2", "wrokers: 2", "wrokers: unknown key 'wrokers'; did you mean 'workers'?"),
         ("port: 104", "port: 0", "archives.dimse.pacs.port: expected a port from 1 to 65535, got 0"),
+        (", medkit]", ", 'medkit:9000']", "status.names[2]: expected a host name without a port"),
+        (", medkit]", ", '*.org']", "status.names[2]: expected a host name without a port"),
         ("archives: [pacs]", "archives: [pax]", "expected the name of an archive (pacs, web), got 'pax'"),
         ("archive: web", "archive: net", "sources.archives[2].archive: expected the name of an archive"),
         ("mon-fri 20:00-06:00", "20-6", "sources.archives[1].hours[1]: expected hours such as"),

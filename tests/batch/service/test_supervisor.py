@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from http.client import HTTPConnection
 from multiprocessing import get_context
 from threading import Timer
 
@@ -20,6 +21,7 @@ from medkit.batch.service.supervisor import Supervisor
 from medkit.batch.spool import SpoolLimits
 from medkit.errors import MedkitError, UsageError
 from tests.batch.intake.door import write_study
+from tests.servers.loopback import free_port
 
 
 def test_the_process_of_the_service_does_without_what_only_workers_need():
@@ -96,6 +98,18 @@ def test_it_serves_until_it_is_stopped_and_then_has_no_worker(settings, let):
         assert [
             thread.name for thread in threading.enumerate() if thread.name in ("settling", "keeping")
         ] == []
+
+
+def test_the_status_is_served_to_who_asks_by_one_of_its_names(settings):
+    settings = replace(settings, status_port=free_port(), status_names=("status.example.org",))
+    answers = {}
+    with opened(settings) as supervisor, supervisor._listening():
+        for name in ("status.example.org", "other.example.org"):
+            asking = HTTPConnection("127.0.0.1", settings.status_port)
+            asking.request("GET", "/health/live", headers={"Host": name})
+            answers[name] = asking.getresponse().status
+            asking.close()
+    assert answers == {"status.example.org": 200, "other.example.org": 403}
 
 
 def test_a_batch_whose_workers_never_begin_ends_with_the_cause(settings, let, monkeypatch, tmp_path):
