@@ -4,9 +4,7 @@
 Study and SOP Instance UID and of the bytes. So the names alone say what a study holds: the same instance twice is one
 file, and two contents of one instance lie side by side, as a conflict that nobody resolves by chance. The same
 content in another encoding is none: the file that came first stays.
-``<name>.<code>.<owner>`` is an empty file that says what was not taken, and who says so: a study with one is not whole.
-Who left such a mark takes it away, and nobody else but the instance of that name, when it comes. ``expected.json`` says
-how many instances of each series the archive has that the study came from.
+What was not taken is said beside them, see :mod:`medkit.batch.marks`.
 """
 
 from __future__ import annotations
@@ -28,20 +26,20 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from medkit.batch.durable import sync_folder
 from medkit.batch.identity import hash_revision, hash_uid, is_hash
+from medkit.batch.marks import Mark, StudyMarks
 from medkit.data.hashing import hash_files
-from medkit.data.writing import UNFINISHED, write_text
+from medkit.data.writing import UNFINISHED
 from medkit.dicom.network.content import same_content
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Instance", "Mark", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
+__all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
 LOW_DISK, TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
 _SUFFIX = ".dcm"
-_EXPECTED = "expected.json"
 _STORE = "store"  # owner of the marks that the store leaves itself
 _PREAMBLE, _MAGIC = 128, b"DICM"
 _CHUNK = 1 << 20
@@ -110,26 +108,6 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """Something of a study that is missed.
-
-    Args:
-        name: hash of what it is: of its UID, or of its place where nobody knows that.
-        code: why, in kebab case.
-        owner: who says so.
-    """
-
-    name: str
-    code: str
-    owner: str
-
-    @property
-    def file(self) -> str:
-        """Its name in the study's folder."""
-        return f"{self.name}.{self.code}.{self.owner}"
-
-
-@dataclass(frozen=True)
 class Stored:
     """What became of an instance that was given."""
 
@@ -143,7 +121,7 @@ class _Usage(Protocol):
     def free(self) -> int: ...
 
 
-class Spool:
+class Spool(StudyMarks):
     """Store instances by study; may be used by several threads and processes.
 
     Args:
@@ -171,7 +149,8 @@ class Spool:
         self._clock = clock
         self._known_sizes: dict[str, dict[str, int]] = {}  # of the studies that came last
         self._sizing = Lock()
-        self._incoming, self._studies = folder / "incoming", folder / "studies"
+        super().__init__(folder / "studies")
+        self._incoming = folder / "incoming"
         for made in (folder, self._incoming, self._studies) if make else ():
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_folder(made.parent)
@@ -233,73 +212,6 @@ class Spool:
         """Hashes of the instances that came with more than one content."""
         counts = Counter(one.instance for one in self.instances(study))
         return sorted(instance for instance, count in counts.items() if count > 1)
-
-    def marks(self, study: str) -> list[Mark]:
-        """All that is missed of a study, in order; one with a mark is not whole."""
-        found = []
-        with suppress(FileNotFoundError), os.scandir(self._studies / study) as entries:
-            for entry in entries:
-                name, _, rest = entry.name.partition(".")
-                code, _, owner = rest.partition(".")
-                if owner and not entry.name.startswith(UNFINISHED):
-                    found.append(Mark(name, code, owner))
-        return sorted(found, key=lambda mark: mark.file)
-
-    def missing(self, study: str) -> dict[str, str]:
-        """What is missed of a study, whoever says so: names of :meth:`marks`, each with its code."""
-        return {mark.name: mark.code for mark in self.marks(study)}
-
-    def miss(self, study: str, mark: Mark) -> None:
-        """Mark a study as not whole: something of it came, or is to come, that was not taken.
-
-        Raises:
-            OSError: the mark could not be written.
-        """
-        folder = self._studies / study
-        self._make_study(folder)
-        (folder / mark.file).touch(mode=0o600)
-        sync_folder(folder)
-
-    def found(self, study: str, mark: Mark) -> None:
-        """Take back a mark of :meth:`miss`, if it is there."""
-        folder = self._studies / study
-        with suppress(FileNotFoundError):
-            (folder / mark.file).unlink()
-            sync_folder(folder)
-
-    def miss_only(self, study: str, owner: str, marks: Collection[Mark]) -> None:
-        """Let these be all marks of one owner; there is no moment with fewer than before and after.
-
-        Raises:
-            OSError: a mark could not be written.
-        """
-        held = [mark for mark in self.marks(study) if mark.owner == owner]
-        for mark in sorted(set(marks) - set(held), key=lambda mark: mark.file):
-            self.miss(study, mark)
-        for mark in held:
-            if mark not in marks:
-                self.found(study, mark)
-
-    def expect(self, study: str, counts: Mapping[str, int]) -> None:
-        """Keep what an archive has of a study, which :func:`medkit.dicom.read` compares with what came.
-
-        Args:
-            study: hash of its UID.
-            counts: Series Instance UID to the number of instances.
-        """
-        folder = self._studies / study
-        self._make_study(folder)
-        write_text(folder / _EXPECTED, json.dumps(dict(sorted(counts.items()))))
-        (folder / _EXPECTED).chmod(0o600)
-        sync_folder(folder)
-
-    def expected(self, study: str) -> dict[str, int] | None:
-        """What :meth:`expect` kept last; ``None`` where no archive was asked, or another instance came since."""
-        try:
-            text = (self._studies / study / _EXPECTED).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        return {str(series): int(count) for series, count in json.loads(text).items()}
 
     def damaged(self, study: str) -> list[Instance]:
         """Files whose bytes are no longer those that came."""
@@ -410,7 +322,7 @@ class Spool:
             self._check_study(folder, names, size)
             self._move(temporary, path)
             # It was said before this instance came; who counted will count again.
-            (folder / _EXPECTED).unlink(missing_ok=True)
+            self.expect_nothing(study)
             for one in others:
                 if hash_files([one.path]) != one.content:  # nobody sent what the disk made of it
                     one.path.unlink()
@@ -454,11 +366,6 @@ class Spool:
                 continue  # the study was purged between
             break
         sync_folder(path.parent)
-
-    def _make_study(self, folder: Path) -> None:
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(self._studies)
 
     def _mark(self, study: str, instance: str, code: str) -> None:
         """Leave a sign that a study is not whole, which goes when the instance comes.

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.files import BROKEN, Unreadable, owner_of, place_of, take_file
 from medkit.batch.intake.quiet import settle
-from medkit.batch.spool import LOW_DISK, Mark, NotTaken
+from medkit.batch.marks import Mark
+from medkit.batch.spool import LOW_DISK, NotTaken
 from medkit.dicom.findings import Finding
 from medkit.dicom.objects import find_objects
 

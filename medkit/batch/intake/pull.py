@@ -21,7 +21,8 @@ from medkit.batch.hours import is_open
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import settle
 from medkit.batch.ledger import Policy
-from medkit.batch.spool import LOW_DISK, Mark, NotTaken
+from medkit.batch.marks import Mark
+from medkit.batch.spool import LOW_DISK, NotTaken
 from medkit.dicom.network.archive import NOT_ALLOWED, OF_ALL, ArchiveDown, ArchiveRefused
 from medkit.dicom.objects import read_uids
 

@@ -1,0 +1,133 @@
+"""What is said of a study beside its instances: what of it was not taken, and how much an archive has of it.
+
+Empty files in the study's folder say it, so that it lies where the instances lie, and goes with them:
+``<name>.<code>.<owner>`` is something that was not taken, and who says so; a study with one is not whole. Who left such
+a mark takes it away, and nobody else but the instance of that name, when it comes. ``expected.json`` says how many
+instances of each series the archive has that the study came from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medkit.batch.durable import sync_folder
+from medkit.data.writing import UNFINISHED, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+__all__ = ["Mark", "StudyMarks"]
+
+_EXPECTED = "expected.json"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something of a study that is missed.
+
+    Args:
+        name: hash of what it is: of its UID, or of its place where nobody knows that.
+        code: why, in kebab case.
+        owner: who says so.
+    """
+
+    name: str
+    code: str
+    owner: str
+
+    @property
+    def file(self) -> str:
+        """Its name in the study's folder."""
+        return f"{self.name}.{self.code}.{self.owner}"
+
+
+class StudyMarks:
+    """Marks of studies; may be used by several threads and processes.
+
+    Args:
+        studies: holds a folder for each study.
+    """
+
+    def __init__(self, studies: Path) -> None:
+        self._studies = studies
+
+    def marks(self, study: str) -> list[Mark]:
+        """All that is missed of a study, in order; one with a mark is not whole."""
+        found = []
+        with suppress(FileNotFoundError), os.scandir(self._studies / study) as entries:
+            for entry in entries:
+                name, _, rest = entry.name.partition(".")
+                code, _, owner = rest.partition(".")
+                if owner and not entry.name.startswith(UNFINISHED):
+                    found.append(Mark(name, code, owner))
+        return sorted(found, key=lambda mark: mark.file)
+
+    def missing(self, study: str) -> dict[str, str]:
+        """What is missed of a study, whoever says so: names of :meth:`marks`, each with its code."""
+        return {mark.name: mark.code for mark in self.marks(study)}
+
+    def miss(self, study: str, mark: Mark) -> None:
+        """Mark a study as not whole: something of it came, or is to come, that was not taken.
+
+        Raises:
+            OSError: the mark could not be written.
+        """
+        folder = self._studies / study
+        self._make_study(folder)
+        (folder / mark.file).touch(mode=0o600)
+        sync_folder(folder)
+
+    def found(self, study: str, mark: Mark) -> None:
+        """Take back a mark of :meth:`miss`, if it is there."""
+        folder = self._studies / study
+        with suppress(FileNotFoundError):
+            (folder / mark.file).unlink()
+            sync_folder(folder)
+
+    def miss_only(self, study: str, owner: str, marks: Collection[Mark]) -> None:
+        """Let these be all marks of one owner; there is no moment with fewer than before and after.
+
+        Raises:
+            OSError: a mark could not be written.
+        """
+        held = [mark for mark in self.marks(study) if mark.owner == owner]
+        for mark in sorted(set(marks) - set(held), key=lambda mark: mark.file):
+            self.miss(study, mark)
+        for mark in held:
+            if mark not in marks:
+                self.found(study, mark)
+
+    def expect(self, study: str, counts: Mapping[str, int]) -> None:
+        """Keep what an archive has of a study, which :func:`medkit.dicom.read` compares with what came.
+
+        Args:
+            study: hash of its UID.
+            counts: Series Instance UID to the number of instances.
+        """
+        folder = self._studies / study
+        self._make_study(folder)
+        write_text(folder / _EXPECTED, json.dumps(dict(sorted(counts.items()))))
+        (folder / _EXPECTED).chmod(0o600)
+        sync_folder(folder)
+
+    def expected(self, study: str) -> dict[str, int] | None:
+        """What :meth:`expect` kept last; ``None`` where no archive was asked, or another instance came since."""
+        try:
+            text = (self._studies / study / _EXPECTED).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return {str(series): int(count) for series, count in json.loads(text).items()}
+
+    def expect_nothing(self, study: str) -> None:
+        """Forget what :meth:`expect` kept, if anything: it was said before another instance came."""
+        (self._studies / study / _EXPECTED).unlink(missing_ok=True)
+
+    def _make_study(self, folder: Path) -> None:
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(self._studies)
