@@ -2,8 +2,9 @@
 
 Empty files in the study's folder say it, so that it lies where the instances lie, and goes with them:
 ``<name>.<code>.<owner>`` is something that was not taken, and who says so; a study with one is not whole. Who left such
-a mark takes it away, and nobody else but the instance of that name, when it comes. ``expected.json`` says how many
-instances of each series the archive has that the study came from.
+a mark takes it away, and nobody else but the instance of that name, when it comes. A person may say that the study is
+whole without it: the mark is lifted then, ``<name>.<code>.<owner>.lifted``, and stays as the trace of that.
+``expected.json`` says how many instances of each series the archive has that the study came from.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Mark", "StudyMarks"]
 
 _EXPECTED = "expected.json"
+_LIFTED = ".lifted"
+_PARTS = 2  # of a mark's file behind its name: code and owner
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,20 @@ class StudyMarks:
 
     def marks(self, study: str) -> list[Mark]:
         """All that is missed of a study, in order; one with a mark is not whole."""
+        return self._said(study, lifted=False)
+
+    def lifted(self, study: str) -> list[Mark]:
+        """Marks without which the study is whole, for a person said so; in order."""
+        return self._said(study, lifted=True)
+
+    def _said(self, study: str, *, lifted: bool) -> list[Mark]:
         found = []
         with suppress(FileNotFoundError), os.scandir(self._studies / study) as entries:
             for entry in entries:
-                name, _, rest = entry.name.partition(".")
-                code, _, owner = rest.partition(".")
-                if owner and not entry.name.startswith(UNFINISHED):
-                    found.append(Mark(name, code, owner))
+                name, *parts = entry.name.removesuffix(_LIFTED).split(".")
+                is_mark = len(parts) == _PARTS and not entry.name.startswith(UNFINISHED)
+                if is_mark and entry.name.endswith(_LIFTED) == lifted:
+                    found.append(Mark(name, *parts))
         return sorted(found, key=lambda mark: mark.file)
 
     def missing(self, study: str) -> dict[str, str]:
@@ -74,28 +84,45 @@ class StudyMarks:
     def miss(self, study: str, mark: Mark) -> None:
         """Mark a study as not whole: something of it came, or is to come, that was not taken.
 
+        A mark that was lifted is one again: what a person said was said before.
+
         Raises:
             OSError: the mark could not be written.
         """
         folder = self._studies / study
         self._make_study(folder)
         (folder / mark.file).touch(mode=0o600)
+        (folder / f"{mark.file}{_LIFTED}").unlink(missing_ok=True)
         sync_folder(folder)
 
-    def found(self, study: str, mark: Mark) -> None:
-        """Take back a mark of :meth:`miss`, if it is there."""
+    def lift(self, study: str, mark: Mark) -> None:
+        """Let a study be whole without what a mark says is missed; nothing where there is no such mark.
+
+        Raises:
+            OSError: the file cannot be renamed.
+        """
         folder = self._studies / study
         with suppress(FileNotFoundError):
-            (folder / mark.file).unlink()
+            (folder / mark.file).rename(folder / f"{mark.file}{_LIFTED}")
             sync_folder(folder)
+
+    def found(self, study: str, mark: Mark) -> None:
+        """Take back a mark of :meth:`miss`, if it is there, and whether or not it was lifted."""
+        folder = self._studies / study
+        for name in (mark.file, f"{mark.file}{_LIFTED}"):
+            with suppress(FileNotFoundError):
+                (folder / name).unlink()
+                sync_folder(folder)
 
     def miss_only(self, study: str, owner: str, marks: Collection[Mark]) -> None:
         """Let these be all marks of one owner; there is no moment with fewer than before and after.
 
+        One that was lifted stays so.
+
         Raises:
             OSError: a mark could not be written.
         """
-        held = [mark for mark in self.marks(study) if mark.owner == owner]
+        held = [mark for mark in (*self.marks(study), *self.lifted(study)) if mark.owner == owner]
         for mark in sorted(set(marks) - set(held), key=lambda mark: mark.file):
             self.miss(study, mark)
         for mark in held:

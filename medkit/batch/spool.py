@@ -198,12 +198,13 @@ class Spool(StudyMarks):
         return sorted(found, key=lambda one: (one.instance, one.content))
 
     def digest(self, study: str) -> str:
-        """Hash by which a revision of a study is known: instances, contents, what is missed and what is expected.
+        """Hash by which a revision of a study is known: instances, contents, what is missed, lifted and expected.
 
         All of these decide what becomes of a study: once nothing is missed any more, it is another revision.
         """
         names = [f"{one.instance}-{one.content}" for one in self.instances(study)]
         names += {f"{mark.name}.{mark.code}" for mark in self.marks(study)}
+        names += {f"{mark.name}.{mark.code}.lifted" for mark in self.lifted(study)}
         if (expected := self.expected(study)) is not None:
             names.append(json.dumps(expected, sort_keys=True))
         return hash_revision(hashlib.sha256(name.encode()).hexdigest() for name in names)

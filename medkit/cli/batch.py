@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from medkit.batch.audit import Head
+    from medkit.batch.folder import JobFolder
     from medkit.batch.ledger import Ledger, State
+    from medkit.batch.spool import Spool
 
 _PATH = click.Path(path_type=Path)
 # Spelled out, as in `State`, so that the help needs no ledger.
@@ -83,21 +85,24 @@ def status_command(folder: Path, state: str | None, silent_hours: float | None, 
     help="Without STUDY: so many of the latest lines.",
 )  # fmt: skip
 def history_command(folder: Path, study: str | None, last: int) -> None:
-    """Print what the ledger in FOLDER says of STUDY, and the objects that were made of it; or its latest lines.
+    """Print what the ledger in FOLDER says of STUDY, what was not taken of it, and its objects; or its latest lines.
 
     Exit code 0; 2: FOLDER is none of a batch, or there is no such study.
     """
     from medkit.batch.folder import existing_job
     from medkit.batch.ledger import LedgerView
     from medkit.batch.status.studies import find_study
-    from medkit.cli.batch_tables import print_history, print_results
+    from medkit.cli.batch_tables import print_history, print_marks, print_results
 
-    with LedgerView(existing_job(folder).ledger) as view, view.reading():
+    job = existing_job(folder)
+    with LedgerView(job.ledger) as view, view.reading():
         if study is None:
             print_history(view.history(latest=last), studies=True)
             return
         found = find_study(view, study)
         click.echo(f"study {found}")
+        if job.spool.is_dir():
+            print_marks(_spool(job), found)
         print_history(view.history(found), studies=False)
         for revision in range(1, view.study(found).revision + 1):
             if results := view.results(found, revision):
@@ -154,6 +159,36 @@ def quarantine_command(folder: Path, studies: tuple[str, ...], reason: str) -> N
         return State.QUARANTINED
 
     _move_all(folder, studies, "set aside", "set-aside", set_aside)
+
+
+@command.command("lift", short_help="Let studies be whole without what was not taken.")
+@_folder
+@click.argument("studies", nargs=-1, required=True)
+@click.option("--code", metavar="CODE", help="Lift the marks with this code alone, such as cut-off.")
+@_reason
+def lift_command(folder: Path, studies: tuple[str, ...], code: str | None, reason: str) -> None:
+    """Lift the marks of STUDIES of the batch in FOLDER which say that they are not whole: something was not taken.
+
+    Look first whether that can be sent again: then the mark goes by itself. What is there is made then, as another
+    revision, and its reports say what is missing. 'medkit batch history FOLDER STUDY' shows the marks. The ledger and
+    the audit log say who asked.
+
+    Exit code 0: all are lifted; 3: some have no mark, are being received or are gone; 4: all of them; 2: a wrong call.
+    """
+    from medkit.batch.audit import AuditLog
+    from medkit.batch.folder import existing_job
+    from medkit.batch.intake.lifting import lift_marks
+    from medkit.batch.intake.take import Intake
+    from medkit.batch.status.studies import operator
+
+    job = existing_job(folder)
+
+    def lift(ledger: Ledger, study: str) -> State:
+        intake = Intake(ledger, _spool(job), AuditLog(job.audit, operator()))
+        lift_marks(intake, study, reason, code)
+        return ledger.study(study).state
+
+    _move_all(folder, studies, "lifted", "lifted", lift)
 
 
 @command.command("verify", short_help="Check all that a batch keeps.")
@@ -252,6 +287,22 @@ def _move_all(
     left = len(dict.fromkeys(found)) - moved
     failed = ExitCode.SOME_FAILED if moved else ExitCode.NONE_SUCCEEDED
     raise click.exceptions.Exit(failed if left else ExitCode.DONE)
+
+
+def _spool(job: JobFolder) -> Spool:
+    """The store of a batch.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from medkit.batch.spool import Spool
+
+    try:
+        return Spool(job.spool, make=False)
+    except OSError as error:
+        raise UsageError(
+            f"{job.spool}: expected the store of the batch, got {error.strerror or error}"
+        ) from error
 
 
 def _head(text: str) -> Head:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medkit.batch.ledger import Entry, Result, StudyRecord, Waiting
+    from medkit.batch.spool import Spool
     from medkit.batch.status.alerts import Alert
     from medkit.batch.status.summary import Flow, Summary
 
-__all__ = ["print_history", "print_results", "print_status", "print_studies"]
+__all__ = ["print_history", "print_marks", "print_results", "print_status", "print_studies"]
 
 _DIGITS = 12  # of a study's hash; commands take any beginning that is one study's alone
 
@@ -87,6 +88,19 @@ def print_results(results: Iterable[Result]) -> None:
             *("" if time is None else moment(time) for time in times),
         )
     table_console().print(table)
+
+
+def print_marks(spool: Spool, study: str) -> None:
+    """Print what was not taken of a study, one mark a line; nothing where there is no mark."""
+    table = Table("not taken", "why", "says who", "")
+    for marks, so in (
+        (spool.marks(study), "not whole"),
+        (spool.lifted(study), "whole without it, as a person said"),
+    ):
+        for mark in marks:
+            table.add_row(mark.name[:_DIGITS], mark.code, mark.owner, so)
+    if table.row_count:
+        table_console().print(table)
 
 
 def _print_counts(console: Console, summary: Summary) -> None:

@@ -87,3 +87,23 @@ def test_a_mark_that_cannot_be_written_is_not_passed_over(spool, monkeypatch):
     monkeypatch.setattr(Path, "touch", full)
     with pytest.raises(OSError, match="No space"):
         spool.miss(STUDY, PLACE)
+
+
+def test_a_mark_that_was_lifted_is_kept_apart(spool):
+    put(spool)
+    spool.lift(STUDY, PLACE)
+    assert spool.lifted(STUDY) == []
+    digests = [spool.digest(STUDY)]
+    spool.miss(STUDY, PLACE)
+    digests.append(spool.digest(STUDY))
+    spool.lift(STUDY, PLACE)
+    digests.append(spool.digest(STUDY))
+    assert (spool.marks(STUDY), spool.missing(STUDY), spool.lifted(STUDY)) == ([], {}, [PLACE])
+    assert len(set(digests)) == 3
+    spool.miss_only(STUDY, PLACE.owner, {PLACE})
+    assert spool.lifted(STUDY) == [PLACE], "its source still finds it so"
+    spool.miss(STUDY, PLACE)
+    assert (spool.marks(STUDY), spool.lifted(STUDY)) == ([PLACE], [])
+    spool.lift(STUDY, PLACE)
+    spool.miss_only(STUDY, PLACE.owner, ())
+    assert spool.digest(STUDY) == digests[0]

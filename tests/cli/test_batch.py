@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from medkit.batch.ledger import LedgerView, Stage, State
+from medkit.batch.marks import Mark
 from medkit.cli import batch as commands
 from medkit.cli import main
 from tests.batch.ledger.stories import Clock
@@ -165,6 +166,38 @@ def test_quarantine_sets_aside_until_retried(batch, capsys):
     assert (code, "got delivering" in err) == (4, True)
 
 
+def test_lift_makes_of_what_is_there_and_leaves_a_trace(batch, capsys):
+    mark = Mark("ab" * 32, "cut-off", "door")
+    batch.ledger.receive(study("a"))
+    batch.spool.miss(study("a"), mark)
+    batch.arrive("a")
+    assert "ababababab" in (shown := run(capsys, "history", batch.job.root, study("a"))[1])
+    assert "not whole" in shown
+    code, out, err = run(capsys, "lift", batch.job.root, uid("a"), "--reason", "there is no more")
+    assert (code, err) == (0, "")
+    assert out == f"lifted {study('a')[:12]}: ready, now ready\n"
+    assert batch.ledger.study(study("a")).revision == 2
+    (entry,) = [one for one in batch.ledger.history(study("a")) if one.code == "marks-lifted"]
+    assert entry.reason == "there is no more"
+    assert "@" in entry.actor
+    lines = [json.loads(line) for path in sorted(batch.job.audit.glob("*.jsonl")) for line in path.open()]
+    told = [line for line in lines if line["event"] in ("mark-lifted", "lifted")]
+    assert [line["event"] for line in told] == ["mark-lifted", "lifted"]
+    assert all("@" in line["actor"] for line in told)
+    assert batch.audit.verify().broken is None
+    assert "as a person said" in run(capsys, "history", batch.job.root, study("a"))[1]
+    code, out, err = run(capsys, "lift", batch.job.root, study("a"))
+    assert (code, out) == (4, "")
+    assert "expected marks of what was not taken, got none" in err
+
+
+def test_lift_wants_a_store(batch, capsys):
+    batch.arrive("a")
+    batch.spool.folder.rename(batch.spool.folder.with_name("away"))
+    code, _, err = run(capsys, "lift", batch.job.root, study("a"))
+    assert (code, "expected the store of the batch" in err) == (2, True)
+
+
 def test_verify_says_what_is_not_as_it_was_left(batch, capsys):
     batch.one_of_each()
     code, out, err = run(capsys, "verify", batch.job.root)
@@ -202,7 +235,7 @@ def test_a_ledger_that_cannot_be_read_is_one_line(tmp_path, capsys):
 
 def test_an_unknown_study_is_one_line(batch, capsys):
     batch.receive("a")
-    for name in ("history", "retry", "quarantine"):
+    for name in ("history", "retry", "quarantine", "lift"):
         code, _, err = run(capsys, name, batch.job.root, "0" * 64)
         assert (code, "expected a study of this batch, got none" in err) == (2, True)
     with LedgerView(batch.job.ledger) as view:

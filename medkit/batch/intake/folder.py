@@ -125,7 +125,7 @@ def _take_study(
     intake.spool.miss_only(study, owner, missed if held else ())
     if not held:  # nothing of it can be read or nothing is anybody else's
         return
-    if missed:
+    if missed.difference(intake.spool.lifted(study)):
         taken.left.setdefault(study, BROKEN)
     settled = settle(intake, 0.0, {study}, whole=True)
     taken.begun |= settled.begun

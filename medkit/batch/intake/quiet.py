@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medkit.batch.intake.take import Intake
     from medkit.batch.ledger import Arrival
 
-__all__ = ["QuietTimes", "Settled", "settle"]
+__all__ = ["QuietTimes", "Settled", "complete", "settle"]
 
 
 class QuietTimes:
@@ -85,20 +85,38 @@ def settle(
         study = arrival.study
         if quiet[study] < seconds or (studies is not None and study not in studies):
             continue
-        instances = intake.spool.instances(study)
-        if not instances:
+        if not intake.spool.instances(study):
             empty.append(study)
             continue
         try:
-            number = intake.ledger.complete(arrival, intake.spool.digest(study), len(instances), whole=whole)
+            number = complete(intake, arrival, whole=whole)
         except IllegalTransition:
             continue
         if number is None:
             unchanged.append(study)
         else:
             begun[study] = number
-            size = sum(one.size for one in instances)
-            intake.audit.append(
-                "study-complete", study=study, revision=number, count=len(instances), bytes=size
-            )
     return Settled(begun, tuple(unchanged), tuple(empty))
+
+
+def complete(intake: Intake, arrival: Arrival, *, whole: bool = False) -> int | None:
+    """Say that a study is all there, in the ledger and in the audit log.
+
+    Args:
+        intake: the door.
+        arrival: how far it had come when that was found.
+        whole: see :meth:`medkit.batch.ledger.Ledger.complete`.
+
+    Returns:
+        The number of the new revision; ``None`` where it is what it was.
+
+    Raises:
+        IllegalTransition: more has come since.
+        LedgerError: nothing of the study is there.
+    """
+    study, instances = arrival.study, intake.spool.instances(arrival.study)
+    number = intake.ledger.complete(arrival, intake.spool.digest(study), len(instances), whole=whole)
+    if number is not None:
+        size = sum(one.size for one in instances)
+        intake.audit.append("study-complete", study=study, revision=number, count=len(instances), bytes=size)
+    return number

@@ -122,7 +122,7 @@ class Intake:
 
     def end(self, study: str, mark: Mark) -> None:
         """Take a mark back, which makes another revision of the study; raises what :meth:`begin` does."""
-        if mark in self.spool.marks(study):
+        if mark in (*self.spool.marks(study), *self.spool.lifted(study)):
             self.ledger.receive(study)
             self.spool.found(study, mark)
 

@@ -295,7 +295,9 @@ class WatchedFolder:
             self._memory.drop(key)
 
     def _mark(self, study: str, key: str) -> None:
-        self._intake.begin(study, Mark(key, BROKEN, self._owner))
+        mark = Mark(key, BROKEN, self._owner)
+        if mark not in self._intake.spool.lifted(study):  # each look finds the file again
+            self._intake.begin(study, mark)
 
     def _unmark(self, key: str, studies: Iterable[str]) -> None:
         for study in studies:

@@ -106,6 +106,34 @@ class Ledger(LedgerDelivery):
             )
         return [Arrival(row["study"], row["arrivals"], row["last_arrival"]) for row in rows]
 
+    def reopen(self, study: str, code: str, reason: str) -> Arrival:
+        """Have a study completed anew, though nothing came, for a person says something else about what is there.
+
+        Args:
+            study: hash of its UID.
+            code: what is done, in kebab case.
+            reason: why.
+
+        Raises:
+            IllegalTransition: it is being received, its instances were purged, or there is no revision of it.
+            LedgerError: there is no such study.
+        """
+        with self._changing():
+            record, now = self.study(study), self._clock()
+            if record.arriving or record.purged or not record.revision:
+                got = (
+                    "its instances purged"
+                    if record.purged
+                    else "it being received; wait until it is complete"
+                )
+                raise IllegalTransition(f"study {study}: expected all that is there of it at rest, got {got}")
+            self._run(
+                "UPDATE studies SET arrivals = arrivals + 1, arriving_since = ? WHERE study = ?", now, study
+            )
+            self._journal(now, study, None, None, State.RECEIVING, code, reason)
+            row = self._one("SELECT * FROM studies WHERE study = ?", study)
+        return Arrival(study, row["arrivals"], row["last_arrival"])
+
     def complete(self, arrival: Arrival, digest: str, instances: int, *, whole: bool = False) -> int | None:
         """Say that a study is all there: what was made of other instances is superseded.
 

@@ -119,6 +119,7 @@ class LedgerMoves(LedgerView):
         code: str | None,
         reason: str | None,
     ) -> None:
+        code, reason = _checked_code(code), _one_line(reason)
         self._run(
             "INSERT INTO journal (at, actor, study, revision, before, after, code, reason) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from medkit.batch.ledger import Claim, LedgerView
     from medkit.batch.making.context import MakingContext
+    from medkit.batch.marks import Mark
     from medkit.batch.rules import Job, Rule
     from medkit.batch.spool import Instance, Spool
     from medkit.dicom.findings import Finding
@@ -178,7 +179,7 @@ def read_stored(
     jobs = tuple(
         JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
     )
-    return jobs, _notes(unread, taken_back)
+    return jobs, _notes(unread, taken_back, spool.lifted(study))
 
 
 def _read(files: Sequence[Instance], expected: dict[str, int], wanted: Wanted) -> _Desk:
@@ -226,8 +227,10 @@ def _is_own(path: Path) -> bool:
 def _check_all_taken(spool: Spool, study: str) -> None:
     if missing := spool.missing(study):
         codes = ", ".join(sorted(set(missing.values())))
-        raise _not_whole(
-            "instances-missing", f"expected all that was sent, but {len(missing)} were not taken ({codes})"
+        raise verdict(
+            "instances-missing",
+            f"expected all that was sent, but {len(missing)} were not taken ({codes}); send the study again, whole, or "
+            "let medkit batch lift say that it is whole without them",
         )
 
 
@@ -342,8 +345,14 @@ def _nothing_chosen(unread: Sequence[_Refusal], reasons: Sequence[str], taken_ba
     return Verdict(State.SKIPPED, "no-rule", "; ".join(reasons) or "there are no rules")
 
 
-def _notes(unread: Sequence[_Refusal], taken_back: str) -> tuple[str, ...]:
+def _notes(unread: Sequence[_Refusal], taken_back: str, lifted: Sequence[Mark]) -> tuple[str, ...]:
     notes = [taken_back] if taken_back else []
+    if lifted:
+        codes = ", ".join(sorted({mark.code for mark in lifted}))
+        notes.append(
+            f"{len(lifted)} instances or files were not taken ({codes}), and a person said that the study is whole "
+            "without them"
+        )
     if unread:
         codes = ", ".join(sorted({refusal.finding.code for refusal in unread}))
         notes.append(f"{len(unread)} other series or files of the study could not be read ({codes})")

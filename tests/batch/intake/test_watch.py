@@ -9,6 +9,7 @@ import pytest
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.folder import take_folder
+from medkit.batch.intake.lifting import lift_marks
 from medkit.batch.intake.memory import Memory
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.watch import WatchedFolder
@@ -140,6 +141,21 @@ def test_a_file_that_says_not_whose_it_is_marks_the_studies_that_came_beside_it(
     watch.rest()
     assert watch.missing(study) == []
     assert watch.instances(study) == 3
+
+
+def test_a_mark_that_a_person_lifted_is_not_made_again_at_each_look(watch):
+    study = write_study(watch.folder)
+    study.paths[2].write_bytes(b"")
+    watch.rest()
+    settle_after(watch.intake, watch.clock, 5)
+    lift_marks(watch.intake, study.hash, "the disk is lost")
+    watch.rest()
+    watch.start()
+    watch.rest()
+    assert (watch.missing(study), len(watch.intake.spool.lifted(study.hash))) == ([], 1)
+    study.paths[2].unlink()
+    watch.rest()
+    assert watch.intake.spool.lifted(study.hash) == []
 
 
 def test_studies_that_were_marked_beside_another_are_made_again_when_it_is_mended(watch):

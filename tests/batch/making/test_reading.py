@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorag
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Stage, State
 from medkit.batch.making import make_study, read_study
+from medkit.batch.marks import Mark
 from medkit.batch.rules import Criteria, Rule
 from medkit.batch.spool import NotTaken, Spool, SpoolLimits
 from medkit.dicom import Limits
@@ -118,6 +119,16 @@ def test_an_instance_that_was_not_taken(desk, files):
     with pytest.raises(NotTaken):
         narrow.store(f"{ROOT}.1", f"{ROOT}.3.99", io.BytesIO(bytes(200)))
     check_ends(desk, claim, State.FAILED, "instances-missing", r"1 were not taken \(too-large\); send")
+
+
+def test_what_a_person_does_without_is_told_in_the_reports(desk, files):
+    hash_of = store(desk, files)
+    mark = Mark(hash_uid(f"{ROOT}.3.99"), "cut-off", "door")
+    desk.spool.miss(hash_of, mark)
+    desk.spool.lift(hash_of, mark)
+    read = read_study(claimed(desk), desk.context)
+    said = "1 instances or files were not taken (cut-off), and a person said that the study is whole without them"
+    assert read.notes == (said,)
 
 
 def test_an_instance_that_came_with_two_contents(desk, files):

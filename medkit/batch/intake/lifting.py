@@ -1,0 +1,46 @@
+"""A person says that a study is whole without what was not taken of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medkit.batch.intake.quiet import complete
+from medkit.batch.ledger import IllegalTransition
+
+if TYPE_CHECKING:
+    from medkit.batch.intake.take import Intake
+
+__all__ = ["LIFTED", "lift_marks"]
+
+LIFTED = "marks-lifted"
+
+
+def lift_marks(intake: Intake, study: str, reason: str, code: str | None = None) -> int:
+    """Lift marks of a study, which makes another revision of it, to be made of what is there; return how many.
+
+    The ledger is told who says so, and why; the audit log of each mark, before it is lifted. Reports of what is made
+    then say it too. Should something of the study come in the meantime, it is completed when that has ended.
+
+    Args:
+        intake: the door; its ledger is that of the person.
+        study: its hash.
+        reason: why; name no patient.
+        code: lift the marks with this code alone.
+
+    Raises:
+        IllegalTransition: there is no such mark, or nothing else of the study; or it is being received.
+        OSError, LedgerError: a mark or the ledger cannot be written; call it again.
+    """
+    marks = [mark for mark in intake.spool.marks(study) if code in (None, mark.code)]
+    if not marks or not intake.spool.instances(study):
+        got = "none" if not marks else "nothing but marks; have it sent"
+        raise IllegalTransition(f"study {study}: expected marks of what was not taken, got {got}")
+    arrival = intake.ledger.reopen(study, LIFTED, reason)
+    for mark in marks:
+        intake.audit.append("mark-lifted", study=study, instance=mark.name, code=mark.code)
+        intake.spool.lift(study, mark)
+    try:
+        complete(intake, arrival)
+    except IllegalTransition:  # something came, or somebody completed it between two marks
+        intake.ledger.receive(study)
+    return len(marks)
