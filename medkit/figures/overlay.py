@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Colour = tuple[float, float, float]
 
-__all__ = ["draw_overlay"]
+__all__ = ["draw_overlay", "overlay_pixels"]
 
 # Everything below is laid out in pixels, with the origin at the lower left.
 _SIZE = (1320, 540)
@@ -128,6 +128,38 @@ def draw_overlay(
     Raises:
         CaseError: ``grids-differ`` when an array does not have the shape of the volume's grid.
     """
+    figure = _composed(volume, labels, names, title, volumes_ml or {}, truth, doubt, about, called)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
+
+
+def overlay_pixels(
+    volume: Volume,
+    labels: NDArray[Any],
+    names: Mapping[int, str],
+    *,
+    title: str,
+    volumes_ml: Mapping[int, float | Literal["unknown"]],
+) -> NDArray[np.uint8]:
+    """The pixels of what :func:`draw_overlay` draws of the same, ``(540, 1320, 3)``: red, green, blue."""
+    figure = _composed(volume, labels, names, title, volumes_ml, None, None, None, ())
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def _composed(
+    volume: Volume,
+    labels: NDArray[Any],
+    names: Mapping[int, str],
+    title: str,
+    volumes_ml: Mapping[int, float | Literal["unknown"]],
+    truth: NDArray[Any] | None,
+    doubt: NDArray[Any] | None,
+    about: NDArray[np.bool_] | None,
+    called: Sequence[str],
+) -> Figure:
+    """The figure of :func:`draw_overlay`, which has what these are."""
     _check_shapes(volume, labels=labels, truth=truth, doubt=doubt, about=about)
     pose = Pose(volume.grid.affine)
     image = pose.apply(volume.array[..., 0] if volume.array.ndim == 4 else volume.array)
@@ -152,10 +184,9 @@ def draw_overlay(
     _write_line(axes, _SIZE[1] - 24, title, size=11, colour=_BRIGHT, weight="bold")
     _draw_caption(axes, volume, pose, window, doubt=doubt is not None)
     shown = {value: names[value] for value in wanted}
-    _draw_legend(axes, shown, volumes_ml or {}, called if truth is not None else ())
+    _draw_legend(axes, shown, volumes_ml, called if truth is not None else ())
     _draw_scale_bar(axes, panels[0].voxel[0] / pose.spacing[0], "mm" if volume.grid.size_known else "voxels")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
+    return figure
 
 
 def _check_shapes(volume: Volume, **arrays: NDArray[Any] | None) -> None:

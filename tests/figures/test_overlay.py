@@ -13,7 +13,7 @@ from medkit.data import Grid, Volume, read_volume
 from medkit.data.palette import label_colour
 from medkit.errors import CaseError
 from medkit.figures import overlay
-from medkit.figures.overlay import draw_overlay
+from medkit.figures.overlay import draw_overlay, overlay_pixels
 from tests.figures.orientations import ALL_ORIENTATIONS, stored_as
 
 NAMES = {0: "background", 1: "one", 2: "two"}
@@ -58,6 +58,15 @@ def test_the_picture_has_its_size(tmp_path):
     draw_overlay(constant_volume(stored, affine), stored, NAMES, path, title="case")
     assert drawn(path).shape == (540, 1320, 3)
     assert [entry.name for entry in path.parent.iterdir()] == ["case.png"]
+
+
+def test_pixels_are_those_of_the_file(tmp_path):
+    stored, affine = stored_as(corner_label(), "LPS")
+    volume, volumes = constant_volume(stored, affine), {1: 1.5, 2: 0.2}
+    draw_overlay(volume, stored, NAMES, tmp_path / "case.png", title="case", volumes_ml=volumes)
+    pixels = overlay_pixels(volume, stored, NAMES, title="case", volumes_ml=volumes)
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels, np.rint(drawn(tmp_path / "case.png") * 255))
 
 
 @pytest.mark.parametrize("axcodes", [*ALL_ORIENTATIONS[::5], tuple("LAS"), tuple("PSR")], ids="".join)

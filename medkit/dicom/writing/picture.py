@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,24 +70,17 @@ def draw_picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float6
 
 def _drawn(source: Source, labels: NDArray[Any], maker: Maker) -> NDArray[np.uint8]:
     """``(rows, columns, 3)``."""
-    from PIL import Image
-
-    from medkit.figures.overlay import draw_overlay
+    from medkit.figures.overlay import overlay_pixels
 
     shape = source.volume.array.shape
     grid = Grid((shape[0], shape[1], shape[2]), source.volume.affine)
     voxel = grid.voxel_volume_ml or 0.0
     values, counts = np.unique(labels, return_counts=True)
     counted = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "picture.png"
-        draw_overlay(
-            Volume(source.volume.array, grid),
-            labels,
-            maker.label_names,
-            path,
-            title=f"RESEARCH, machine-made: {maker.bundle} {maker.version}",
-            volumes_ml={value: counted.get(value, 0) * voxel for value in maker.label_names},
-        )
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+    return overlay_pixels(
+        Volume(source.volume.array, grid),
+        labels,
+        maker.label_names,
+        title=f"RESEARCH, machine-made: {maker.bundle} {maker.version}",
+        volumes_ml={value: counted.get(value, 0) * voxel for value in maker.label_names},
+    )
