@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 from pydicom.charset import convert_encodings
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.pixels.utils import iter_pixels
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian
 
 from medkit.dicom.findings import Refused
@@ -57,6 +59,18 @@ _PIXELS = frozenset(["PixelData", "FloatPixelData", "DoubleFloatPixelData"])
 _REVERSIBLE = {"YBR_RCT": "RGB"}  # a transform of lossless JPEG 2000, which decoders undo
 _TEXT_VRS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI"])
 _LONG_TEXT_VRS = frozenset(["LT", "ST", "UR", "UT"])  # of one value; spaces at its beginning are content
+_PLAIN_TEXT = re.compile(rb"(?:(?:^|\\) *[!-\[\]-}][ -\[\]-}]*)+\0*")
+# Values that pydicom reads off their bytes as they are: what it would make of them is not worth its time.
+_PLAIN = {
+    "UI": re.compile(rb"(?:(?:^|\\)[0-9.]+)+[ \0]*"),
+    "DS": re.compile(rb"(?:(?:^|\\) *[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})? *)+\0*"),
+    "IS": re.compile(rb"(?:(?:^|\\) *[+-]?[0-9]{1,9} *)+\0*"),
+    **dict.fromkeys(("AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC"), _PLAIN_TEXT),
+}
+_WHOLE_NUMBERS = {"US": 2, "SS": 2, "UL": 4, "SL": 4}
+_NEVER_PLAIN = frozenset(map(tag_for_keyword, (*LEFT_ASIDE, "PhotometricInterpretation")))
+_CHARACTER_SET = Tag("SpecificCharacterSet")
+_PRIVATE_GROUP, _ELEMENT = 0x10000, 0xFFFF
 _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _PADDING = " \0"
 _DEFAULT_REPERTOIRE = frozenset(
@@ -156,7 +170,7 @@ class _Encoding:
 
     def within(self, dataset: Dataset) -> _Encoding:
         """That of an object or an item, which may have character sets of its own."""
-        if "SpecificCharacterSet" not in dataset:
+        if _CHARACTER_SET not in dataset:
             return self
         named = dataset.SpecificCharacterSet or ""
         return replace(self, character_sets=[named] if isinstance(named, str) else list(named))
@@ -169,8 +183,12 @@ class _Encoding:
 
 def _add_dataset(digest: _Digest, dataset: Dataset, outer: _Encoding, *, top: bool = False) -> None:
     encoding = outer.within(dataset)
-    for tag in sorted(dataset.keys()):
+    for tag in sorted(dataset.keys(), key=int):
         raw = dataset.get_item(tag)  # before it is read, and its bytes are gone
+        plain = _plain_pieces(raw)
+        if plain is not None:
+            digest.add(b"element", tag.to_bytes(4, "big"), *plain)
+            continue
         element = dataset[tag]
         if element.tag.element == 0 or element.keyword in LEFT_ASIDE:
             continue
@@ -223,6 +241,19 @@ def _pieces(element: DataElement, raw: Any, encoding: _Encoding) -> list[bytes]:
             return [b"unreadable", raw.value.rstrip(_PADDING.encode())]
         return [_marked(text, encoding) for text in texts]
     return [_written(element)]
+
+
+def _plain_pieces(raw: Any) -> list[bytes] | None:
+    """What :func:`_pieces` says of an element, off its bytes; ``None`` where that takes more than these."""
+    if not isinstance(raw, RawDataElement) or not raw.is_little_endian or not raw.value or raw.VR is None:
+        return None
+    if raw.tag & _PRIVATE_GROUP or not raw.tag & _ELEMENT or raw.tag in _NEVER_PLAIN:
+        return None
+    if raw.VR in _WHOLE_NUMBERS:
+        return None if len(raw.value) % _WHOLE_NUMBERS[raw.VR] else [raw.value]
+    if raw.VR not in _PLAIN or not _PLAIN[raw.VR].fullmatch(raw.value):
+        return None
+    return [part.strip(_PADDING.encode()) for part in raw.value.split(b"\\")]
 
 
 def _texts(element: DataElement) -> list[str]:

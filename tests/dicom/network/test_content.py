@@ -10,10 +10,12 @@ from io import BytesIO
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -368,3 +370,36 @@ def test_the_same_bytes_are_decoded_once_and_others_anew(tmp_path, monkeypatch):
     one.unlink()
     with pytest.raises(FileNotFoundError):
         content_hash(one)
+
+
+VALUES = {
+    "UI": 0x00080018, "DS": 0x00180050, "IS": 0x00200013, "CS": 0x00080008, "LO": 0x0008103E, "SH": 0x00080050,
+    "DA": 0x00080020, "TM": 0x00080030, "DT": 0x0008002A, "AE": 0x00020016, "AS": 0x00101010, "UC": 0x00080119,
+    "US": 0x00280010, "SS": 0x00189219, "UL": 0x00209157, "SL": 0x00186020, "ST": 0x00080081, "PN": 0x00100010,
+}  # fmt: skip
+CHARACTERS = st.sampled_from([bytes([code]) for code in b" \0\\^=~.0123456789eE+-AZaz\xdc\x1b$B"])
+
+
+@pytest.mark.parametrize("vr", VALUES)
+@given(value=st.lists(CHARACTERS, max_size=20).map(b"".join))
+@example(value=b"1.2 ")
+@example(value=b"12\\-3\\4 ")
+@example(value=b"1e5\\")
+@example(value=b"\x01\x02\x03\x04")
+@settings(max_examples=50)
+def test_values_off_their_bytes_are_what_pydicom_makes_of_them(vr, value):
+    def outcome(*, made: bool) -> str:
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+        tag = Tag(VALUES[vr])
+        dataset[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+        try:
+            if made:
+                _ = dataset[tag]
+            return content_hash(dataset)
+        except Exception as error:  # of a value that is none
+            return type(error).__name__
+
+    assert outcome(made=False) == outcome(made=True)
