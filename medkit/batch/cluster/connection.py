@@ -70,6 +70,7 @@ class Cluster:
         self._settings, self._folders, self._bundles, self._tell = settings, folders, bundles, tell
         self._client: Client | None = None
         self._lock = Lock()
+        self._there: set[str] = set()  # whether fit or not
         self._fit: set[str] = set()
         self._others: set[str] = set()  # without the resources
         self._unfit: dict[str, tuple[str, float]] = {}  # why, and since when
@@ -132,12 +133,13 @@ class Cluster:
             return False
         return True
 
-    def run(self, order: Order, look: Callable[[], None]) -> Outcome:
+    def run(self, order: Order, look: Callable[[bool], None]) -> Outcome:
         """Have a study made; returns when it is.
 
         Args:
             order: what is to be made.
-            look: is called while it lasts; what it raises takes the study back.
+            look: is called while it lasts, with whether one that is fit is left for it; what it raises takes the study
+                back.
 
         Raises:
             WorkersGone: those that it was for are no more.
@@ -153,13 +155,12 @@ class Cluster:
             with self._lock:
                 del self._orders[order.folder]
 
-    def _result(self, future: Any, chosen: frozenset[str] | None, look: Callable[[], None]) -> Outcome:
+    def _result(self, future: Any, chosen: frozenset[str] | None, look: Callable[[bool], None]) -> Outcome:
         from distributed.scheduler import KilledWorker
 
         try:
             while not future.done():
-                look()
-                self._check_some_left(chosen)
+                look(self._fit_left(chosen))
                 time.sleep(_LOOK_SECONDS)
             outcome: Outcome = future.result(timeout=_ANSWER_SECONDS)
         except KilledWorker:
@@ -207,12 +208,14 @@ class Cluster:
         except (RuntimeError, OSError):  # the client was closed
             raise _away() from None
 
-    def _check_some_left(self, chosen: frozenset[str] | None) -> None:
-        """See that a study for some workers alone does not wait for those that are no more."""
-        if chosen is not None:
-            with self._lock:
-                if not chosen & self._fit:
-                    raise WorkersGone
+    def _fit_left(self, chosen: frozenset[str] | None) -> bool:
+        """Whether a study for some workers alone has a fit one among them; those that are no more it cannot wait for."""
+        if chosen is None:
+            return True
+        with self._lock:
+            if not chosen & self._there:
+                raise WorkersGone
+            return bool(chosen & self._fit)
 
     def _connected(self) -> bool:
         return self._client is not None and self._client.status == "running"
@@ -225,6 +228,7 @@ class Cluster:
 
         with self._lock:
             self._client = None
+            self._there.clear()
             self._fit.clear()
             self._others.clear()
             self._unfit.clear()
@@ -261,6 +265,7 @@ class Cluster:
         """Forget who is gone, ask who is new or was unfit a while ago, and hear those that answered."""
         now = time.monotonic()
         with self._lock:
+            self._there = set(workers)
             self._fit &= workers.keys()
             self._others &= workers.keys()
             for known in (self._unfit, self._asked):

@@ -170,7 +170,7 @@ class Dispatcher(Carrier):
             self._ledger.heartbeat(claim)  # or it is not the worker's fault that it saw no folder
             why = outcome.said or f"expected the folder of the batch at {order.folder}, got none"
             self._cluster.exclude(outcome.worker, why)
-            raise Verdict(State.READY, "worker-unfit", "a worker of the cluster is unfit", _UNFIT_SECONDS)
+            raise _unfit()
         try:
             outcome.raise_verdict()
         except Verdict as verdict:
@@ -185,12 +185,22 @@ class Dispatcher(Carrier):
         death = too_slow(self._settings.limits.stage_seconds) if slow else DIED
         return Verdict(State.FAILED, death.code, death.reason)
 
-    def _look(self, carried: Carried[None], folder: Path) -> None:
-        """See whether a study that is on the cluster is still wanted from there."""
+    def _look(self, carried: Carried[None], folder: Path, fit_left: bool) -> None:
+        """See whether a study that is on the cluster is still wanted from there; what is begun is waited for."""
         if carried.beat.lost:
             raise LeaseLost(f"study {carried.claim.study}: expected its lease to hold, got one that is over")
-        if self._stop.is_set() and not (folder / BEGUN).exists():
-            raise Verdict(State.READY, "worker-stopped", "its worker was asked to end")
+        if self._stop.is_set():
+            verdict = Verdict(State.READY, "worker-stopped", "its worker was asked to end")
+        elif not fit_left:
+            verdict = _unfit()
+        else:
+            return
+        if not (folder / BEGUN).exists():
+            raise verdict
+
+
+def _unfit() -> Verdict:
+    return Verdict(State.READY, "worker-unfit", "a worker of the cluster is unfit", _UNFIT_SECONDS)
 
 
 def _check_came(outcome: Outcome, folder: Path) -> None:

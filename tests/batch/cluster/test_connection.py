@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Timer, active_count
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from medkit.batch.cluster import connection
-from medkit.batch.cluster.connection import Cluster
+from medkit.batch.cluster.connection import Cluster, WorkersGone
 from medkit.batch.cluster.fitness import traits
 from medkit.batch.cluster.order import BEGUN, Order, OutcomeKind, Terms, Work
 from medkit.batch.cluster.settings import ClusterSettings
@@ -94,7 +95,7 @@ def test_a_cluster_without_workers_is_in_trouble_once_a_study_waits_for_long(
     cluster, said = join(resources={"GPU": 2})
     looks = []
 
-    def look():
+    def look(fit_left):
         cluster.tend()
         looks.append(list(said))
         monkeypatch.setattr(connection, "_START_SECONDS", 0.0)
@@ -229,6 +230,41 @@ def test_a_worker_that_does_not_answer_is_unfit_and_keeps_nobody_waiting(monkeyp
         assert worker in str(refusal.value)
         again.close()
     assert list(folder.glob(".seen-*")) == []
+
+
+class Waiting:
+    """A study on the cluster that has not ended."""
+
+    key, status = "medkit-1", "pending"
+
+    def done(self) -> bool:
+        return False
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_study_on_an_excluded_worker_is_asked_after_and_ends_as_a_death_once_that_is_gone(
+    monkeypatch, bundle_root, tmp_path
+):
+    cluster = Cluster(ClusterSettings("tcp://head:8786"), {}, {}, [].append)
+    monkeypatch.setattr(cluster, "_submit", lambda *_: Waiting())
+    known = {"resources": {}, "nanny": "tcp://nanny:1"}
+    cluster._fit = {"a"}
+    cluster._unfit = {"b": ("another medkit", time.monotonic())}
+    cluster._see({"a": known, "b": known}, None)
+    looks = []
+
+    def look(fit_left):
+        looks.append(fit_left)
+        if len(looks) == 1:
+            cluster.exclude("a", "a bundle that does not load")
+        if len(looks) == 3:
+            cluster._see({"b": known}, None)
+
+    with pytest.raises(WorkersGone):
+        cluster.run(order_for(tmp_path, bundle_root), look)
+    assert looks == [True, False, False]
 
 
 def test_a_half_written_scheduler_file_is_a_trouble_and_no_end(machines, tmp_path):

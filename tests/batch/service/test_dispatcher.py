@@ -147,6 +147,19 @@ def test_a_worker_that_is_unfit_gets_no_more_and_the_study_goes_back(bench, kind
     assert (bench.study().state, bench.study().attempts) == (State.READY, 0)
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_study_whose_worker_is_excluded_meanwhile_is_waited_for_where_it_has_begun(bench, begun):
+    def answer(order, look):
+        if begun:
+            (Path(order.folder) / BEGUN).touch()
+        look(False)
+        return Outcome(OutcomeKind.VERDICT, "w", verdict=("refused", "tilt", "so tilted", 0.0))
+
+    bench.run(answer)
+    state, code = (State.REFUSED, "tilt") if begun else (State.READY, "worker-unfit")
+    assert (bench.study().state, bench.study().code, bench.study().attempts) == (state, code, int(begun))
+
+
 def test_files_that_are_not_those_that_the_worker_wrote_are_not_published(bench):
     def answer(order, look):
         (Path(order.folder) / "003.seg.dcm").write_bytes(b"cut short")
@@ -161,7 +174,7 @@ def test_files_that_are_not_those_that_the_worker_wrote_are_not_published(bench)
 def test_what_no_worker_began_goes_back_when_the_dispatcher_is_stopped(bench):
     def answer(order, look):
         bench.dispatcher.stop()
-        look()
+        look(True)
         raise AssertionError("it was not taken back")
 
     bench.run(answer)
