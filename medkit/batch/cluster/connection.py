@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from medkit.batch.cluster.fitness import describe, seal, unlike, wanted_here
-from medkit.batch.cluster.task import make_study
+from medkit.batch.cluster.task import failed_on, make_study
 from medkit.batch.ledger import State
 from medkit.batch.making.verdicts import Verdict
 from medkit.batch.service.logs import told
@@ -47,7 +47,7 @@ _DIGITS = 12
 
 
 class WorkersGone(MedkitError):
-    """The workers that a study was for are no more; whether one had begun shows in the folder of the order."""
+    """The workers of a study are no more, or cannot run it; whether one had begun shows in the folder of the order."""
 
 
 class Cluster:
@@ -142,7 +142,7 @@ class Cluster:
                 back.
 
         Raises:
-            WorkersGone: those that it was for are no more.
+            WorkersGone: those that it was for are no more, or the one that got it cannot run it.
             Verdict: the scheduler is away, which is no attempt.
         """
         with self._lock:  # where all are fit, it is for those too that come later
@@ -156,21 +156,45 @@ class Cluster:
                 del self._orders[order.folder]
 
     def _result(self, future: Any, chosen: frozenset[str] | None, look: Callable[[bool], None]) -> Outcome:
-        from distributed.scheduler import KilledWorker
-
         try:
             while not future.done():
                 look(self._fit_left(chosen))
                 time.sleep(_LOOK_SECONDS)
-            outcome: Outcome = future.result(timeout=_ANSWER_SECONDS)
-        except KilledWorker:
-            raise WorkersGone from None
-        except (CancelledError, OSError):
-            raise _away() from None
-        else:
-            return outcome
+            return self._answer(future)
         finally:
             future.release()
+
+    def _answer(self, future: Any) -> Outcome:
+        try:
+            outcome: Outcome = future.result(timeout=_ANSWER_SECONDS)
+        except Exception as error:
+            if future.status == "error":
+                self._exclude_failed(future, error)
+                raise WorkersGone from None
+            if isinstance(error, (CancelledError, OSError)):
+                raise _away() from None
+            raise
+        return outcome
+
+    def _exclude_failed(self, future: Any, error: Exception) -> None:
+        """Leave out who cannot even import what makes studies: that itself raises nothing."""
+        from distributed.scheduler import KilledWorker
+
+        if isinstance(error, KilledWorker):
+            return
+        got = type(error).__name__
+        try:
+            workers = future.client.run_on_scheduler(failed_on, future.key, callback_timeout=_CONNECT_SECONDS)
+        except Exception:  # it is away, or has no medkit
+            workers = []
+        for worker in workers:
+            self.exclude(
+                worker, f"expected a worker that runs studies, got a {got}; install the same medkit there"
+            )
+        if not workers:
+            _LOG.error(
+                "the cluster did not run a study, got a %s; install the same medkit with its scheduler", got
+            )
 
     def exclude(self, worker: str, why: str) -> None:
         """Send no more studies to a worker, until it is found fit."""

@@ -1,14 +1,14 @@
-"""The function that Dask is given. Its scheduler imports this module, and is not to import all of medkit for it."""
+"""The functions that Dask is given. Its scheduler imports this module, and is not to import all of medkit for it."""
 
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medkit.batch.cluster.order import Outcome
 
-__all__ = ["make_study"]
+__all__ = ["failed_on", "make_study"]
 
 
 def make_study(order: bytes) -> Outcome:
@@ -20,3 +20,13 @@ def make_study(order: bytes) -> Outcome:
     from medkit.batch.cluster.making import make
 
     return make(pickle.loads(order))
+
+
+def failed_on(key: str, dask_scheduler: Any) -> list[str]:
+    """On which workers a task failed; runs on the scheduler.
+
+    Args:
+        key: of the task.
+        dask_scheduler: Dask gives itself.
+    """
+    return sorted(dask_scheduler.tasks[key].erred_on)

@@ -180,7 +180,8 @@ class Dispatcher(Carrier):
     def _death(self, folder: Path) -> Verdict:
         """What the end of a worker means for a study: it is blamed where that worker had begun with it."""
         if not (folder / BEGUN).exists():
-            return Verdict(State.READY, "worker-gone", "its worker ended, which was not its fault")
+            said = "its worker ended or could not begin, which was not its fault"
+            return Verdict(State.READY, "worker-gone", said, _UNFIT_SECONDS)
         slow = (folder / SLOW).exists() and (folder / SLOW).stat().st_size > 0
         death = too_slow(self._settings.limits.stage_seconds) if slow else DIED
         return Verdict(State.FAILED, death.code, death.reason)

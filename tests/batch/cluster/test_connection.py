@@ -36,6 +36,12 @@ fitness._seen = lambda *_: time.sleep(600)
 """
 
 
+WITHOUT_MAKING = """
+import sys
+sys.modules["medkit.batch.cluster.making"] = None
+"""
+
+
 @pytest.fixture
 def join(machines, bundle_root, tmp_path):
     """Open a cluster; what it says of its troubles is in a list."""
@@ -230,6 +236,22 @@ def test_a_worker_that_does_not_answer_is_unfit_and_keeps_nobody_waiting(monkeyp
         assert worker in str(refusal.value)
         again.close()
     assert list(folder.glob(".seen-*")) == []
+
+
+def test_a_worker_that_cannot_run_what_it_is_given_is_left_out_and_the_study_goes_back(
+    join, machines, bundle_root, tmp_path
+):
+    without = tmp_path / "without.py"
+    without.write_text(WITHOUT_MAKING, encoding="utf-8")
+    order = order_for(tmp_path, bundle_root)
+    with machines.extra_worker("--preload", str(without), "--resources", "ODD=1") as worker:
+        cluster, _ = join(resources={"ODD": 1})
+        assert cluster._fit == {worker}
+        with pytest.raises(WorkersGone):
+            cluster.run(order, bool)
+        assert cluster._fit == set()
+        assert "ModuleNotFoundError; install the same medkit" in cluster._unfit[worker][0]
+    assert not (Path(order.folder) / BEGUN).exists()
 
 
 class Waiting:
