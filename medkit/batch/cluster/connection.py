@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from medkit.batch.cluster.fitness import describe, seal, unlike, wanted_here
+from medkit.batch.cluster.fitness import describe, remove_seals, seal, unlike, wanted_here
 from medkit.batch.cluster.task import failed_on, make_study
 from medkit.batch.ledger import State
 from medkit.batch.making.verdicts import Verdict
@@ -95,6 +95,8 @@ class Cluster:
         Raises:
             UsageError: a worker is unfit, or what was named can be no scheduler.
         """
+        for folder in self._folders:
+            remove_seals(folder)
         while not stop.is_set() and not (self._look(refuse) and not self._asked):
             stop.wait(_LOOK_SECONDS if self._asked else _TICK_SECONDS)
         with self._lock:
@@ -118,7 +120,6 @@ class Cluster:
                 raise ConnectionError("no answer")
             asked = client.scheduler.identity
             known = client.sync(asked, n_workers=-1, callback_timeout=_CONNECT_SECONDS)
-            self._see(known["workers"], client)
         except OSError as error:
             self._tell_trouble(
                 f"cluster: expected a scheduler at {self._settings.place}, got: {_line(error)}"
@@ -130,6 +131,12 @@ class Cluster:
             self._tell_trouble(
                 str(error)
             )  # it was right before: the scheduler may be writing its file just now
+            return False
+        try:
+            self._see(known["workers"], client)
+        except OSError as error:
+            got = error.strerror or type(error).__name__
+            self._tell_trouble(f"cluster: expected folders of the batch that can be written, got: {got}")
             return False
         return True
 

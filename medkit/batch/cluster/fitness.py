@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +21,7 @@ from medkit.errors import MedkitError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Question", "bundle_traits", "describe", "seal", "traits", "unlike", "wanted_here"]
+__all__ = ["Question", "bundle_traits", "describe", "remove_seals", "seal", "traits", "unlike", "wanted_here"]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _SOURCES = (".py", ".json")
@@ -84,8 +85,19 @@ def seal(folder: Path, name: str) -> Path:
     """Leave a file in a folder, by which a worker knows that it sees this very one."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{_SEAL}{name}"
-    path.write_text(name, encoding="ascii")
+    try:
+        path.write_text(name, encoding="ascii")
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     return path
+
+
+def remove_seals(folder: Path) -> None:
+    """Remove what questions left that were not answered when who asked, or a worker, was killed."""
+    for left in folder.glob(f"{_SEAL}*"):
+        with suppress(OSError):  # whoever asks will see it
+            left.unlink()
 
 
 async def describe(question: Question) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import time
 from dataclasses import replace
@@ -13,7 +15,7 @@ import pytest
 
 from medkit.batch.cluster import connection
 from medkit.batch.cluster.connection import Cluster, WorkersGone
-from medkit.batch.cluster.fitness import traits
+from medkit.batch.cluster.fitness import seal, traits
 from medkit.batch.cluster.order import BEGUN, Order, OutcomeKind, Terms, Work
 from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.cluster.task import make_study
@@ -287,6 +289,31 @@ def test_a_study_on_an_excluded_worker_is_asked_after_and_ends_as_a_death_once_t
     with pytest.raises(WorkersGone):
         cluster.run(order_for(tmp_path, bundle_root), look)
     assert looks == [True, False, False]
+
+
+def test_a_folder_that_is_full_is_told_as_such_and_the_rest_of_an_earlier_question_goes(
+    join, monkeypatch, tmp_path
+):
+    folder = tmp_path / "spool"
+    seal(folder, "0123")
+    cluster, said = join()
+    assert list(folder.iterdir()) == []
+
+    def full(path, *_, **__):
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        cluster._fit.clear()
+        for _ in range(2):
+            cluster.tend()
+    trouble = "cluster: expected folders of the batch that can be written, got: No space left on device"
+    assert said == [trouble], "it is told once"
+    assert list(folder.iterdir()) == []
+    while cluster.tend() < 1:
+        time.sleep(0.01)
+    assert (said[1:], cluster.ready) == ([None], True)
 
 
 def test_a_half_written_scheduler_file_is_a_trouble_and_no_end(machines, tmp_path):
