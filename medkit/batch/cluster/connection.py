@@ -348,7 +348,9 @@ class Cluster:
             finally:
                 _remove(seals)
             answer = answers.get(worker, OSError())
-            return None if isinstance(answer, OSError) else _unfit(known, answer, wanted)
+            if isinstance(answer, OSError):  # its own, or it is gone, which shows in a moment
+                await asyncio.sleep(_TICK_SECONDS)
+            return _unfit(known, answer, wanted)
 
         try:
             for folder in self._folders:

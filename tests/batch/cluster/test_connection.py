@@ -42,6 +42,12 @@ WITHOUT_MAKING = """
 import sys
 sys.modules["medkit.batch.cluster.making"] = None
 """
+UNREADABLE = """
+from medkit.batch.cluster import fitness
+def refuse():
+    raise PermissionError(13, "Permission denied", "rules.py")
+fitness._sources = refuse
+"""
 
 
 @pytest.fixture
@@ -314,6 +320,17 @@ def test_a_folder_that_is_full_is_told_as_such_and_the_rest_of_an_earlier_questi
     while cluster.tend() < 1:
         time.sleep(0.01)
     assert (said[1:], cluster.ready) == ([None], True)
+
+
+def test_a_worker_that_cannot_read_its_own_medkit_is_told_and_not_taken_for_gone(join, machines, tmp_path):
+    unreadable = tmp_path / "unreadable.py"
+    unreadable.write_text(UNREADABLE, encoding="utf-8")
+    with machines.extra_worker("--preload", str(unreadable)) as worker:
+        with pytest.raises(
+            UsageError, match=r"got PermissionError: .*Permission denied: 'rules\.py'"
+        ) as refusal:
+            join()
+        assert worker in str(refusal.value)
 
 
 def test_a_half_written_scheduler_file_is_a_trouble_and_no_end(machines, tmp_path):
