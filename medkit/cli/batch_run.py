@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medkit.cli.cluster_options import cluster_options, cluster_settings
+from medkit.cli.result_options import REPAIRS, kind_option, repair_option, sheared_option
 from medkit.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from medkit.batch.intake.folder import FolderTaken
     from medkit.batch.ledger import State
+    from medkit.batch.making import Outputs
     from medkit.batch.service.settings import Settings
     from medkit.batch.service.supervisor import Supervisor
 
@@ -30,7 +32,7 @@ _FREE_BYTES = 1 << 30
 _SHOWN = 20
 
 
-@click.command("run", short_help="Run all studies of folders and zips.")
+@click.command("run", epilog=REPAIRS, short_help="Run all studies of folders and zips.")
 @click.argument("inputs", nargs=-1, required=True, type=_PATH)
 @click.option("--rules", required=True, type=_PATH, help="File that says which bundle a study goes to.")
 @click.option(
@@ -40,6 +42,10 @@ _SHOWN = 20
 @cluster_options
 @click.option("--device", help="Such as cpu or cuda:1; each bundle's own choice by default.")
 @click.option("--accept-licence", is_flag=True, help="Accept terms that forbid commercial use.")
+@kind_option
+@click.option("--type", "segmentation_type", type=click.Choice(["BINARY", "LABELMAP"]), help="Of seg.")
+@sheared_option
+@repair_option
 def run_command(
     inputs: tuple[Path, ...],
     rules: Path,
@@ -47,12 +53,17 @@ def run_command(
     workers: int,
     device: str | None,
     accept_licence: bool,
+    kinds: tuple[str, ...],
+    segmentation_type: str | None,
+    allow_sheared: bool,
+    repairs: tuple[str, ...],
     **cluster: Any,
 ) -> None:
     """Make and write results for all studies in INPUTS, folders, zips or files of DICOM, and end when all are ended.
 
     OUTPUT is the folder of the batch: 'medkit batch status OUTPUT' looks at it, and results are in
-    OUTPUT/delivered/STUDY/. A second call goes on where one was stopped or killed. What came is kept in OUTPUT/spool.
+    OUTPUT/delivered/STUDY/. A second call goes on where one was stopped or killed; what is delivered stays as it is,
+    whatever options it has. What came is kept in OUTPUT/spool.
 
     Exit code 0: all studies are delivered, or no rule wants them; 3: some are refused or quarantined, or files are
     broken; 4: none is delivered; 2: a wrong call; 130: interrupted.
@@ -60,8 +71,10 @@ def run_command(
     from medkit.batch.service.logs import LogSettings, set_up_logs
     from medkit.batch.service.supervisor import Supervisor
 
+    outputs = _outputs(kinds, segmentation_type, allow_sheared, repairs)
     settings = replace(
         _settings(rules, output, workers, device, accept_licence),
+        outputs=outputs,
         cluster=cluster_settings(workers, **cluster),
     )
     supervisor = Supervisor(settings, logs := LogSettings("text", output / "batch.log"))
@@ -98,6 +111,21 @@ def _settings(rules: Path, output: Path, workers: int, device: str | None, accep
         spool=SpoolLimits(free_bytes=_FREE_BYTES),
         status_port=None,
     )
+
+
+def _outputs(
+    kinds: tuple[str, ...], segmentation_type: str | None, allow_sheared: bool, repairs: tuple[str, ...]
+) -> Outputs:
+    from medkit.batch.making import Outputs
+    from medkit.dicom.writing.results import ResultKind
+    from medkit.dicom.writing.segmentation import SegmentationType
+
+    given: dict[str, Any] = {}
+    if kinds:
+        given["kinds"] = tuple(ResultKind(kind) for kind in kinds)
+    if segmentation_type is not None:
+        given["segmentation_type"] = SegmentationType(segmentation_type)
+    return Outputs(**given, allow_sheared=allow_sheared, repairs=repairs)
 
 
 def _run(supervisor: Supervisor, inputs: tuple[Path, ...]) -> list[FolderTaken] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from medkit.cli.dicom_verdicts import exit_code, print_verdicts
-from medkit.dicom.findings import Repair
+from medkit.cli.result_options import KINDS, REPAIRS, kind_option, repair_option, sheared_option
 from medkit.dicom.result import OTHER_KINDS
 from medkit.errors import ExitCode, UsageError
 
@@ -21,25 +21,16 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _KEY = "MEDKIT_DEIDENTIFICATION_KEY"
-# Spelled out, as in `ResultKind` and `SegmentationType`: the help needs no DICOM library.
-_KINDS = ("seg", "sr", "sc")
-_TYPES = ("BINARY", "LABELMAP", "FRACTIONAL")
-_REPAIRS = "\b\nRepairs, none of which is done unasked:\n" + "\n".join(
-    f"  {repair.value:16} {repair.meaning}" for repair in Repair
-)
+_TYPES = ("BINARY", "LABELMAP", "FRACTIONAL")  # spelled out, as in `KINDS`
 
 
 def _asking(function: Callable[..., None]) -> Callable[..., None]:
     """The options of all commands that read."""
-    repair = click.option(
-        "--repair", "repairs", multiple=True, type=click.Choice([repair.value for repair in Repair]), metavar="NAME",
-        help="Repair what would be refused; see below. May be given several times.",
-    )  # fmt: skip
     pick = click.option(
         "--pick", "picks", multiple=True, metavar="KEY=VALUE",
         help="Read this alone: series=NUMBER, volume=NAME, or a key that tells volumes apart. Several may be given.",
     )  # fmt: skip
-    return repair(pick(function))
+    return repair_option(pick(function))
 
 
 _verbose = click.option(
@@ -54,7 +45,7 @@ def command() -> None:
     warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 
-@command.command("inspect", epilog=_REPAIRS, short_help="Print a verdict on each series.")
+@command.command("inspect", epilog=REPAIRS, short_help="Print a verdict on each series.")
 @click.argument("source", type=_PATH)
 @_asking
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts for machines.")
@@ -76,7 +67,7 @@ def inspect_command(
     raise click.exceptions.Exit(exit_code(record))
 
 
-@command.command("convert", epilog=_REPAIRS, short_help="Write each volume as NIfTI.")
+@command.command("convert", epilog=REPAIRS, short_help="Write each volume as NIfTI.")
 @click.argument("source", type=_PATH)
 @click.option("--output", "-o", required=True, type=_PATH, help="Empty folder for the results.")
 @_asking
@@ -99,23 +90,17 @@ def convert_command(
     raise click.exceptions.Exit(exit_code(conversion.verdicts))
 
 
-@command.command("write", epilog=_REPAIRS, short_help="Write labels as DICOM objects.")
+@command.command("write", epilog=REPAIRS, short_help="Write labels as DICOM objects.")
 @click.argument("labels", type=_PATH)
 @click.argument("source", type=_PATH)
 @click.option("--bundle", required=True, help="Name or folder of the bundle that made the labels.")
 @click.option("--output", "-o", required=True, type=_PATH, help="Folder for the files.")
-@click.option(
-    "--kind",
-    "kinds",
-    multiple=True,
-    type=click.Choice(_KINDS),
-    help="Of the objects these alone; may be repeated. A report (sr) brings its segmentation (seg).",
-)
+@kind_option
 @click.option("--type", "segmentation_type", default=_TYPES[0], type=click.Choice(_TYPES),
     help="Of seg. FRACTIONAL goes with --kind seg --kind sr, since sc is drawn of a label map.",
 )  # fmt: skip
 @click.option("--note", "notes", multiple=True, metavar="TEXT", help="Remark for the report.")
-@click.option("--allow-sheared", is_flag=True, help="Write about slices of a tilted gantry too.")
+@sheared_option
 @_asking
 def write_command(
     labels: Path,
@@ -143,7 +128,7 @@ def write_command(
     from medkit.inference.dicom_results import DicomOptions, write_dicom
 
     options = DicomOptions(
-        kinds=tuple(ResultKind(kind) for kind in kinds or _KINDS),
+        kinds=tuple(ResultKind(kind) for kind in kinds or KINDS),
         segmentation_type=SegmentationType(segmentation_type),
         notes=notes,
         allow_sheared=allow_sheared,

@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from pydicom import dcmread
 
+from medkit.batch.ledger import Ledger
 from tests.batch.service.studies import study_hash, write_numbered
 
 BUNDLE = "hippocampus_segmentation_unet"
@@ -45,9 +47,40 @@ def test_studies_of_a_folder_are_delivered_and_a_broken_one_is_told(folder):
     assert "1 delivered" in again.stdout
 
 
+def test_kinds_type_and_repairs_are_those_that_are_asked_for(folder):
+    rules = folder / "rules.yaml"
+    rules.write_text(
+        rules.read_text(encoding="utf-8").replace("name: mr", "name: mr, series: each"), encoding="utf-8"
+    )
+    slices = sorted(write_numbered(folder / "in", 0).iterdir())
+    slices[len(slices) // 2].unlink()
+    refused = run(folder, "in", "--kind", "seg")
+    assert (refused.returncode, "1 refused" in refused.stdout, "gap" in refused.stdout) == (4, True, True)
+    with Ledger(folder / "out" / "ledger.sqlite", "somebody") as ledger:
+        ledger.retry(study_hash(0), "with a repair")
+    ended = run(folder, "in", "--kind", "seg", "--type", "LABELMAP", "--repair", "split-gaps")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    made = [dcmread(path) for path in (folder / "out" / "delivered" / study_hash(0)).iterdir()]
+    assert {one.SOPClassUID for one in made} == {"1.2.840.10008.5.1.4.1.1.66.7"}, (
+        "Label Map Segmentation Storage"
+    )
+    assert len(made) == 2, "one for each unbroken run of slices"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [((), "INPUTS"), (("nowhere",), "nowhere"), (("--workers", "0", "in"), "--workers")],
+    [
+        ((), "INPUTS"),
+        (("nowhere",), "nowhere"),
+        (("--workers", "0", "in"), "--workers"),
+        (("--kind", "nifti", "in"), "--kind"),
+        (("--type", "FRACTIONAL", "in"), "--type"),
+        (("--repair", "all", "in"), "--repair"),
+        (
+            ("--repair", "resample", "in"),
+            "expected repairs after which slices are still images of the series",
+        ),
+    ],
 )
 def test_a_wrong_call_is_told(folder, arguments, said):
     ended = run(folder, *arguments)
