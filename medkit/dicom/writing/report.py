@@ -94,8 +94,10 @@ def segment_volumes_ml(source: Source, segmentation: Segmentation) -> dict[int, 
 def _frames(segmentation: Segmentation) -> Iterator[tuple[int | None, np.ndarray]]:
     """Each frame with the number of its segment; ``None`` where the voxels themselves are numbers."""
     pixels = segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns)
-    shared = segmentation.SharedFunctionalGroupsSequence[0]
-    for item, frame in zip(segmentation.PerFrameFunctionalGroupsSequence, pixels, strict=True):
+    # Beside the object: what is decoded in it would be encoded again when it is written.
+    elements = Dataset({element.tag: element for element in segmentation.elements()})
+    shared = elements.SharedFunctionalGroupsSequence[0]
+    for item, frame in zip(elements.PerFrameFunctionalGroupsSequence, pixels, strict=True):
         if segmentation.SegmentationType == "LABELMAP":
             yield None, frame
         else:

@@ -86,7 +86,13 @@ def write_results(
     made: dict[ResultKind, Dataset] = {}
     if {ResultKind.SEGMENTATION, ResultKind.REPORT} & {*kinds}:
         segments = make_segmentation(
-            source, labels, affine, maker, segmentation_type=segmentation_type, allow_sheared=allow_sheared
+            source,
+            labels,
+            affine,
+            maker,
+            segmentation_type=segmentation_type,
+            allow_sheared=allow_sheared,
+            to_be_read=False,
         )
         made[ResultKind.SEGMENTATION] = segments
         if ResultKind.REPORT in kinds:

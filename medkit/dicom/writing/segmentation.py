@@ -56,6 +56,7 @@ def make_segmentation(
     *,
     segmentation_type: SegmentationType = SegmentationType.BINARY,
     allow_sheared: bool = False,
+    to_be_read: bool = True,
 ) -> highdicom.seg.Segmentation:
     """A segmentation of a source volume, with a segment for each label of the maker, in the order of their values.
 
@@ -69,6 +70,8 @@ def make_segmentation(
         maker: what made them.
         segmentation_type: see :class:`SegmentationType`.
         allow_sheared: write slices of a tilted gantry too; see :func:`medkit.dicom.writing.placing.check_upright`.
+        to_be_read: whether highdicom's own methods have to work on it (``get_volume`` and the like), which nobody needs
+            who only writes it.
 
     Raises:
         CaseError: ``grids-differ``, ``source-sheared``, ``labels-not-integer``, ``label-unknown`` for a value that the
@@ -101,7 +104,7 @@ def make_segmentation(
     finish(dataset, source)
     ResultUids(source, maker, f"segmentation-{segmentation_type.lower()}").identify(dataset)
     # What highdicom has looked up of it is out of date by now.
-    return highdicom.seg.Segmentation.from_dataset(dataset, copy=False)
+    return highdicom.seg.Segmentation.from_dataset(dataset, copy=False) if to_be_read else dataset
 
 
 def tracking(source: Source, maker: Maker, value: int) -> tuple[str, str]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
 
@@ -60,7 +62,10 @@ class ResultUids:
         return self._uid("series")
 
     def identify(self, dataset: SOPClass) -> None:
-        """Give a finished object its UIDs. Whatever is changed in it afterwards makes them those of another one."""
+        """Give a finished object its UIDs. Whatever is changed in it afterwards makes them those of another one.
+
+        Its elements are those of any data set from here on: sequences lose the classes that highdicom gave them.
+        """
         self._identify(dataset, self.series, _content_digest(dataset))
 
     def identify_series(self, images: Sequence[SOPClass]) -> None:
@@ -83,14 +88,22 @@ class ResultUids:
 
 
 def _content_digest(dataset: SOPClass) -> str:
-    """SHA-256 of an object as it is written, but for the UIDs that will follow from it."""
+    """SHA-256 of an object as it is written, but for the UIDs that will follow from it.
+
+    Its elements stay in the form in which they are written, so that nobody encodes them a second time.
+    """
     dataset.SOPInstanceUID = dataset.SeriesInstanceUID = PENDING_UID
     for item in _dimensions(dataset):
         item.DimensionOrganizationUID = PENDING_UID
     written = DicomBytesIO()
     written.is_little_endian, written.is_implicit_VR = True, False
     write_dataset(written, dataset)
-    return hashlib.sha256(written.getvalue()).hexdigest()
+    content = written.getvalue()
+    encoded = read_dataset(BytesIO(content), is_implicit_VR=False, is_little_endian=True)
+    for element in encoded.elements():
+        dataset[element.tag] = element
+    dataset.set_original_encoding(False, True, encoded.original_character_set)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _dimensions(dataset: Dataset) -> Iterator[Dataset]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from medkit.dicom.writing.derived_images import DerivedModality, make_derived_im
 from medkit.dicom.writing.parametric_map import MapQuantity, make_parametric_map
 from medkit.dicom.writing.picture import draw_picture
 from medkit.dicom.writing.report import volume_report
+from medkit.dicom.writing.saving import save
 from medkit.dicom.writing.segmentation import make_segmentation, tracking
 from medkit.dicom.writing.uids import PENDING_UID, ResultUids, derived_uid
 from tests.dicom.writing.sources import CODES, FLAT, LIVER, MAKER, NAMES, some_labels, source_with
@@ -103,6 +105,30 @@ def test_an_object_that_says_anything_else_is_another(source, make, make_other):
     assert made.SOPInstanceUID == make(source).SOPInstanceUID
     assert made.SOPInstanceUID != other.SOPInstanceUID
     assert made.SeriesInstanceUID == other.SeriesInstanceUID
+
+
+@pytest.mark.parametrize("name", ["Müller^Jörg", "Yamada^Tarou=山田^太郎", "Doe^Jane"])
+@pytest.mark.parametrize("make", [segments, adc, report, drawn], ids=lambda make: make.__name__)
+def test_elements_are_written_as_they_would_be_if_they_were_encoded_anew(source, tmp_path, make, name):
+    headers = deepcopy(source.headers)
+    for header in headers:
+        header.SpecificCharacterSet, header.PatientName = "ISO_IR 192", name
+    named = replace(source, headers=headers)
+    kept, anew = make(named), make(named)
+    for _ in anew.iterall():  # makes values of them
+        pass
+    anew.set_original_encoding(None, None)
+    assert kept.get_item("PatientName").is_raw
+    assert not anew.get_item("PatientName").is_raw
+    save(kept, tmp_path / "kept.dcm")
+    save(anew, tmp_path / "anew.dcm")
+    assert (tmp_path / "kept.dcm").read_bytes() == (tmp_path / "anew.dcm").read_bytes()
+
+
+def test_a_segmentation_that_is_only_written_is_the_same(source, tmp_path):
+    save(segments(source), tmp_path / "read.dcm")
+    save(segments(source, to_be_read=False), tmp_path / "written.dcm")
+    assert (tmp_path / "read.dcm").read_bytes() == (tmp_path / "written.dcm").read_bytes()
 
 
 # What an archive corrects: the images keep their UIDs.
