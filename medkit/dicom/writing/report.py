@@ -156,14 +156,13 @@ def _comments(notes: Sequence[str]) -> list[sr.TextContentItem]:
 
 def _evidence(source: Source, segmentation: Segmentation) -> Iterator[Dataset]:
     """The segmentation and the source images, in the form in which highdicom takes evidence."""
-    first = source.stand_in(0)
+    first = source.stand_in()
     first.SOPClassUID, first.SOPInstanceUID = segmentation.SOPClassUID, segmentation.SOPInstanceUID
     first.SeriesInstanceUID = segmentation.SeriesInstanceUID
     yield first
-    for reference in source.references():
-        item = Dataset()
-        item.SOPClassUID = reference.ReferencedSOPClassUID
-        item.SOPInstanceUID = reference.ReferencedSOPInstanceUID
-        item.StudyInstanceUID = source.header.StudyInstanceUID
-        item.SeriesInstanceUID = source.header.SeriesInstanceUID
+    series = [source.header[name] for name in ("StudyInstanceUID", "SeriesInstanceUID")]
+    for instance, sop_class in source.instances.items():
+        item = Dataset({element.tag: element for element in series})
+        item.SOPClassUID = sop_class
+        item.SOPInstanceUID = instance
         yield item

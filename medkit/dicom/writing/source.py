@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
 from pydicom import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DS
 
@@ -48,6 +49,7 @@ _RECORDS = (
 )
 _SAME_IN_ALL = (*_RECORDS, "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _IN_EACH = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_COMMON = [Tag(name) for name in sorted({*_SAME_IN_ALL, *_IN_EACH, "SpecificCharacterSet"})]
 _DATES = ("SeriesDate", "AcquisitionDate", "ContentDate", "StudyDate")
 _NO_DATE = ("19000101", "000000")
 
@@ -108,11 +110,7 @@ class Source:
 
     def plane_positions(self) -> list[PlanePositionSequence]:
         """Where each slice lies."""
-        lps = flip_lps_ras(self.volume.affine)
-        return [
-            PlanePositionSequence(_PATIENT, (lps @ (0, 0, number, 1))[:3].tolist())
-            for number in range(len(self.headers))
-        ]
+        return [PlanePositionSequence(_PATIENT, corner.tolist()) for corner in self.corners]
 
     def plane_orientation(self) -> PlaneOrientationSequence:
         """How the slices lie."""
@@ -129,18 +127,24 @@ class Source:
         Real headers lack what the standard asks for, or keep it in other places. SOP Instance UIDs are numbers of
         slices; :meth:`restore_references` puts the source's own in their place.
         """
-        return [self.stand_in(number) for number in range(len(self.headers))]
+        first, found = self.stand_in(), []
+        for number, corner in enumerate(self.corners):
+            other = Dataset({element.tag: element for element in first.elements()})
+            other.add_new("SOPInstanceUID", "UI", _slice_uid(number))
+            other.add_new("ImagePositionPatient", "DS", [DS(value, auto_format=True) for value in corner])
+            found.append(other)
+        return found
 
-    def stand_in(self, number: int) -> Dataset:
-        """The header of one slice in the form of :attr:`stand_ins`, to be changed freely."""
-        source, stand_in = self.headers[number], Dataset()
+    def stand_in(self) -> Dataset:
+        """The header of the first slice in the form of :attr:`stand_ins`, to be changed freely."""
+        source, stand_in = self.header, Dataset()
         for name in _KEPT:
             if name in source:
                 stand_in[name] = source[name]
         for name in _RECORDS:
             setattr(stand_in, name, None)
         stand_in.SOPClassUID = CTImageStorage
-        stand_in.SOPInstanceUID = _slice_uid(number)
+        stand_in.SOPInstanceUID = _slice_uid(0)
         stand_in.StudyInstanceUID = source.StudyInstanceUID
         stand_in.SeriesInstanceUID = source.SeriesInstanceUID
         stand_in.FrameOfReferenceUID = source.FrameOfReferenceUID
@@ -148,8 +152,7 @@ class Source:
         stand_in.Modality = self.volume.modality
         stand_in.Columns, stand_in.Rows = self.volume.array.shape[:2]
         stand_in.ImageOrientationPatient = [DS(value, auto_format=True) for value in self.cosines]
-        position = (flip_lps_ras(self.volume.affine) @ (0, 0, number, 1))[:3]
-        stand_in.ImagePositionPatient = [DS(value, auto_format=True) for value in position]
+        stand_in.ImagePositionPatient = [DS(value, auto_format=True) for value in self.corners[0]]
         stand_in.PixelSpacing = [DS(value, auto_format=True) for value in self._pixel_spacing]
         stand_in.SliceThickness = DS(self._thickness, auto_format=True)
         stand_in.SpacingBetweenSlices = DS(self._slice_distance, auto_format=True)
@@ -185,6 +188,12 @@ class Source:
         reference.ReferencedSOPInstanceUID = header.SOPInstanceUID
         if int(header.get("NumberOfFrames") or 1) > 1:
             reference.ReferencedFrameNumber = frame.frame
+
+    @cached_property
+    def corners(self) -> list[NDArray[np.float64]]:
+        """Where the first voxel of each slice lies, in LPS millimetres."""
+        lps = flip_lps_ras(self.volume.affine)
+        return [(lps @ (0, 0, number, 1))[:3] for number in range(len(self.headers))]
 
     @cached_property
     def cosines(self) -> list[float]:
@@ -241,8 +250,9 @@ def open_source(volume: SeriesVolume, edition: int = 0) -> Source:
         )
     source = Source(volume, tuple(_headers(volume)), edition)
     _check_common(source)
+    edge = float(np.linalg.norm(volume.affine[:3, :3], axis=0).min())
     for number in range(len(source.headers)):
-        _check_place(source, number)
+        _check_place(source, number, edge)
     return source
 
 
@@ -284,7 +294,10 @@ def _changed(path: Path, member: str | None, expected: str, got: str) -> CaseErr
 
 def _check_common(source: Source) -> None:
     first = source.header
-    for header in source.headers:
+    stored = _as_stored(first)  # before it is read, and its bytes are gone
+    for header in {id(header): header for header in source.headers}.values():
+        if header is not first and _as_stored(header) == stored:
+            continue
         if lacking := [name for name in _IN_EACH if not header.get(name)]:
             raise CaseError(
                 "source-incomplete",
@@ -301,12 +314,15 @@ def _check_common(source: Source) -> None:
                 )
 
 
-def _check_place(source: Source, number: int) -> None:
+def _as_stored(header: Dataset) -> list[tuple[str | None, object] | None]:
+    """What has to be the same in all images, as the file has it: where the bytes are the same, the values are."""
+    elements = [header.get_item(tag) for tag in _COMMON]
+    return [None if element is None else (element.VR, element.value) for element in elements]
+
+
+def _check_place(source: Source, number: int, edge: float) -> None:
     """A slice whose image lies elsewhere belongs to another voxel: the frames would be in a wrong order."""
     header, frame, volume = source.headers[number], source.volume.frames[number], source.volume
-    affine = flip_lps_ras(volume.affine)
-    corner = (affine @ (0, 0, number, 1))[:3]
-    edge = np.linalg.norm(affine[:3, :3], axis=0).min()
     cosines = _stated(header, frame.frame, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
     if cosines is not None and not _same_directions(cosines, np.array(source.cosines)):
         raise CaseError(
@@ -317,7 +333,7 @@ def _check_place(source: Source, number: int) -> None:
     position = _stated(header, frame.frame, "PlanePositionSequence", "ImagePositionPatient", 3)
     if position is None or "GridFrameOffsetVector" in header:  # one position for all frames of a dose
         return
-    apart = np.linalg.norm(corner - position)
+    apart = np.linalg.norm(source.corners[number] - position)
     if not apart <= SAME_PLACE_VOXELS * edge:
         raise _changed(
             frame.path,
