@@ -262,6 +262,40 @@ def test_a_worker_that_cannot_run_what_it_is_given_is_left_out_and_the_study_goe
     assert not (Path(order.folder) / BEGUN).exists()
 
 
+class Failed:
+    """A study that the scheduler could not even read."""
+
+    key, status = "medkit-1", "error"
+
+    @property
+    def client(self):
+        return self
+
+    def done(self) -> bool:
+        return True
+
+    def result(self, timeout: float):
+        raise RuntimeError("Error during deserialization of the task graph")
+
+    def run_on_scheduler(self, *_, **__):
+        raise ModuleNotFoundError("medkit")
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_study_that_the_scheduler_cannot_read_goes_back_and_no_worker_is_left_out(
+    monkeypatch, bundle_root, tmp_path, caplog
+):
+    cluster = Cluster(ClusterSettings("tcp://head:8786"), {}, {}, [].append)
+    monkeypatch.setattr(cluster, "_submit", lambda *_: Failed())
+    with pytest.raises(WorkersGone):
+        cluster.run(order_for(tmp_path, bundle_root), bool)
+    assert cluster._unfit == {}
+    (told,) = caplog.messages
+    assert "got a RuntimeError; install the same medkit with its scheduler" in told
+
+
 class Waiting:
     """A study on the cluster that has not ended."""
 
