@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medkit.dicom.network import dicomweb, dimse, node
 from medkit.dicom.network.content import LEFT_ASIDE
+from medkit.dicom.network.private_classes import PRIVATE_CLASSES
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.dicom.rejected import RejectionReason
 from tests.test_readme import blocks
@@ -41,6 +42,13 @@ def test_every_code_of_a_refusal_is_named():
     }
     assert len(codes) > 5
     assert [code for code in sorted(codes) if f"`{code}`" not in text] == []
+
+
+def test_private_classes_are_those_that_the_node_takes():
+    text = (ROOT / "docs" / "dicom_conformance.md").read_text(encoding="utf-8")
+    part = text.partition("### Private storage classes")[2].partition("###")[0]
+    listed = re.findall(r"(?<![\d.])\d+(?:\.\d+){5,}", part)
+    assert sorted(listed) == sorted(PRIVATE_CLASSES)
 
 
 def test_statuses_and_titles_are_the_codes_own():

@@ -19,6 +19,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from medkit.dicom.network.connections import Entity, Server
 from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE, CutOff, length_of
 from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, received
+from medkit.dicom.network.private_classes import PRIVATE_CLASSES, know_private_classes
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.errors import UsageError
@@ -166,8 +167,9 @@ class StorageNode:
         entity.maximum_associations = self.limits.associations
         entity.maximum_pdu_size = self.limits.pdu_bytes
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self.limits.seconds
-        for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax), [*NATIVE, *COMPRESSED])
+        know_private_classes()
+        for kind in [*(str(one.abstract_syntax) for one in AllStoragePresentationContexts), *PRIVATE_CLASSES]:
+            entity.add_supported_context(kind, [*NATIVE, *COMPRESSED])
         entity.add_supported_context(Verification)
         return entity
 

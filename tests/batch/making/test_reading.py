@@ -77,6 +77,23 @@ def test_each_series_that_fits_is_taken_by_itself_where_a_rule_says_so(desk, fil
     assert len(ended.results) == 6
 
 
+def test_a_scanners_own_objects_are_neither_taken_for_a_series_nor_held_against_it(desk, files):
+    for number, path in enumerate(sorted(files.iterdir())[:2], 1):
+        own = dcmread(path)
+        own.SOPClassUID = own.file_meta.MediaStorageSOPClassUID = (
+            "1.3.12.2.1107.5.9.1"  # Siemens CSA Non-Image
+        )
+        own.SOPInstanceUID = own.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.77.{number}"
+        if number == 1:
+            own.SeriesInstanceUID, own.SeriesNumber = f"{ROOT}.2.99", 99
+        for name in ("PixelData", "Rows", "Columns", "ImagePositionPatient"):
+            del own[name]
+        own.save_as(files / f"own{number}.dcm")
+    read = read_study(claimed(desk, files), desk.context)
+    (job,) = read.jobs
+    assert (job.volumes["image"].name, job.volumes["image"].array.shape[2], read.notes) == ("003", 14, ())
+
+
 def test_two_series_for_one_input_are_refused(desk, files):
     another_series(files, "more")
     check_ends(desk, claimed(desk, files), State.REFUSED, "rules-ambiguous", "got 003, 004; make the rule")
