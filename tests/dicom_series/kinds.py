@@ -21,6 +21,7 @@ SUBJECTS = (
     "geometry",
     "spacing",
     "mixtures",
+    "neighbours",
     "diffusion",
     "pixels",
     "files",
