@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
 from medkit.dicom.findings import Finding, Refused
 
@@ -43,14 +44,14 @@ PRIVATE = {
 
 
 @cache
-def tag_of(name: str) -> int:
+def tag_of(name: str) -> BaseTag:
     """The tag of a keyword of the standard, or of a name in ``PRIVATE``."""
     if name in PRIVATE:
-        return PRIVATE[name][0]
+        return Tag(PRIVATE[name][0])
     tag = tag_for_keyword(name)
     if tag is None:
         raise KeyError(name)
-    return int(tag)
+    return Tag(tag)
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from medkit.dicom.elements import PRIVATE, Elements, tag_of
@@ -114,8 +115,11 @@ _KEYWORDS = [
 ]
 _TAGS = [
     *(tag_of(name) for name in _KEYWORDS),
-    *(tag for tag, _, _ in PRIVATE.values()),
-    *sorted({(tag & 0xFFFF0000) | ((tag & 0xFFFF) >> 8) for tag, _, _ in PRIVATE.values()}),
+    *(tag_of(name) for name in PRIVATE),
+    *(
+        Tag(block)
+        for block in sorted({(tag & 0xFFFF0000) | ((tag & 0xFFFF) >> 8) for tag, _, _ in PRIVATE.values()})
+    ),
 ]
 _PIXEL_TAGS = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}
 _UNDEFINED = 0xFFFFFFFF

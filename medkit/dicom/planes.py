@@ -169,7 +169,7 @@ def key_text(elements: Elements, name: str) -> str:
     Text, dates and times stay as they are: a second has more digits than a setting.
     """
     text = elements.text(name)
-    if not is_number(name):
+    if not text or not is_number(name):
         return text
     try:
         return "\\".join(f"{float(part):.10g}" for part in text.split("\\"))
