@@ -34,6 +34,7 @@ from medkit.dicom.pixels import decoding_plugin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
     from pydicom import DataElement, Dataset
 
 __all__ = ["LEFT_ASIDE", "content_hash", "same_content"]
@@ -152,6 +153,12 @@ class _Digest:
             self._sha.update(len(piece).to_bytes(8, "little"))
             self._sha.update(piece)
 
+    def add_numbers(self, numbers: NDArray[Any], kind: np.dtype[Any]) -> None:
+        """One piece: numbers in a type, row by row, for in eight bytes each they may be many times what they were."""
+        self._sha.update((numbers.size * kind.itemsize).to_bytes(8, "little"))
+        for row in numbers:
+            self._sha.update(row.astype(kind, order="C").data)
+
     def hexdigest(self) -> str:
         return self._sha.hexdigest()
 
@@ -219,11 +226,10 @@ def _add_pixels(digest: _Digest, dataset: Dataset, element: DataElement) -> None
         digest.add(packed[: (count + 7) // 8].tobytes())
         return
     for frame in iter_pixels(dataset, raw=True, decoding_plugin=decoding_plugin(syntax)):
+        digest.add(repr(frame.shape).encode())
         # Of one type, since decoders give numbers in as many bits as they please.
-        numbers = frame.astype(
-            np.dtype("<i8") if frame.dtype.kind in "iub" else frame.dtype.newbyteorder("<")
-        )
-        digest.add(repr(numbers.shape).encode(), numbers.tobytes())
+        kind = np.dtype("<i8") if frame.dtype.kind in "iub" else frame.dtype.newbyteorder("<")
+        digest.add_numbers(frame, kind)
 
 
 def _pieces(element: DataElement, raw: Any, encoding: _Encoding) -> list[bytes]:
