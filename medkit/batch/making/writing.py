@@ -120,7 +120,7 @@ def _write_job(job: JobPredicted, folder: Path, outputs: Outputs, withdrawn: fro
             allow_sheared=outputs.allow_sheared,
             edition=edition,
         ).values()
-        if withdrawn.isdisjoint(map(instance_uid, paths)):
+        if not withdrawn or withdrawn.isdisjoint(map(instance_uid, paths)):
             return
         for path in paths:
             path.unlink()
