@@ -113,5 +113,6 @@ def plane(array: NDArray[Any], view: View, index: int) -> NDArray[Any]:
         view: which plane.
         index: position along ``view.axis``.
     """
-    picture: NDArray[Any] = np.take(array, index, axis=view.axis).T[::-1, ::-1]
+    # A view: np.take would copy all of an array whose axes were permuted.
+    picture: NDArray[Any] = np.moveaxis(array, view.axis, 0)[index].T[::-1, ::-1]
     return picture
