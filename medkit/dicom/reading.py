@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medkit.dicom.group import Group
+    from medkit.dicom.sources import SourceFile
 
 __all__ = ["read", "read_each"]
 
 _Taken = TypeVar("_Taken")
 
 _THREADS = 4
+_SMALL_BYTES = 2**20  # of which several threads take more time than one: they wait for each other
 _REPAIRS = {repair.value: repair for repair in Repair}
 # Refusals of one object that leave the other objects of its series what they are.
 _REFUSED_APART = {"colour", "secondary-capture"}
@@ -120,10 +122,11 @@ def read_each(
     """
     picked = Picks(picks or {})
     with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)))
-        wish = _Wish(_known_repairs(repairs), picked, dict(expected or {}), limits or Limits(), pool)
-        files, refusals = find_sources(source, wish.limits, stack)
-        opened = list(pool.map(lambda file: open_file(file, wish.limits), files))
+        known, limits = _known_repairs(repairs), limits or Limits()
+        files, refusals = find_sources(source, limits, stack)
+        pool = stack.enter_context(ThreadPoolExecutor(_threads(files)))
+        wish = _Wish(known, picked, dict(expected or {}), limits, pool)
+        opened = list(pool.map(lambda file: open_file(file, limits), files))
         instances, strangers = without_strangers(found for found in opened if isinstance(found, Instance))
         broken = [found for found in opened if isinstance(found, Broken) and not found.unheard] + strangers
         series = _by_series(instances)
@@ -140,6 +143,11 @@ def read_each(
         refusals.append(Finding("count-mismatch", text))
     picked.check_used()
     return tuple(taken), tuple(refusals)
+
+
+def _threads(files: Sequence[SourceFile]) -> int:
+    small = sum(file.size for file in files) < _SMALL_BYTES
+    return 1 if small else min(_THREADS, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import shutil
 import warnings
 import weakref
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import numpy as np
@@ -16,6 +17,27 @@ from medkit.dicom import Limits, Repair, read
 from medkit.dicom.reading import read_each
 from medkit.errors import UsageError
 from tests.dicom_series.stacks import Stack, save
+
+
+def test_one_thread_and_several_read_the_same(stack, written, tmp_path, monkeypatch):
+    counts = []
+
+    class Counted(ThreadPoolExecutor):
+        def __init__(self, count):
+            counts.append(count)
+            super().__init__(count)
+
+    monkeypatch.setattr(medkit.dicom.reading, "ThreadPoolExecutor", Counted)
+    monkeypatch.setattr(medkit.dicom.reading.os, "cpu_count", lambda: 3)
+    folder = written(stack.datasets)
+    shutil.make_archive(str(tmp_path / "study"), "zip", folder)
+    (alone,) = read(folder).volumes
+    monkeypatch.setattr(medkit.dicom.reading, "_SMALL_BYTES", 0)
+    for source in (folder, tmp_path / "study.zip"):
+        (several,) = read(source).volumes
+        assert np.array_equal(alone.array, several.array)
+        assert np.array_equal(alone.affine, several.affine)
+    assert counts == [1, 3, 3]
 
 
 def test_a_zip_a_folder_and_a_list_give_the_same(stack, written, tmp_path):
