@@ -84,6 +84,15 @@ def test_an_image_of_something_else(series, name, value):
     assert refused(series) == "source-mixed"
 
 
+def test_the_same_bytes_in_another_character_set_are_another_name(tmp_path):
+    array, affine = geometry("LPS")
+    volume = write_series(tmp_path, array, affine, SpecificCharacterSet="ISO_IR 100", PatientName="Muñoz^Ana")
+    open_source(volume)
+    path = volume.frames[2].path
+    path.write_bytes(path.read_bytes().replace(b"ISO_IR 100", b"ISO_IR 101"))  # where it is Mu\u0144oz
+    assert refused(volume) == "source-mixed"
+
+
 def test_what_is_empty_in_one_image_and_absent_in_another_is_the_same(tmp_path):
     names = ("AccessionNumber", "StudyID", "PatientBirthDate", "ReferringPhysicianName")
     array, affine = geometry()
