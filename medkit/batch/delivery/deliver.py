@@ -58,6 +58,7 @@ def deliver(
     audit: AuditLog,
     clock: Callable[[], float] = time.time,
     together: int = 20,
+    on_trouble: Callable[[Trouble], None] = lambda trouble: None,
 ) -> Outcome:
     """Deliver the results of a claimed study; its lease is kept alive meanwhile.
 
@@ -73,12 +74,13 @@ def deliver(
         audit: is told of each step before the ledger is.
         clock: the ledger's.
         together: how many objects are sent at once. To send these may not take longer than the lease.
+        on_trouble: called with what the ledger is told where a study is given back or fails.
 
     Raises:
         LedgerError: the ledger cannot be written; the lease then runs out.
         AuditError, OSError: the audit log cannot be written; the same.
     """
-    delivery = _Delivery(claim, ledger, destinations, results_folder, audit, clock, together)
+    delivery = _Delivery(claim, ledger, destinations, results_folder, audit, clock, together, on_trouble)
     try:
         with Heartbeat(ledger, claim) as beat:
             return delivery.run(beat)
@@ -108,9 +110,11 @@ class _Delivery:
         audit: AuditLog,
         clock: Callable[[], float],
         together: int,
+        on_trouble: Callable[[Trouble], None],
     ) -> None:
         self._claim, self._ledger, self._destinations = claim, ledger, destinations
         self._results, self._audit, self._clock, self._together = results_folder, audit, clock, together
+        self._on_trouble = on_trouble
         self._on_their_way: list[Result] = []
 
     def run(self, beat: Heartbeat) -> Outcome:
@@ -123,6 +127,7 @@ class _Delivery:
                 try:
                     self._deliver_to(name, list(group), beat)
                 except Trouble as trouble:
+                    trouble.destination = name
                     troubles.append(trouble)
         if troubles:
             return self._end(worst(troubles))
@@ -231,6 +236,7 @@ class _Delivery:
 
     def _end(self, trouble: Trouble) -> Outcome:
         """Give the study back, or fail."""
+        self._on_trouble(trouble)
         reason = str(trouble)
         told: dict[str, str | int] = {"study": self._claim.study, "revision": self._claim.revision}
         told["code"] = trouble.code

@@ -26,11 +26,15 @@ class Trouble(MedkitError):
     Args:
         code: in kebab case; one of :data:`WAITING` where a later try may go well and this one does not count.
         reason: one line for a person, without a patient in it.
+
+    Attributes:
+        destination: by its name, as soon as that is known.
     """
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+        self.destination: str | None = None
 
 
 @contextmanager

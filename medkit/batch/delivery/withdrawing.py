@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from medkit.batch.delivery.destinations import Made
 from medkit.batch.delivery.troubles import Trouble, asking, find_destination
 from medkit.batch.ledger import IllegalTransition
+from medkit.batch.service.logs import told
 from medkit.dicom.objects import read_uids
 from medkit.errors import CaseError
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from medkit.batch.ledger import Ledger, Withdrawal
 
 __all__ = ["withdraw_due"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def withdraw_due(
@@ -50,6 +54,7 @@ def withdraw_due(
         try:
             _withdraw(due, ledger, destinations, results_folder, audit)
         except Trouble as trouble:
+            trouble.destination = due.destination
             troubles.append(trouble)
     return troubles
 
@@ -74,6 +79,8 @@ def _withdraw(
     with asking(destination):
         destination.withdraw(made)
     audit.append("object-withdrawn", study=due.study, uid=due.uid, destination=due.destination)
+    fields = told(study=due.study, uid=due.uid, destination=due.destination)
+    _LOG.info("a result that no longer counts was withdrawn", extra=fields)
     try:
         ledger.withdrawn(due.study, due.uid, due.destination)
     except IllegalTransition:

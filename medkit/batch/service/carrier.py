@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from medkit.batch.audit import AuditLog
     from medkit.batch.delivery.destinations import Destination
+    from medkit.batch.delivery.troubles import Trouble
     from medkit.batch.making import MakingContext
     from medkit.batch.service.flights import FlightBoard
 
@@ -182,8 +183,16 @@ class Carrier:
             return None
         self._board.note(claim, DELIVER)
         begun, pause = time.monotonic(), _BREATH_SECONDS
+        troubles: list[Trouble] = []
         try:
-            outcome = deliver(claim, self._ledger, self._destinations, self._context.results, self._audit)
+            outcome = deliver(
+                claim,
+                self._ledger,
+                self._destinations,
+                self._context.results,
+                self._audit,
+                on_trouble=troubles.append,
+            )
         except (LedgerError, AuditError, OSError):
             _LOG.error("study not delivered: ledger or audit log cannot be written", exc_info=True)
             with suppress(LedgerError):
@@ -192,15 +201,20 @@ class Carrier:
                 )
             outcome, pause = Outcome.LOST, _PAUSE_SECONDS
         self._board.drop(claim)
-        fields = told(
-            study=claim.study,
-            outcome=outcome,
-            attempt=claim.attempt,
-            seconds=round(time.monotonic() - begun, 3),
-        )
-        _LOG.log(
-            logging.INFO if outcome is Outcome.DELIVERED else logging.WARNING,
-            "study ended its delivery",
-            extra=fields,
-        )
+        _tell_delivery(claim, outcome, troubles, time.monotonic() - begun)
         return pause
+
+
+def _tell_delivery(claim: Claim, outcome: Outcome, troubles: Sequence[Trouble], seconds: float) -> None:
+    trouble = troubles[0] if troubles else None
+    fields = told(
+        study=claim.study,
+        outcome=outcome,
+        destination=trouble and trouble.destination,
+        code=trouble and trouble.code,
+        reason=trouble and str(trouble),
+        attempt=claim.attempt,
+        seconds=round(seconds, 3),
+    )
+    level = logging.INFO if outcome is Outcome.DELIVERED else logging.WARNING
+    _LOG.log(level, "study ended its delivery", extra=fields)

@@ -232,8 +232,19 @@ class Supervisor:
 
     def _settle(self) -> float:
         settled = settle(self._intake, self._settings.quiet_seconds)
-        for study in settled.begun:
-            _LOG.info("study complete", extra=told(study=study))
+        for study, revision in settled.begun.items():
+            record = self.ledger.study(study)
+            level, fields = logging.INFO, told(study=study, revision=revision)
+            if (record.revision, record.state) == (revision, State.QUARANTINED):
+                level = logging.WARNING
+                fields = told(
+                    study=study,
+                    revision=revision,
+                    state=record.state,
+                    code=record.code,
+                    reason=record.reason,
+                )
+            _LOG.log(level, "study complete", extra=fields)
         return _TICK_SECONDS
 
     def _withdraw(self) -> float:
@@ -241,7 +252,9 @@ class Supervisor:
         troubles = withdraw_due(self.ledger, self._destinations, results, self._audit)
         for trouble in troubles:
             _LOG.warning(
-                "a result that no longer counts is not withdrawn: %s", trouble, extra=told(code=trouble.code)
+                "a result that no longer counts is not withdrawn: %s",
+                trouble,
+                extra=told(code=trouble.code, destination=trouble.destination),
             )
         if troubles:
             trouble = worst(troubles)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 from medkit.batch.delivery.withdrawing import withdraw_due
 from medkit.batch.ledger import Stage
 from tests.batch.delivery.outlets import NOTE
@@ -88,3 +90,13 @@ def test_a_result_that_is_gone_here_and_there_has_nothing_to_be_withdrawn(job):
     job.make("8", destinations=("pacs",))
     assert job.deliver() == "delivered"
     assert set(job.archive.objects) == {"2.25.8"}
+
+
+def test_each_withdrawal_is_a_line_of_the_log_and_each_trouble_names_its_destination(job, caplog):
+    caplog.set_level(logging.INFO, "medkit.batch")
+    refused_after_delivery(job)
+    job.archive.faults = ["down"]
+    assert [trouble.destination for trouble in withdraw(job, STUDY)] == ["pacs"]
+    told = sorted(one.medkit_fields["destination"] for one in caplog.records)
+    assert told == ["folder", "folder", "pacs"]
+    assert {one.getMessage() for one in caplog.records} == {"a result that no longer counts was withdrawn"}
