@@ -196,7 +196,8 @@ def find_bundle(name: str | Path) -> BundleFolder:
         raise UsageError(f"{path}: not a MONAI bundle (it has no configs/ folder)")
     if isinstance(name, Path):
         raise UsageError(
-            f"{path}: expected a bundle's folder, got nothing there; give medkit's own bundles by name, as a str"
+            f"{path}: expected a bundle's folder, got nothing there; mend the path, or give the name of one of medkit's "
+            "own bundles in its place"
         )
     close = _closest(name, known)
     hint = f"did you mean '{close}'? " if close else ""

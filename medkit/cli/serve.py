@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from medkit.errors import ExitCode
+
+if TYPE_CHECKING:
+    from medkit.batch.service.settings import Settings
 
 
 @click.command("serve")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--shadow", is_flag=True, help="Make all results and send none, whatever CONFIG says.")
-@click.option("--check", is_flag=True, help="Only check CONFIG and the rules that it names.")
+@click.option(
+    "--check", is_flag=True, help="Only check CONFIG, its rules, and that bundles and folders are there."
+)
 @click.option(
     "--logs", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="How lines of the log look, which go to standard error.",
@@ -33,8 +41,7 @@ def command(config: Path, shadow: bool, check: bool, form: str) -> None:
     if shadow:
         settings = replace(settings, shadow=True)
     if check:
-        makers = "a cluster" if settings.cluster else f"{settings.workers} workers"
-        click.echo(f"{config}: {len(settings.rules)} rules, {makers}; nothing wrong")
+        _check(config, settings)
         return
     logs = LogSettings(form)
     set_up_logs(logs, "service")
@@ -44,3 +51,21 @@ def command(config: Path, shadow: bool, check: bool, form: str) -> None:
             supervisor.serve()
     finally:
         supervisor.close()
+
+
+def _check(config: Path, settings: Settings) -> None:
+    """Say what is wrong with settings that were read, and end with 2; else which bundles will run."""
+    from medkit.batch.making import known_bundles
+    from medkit.batch.service.parts import missing_folders
+    from medkit.dicom.findings import counted
+
+    bundles, faults = known_bundles(settings.rules, settings.bundles)
+    faults += missing_folders(settings)
+    for fault in faults:
+        click.echo(f"{config}: {fault}", err=True)
+    if faults:
+        raise click.exceptions.Exit(ExitCode.USAGE)
+    makers = "a cluster" if settings.cluster else counted(settings.workers, "worker", "workers")
+    click.echo(f"{config}: {counted(len(settings.rules), 'rule', 'rules')}, {makers}; nothing wrong")
+    for bundle in bundles:
+        click.echo(f"bundle {bundle.name}: version {bundle.version}, digest {bundle.digest}")

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
     from medkit.dicom.network.archive import Archive
 
-__all__ = ["ArchiveDestination", "Destination", "FolderDestination", "Made"]
+__all__ = ["FOLDER_GONE", "ArchiveDestination", "Destination", "FolderDestination", "Made"]
+
+FOLDER_GONE = "folder-gone"
+"""Code of a destination whose folder is not there: a person has to mount or make it."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,9 @@ class FolderDestination:
     @contextmanager
     def _reachable(self) -> Iterator[None]:
         if not self.folder.is_dir():
-            raise ArchiveDown(f"{self.name}: expected its folder to be there, got none; mount or make it")
+            raise ArchiveDown(
+                f"{self.name}: expected its folder to be there, got none; mount or make it", FOLDER_GONE
+            )
         try:
             yield
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from medkit.batch.delivery.destinations import FOLDER_GONE
 from medkit.dicom.network.archive import DOWN, OF_ALL, TLS_FAILED, ArchiveDown, ArchiveRefused
 from medkit.errors import MedkitError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["NOT_SHOWN", "WAITING", "Trouble", "asking", "find_destination", "worst"]
 
 NOT_SHOWN = "not-shown-yet"
-WAITING = OF_ALL | {DOWN, TLS_FAILED, NOT_SHOWN}
+WAITING = OF_ALL | {DOWN, FOLDER_GONE, TLS_FAILED, NOT_SHOWN}
 """Codes of what says nothing about the study, and is no attempt."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from medkit.batch.making.bundles import BundleSettings, BundleShelf
 from medkit.batch.making.context import MakingContext, Outputs
+from medkit.batch.making.known import KnownBundle, known_bundles
 from medkit.batch.making.predicting import StudyPredicted, predict_study
 from medkit.batch.making.publishing import remove_debris
 from medkit.batch.making.purging import purge_results
@@ -23,6 +24,7 @@ __all__ = [
     "BundleSettings",
     "BundleShelf",
     "Ended",
+    "KnownBundle",
     "MakingContext",
     "Outputs",
     "StudyPredicted",
@@ -31,6 +33,7 @@ __all__ = [
     "attempt",
     "ended",
     "finish",
+    "known_bundles",
     "make_study",
     "predict_study",
     "purge_results",

@@ -45,6 +45,7 @@ __all__ = [
     "make_node",
     "make_puller",
     "make_watched",
+    "missing_folders",
     "seen_folder",
 ]
 
@@ -74,6 +75,16 @@ def make_destinations(settings: Settings) -> dict[str, Destination]:
         found.append(ArchiveDestination(make_archive(settings.archives[name]), name=name))
     notices = Notices(settings.job.notices)
     return {one.name: NotedDestination(one, notices) for one in found}
+
+
+def missing_folders(settings: Settings) -> list[str]:
+    """One line for each destination that is a folder and is not there: a share that is not mounted, or a wrong path."""
+    folders = {} if settings.shadow else settings.folders
+    return [
+        f"destinations: folders: {name}: expected a folder at {folder}, got none; mount or make it"
+        for name, folder in folders.items()
+        if not folder.is_dir()
+    ]
 
 
 def make_context(settings: Settings, ledger: Ledger, spool: Spool) -> MakingContext:

@@ -27,7 +27,7 @@ from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.logs import LogSettings, told
-from medkit.batch.service.parts import make_destinations, make_node
+from medkit.batch.service.parts import make_destinations, make_node, missing_folders
 from medkit.batch.service.sources import open_sources
 from medkit.batch.spool import Spool
 from medkit.batch.status.server import StatusServer
@@ -59,7 +59,7 @@ class Supervisor:
 
     Raises:
         UsageError: another service has the folder, it was used in shadow mode and is not now, or the other way round; or
-            a destination cannot be used.
+            a destination cannot be used, or is a folder that is not there.
         LedgerError: the ledger cannot be opened.
     """
 
@@ -68,6 +68,9 @@ class Supervisor:
         self._open = ExitStack()
         self._heard, self._bell = Pipe(duplex=False)
         self._rings = 0
+        # Later that is a trouble which passes: what was there at the start comes back.
+        for missing in missing_folders(settings):
+            raise UsageError(missing)
         with self._open:
             self._hold_folder()
             job = settings.job

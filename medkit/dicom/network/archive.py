@@ -40,7 +40,7 @@ class ArchiveDown(MedkitError):
     Args:
         message: one line for a person, without names, numbers or UIDs of patients and studies.
         code: ``archive-down``, which time alone may mend, or what a person has to: ``tls-failed`` where there is no TLS
-            that both sides trust.
+            that both sides trust, or what else a destination says.
     """
 
     def __init__(self, message: str, code: str = DOWN) -> None:

@@ -91,8 +91,9 @@ def test_a_folder_that_is_not_mounted_or_full_is_down(out, tmp_path, monkeypatch
     assert out.read_back(made) is None
     shutil.rmtree(out.folder)
     for call in (lambda: out.send([made]), lambda: out.read_back(made), lambda: out.withdraw(made)):
-        with pytest.raises(ArchiveDown, match="mount or make it"):
+        with pytest.raises(ArchiveDown, match="mount or make it") as caught:
             call()
+        assert caught.value.code == "folder-gone"
     assert not out.folder.exists()
 
 

@@ -139,6 +139,16 @@ def test_an_input_that_is_nowhere_ends_it(settings, let, tmp_path):
         supervisor.run_once([tmp_path / "nowhere"], lambda *_: None)
 
 
+def test_a_folder_that_is_a_destination_and_not_there_is_told_before_anything_is_begun(settings, tmp_path):
+    wrong = replace(settings, folders={"copies": tmp_path / "copies"})
+    with pytest.raises(UsageError, match=f"copies: expected a folder at {tmp_path / 'copies'}, got none"):
+        Supervisor(wrong)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "copies").mkdir()
+    with opened(wrong) as supervisor:
+        assert set(supervisor._destinations) == {"copies"}
+
+
 def test_a_study_that_is_set_aside_as_soon_as_it_is_complete_is_told_with_its_reason(settings, caplog):
     caplog.set_level(logging.INFO, "medkit.batch")
     with opened(replace(settings, quiet_seconds=0.0)) as supervisor:

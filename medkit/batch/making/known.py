@@ -1,0 +1,82 @@
+"""The bundles that rules name, found and looked at without loading them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medkit.batch.making.bundles import BundleSettings
+from medkit.batch.making.channels import channel_order
+from medkit.bundle.licence import accepted_licence
+from medkit.bundle.store import find_bundle
+from medkit.dicom.writing.maker import Maker
+from medkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from medkit.batch.rules import Rule
+    from medkit.bundle.store import BundleFolder
+
+__all__ = ["KnownBundle", "known_bundle", "known_bundles"]
+
+
+@dataclass(frozen=True)
+class KnownBundle:
+    """A bundle as it lies there.
+
+    Args:
+        name: in the rules.
+        version: its version.
+        digest: see :meth:`medkit.bundle.store.BundleFolder.digest`.
+    """
+
+    name: str
+    version: str
+    digest: str
+
+
+def known_bundles(
+    rules: Iterable[Rule], settings: Mapping[str, BundleSettings]
+) -> tuple[list[KnownBundle], list[str]]:
+    """Each bundle that can be used, and one line for each rule whose bundle cannot.
+
+    Whether a bundle's network can be built shows when it is loaded.
+
+    Args:
+        rules: which bundles.
+        settings: by name of the bundle.
+    """
+    known: dict[str, KnownBundle] = {}
+    faults = []
+    for rule in rules:
+        try:
+            known[rule.bundle] = known_bundle(rule, settings.get(rule.bundle, BundleSettings()))
+        except UsageError as error:
+            faults.append(f"rule {rule.name}: {error}")
+    return list(known.values()), faults
+
+
+def known_bundle(rule: Rule, settings: BundleSettings) -> KnownBundle:
+    """The bundle of a rule.
+
+    Raises:
+        UsageError: it is not there; it is one of medkit's own without weights; its terms were not accepted; its inputs
+            are not those of the rule; or a label has no code.
+    """
+    folder = find_bundle(settings.location or rule.bundle)
+    channel_order(folder, rule.inputs)
+    accepted_licence(folder, accept=settings.accept_licence)
+    if settings.location is None:  # somebody else's may have its weights anywhere
+        _check_weights(folder)
+    maker = Maker.from_metadata(folder.name, folder.metadata, folder.digest())
+    for label in maker.label_names:
+        maker.codes_of(label)
+    return KnownBundle(rule.bundle, maker.version, maker.digest)
+
+
+def _check_weights(folder: BundleFolder) -> None:
+    if folder.lacks_weights_of is not None:
+        raise UsageError(
+            f"{folder.name}: expected the weights of {folder.lacks_weights_of}, got none; train it, or fetch them"
+        )
