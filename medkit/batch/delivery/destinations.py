@@ -34,6 +34,8 @@ __all__ = ["FOLDER_GONE", "ArchiveDestination", "Destination", "FolderDestinatio
 FOLDER_GONE = "folder-gone"
 """Code of a destination whose folder is not there: a person has to mount or make it."""
 
+_FOLDER_MODE, _FILE_MODE = 0o750, 0o640  # patients' data: nothing for other users
+
 
 @dataclass(frozen=True)
 class Made:
@@ -75,6 +77,8 @@ class Destination(Protocol):
 
 class FolderDestination:
     """Files ``STUDY/UID.dcm`` with the hash of the study and the UID of the result, each whole or not there.
+
+    Folders and files are for their owner and group alone, or for fewer where the process's umask says so.
 
     Args:
         name: of the destination.
@@ -118,10 +122,11 @@ class FolderDestination:
             raise ArchiveRefused(
                 "result-unreadable", f"{self.name}: expected the file of a result, got none; make it again"
             )
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         for left in path.parent.glob(f"{UNFINISHED}*-{path.name}"):  # by a process that was killed
             left.unlink(missing_ok=True)
         with replacing(path) as temporary:
+            temporary.touch(mode=_FILE_MODE)
             shutil.copyfile(made.path, temporary)
         sync_folder(path.parent)
         sync_folder(self.folder)

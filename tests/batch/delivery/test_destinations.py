@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 
 import pytest
 
@@ -36,6 +37,20 @@ def test_a_folder_holds_whole_files_named_by_hash_and_uid(out, tmp_path):
     assert path.read_bytes() == made.path.read_bytes()
     assert out.read_back(made) == content_hash(made.path)
     assert out.send([made]) == {"2.25.7": None}, "the same again is the same"
+
+
+@pytest.mark.parametrize(
+    ("mask", "folder", "file"), [(0o022, 0o750, 0o640), (0, 0o750, 0o640), (0o077, 0o700, 0o600)]
+)
+def test_other_users_can_read_nothing(out, tmp_path, mask, folder, file):
+    made = made_result(tmp_path)
+    before = os.umask(mask)
+    try:
+        out.send([made])
+    finally:
+        os.umask(before)
+    path = out.folder / STUDY / "2.25.7.dcm"
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (path.parent, path)] == [folder, file]
 
 
 def test_a_file_is_on_disk_before_it_has_its_name_and_its_folder_after(out, tmp_path, monkeypatch):
