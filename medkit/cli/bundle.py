@@ -21,11 +21,15 @@ def command() -> None:
 @command.command("list")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--all", "everything", is_flag=True, help="Show those too whose terms forbid commercial use.")
-def list_command(folder: Path | None, everything: bool) -> None:
+@click.option("--paths", is_flag=True, help="Show the folder of each in the place of what it does.")
+def list_command(folder: Path | None, everything: bool, paths: bool) -> None:
     """List medkit's bundles, or those in FOLDER."""
     found = [bundle for bundle in _bundles_in(folder) if folder or everything or bundle.commercial_use]
     width = max((len(bundle.name) for bundle in found), default=0)
     for bundle in found:
+        if paths:
+            click.echo(f"{bundle.name:{width}}  {bundle.root}")
+            continue
         task = bundle.metadata.get("task") or bundle.metadata.get("description", "")
         terms = "" if bundle.commercial_use else f"  (not for commercial use: {bundle.terms})"
         version = bundle.metadata.get("version", "?")

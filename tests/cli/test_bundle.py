@@ -22,6 +22,13 @@ def test_bundles_in_a_folder_are_listed(tmp_path):
     assert [line.split()[:2] for line in result.output.splitlines()] == [["tiny_segmentation", "0.1.0"]]
 
 
+def test_folders_of_bundles_are_told(tmp_path):
+    root = make_tiny_bundle(tmp_path)
+    assert run("list", tmp_path, "--paths").output == f"tiny_segmentation  {root}\n"
+    told = dict(line.split(maxsplit=1) for line in run("list", "--paths").output.splitlines())
+    assert told == {one.name: str(one.root) for one in store.list_bundles() if one.commercial_use}
+
+
 def test_bundles_that_wait_for_weights_say_whose():
     lines = {line.split()[0]: line for line in run("list").output.splitlines()}
     for bundle in store.list_bundles():
