@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from medkit.errors import UsageError
@@ -12,7 +13,15 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["JobFolder", "existing_job"]
+__all__ = ["JobFolder", "ServiceState", "existing_job"]
+
+
+class ServiceState(StrEnum):
+    """Whether a service works on a batch; ``killed``: the last one did not end in good order."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    KILLED = "killed"
 
 
 @dataclass(frozen=True)
@@ -55,19 +64,31 @@ class JobFolder:
         """File that the service which works on the batch holds locked."""
         return self.root / "service.lock"
 
-    def was_abandoned(self) -> bool:
-        """Whether the last service ended without letting go of the folder: its lock is there, and nobody holds it."""
+    @property
+    def service(self) -> Path:
+        """File of :class:`medkit.batch.status.service_record.ServiceRecord`."""
+        return self.root / "service.json"
+
+    @property
+    def shadow(self) -> Path:
+        """Mark of a batch that sends nothing, ever."""
+        return self.root / "shadow"
+
+    def is_held(self) -> bool:
+        """Whether a service holds the lock, or nobody can tell on this file system."""
         try:
             file = os.open(self.lock, os.O_RDONLY)
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:  # held, or nobody can tell on this file system
-            return False
+        except OSError:
+            return True
         finally:
             os.close(file)
-        return True
+        return False
 
     @property
     def work(self) -> Path:

@@ -38,6 +38,16 @@ class Hours:
     end: time = time(0)
     zone: tzinfo | None = None
 
+    def __str__(self) -> str:
+        """As :func:`parse_hours` reads it; of the zone it says nothing.
+
+        >>> str(parse_hours("mon-wed 20:00-24:00"))
+        'mon,tue,wed 20:00-24:00'
+        """
+        days = ",".join(_DAYS[day] for day in sorted(self.days))
+        end = f"{self.end:%H:%M}" if self.end != time() else _END_OF_DAY
+        return f"{days} {self.begin:%H:%M}-{end}"
+
     def __contains__(self, moment: float) -> bool:
         """Whether a moment, seconds since 1970 (UTC), belongs to these hours."""
         wall = datetime.fromtimestamp(moment, self.zone)

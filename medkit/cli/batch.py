@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from medkit.batch.folder import JobFolder
     from medkit.batch.ledger import Ledger, State
     from medkit.batch.spool import Spool
+    from medkit.batch.status.alerts import Alert
+    from medkit.batch.status.summary import Summary
 
 _PATH = click.Path(path_type=Path)
 # Spelled out, as in `State`, so that the help needs no ledger.
@@ -51,29 +54,31 @@ command.add_command(run_command)
 @_folder
 @click.option("--state", type=click.Choice(_STATES), help="List the studies that are in this state instead.")
 @click.option("--silent-hours", type=click.FloatRange(min=0, min_open=True), metavar="N",
-    help="Tell as well if nothing came for so many hours.",
+    help="Tell as well if nothing came for so many hours, whatever the service's settings say.",
 )  # fmt: skip
 @_json
 def status_command(folder: Path, state: str | None, silent_hours: float | None, as_json: bool) -> None:
-    """Print how the batch in FOLDER stands, and what a person has to look at.
+    """Print how the batch in FOLDER stands, whether a service works on it, and what a person has to look at.
+
+    It calls a person when the service's settings say so, those of the last one where none runs.
 
     Exit code 0: nothing; 3: something, which is named first; 2: FOLDER is none of a batch; 4: its ledger cannot be read.
     With --state, the studies in it, the newest first; exit code 0.
     """
     from medkit.batch.folder import existing_job
     from medkit.batch.ledger import LedgerView, State
-    from medkit.batch.status.alerts import Thresholds, alerts
     from medkit.batch.status.document import status_document, study_documents
     from medkit.batch.status.summary import summarise
     from medkit.cli.batch_tables import print_status, print_studies
 
-    with LedgerView(existing_job(folder).ledger) as view:
+    job = existing_job(folder)
+    with LedgerView(job.ledger) as view:
         if state is not None:
             studies = view.studies(State(state), newest_first=True)
             _print(study_documents(studies)) if as_json else print_studies(studies, time.time())
             return
         summary = summarise(view, time.time())
-    told = alerts(summary, Thresholds(silent_hours=silent_hours))
+    told = _alerts(job, summary, silent_hours)
     _print(status_document(summary, told)) if as_json else print_status(summary, told)
     raise click.exceptions.Exit(ExitCode.SOME_FAILED if told else ExitCode.DONE)
 
@@ -253,6 +258,20 @@ def check_rules_command(rules: Path) -> None:
 
 
 command.add_command(replay_command)
+
+
+def _alerts(job: JobFolder, summary: Summary, silent_hours: float | None) -> list[Alert]:
+    """What the service would tell; that nothing comes, where it runs or where somebody asks."""
+    from medkit.batch.folder import ServiceState
+    from medkit.batch.status.alerts import alerts
+    from medkit.batch.status.service_record import ServiceRecord
+
+    record = ServiceRecord.read(job)
+    runs = summary.service is ServiceState.RUNNING
+    if silent_hours is None and runs:
+        silent_hours = record.thresholds.silent_hours
+    thresholds = replace(record.thresholds, silent_hours=silent_hours)
+    return alerts(summary, thresholds, record.began if runs else None, record.kept_free_bytes)
 
 
 def _move_all(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
+from medkit.batch.folder import ServiceState
 from medkit.batch.ledger import State
 from medkit.batch.status.words import duration, moment, size
 from medkit.cli.consoles import table_console
@@ -34,6 +35,10 @@ def print_status(summary: Summary, alerts: Sequence[Alert]) -> None:
         console.print(f"[bold red]{alert.code}[/]  {escape(alert.message)}")
     if not alerts:
         console.print("[green]well[/]  nothing for a person to do")
+        if summary.service is not ServiceState.RUNNING:
+            console.print("no service runs on this folder")
+    if summary.shadow:
+        console.print("shadow: results are made, and none is sent")
     _print_counts(console, summary)
     _print_timings(console, summary)
     if summary.reasons:
@@ -106,13 +111,17 @@ def print_marks(spool: Spool, study: str) -> None:
 def _print_counts(console: Console, summary: Summary) -> None:
     table = Table("state", "studies", "", "")
     facts = [
+        ("service", summary.service),
         ("last instance came", _ago(summary, summary.arrivals)),
         ("last study delivered", _ago(summary, summary.deliveries)),
         ("in the last hour", _rates(summary.arrivals.last_hour, summary.deliveries.last_hour)),
         ("in the last day", _rates(summary.arrivals.last_day, summary.deliveries.last_day)),
         ("being received", _waiting(summary, summary.receiving)),
         ("to be made", _waiting(summary, summary.making)),
-        ("to be delivered", _waiting(summary, summary.delivering)),
+        (
+            "made, not to be sent" if summary.shadow else "to be delivered",
+            _waiting(summary, summary.delivering),
+        ),
         ("held by silent workers", _waiting(summary, summary.silent)),
         ("objects to withdraw", _waiting(summary, summary.withdrawals)),
         ("free on the disk", f"{size(summary.free_bytes)} of {size(summary.total_bytes)}"),

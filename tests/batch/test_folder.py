@@ -16,15 +16,15 @@ def test_a_batch_that_was_begun_is_found(tmp_path):
     assert {path.parent for path in (job.spool, job.work)} == {tmp_path}
 
 
-def test_a_folder_is_abandoned_when_its_lock_is_there_and_nobody_holds_it(tmp_path):
+def test_a_folder_is_held_as_long_as_somebody_holds_its_lock(tmp_path):
     job = JobFolder(tmp_path)
-    assert not job.was_abandoned(), "there never was a service"
+    assert not job.is_held(), "there never was a service"
     with FileLock(job.lock):
-        assert not job.was_abandoned()
+        assert job.is_held()
     job.lock.touch()
-    assert job.was_abandoned()
+    assert not job.is_held()
     with FileLock(job.lock, timeout=0):
-        assert not job.was_abandoned()
+        assert job.is_held(), "who asked holds it no more"
 
 
 @pytest.mark.parametrize(("name", "got"), [("", "got none"), ("missing", "got no such folder")])

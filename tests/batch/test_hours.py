@@ -20,6 +20,14 @@ def at(text, zone=BERLIN):
     return datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
 
 
+@given(st.sets(st.integers(0, 6), min_size=1), st.integers(0, 24 * 60 - 1), st.integers(1, 24 * 60 - 1))
+def test_hours_are_written_as_they_are_read(days, begin, length):
+    end = (begin + length) % (24 * 60)
+    hours = Hours(frozenset(days), time(*divmod(begin, 60)), time(*divmod(end, 60)))
+    assert parse_hours(str(hours)) == hours
+    assert parse_hours(str(Hours())) == Hours()
+
+
 @pytest.mark.parametrize(
     ("hours", "start", "end", "expected"),
     [

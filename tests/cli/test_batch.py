@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import time
+from dataclasses import replace
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from medkit.batch.ledger import LedgerView, Stage, State
 from medkit.batch.marks import Mark
+from medkit.batch.status.alerts import Thresholds
+from medkit.batch.status.service_record import ServiceRecord
 from medkit.cli import batch as commands
 from medkit.cli import main
 from tests.batch.ledger.stories import Clock
@@ -62,6 +66,47 @@ def test_silence_is_told_where_it_is_asked_for(batch, capsys):
     code, out, _ = run(capsys, "status", batch.job.root, "--silent-hours", 24)
     assert code == 3
     assert "nothing-came" in out
+
+
+def test_status_says_that_no_service_runs(batch, capsys):
+    batch.deliver("a")
+    assert "no service" not in run(capsys, "status", batch.job.root)[1]
+    batch.service.release()
+    code, out, _ = run(capsys, "status", batch.job.root)
+    assert (code, out.splitlines()[1]) == (0, "no service runs on this folder")
+    batch.arrive("b")
+    code, out, _ = run(capsys, "status", batch.job.root)
+    assert (code, out.startswith("no-service")) == (3, True)
+
+
+def test_status_goes_by_what_the_service_goes_by(batch, capsys, monkeypatch):
+    monkeypatch.setattr(commands.time, "time", batch.clock)
+    batch.make("a")
+    batch.clock.pass_by(3600)
+    free = shutil.disk_usage(batch.job.root).free
+    asked = Thresholds(silent_hours=0.5, delivery_hours=0.5, free_bytes=0)
+    ServiceRecord(asked, 0, began := batch.clock.now - 7200).write(batch.job)
+    found = json.loads(run(capsys, "status", batch.job.root, "--json")[1])
+    assert [alert["code"] for alert in found["alerts"]] == ["nothing-came", "delivery-stuck"]
+    ServiceRecord(replace(asked, free_bytes=3 * free), 2 * free, began).write(batch.job)
+    found = json.loads(run(capsys, "status", batch.job.root, "--json", "--silent-hours", 2)[1])
+    assert [alert["code"] for alert in found["alerts"]] == ["delivery-stuck", "disk-low"]
+    assert found["alerts"][1]["message"].startswith("nothing is taken: ")
+
+
+def test_silence_of_a_service_that_does_not_run_is_told_where_it_is_asked_for_alone(batch, capsys):
+    batch.deliver("a")
+    batch.service.release()
+    ServiceRecord(Thresholds(silent_hours=1, free_bytes=0), 0, 1.0, 2.0).write(batch.job)
+    assert run(capsys, "status", batch.job.root)[0] == 0
+    assert "nothing-came" in run(capsys, "status", batch.job.root, "--silent-hours", 1)[1]
+
+
+def test_status_says_that_a_batch_is_a_shadow(batch, capsys):
+    batch.make("a")
+    assert "shadow" not in run(capsys, "status", batch.job.root)[1]
+    batch.job.shadow.touch()
+    assert "shadow: results are made, and none is sent" in run(capsys, "status", batch.job.root)[1]
 
 
 def test_the_studies_of_a_state(batch, capsys):

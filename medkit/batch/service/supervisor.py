@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from multiprocessing import Pipe, connection
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -31,6 +33,7 @@ from medkit.batch.service.parts import make_destinations, make_node, missing_fol
 from medkit.batch.service.sources import open_sources
 from medkit.batch.spool import Spool
 from medkit.batch.status.server import StatusServer
+from medkit.batch.status.service_record import ServiceRecord
 from medkit.dicom.network.archive import DOWN
 from medkit.errors import MedkitError, UsageError
 
@@ -45,7 +48,6 @@ __all__ = ["Supervisor"]
 _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
-_MODE = "shadow"  # in the batch's folder: it sends nothing, ever
 _LOOKED_AT = 0.2  # seconds for which who asks whether a service runs may hold the lock, and much more
 _OPEN = (State.READY, State.RUNNING, State.FAILED, State.MADE, State.DELIVERING)
 
@@ -83,6 +85,8 @@ class Supervisor:
             self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
             self._crew = Crew(settings, logs or LogSettings(), self._notices)
             self._destinations = {} if settings.shadow else make_destinations(settings)
+            self._record = ServiceRecord(settings.thresholds, settings.spool.free_bytes, time.time())
+            self._record.write(job)
             self._open = self._open.pop_all()
 
     def stop(self) -> None:
@@ -93,6 +97,7 @@ class Supervisor:
     def close(self) -> None:
         """Let go of the folder."""
         self._notices.clear_all()
+        replace(self._record, ended=time.time()).write(self._settings.job)
         self._open.close()
 
     def serve(self) -> None:
@@ -152,7 +157,7 @@ class Supervisor:
             raise UsageError(
                 f"{root}: expected a batch that no other service works on, got one that is running; stop it first"
             ) from None
-        known, mark = self._settings.job.ledger.exists(), root / _MODE
+        known, mark = self._settings.job.ledger.exists(), self._settings.job.shadow
         if known and mark.exists() != shadow:
             was = "with" if mark.exists() else "without"
             raise UsageError(

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from medkit.batch.folder import ServiceState
 from medkit.batch.hours import Hours
-from medkit.batch.ledger import State
+from medkit.batch.ledger import State, Waiting
 from medkit.batch.notices import Kind
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.words import duration, size
@@ -15,7 +16,6 @@ from medkit.batch.status.words import duration, size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from medkit.batch.ledger import Waiting
     from medkit.batch.status.summary import Summary
 
 __all__ = ["Alert", "AlertCode", "Thresholds", "alerts"]
@@ -26,6 +26,7 @@ _HOUR, _MINUTE = 3600.0, 60.0
 class AlertCode(StrEnum):
     """What may be wrong."""
 
+    NO_SERVICE = "no-service"
     QUARANTINE = "quarantine"
     NOTHING_CAME = "nothing-came"
     RECEIVING_ENDLESS = "receiving-endless"
@@ -90,7 +91,12 @@ class Thresholds:
     free_bytes: int = 2 * SpoolLimits.free_bytes
 
 
-def alerts(summary: Summary, thresholds: Thresholds, watched_since: float | None = None) -> list[Alert]:
+def alerts(
+    summary: Summary,
+    thresholds: Thresholds,
+    watched_since: float | None = None,
+    kept_free_bytes: int = SpoolLimits.free_bytes,
+) -> list[Alert]:
     """What is to be looked at, in the order of :class:`AlertCode`.
 
     Args:
@@ -98,11 +104,28 @@ def alerts(summary: Summary, thresholds: Thresholds, watched_since: float | None
         thresholds: when to call a person.
         watched_since: when the service began to listen, seconds since 1970: nothing is missed before. Where it is not
             given, a batch to which nothing ever came is not told.
+        kept_free_bytes: on the disk; below it, the store takes no more.
     """
-    found = [*_quarantine(summary), *_silence(summary, thresholds, watched_since)]
+    found = [*_service(summary), *_quarantine(summary), *_silence(summary, thresholds, watched_since)]
     found += [*_endless(summary, thresholds), *_stuck(summary, thresholds)]
-    found += [*_disk(summary, thresholds), *_noticed(summary, thresholds)]
+    found += [*_disk(summary, thresholds, kept_free_bytes), *_noticed(summary, thresholds)]
     return found
+
+
+def _service(summary: Summary) -> Iterator[Alert]:
+    if summary.service is ServiceState.RUNNING:
+        return
+    parts = [(summary.receiving, "being received"), (summary.making, "to be made")]
+    if not summary.shadow:
+        parts += [(summary.delivering, "to be delivered"), (summary.withdrawals, "to be withdrawn")]
+    waiting = ", ".join(f"{one.count} {what}" for one, what in parts if one.count)
+    if waiting or summary.service is ServiceState.KILLED:
+        ended = " (the last was killed)" if summary.service is ServiceState.KILLED else ""
+        left = f"; what waits: {waiting}" if waiting else ""
+        yield Alert(
+            AlertCode.NO_SERVICE,
+            f"no service runs on this folder{ended}{left}; start medkit serve, or medkit batch run, again",
+        )
 
 
 def _quarantine(summary: Summary) -> Iterator[Alert]:
@@ -137,6 +160,7 @@ def _endless(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
 
 
 def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
+    nothing = Waiting(0, None)
     for code, waiting, hours, message in (
         (
             AlertCode.RECEIVING_STUCK, summary.receiving, thresholds.receiving_hours,
@@ -147,7 +171,7 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
             "{0} not made yet, the first waits for {1}; see whether the workers run, and whether they are enough",
         ),
         (
-            AlertCode.DELIVERY_STUCK, summary.delivering, thresholds.delivery_hours,
+            AlertCode.DELIVERY_STUCK, nothing if summary.shadow else summary.delivering, thresholds.delivery_hours,
             "{0} not delivered yet, the first waits for {1}; see whether the destination answers",
         ),
         (
@@ -157,7 +181,8 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
     ):  # fmt: skip
         if (age := _age(summary, waiting)) > hours * _HOUR:
             yield Alert(code, message.format(_studies(waiting.count), duration(age)))
-    if (age := _age(summary, summary.withdrawals)) > thresholds.delivery_hours * _HOUR:
+    age = 0.0 if summary.shadow else _age(summary, summary.withdrawals)
+    if age > thresholds.delivery_hours * _HOUR:
         yield Alert(
             AlertCode.WITHDRAWALS_DUE,
             f"{summary.withdrawals.count} results that no longer count may still be at their destination, the first for "
@@ -165,8 +190,14 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
         )
 
 
-def _disk(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
-    if summary.free_bytes < thresholds.free_bytes:
+def _disk(summary: Summary, thresholds: Thresholds, kept_free_bytes: int) -> Iterator[Alert]:
+    if summary.free_bytes < kept_free_bytes:
+        yield Alert(
+            AlertCode.DISK_LOW,
+            f"nothing is taken: {size(summary.free_bytes)} free on the disk, expected {size(kept_free_bytes)}; make "
+            "room, and have sent again what was not taken",
+        )
+    elif summary.free_bytes < thresholds.free_bytes:
         yield Alert(
             AlertCode.DISK_LOW,
             f"{size(summary.free_bytes)} free on the disk, expected {size(thresholds.free_bytes)}; make room, or soon "

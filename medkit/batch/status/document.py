@@ -23,6 +23,8 @@ def status_document(summary: Summary, alerts: Sequence[Alert]) -> dict[str, Any]
         "medkit": __version__,
         "at": moment(summary.at),
         "well": not alerts,
+        "service": summary.service,
+        "shadow": summary.shadow,
         "alerts": [{"code": alert.code, "message": alert.message} for alert in alerts],
         "studies": dict(summary.counts),
         "arrivals": _flow(summary.arrivals),

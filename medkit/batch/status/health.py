@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["not_ready"]
 
+_NOBODY_WORKS = (AlertCode.NO_SERVICE, AlertCode.WORKERS_SILENT)
+
 
 def not_ready(
     summary: Summary, alerts: Sequence[Alert], free_bytes: int = SpoolLimits.free_bytes
@@ -30,7 +32,7 @@ def not_ready(
         alerts: what is to be looked at.
         free_bytes: below it, the store takes no more.
     """
-    found = [alert.message for alert in alerts if alert.code is AlertCode.WORKERS_SILENT]
+    found = [alert.message for alert in alerts if alert.code in _NOBODY_WORKS]
     if summary.free_bytes < free_bytes:
         found.append(
             f"nothing is taken: {size(summary.free_bytes)} free on the disk, expected {size(free_bytes)}; make room"

@@ -181,7 +181,7 @@ class StatusServer:
         with self._lock:
             if self._kept is None or not 0 <= now - self._kept[0].at < _KEPT_SECONDS:
                 summary = summarise(view, now, self._usage)
-                found = alerts(summary, self._thresholds, self._watched_since)
+                found = alerts(summary, self._thresholds, self._watched_since, self._kept_free)
                 self._kept = summary, found
             return self._kept
 

@@ -6,9 +6,10 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from medkit.batch.folder import JobFolder
+from medkit.batch.folder import JobFolder, ServiceState
 from medkit.batch.ledger import Reason, Stage, State, StudyRecord, Timing, Waiting
 from medkit.batch.notices import Notice, Notices
+from medkit.batch.status.service_record import service_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -69,6 +70,8 @@ class Summary:
         free_bytes: on the disk of the batch's folder.
         total_bytes: of that disk.
         notices: what is wrong now with sources, destinations and other parts of the service.
+        service: whether one works on the batch.
+        shadow: whether the batch sends nothing, ever.
     """
 
     at: float
@@ -88,6 +91,8 @@ class Summary:
     free_bytes: int
     total_bytes: int
     notices: tuple[Notice, ...]
+    service: ServiceState
+    shadow: bool
 
 
 def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shutil.disk_usage) -> Summary:
@@ -98,6 +103,8 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
         OSError: the folder is gone.
     """
     disk = usage(view.path.parent)
+    job = JobFolder(view.path.parent)
+    service = service_state(job)
     with view.reading():
         newest = {state: view.studies(state, newest_first=True, limit=LISTED) for state in State}
         troubled = [study for state in TROUBLED for study in newest[state]]
@@ -118,13 +125,11 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
             latest=tuple(_latest(newest.values())),
             free_bytes=disk.free,
             total_bytes=disk.total,
-            notices=_notices(JobFolder(view.path.parent)),
+            # Of one that was killed nothing is known any more; one that ends in good order takes its notices along.
+            notices=() if service is ServiceState.KILLED else tuple(Notices(job.notices).all()),
+            service=service,
+            shadow=job.shadow.exists(),
         )
-
-
-def _notices(job: JobFolder) -> tuple[Notice, ...]:
-    """What is wrong now; of a service that was killed nothing is known any more."""
-    return () if job.was_abandoned() else tuple(Notices(job.notices).all())
 
 
 def _flow(view: LedgerView, state: State, last: float | None, now: float) -> Flow:

@@ -14,13 +14,15 @@ from threading import Timer
 
 import pytest
 
-from medkit.batch.folder import JobFolder
+from medkit.batch.folder import JobFolder, ServiceState
 from medkit.batch.ledger import Stage, State
 from medkit.batch.service import crew
 from medkit.batch.service.process import Word
 from medkit.batch.service.settings import Settings
 from medkit.batch.service.supervisor import Supervisor
 from medkit.batch.spool import SpoolLimits
+from medkit.batch.status.alerts import Thresholds
+from medkit.batch.status.service_record import ServiceRecord, service_state
 from medkit.errors import MedkitError, UsageError
 from tests.batch.intake.door import write_study
 from tests.servers.loopback import free_port
@@ -76,6 +78,18 @@ def test_a_folder_has_one_service_at_a_time(settings):
         Supervisor(settings)
     with opened(settings):
         pass
+
+
+def test_who_looks_at_the_folder_knows_when_it_calls_a_person_and_whether_it_ended(settings):
+    settings = replace(settings, thresholds=Thresholds(delivery_hours=7))
+    with opened(settings):
+        record = ServiceRecord.read(settings.job)
+        assert (record.thresholds, record.kept_free_bytes) == (settings.thresholds, 0)
+        assert record.began <= time.time()
+        assert record.ended is None
+        assert service_state(settings.job) is ServiceState.RUNNING
+    assert ServiceRecord.read(settings.job).ended >= record.began
+    assert service_state(settings.job) is ServiceState.STOPPED
 
 
 @pytest.mark.parametrize("shadow", [False, True])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+from filelock import FileLock
+
 from medkit.batch.audit import AuditLog
 from medkit.batch.folder import JobFolder
 from medkit.batch.identity import hash_uid
@@ -30,13 +32,15 @@ def study(name):
 
 
 class LiveBatch:
-    """Instances in the store, studies in the ledger, lines in the audit log; a clock that stands."""
+    """Instances in the store, studies in the ledger, lines in the audit log; a clock that stands, a service."""
 
     def __init__(self, folder, clock):
         self.job, self.clock = JobFolder(folder), clock
         self.spool = Spool(self.job.spool, SpoolLimits(free_bytes=0), clock=clock)
         self.audit = AuditLog(self.job.audit, "node", clock)
         self.ledger = open_ledger(folder, clock, "node", replace(POLICY, lease_seconds=LEASE))
+        self.service = FileLock(self.job.lock)
+        self.service.acquire()
 
     def receive(self, name):
         self.ledger.receive(study(name))

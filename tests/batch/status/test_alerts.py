@@ -9,6 +9,7 @@ from medkit.batch.ledger import Stage
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import AlertCode, Thresholds, alerts
+from medkit.batch.status.service_record import ServiceRecord
 from tests.batch.status.live import LEASE, study
 from tests.batch.status.test_summary import look
 
@@ -123,6 +124,54 @@ def test_an_earlier_result_that_stays_too_long(batch):
     assert codes(batch) == []
     batch.clock.pass_by(1)
     assert codes(batch) == ["withdrawals-due"]
+
+
+def test_no_service_calls_a_person_where_something_waits(batch):
+    batch.deliver("a")
+    batch.service.release()
+    assert codes(batch) == [], "a batch that is done, or a service that was stopped"
+    batch.arrive("b")
+    batch.receive("c")
+    (alert,) = alerts(look(batch), Thresholds())
+    assert alert.code is AlertCode.NO_SERVICE
+    assert alert.message == (
+        "no service runs on this folder; what waits: 1 being received, 1 to be made; start medkit serve, or medkit "
+        "batch run, again"
+    )
+
+
+def test_a_service_that_was_killed_calls_a_person_though_nothing_waits(batch):
+    batch.deliver("a")
+    ServiceRecord(began=batch.clock.now).write(batch.job)
+    assert codes(batch) == [], "it runs"
+    batch.service.release()
+    (alert,) = alerts(look(batch), Thresholds())
+    assert (alert.code, "(the last was killed); start" in alert.message) == (AlertCode.NO_SERVICE, True)
+
+
+def test_a_shadow_delivers_nothing_and_nobody_is_called_for_it(batch):
+    batch.make("a")
+    batch.clock.pass_by(3 * HOUR)
+    assert codes(batch) == ["delivery-stuck"]
+    batch.job.shadow.touch()
+    assert codes(batch) == []
+    batch.service.release()
+    assert codes(batch) == [], "what is made there waits for nobody"
+
+
+def test_a_full_disk_is_told_as_that(batch):
+    asked = Thresholds(free_bytes=20 << 30)
+    (alert,) = alerts(look(batch, free=11 << 30), asked, None, 10 << 30)
+    assert (
+        alert.message
+        == "11.0 GiB free on the disk, expected 20.0 GiB; make room, or soon nothing more is taken"
+    )
+    (alert,) = alerts(look(batch, free=9 << 30), asked, None, 10 << 30)
+    assert alert.code is AlertCode.DISK_LOW
+    assert alert.message.startswith(
+        "nothing is taken: 9.0 GiB free on the disk, expected 10.0 GiB; make room"
+    )
+    assert alerts(look(batch, free=2 << 30), Thresholds(free_bytes=2 << 30), None, 1 << 30) == []
 
 
 def test_the_disk_is_told_before_the_store_takes_no_more(batch):

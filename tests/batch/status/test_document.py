@@ -6,9 +6,11 @@ from importlib.resources import files
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from medkit.batch.folder import ServiceState
 from medkit.batch.ledger import State
 from medkit.batch.status.alerts import AlertCode, Thresholds, alerts
 from medkit.batch.status.document import status_document
+from medkit.batch.status.service_record import ServiceRecord
 from medkit.batch.status.summary import LISTED
 from tests.batch.status.live import STATES, study
 from tests.batch.status.test_summary import look
@@ -25,7 +27,7 @@ def document(batch, **options):
 
 def test_an_empty_batch_keeps_to_the_schema(batch):
     found = document(batch)
-    assert found["well"] is True
+    assert (found["well"], found["service"], found["shadow"]) == (True, "running", False)
     assert found["arrivals"] == {"last": None, "last_hour": 0, "last_day": 0}
     assert found["at"] == "2023-11-14T22:13:20Z"
 
@@ -40,12 +42,26 @@ def test_a_study_in_each_state_keeps_to_the_schema(batch):
     assert (refused["study"], refused["code"]) == (study(State.REFUSED), "tilt")
 
 
+def test_it_says_that_no_service_runs_and_that_the_batch_is_a_shadow(batch):
+    batch.service.release()
+    batch.job.shadow.touch()
+    found = document(batch)
+    assert (found["well"], found["service"], found["shadow"]) == (True, "stopped", True)
+    ServiceRecord(began=1.0).write(batch.job)
+    found = document(batch)
+    assert (found["well"], found["service"]) == (False, "killed")
+
+
 def test_the_schema_has_every_state_and_alert_and_the_bounds():
     assert SCHEMA["$defs"]["state"]["enum"] == [str(state) for state in STATES]
     assert SCHEMA["properties"]["studies"]["required"] == [str(state) for state in STATES]
     (codes,) = (SCHEMA["properties"]["alerts"]["items"]["properties"]["code"]["enum"],)
     assert codes == [str(code) for code in AlertCode]
     assert {SCHEMA["properties"][name]["maxItems"] for name in ("reasons", "troubled", "latest")} == {LISTED}
+
+
+def test_the_schema_knows_every_state_of_a_service():
+    assert SCHEMA["properties"]["service"]["enum"] == [str(state) for state in ServiceState]
 
 
 def test_the_schema_refuses_what_it_does_not_know(batch):

@@ -17,6 +17,14 @@ def test_a_study_in_quarantine_is_no_reason_to_start_anew(batch):
     assert problems(batch.one_of_each()) == []
 
 
+def test_what_waits_for_a_service_that_does_not_run_is(batch):
+    batch.arrive("a")
+    assert problems(batch) == []
+    batch.service.release()
+    (problem,) = problems(batch)
+    assert problem.startswith("no service runs on this folder; what waits: 1 to be made")
+
+
 def test_a_full_disk_and_silent_workers_are(batch):
     batch.arrive("a")
     batch.ledger.claim(Stage.MAKE)

@@ -64,6 +64,18 @@ def test_a_study_in_each_state(batch):
     assert "tilt of <12> degrees" in page.text, "escaped, or the parser would not see it as text"
 
 
+def test_it_says_whether_a_service_runs_and_whether_it_is_a_shadow(batch):
+    page = draw(batch.one_of_each())
+    assert "No service runs" not in page.text
+    assert "shadow" not in page.text
+    batch.service.release()
+    batch.job.shadow.touch()
+    page = draw(batch)
+    assert "No service runs on this folder." in page.text
+    assert "A shadow: results are made, and none is sent." in page.text
+    assert "made, not to be sent" in page.text
+
+
 def test_nothing_is_loaded_from_elsewhere_and_nothing_runs(batch):
     page = draw(batch.one_of_each())
     assert not {"script", "img", "iframe", "object", "form", "link"} & {tag for tag, _ in page.tags}

@@ -3,10 +3,9 @@ from __future__ import annotations
 import shutil
 from collections import namedtuple
 
-from filelock import FileLock
-
 from medkit.batch.ledger import Stage, State, Waiting
 from medkit.batch.notices import Kind, Notices
+from medkit.batch.status.service_record import ServiceRecord
 from medkit.batch.status.summary import LISTED, TROUBLED, Flow, summarise
 from tests.batch.status.live import STATES, study
 
@@ -83,7 +82,7 @@ def test_the_disk_is_that_of_the_folder(batch):
 
 def test_what_a_killed_service_said_of_its_parts_is_not_told(batch):
     Notices(batch.job.notices, batch.clock).put(Kind.SOURCE, "archive-1", "tls-failed", "expired")
-    with FileLock(batch.job.lock):
-        assert [notice.part for notice in look(batch).notices] == ["archive-1"]
-    batch.job.lock.touch()  # as a kill leaves it
+    ServiceRecord(began=batch.clock.now).write(batch.job)
+    assert [notice.part for notice in look(batch).notices] == ["archive-1"]
+    batch.service.release()  # as a kill leaves it
     assert look(batch).notices == ()

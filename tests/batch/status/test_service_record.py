@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from datetime import time
+
+import pytest
+
+from medkit.batch.folder import JobFolder, ServiceState
+from medkit.batch.hours import parse_hours
+from medkit.batch.status.alerts import Thresholds
+from medkit.batch.status.service_record import ServiceRecord, service_state
+
+ASKED = Thresholds(
+    silent_hours=4, expected=parse_hours("mon-fri 07:00-19:00"), delivery_hours=0.5, free_bytes=6
+)
+
+
+@pytest.fixture
+def job(tmp_path):
+    return JobFolder(tmp_path)
+
+
+def test_what_a_service_left_is_read_as_it_was(job):
+    for record in (ServiceRecord(ASKED, 3, 5.0), ServiceRecord(began=1.0, ended=2.0), ServiceRecord()):
+        record.write(job)
+        assert ServiceRecord.read(job) == record
+    assert [path.name for path in job.root.iterdir()] == ["service.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"thresholds": {}}', '{"thresholds": {"expected": "noon"}}', "\xff"]
+)
+def test_what_nobody_left_or_is_damaged_is_the_defaults(job, text):
+    assert ServiceRecord.read(job) == ServiceRecord()
+    job.service.write_bytes(text.encode("latin-1"))
+    assert ServiceRecord.read(job) == ServiceRecord()
+
+
+def test_what_another_version_left_is_the_defaults(job):
+    ServiceRecord(ASKED, 3, 5.0).write(job)
+    job.service.write_text(json.dumps({**json.loads(job.service.read_text()), "new": 1}))
+    assert ServiceRecord.read(job) == ServiceRecord()
+
+
+def test_a_folder_that_takes_nothing_stops_nobody(tmp_path):
+    (tmp_path / "file").touch()
+    ServiceRecord().write(JobFolder(tmp_path / "file"))
+
+
+def test_a_service_runs_ends_in_good_order_or_is_killed(batch):
+    job = batch.job
+    assert service_state(job) is ServiceState.RUNNING
+    ServiceRecord(began=5.0).write(job)
+    assert service_state(job) is ServiceState.RUNNING
+    batch.service.release()
+    assert service_state(job) is ServiceState.KILLED
+    ServiceRecord(began=5.0, ended=6.0).write(job)
+    assert service_state(job) is ServiceState.STOPPED
+    job.service.unlink()
+    assert service_state(job) is ServiceState.STOPPED, "nobody knows of a service"
+
+
+def test_hours_are_those_of_the_wall(job):
+    ServiceRecord(ASKED).write(job)
+    assert ServiceRecord.read(job).thresholds.expected.begin == time(7)
