@@ -76,7 +76,7 @@ class Crew:
     Args:
         settings: of the service.
         logs: where the workers' go.
-        notices: where it is told that workers die again and again, or that a cluster takes no studies.
+        notices: where it is told that no worker lives, that some die again and again, or that a cluster takes nothing.
         clock: seconds that never go back.
     """
 
@@ -123,9 +123,8 @@ class Crew:
             return troubles
         if any(place.ready for place in self._places):
             return []
-        causes = [place.cause for place in self._places if place.deaths]
-        if causes:
-            return [f"no worker lives: they died ({causes[0]}), and are started again; see the log"]
+        if (dead := self._all_dead()) is not None:
+            return [dead]
         return ["no worker is ready yet: bundles are being loaded"]
 
     def tend(self) -> None:
@@ -140,7 +139,7 @@ class Crew:
             self._look_at(place, now)
             if place.process is None and now >= place.due:
                 self._start(place, now)
-        self._note(Kind.WORKERS, self._dying())
+        self._note(Kind.WORKERS, self._dying() or self._all_dead())
         # One worker alone speaks with a cluster.
         self._note(Kind.CLUSTER, self._places[0].trouble, passing=True)
         self._look_at_hands()
@@ -161,6 +160,13 @@ class Crew:
         for place in self._places:
             place.process, place.ready = None, False
         self._look_at_hands()
+
+    def _all_dead(self) -> str | None:
+        """That none is ready, and one died; at the start none is ready either."""
+        causes = [place.cause for place in self._places if place.deaths]
+        if not causes or any(place.ready for place in self._places):
+            return None
+        return f"no worker lives: they died ({causes[0]}), and are started again; see the log"
 
     def _dying(self) -> str | None:
         dying = [place for place in self._places if place.deaths >= _AGAIN_AND_AGAIN]

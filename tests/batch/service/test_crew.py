@@ -86,6 +86,10 @@ def refuse_at_the_first_start(settings, number, logs, pipe, proven):
     find_settings_wrong(settings, number, logs, pipe, proven)
 
 
+def wait_for_nothing(settings, number, logs, pipe, proven):
+    time.sleep(PATIENCE)
+
+
 class Yard:
     """A crew with a clock that stands, and processes that begin in no time."""
 
@@ -164,15 +168,16 @@ def test_a_night_of_deaths_does_not_end_the_service(yard):
         (miss_a_library, "it could not begin: ImportError"),
     ],
 )
-def test_the_cause_is_told_by_the_log_and_health_at_once_and_by_an_alert_at_the_third_death(
+def test_that_no_worker_lives_is_told_by_log_health_and_an_alert_at_once_and_more_at_the_third_death(
     yard, caplog, work, cause
 ):
     crew = yard.open(work)
     assert crew.problems() == ["no worker is ready yet: bundles are being loaded"]
+    assert yard.told(Kind.WORKERS) == []
     yard.die(2)
     assert [record.getMessage() for record in caplog.records] == [f"a worker died: {cause}"] * 2
     assert crew.problems() == [f"no worker lives: they died ({cause}), and are started again; see the log"]
-    assert yard.told(Kind.WORKERS) == []
+    assert yard.told(Kind.WORKERS) == crew.problems()
     yard.die(1)
     assert yard.told(Kind.WORKERS) == [
         f"1 of 1 die again and again, one 3 times so far ({cause}); see the log"
@@ -200,6 +205,22 @@ def test_one_that_loads_for_long_and_dies_at_its_first_study_begins_no_new_row(y
         wait(crew.sentinels, PATIENCE)
         yard.tend_until(lambda deaths=deaths: crew._places[0].deaths == deaths)
     assert yard.told(Kind.WORKERS)
+
+
+def test_one_that_died_and_is_ready_again_ends_the_alert(yard):
+    crew = yard.open(work_well)
+    yard.tend_until(lambda: not crew.problems())
+    yard.let(wait_for_nothing)
+    crew._places[0].process.kill()
+    yard.tend_until(lambda: yard.told(Kind.WORKERS))
+    assert yard.told(Kind.WORKERS) == crew.problems(), "the status says what health says"
+    yard.let(work_well)
+    crew._places[0].process.kill()
+    yard.tend_until(lambda: crew._places[0].deaths == 2)
+    yard.clock.pass_by(60)
+    yard.tend_until(lambda: not crew.problems())
+    crew.tend()
+    assert yard.told(Kind.WORKERS) == []
 
 
 def test_of_several_workers_one_that_dies_is_told_though_the_other_works(yard):
