@@ -68,13 +68,14 @@ def status_command(folder: Path, state: str | None, silent_hours: float | None, 
     from medkit.batch.folder import existing_job
     from medkit.batch.ledger import LedgerView, State
     from medkit.batch.status.document import status_document, study_documents
+    from medkit.batch.status.not_taken import with_what_was_not_taken
     from medkit.batch.status.summary import summarise
     from medkit.cli.batch_tables import print_status, print_studies
 
     job = existing_job(folder)
     with LedgerView(job.ledger) as view:
         if state is not None:
-            studies = view.studies(State(state), newest_first=True)
+            studies = with_what_was_not_taken(job, view.studies(State(state), newest_first=True))
             _print(study_documents(studies)) if as_json else print_studies(studies, time.time())
             return
         summary = summarise(view, time.time())

@@ -151,6 +151,16 @@ def test_retry_moves_and_leaves_a_trace(batch, capsys):
     assert "@" in entry.actor
 
 
+def test_a_study_that_was_not_taken_says_so_and_is_sent_again_and_not_retried(batch, capsys):
+    batch.ledger.receive(study("a"))
+    batch.spool.miss(study("a"), Mark(study("x"), "low-disk", "store"))
+    (one,) = json.loads(run(capsys, "status", batch.job.root, "--state", "receiving", "--json")[1])
+    assert (one["code"], "send the study again" in one["reason"]) == ("low-disk", True)
+    code, out, err = run(capsys, "retry", batch.job.root, study("a"))
+    assert (code, out) == (4, "")
+    assert "got no revision of it yet; where something of it was not taken, send it again" in err
+
+
 def test_the_audit_log_says_who_asked(batch, capsys):
     batch.one_of_each()
     run(capsys, "retry", batch.job.root, study(State.REFUSED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import IO, TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SUCCESS", "Intake"]
 
+_LOG = logging.getLogger(__name__)
 SUCCESS = 0x0000
+_DIGITS = 12  # of a study's hash, as tables show it
 _DOOR = "door"  # owner of marks
 _OWN_ROOT = "2.25."  # that of every UID which medkit derives
 
@@ -77,7 +80,10 @@ class Intake:
             if refusal.code == LOW_DISK and self.spool.digest(study) != self.ledger.study(study).digest:
                 # Its sender may give up, and nobody knows of the instances behind it: held or not, it has to come again.
                 self.spool.miss(study, Mark(instance, LOW_DISK, _DOOR))
-            self._tell("instance-not-taken", study, instance, refusal.code)
+            if self._tell("instance-not-taken", study, instance, refusal.code):
+                _LOG.warning(
+                    "study %s: not all of it is taken (%s): %s", study[:_DIGITS], refusal.code, refusal
+                )
             raise
         if taken is not Taken.SAME:
             self.ledger.receive(study)
@@ -149,8 +155,10 @@ class Intake:
             return OUT_OF_RESOURCES
         return SUCCESS
 
-    def _tell(self, event: str, study: str, instance: str, code: str) -> None:
-        """Once a study and code: a sender that tries again all night would fill the log."""
-        if (study, code) not in self._told:
-            self._told.add((study, code))
-            self.audit.append(event, study=study, instance=instance, code=code)
+    def _tell(self, event: str, study: str, instance: str, code: str) -> bool:
+        """Once a study and code: a sender that tries again all night would fill the log. Whether it was told now."""
+        if (study, code) in self._told:
+            return False
+        self._told.add((study, code))
+        self.audit.append(event, study=study, instance=instance, code=code)
+        return True

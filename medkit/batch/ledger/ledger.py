@@ -371,7 +371,11 @@ class Ledger(LedgerDelivery):
             now = self._clock()
             row = self._latest(study)
             if row is None or State(row["state"]) not in (State.QUARANTINED, State.REFUSED, State.SKIPPED):
-                got = row["state"] if row is not None else "no revision of it"
+                got = (
+                    row["state"]
+                    if row is not None
+                    else "no revision of it yet; where something of it was not taken, send it again"
+                )
                 raise IllegalTransition(
                     f"study {study}: expected it quarantined, refused or skipped, got {got}"
                 )

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 from medkit import __version__
+from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import State
+from medkit.batch.status.not_taken import with_what_was_not_taken
 from medkit.batch.status.words import duration, moment, size
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def render_page(
     studies = []
     if query.state:
         studies = view.studies(query.state, newest_first=True, limit=ROWS, offset=(page - 1) * ROWS)
+        studies = with_what_was_not_taken(JobFolder(view.path.parent), studies)
     return _template().render(
         name=name,
         version=__version__,

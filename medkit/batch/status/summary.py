@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from medkit.batch.folder import JobFolder, ServiceState
 from medkit.batch.ledger import Reason, Stage, State, StudyRecord, Timing, Waiting
 from medkit.batch.notices import Notice, Notices
+from medkit.batch.status.not_taken import with_what_was_not_taken
 from medkit.batch.status.service_record import service_state
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
             timings=view.timings(_TIMED),
             reasons=tuple(view.reasons()[:LISTED]),
             troubled=tuple(troubled[:LISTED]),
-            latest=tuple(_latest(newest.values())),
+            latest=tuple(with_what_was_not_taken(job, _latest(newest.values()))),
             free_bytes=disk.free,
             total_bytes=disk.total,
             # Of one that was killed nothing is known any more; one that ends in good order takes its notices along.

@@ -89,13 +89,17 @@ def test_own_results_that_come_back_change_nothing(intake):
         (SpoolLimits(free_bytes=0, study_instances=0), 9, 0xC000, "too-many"),
     ],
 )
-def test_what_is_not_taken_is_answered_marked_and_told_once(tmp_path, clock, limits, free, status, code):
+def test_what_is_not_taken_is_answered_marked_and_told_once(
+    tmp_path, clock, caplog, limits, free, status, code
+):
     intake = open_intake(tmp_path, clock, limits=limits, usage=lambda _: SimpleNamespace(free=free))
     assert [intake.answer("1.2.3", f"1.2.3.{number}", body()) for number in range(3)] == [status] * 3
     with pytest.raises(NotTaken):
         intake.take("1.2.3", "1.2.3.1", body())
     assert set(intake.spool.missing(STUDY).values()) == {code}
     assert events(intake) == [("instance-not-taken", code)]
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(f"study {STUDY[:12]}: not all of it is taken ({code}): ")
 
 
 def test_a_part_that_is_sent_again_to_a_full_disk_is_not_the_whole_but_a_whole_stays_so(tmp_path, clock):

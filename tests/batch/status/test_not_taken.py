@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+
+import pytest
+
+from medkit.batch.identity import hash_uid
+from medkit.batch.intake.take import Intake
+from medkit.batch.ledger import Stage
+from medkit.batch.marks import Mark
+from medkit.batch.spool import NotTaken, Spool, SpoolLimits
+from medkit.batch.status.not_taken import with_what_was_not_taken
+from tests.batch.status.live import study, uid
+from tests.batch.status.test_summary import look
+
+
+def reason(batch, name="a"):
+    (one,) = with_what_was_not_taken(batch.job, [batch.ledger.study(study(name))])
+    return one.code, one.reason
+
+
+def refuse(batch, number):
+    """Let so many instances come to a disk that is too full."""
+    spool = Spool(batch.job.spool, SpoolLimits(free_bytes=10), usage=lambda _: SimpleNamespace(free=9))
+    intake = Intake(batch.ledger, spool, batch.audit)
+    for one in range(number):
+        with pytest.raises(NotTaken):
+            intake.take(uid("a"), f"{uid('a')}.{one}", io.BytesIO(b"x"))
+
+
+def test_a_study_of_which_nothing_fitted_on_the_disk_says_so_until_it_came(batch):
+    refuse(batch, 2)
+    expected = "2 instances were not taken: the disk was too full; make room, and send the study again"
+    assert reason(batch) == ("low-disk", expected)
+    (latest,) = look(batch).latest
+    assert (latest.code, latest.reason) == ("low-disk", expected)
+    for one in range(2):
+        batch.spool.store(uid("a"), f"{uid('a')}.{one}", io.BytesIO(b"x"))
+    assert reason(batch) == (None, None)
+
+
+@pytest.mark.parametrize("code", ["low-disk", "too-large", "too-many", "cut-off"])
+def test_each_mark_that_a_sender_can_mend_says_what_to_do(batch, code):
+    batch.receive("a")
+    batch.spool.miss(study("a"), Mark(hash_uid("1.2"), code, "store"))
+    found, text = reason(batch)
+    assert found == code
+    assert text.startswith("an instance was not taken: ")
+    assert text.endswith("send the study again")
+
+
+def test_what_is_on_its_way_is_no_reason(batch):
+    batch.receive("a")
+    batch.spool.miss(study("a"), Mark(study("a"), "pull-unfinished", "pull"))
+    assert reason(batch) == (None, None)
+
+
+def test_the_reason_of_the_ledger_stands(batch):
+    batch.arrive("a")
+    batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), "tilt", "expected none")
+    refuse(batch, 3)
+    assert reason(batch) == ("tilt", "expected none")
+
+
+def test_a_batch_without_a_store_has_no_marks(tmp_path, batch):
+    batch.receive("a")
+    elsewhere = type(batch.job)(tmp_path / "elsewhere")
+    records = batch.ledger.studies()
+    assert with_what_was_not_taken(elsewhere, records) == records
+    assert not elsewhere.root.exists()
