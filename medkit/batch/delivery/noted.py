@@ -20,6 +20,11 @@ __all__ = ["NotedDestination"]
 _READING, _SENDING, _WITHDRAWING = "", "-sending", "-withdrawing"
 
 
+def destination_of(part: str) -> str:
+    """Name of the destination of which a notice's part speaks."""
+    return part.removesuffix(_SENDING).removesuffix(_WITHDRAWING)
+
+
 class NotedDestination:
     """A destination; what keeps all from it stands among the notices until a call of the same kind goes well.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from medkit.batch.delivery.noted import destination_of
 from medkit.batch.folder import ServiceState
 from medkit.batch.hours import Hours
 from medkit.batch.ledger import State, Waiting
@@ -14,8 +15,9 @@ from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.words import duration, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from medkit.batch.notices import Notice
     from medkit.batch.status.summary import Summary
 
 __all__ = ["Alert", "AlertCode", "Thresholds", "alerts"]
@@ -207,11 +209,20 @@ def _disk(summary: Summary, thresholds: Thresholds, kept_free_bytes: int) -> Ite
 
 def _noticed(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
     order = list(Kind)
-    for notice in sorted(summary.notices, key=lambda one: order.index(one.kind)):
+    for notice in sorted(_once(summary.notices), key=lambda one: order.index(one.kind)):
         age = max(0.0, summary.at - notice.since)
         if not notice.passing or age > thresholds.down_hours * _HOUR:
             lasting = f", for {duration(age)}" if age >= _MINUTE else ""
             yield Alert(_OF_KIND[notice.kind], f"{notice.part}{lasting}: {notice.message}")
+
+
+def _once(notices: Sequence[Notice]) -> list[Notice]:
+    """The earliest of those with which one destination says the same, whatever it was asked to do."""
+    first: dict[tuple[str, ...], Notice] = {}
+    for notice in sorted(notices, key=lambda one: one.since):
+        part = destination_of(notice.part) if notice.kind is Kind.DESTINATION else notice.part
+        first.setdefault((notice.kind, part, notice.code), notice)
+    return sorted(first.values(), key=lambda one: one.part)
 
 
 def _age(summary: Summary, waiting: Waiting) -> float:

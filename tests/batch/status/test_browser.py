@@ -19,12 +19,20 @@ from medkit.batch.status.server import StatusServer
 from tests.batch.status.live import crowd, study
 from tests.batch.status.test_summary import Usage, look
 
-_WIDTHS = (320, 360, 768, 1280)
+_WIDTHS = (320, 360, 768, 1200, 1280)
 # Measures the page in windows of several widths, and the contrast of every text in it (WCAG 2.2, 1.4.3).
 _HARNESS = """<!doctype html><meta charset="utf-8"><body><script>
 const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
 const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
 const numbers = text => text.match(/[0-9.]+/g).map(Number);
+// Tiles whose words run into their border.
+function tight(page, view) {
+  return [...page.querySelectorAll("nav > a")].filter(tile => {
+    const words = page.createRange(), box = tile.getBoundingClientRect();
+    words.selectNodeContents(tile);
+    return words.getBoundingClientRect().right > box.right - parseFloat(view.getComputedStyle(tile).paddingRight);
+  }).length;
+}
 function behind(element, view) {
   for (let at = element; at; at = at.parentElement) {
     const colour = numbers(view.getComputedStyle(at).backgroundColor);
@@ -44,7 +52,7 @@ function measure(frame) {
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (!(contrast >= worst)) { worst = contrast; where = walk.currentNode.data.trim(); }
   }
-  return `${frame.width} ${root.scrollWidth} ${texts} ${worst.toFixed(2)} ${where}`;
+  return `${frame.width} ${root.scrollWidth} ${tight(page, view)} ${texts} ${worst.toFixed(2)} ${where}`;
 }
 addEventListener("load", () => {
   document.body.textContent = [...document.querySelectorAll("iframe")].map(f => "[" + measure(f) + "]").join("");
@@ -146,10 +154,11 @@ def test_it_fits_and_can_be_read(batch, chromium, tmp_path, number, dark):
         scheme = f"--blink-settings=preferredColorScheme={int(not dark)}"
         dom, said = chromium(scheme, "--dump-dom", f"{url}/harness.html")
     assert said == []
-    measured = re.findall(r"\[(\d+) (\d+) (\d+) ([\d.]+|NaN) (.*?)\]", dom, re.DOTALL)
+    measured = re.findall(r"\[(\d+) (\d+) (\d+) (\d+) ([\d.]+|NaN) (.*?)\]", dom, re.DOTALL)
     assert [int(width) for width, *_ in measured] == [*_WIDTHS, *_WIDTHS]
-    for width, needed, texts, contrast, where in measured:
+    for width, needed, tight, texts, contrast, where in measured:
         assert int(needed) <= int(width), "no scrolling to the side"
+        assert int(tight) == 0, "no words run into the border of their tile"
         assert int(texts) > 15
         assert float(contrast) >= 4.5, f"{where!r} can hardly be read"
 
