@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-__all__ = ["FIELDS", "AuditError", "AuditLog", "Head", "Verification"]
+__all__ = ["FIELDS", "AuditError", "AuditLog", "Head", "Verification", "as_name"]
 
 _HASH, _WORD = r"[0-9a-f]{64}", r"[a-z0-9]+(-[a-z0-9]+)*"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}"
@@ -58,6 +58,11 @@ FIELDS: dict[str, re.Pattern[str]] = {
 }
 _START = "0" * 64
 _TAIL = 1 << 16
+
+
+def as_name(text: str) -> str:
+    """A name of a program, person, bundle or version as the log takes it: with hyphens for all that it does not."""
+    return re.sub(r"[^A-Za-z0-9_.:@-]", "-", text).lstrip("_.:@-")[:64] or "unnamed"
 
 
 class AuditError(MedkitError):

@@ -15,11 +15,11 @@ from medkit.cli.batch_run import run_command
 from medkit.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from medkit.batch.audit import Head
     from medkit.batch.folder import JobFolder
-    from medkit.batch.ledger import Ledger, State
+    from medkit.batch.ledger import Entry, Ledger, LedgerView, Result, State
     from medkit.batch.spool import Spool
     from medkit.batch.status.alerts import Alert
     from medkit.batch.status.summary import Summary
@@ -90,30 +90,31 @@ def status_command(folder: Path, state: str | None, silent_hours: float | None, 
 @click.option("--last", default=50, type=click.IntRange(min=1), show_default=True, metavar="N",
     help="Without STUDY: so many of the latest lines.",
 )  # fmt: skip
-def history_command(folder: Path, study: str | None, last: int) -> None:
+@click.option("--made-by", "maker", metavar="BUNDLE",
+    help="Without STUDY: each line in which results were made by this bundle: its name, with its version or without, or "
+    "its digest.",
+)  # fmt: skip
+@_json
+def history_command(folder: Path, study: str | None, last: int, maker: str | None, as_json: bool) -> None:
     """Print what the ledger in FOLDER says of STUDY, what was not taken of it, and its objects; or its latest lines.
 
     Exit code 0; 2: FOLDER is none of a batch, or there is no such study.
     """
     from medkit.batch.folder import existing_job
     from medkit.batch.ledger import LedgerView
+    from medkit.batch.status.document import history_documents
     from medkit.batch.status.studies import find_study
-    from medkit.cli.batch_tables import print_history, print_marks, print_results
+    from medkit.cli.batch_tables import print_history
 
+    if study is not None and maker is not None:
+        raise UsageError("history: expected STUDY or --made-by, got both")
     job = existing_job(folder)
     with LedgerView(job.ledger) as view, view.reading():
         if study is None:
-            print_history(view.history(latest=last), studies=True)
-            return
-        found = find_study(view, study)
-        click.echo(f"study {found}")
-        if job.spool.is_dir():
-            print_marks(_spool(job), found)
-        print_history(view.history(found), studies=False)
-        for revision in range(1, view.study(found).revision + 1):
-            if results := view.results(found, revision):
-                click.echo(f"objects of revision {revision}")
-                print_results(results)
+            entries = view.history(latest=last) if maker is None else _made_by(view, maker)
+            _print(history_documents(entries)) if as_json else print_history(entries, studies=True)
+        else:
+            (_print_study_json if as_json else _print_study)(job, view, find_study(view, study))
 
 
 @command.command("retry", short_help="Try studies again.")
@@ -307,6 +308,43 @@ def _move_all(
     left = len(dict.fromkeys(found)) - moved
     failed = ExitCode.SOME_FAILED if moved else ExitCode.NONE_SUCCEEDED
     raise click.exceptions.Exit(failed if left else ExitCode.DONE)
+
+
+def _made_by(view: LedgerView, maker: str) -> list[Entry]:
+    from medkit.batch.identity import is_hash
+    from medkit.batch.making.known import DIGITS
+
+    return view.made_by(maker[:DIGITS] if is_hash(maker) else maker)
+
+
+def _print_study(job: JobFolder, view: LedgerView, study: str) -> None:
+    from medkit.cli.batch_tables import print_history, print_marks, print_results
+
+    click.echo(f"study {study}")
+    if job.spool.is_dir():
+        print_marks(_spool(job), study)
+    print_history(view.history(study), studies=False)
+    for revision, results in _objects(view, study):
+        click.echo(f"objects of revision {revision}")
+        print_results(results)
+
+
+def _print_study_json(job: JobFolder, view: LedgerView, study: str) -> None:
+    from medkit.batch.status.document import history_documents, mark_documents, result_documents
+
+    spool = _spool(job) if job.spool.is_dir() else None
+    marks = [] if spool is None else mark_documents(spool.marks(study), lifted=False)
+    lifted = [] if spool is None else mark_documents(spool.lifted(study), lifted=True)
+    objects = [one for number, results in _objects(view, study) for one in result_documents(results, number)]
+    history = history_documents(view.history(study))
+    _print({"study": study, "not_taken": [*marks, *lifted], "history": history, "objects": objects})
+
+
+def _objects(view: LedgerView, study: str) -> Iterator[tuple[int, list[Result]]]:
+    """The objects of each revision that has any."""
+    for revision in range(1, view.study(study).revision + 1):
+        if results := view.results(study, revision):
+            yield revision, results
 
 
 def _spool(job: JobFolder) -> Spool:

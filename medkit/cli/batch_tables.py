@@ -11,7 +11,7 @@ from rich.table import Table
 from medkit.batch.folder import ServiceState
 from medkit.batch.ledger import State
 from medkit.batch.status.words import duration, moment, size
-from medkit.cli.consoles import table_console
+from medkit.cli.consoles import print_whole, table_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_history", "print_marks", "print_results", "print_status", "print_studies"]
 
+_CLAIM_PARTS = 3  # of a result's path: study, revision and attempt; then come bundle and file
 _DIGITS = 12  # of a study's hash; commands take any beginning that is one study's alone
 
 
@@ -79,20 +80,21 @@ def print_history(entries: Iterable[Entry], *, studies: bool) -> None:
         table.add_row(
             moment(entry.at), *study, revision, entry.before or "", entry.after, escape(entry.actor), escape(why)
         )  # fmt: skip
-    table_console().print(table)
+    print_whole(table)
 
 
 def print_results(results: Iterable[Result]) -> None:
     """Print one object and destination a line."""
-    table = Table("object", "destination", "on its way", "delivered", "read back", "withdrawn")
+    table = Table("object", "file", "destination", "on its way", "delivered", "read back", "withdrawn")
     for result in results:
         times = (result.sending_at, result.delivered_at, result.verified_at, result.withdrawn_at)
         table.add_row(
             result.uid,
+            escape("/".join(result.path.split("/")[_CLAIM_PARTS:])),
             escape(result.destination),
             *("" if time is None else moment(time) for time in times),
         )
-    table_console().print(table)
+    print_whole(table)
 
 
 def print_marks(spool: Spool, study: str) -> None:
@@ -105,7 +107,7 @@ def print_marks(spool: Spool, study: str) -> None:
         for mark in marks:
             table.add_row(mark.name[:_DIGITS], mark.code, mark.owner, so)
     if table.row_count:
-        table_console().print(table)
+        print_whole(table)
 
 
 def _print_counts(console: Console, summary: Summary) -> None:

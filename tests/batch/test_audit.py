@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medkit.batch.audit import FIELDS, AuditError, AuditLog, Head
+from medkit.batch.audit import FIELDS, AuditError, AuditLog, Head, as_name
 
 DAY = 86_400.0
 STUDY = "a" * 64
@@ -302,3 +302,18 @@ def test_killed_at_any_moment_what_was_told_is_there(log):
             last = max([last, *map(int, process.stdout.read().split())])
         assert log.append("started").number > last
         assert log.verify().broken is NO_FAULT
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("glioma_unet", "glioma_unet"),
+        ("runs/glioma/first/all", "runs-glioma-first-all"),
+        ("0.1.0+cu12 (of Monday)", "0.1.0-cu12--of-Monday-"),
+        ("-" * 100, "unnamed"),
+        ("n" * 100, "n" * 64),
+    ],
+)
+def test_any_name_becomes_one_that_the_log_takes(log, text, name):
+    assert as_name(text) == name
+    log.append("study-made", bundle=as_name(text), version=as_name(text))

@@ -11,14 +11,14 @@ from dataclasses import replace
 import pytest
 from jsonschema import Draft202012Validator
 
-from medkit.batch.ledger import LedgerView, Stage, State
+from medkit.batch.ledger import LedgerView, Result, Stage, State
 from medkit.batch.marks import Mark
 from medkit.batch.status.alerts import Thresholds
 from medkit.batch.status.service_record import ServiceRecord
 from medkit.cli import batch as commands
 from medkit.cli import main
 from tests.batch.ledger.stories import Clock
-from tests.batch.status.live import LiveBatch, study, uid
+from tests.batch.status.live import MADE_BY, LiveBatch, study, uid
 from tests.batch.status.test_document import SCHEMA
 
 
@@ -138,6 +138,72 @@ def test_history_of_a_study_and_its_objects(batch, capsys):
     assert (code, study("a")[:12] in out, study("b")[:12] in out) == (0, True, True)
     code, out, _ = run(capsys, "history", batch.job.root, "--last", 1)
     assert (code, study("a")[:12] in out) == (0, False)
+
+
+def test_history_cuts_nothing_off(batch, capsys):
+    reason = (
+        "a reason that is longer than a line of a table, and says at its end what is to be done: " + "x" * 200
+    )
+    batch.deliver("a")
+    batch.arrive("b")
+    batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), "tilt", reason)
+    for name in ("a", "b"):
+        out = run(capsys, "history", batch.job.root, study(name))[1]
+        assert "…" not in out
+        assert all(one.uid in out for one in batch.ledger.results(study(name), 1))
+    assert reason in out
+    out = run(capsys, "history", batch.job.root, study("a"))[1]
+    assert out.count("2023-11-14T22:13:20Z") == 9, "six moves, and three times of the object"
+    assert "brain/003.seg.dcm" in out
+    assert MADE_BY in out
+
+
+def test_history_for_machines(batch, capsys):
+    batch.deliver("a")
+    batch.spool.miss(study("a"), Mark("ab" * 32, "cut-off", "door"))
+    code, out, err = run(capsys, "history", batch.job.root, uid("a"), "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["study"] == study("a")
+    assert told["not_taken"] == [{"not_taken": "ab" * 32, "code": "cut-off", "by": "door", "lifted": False}]
+    (made,) = [one for one in told["history"] if one["to"] == "made"]
+    assert made == {
+        "at": "2023-11-14T22:13:20Z",
+        "study": study("a"),
+        "revision": 1,
+        "from": "running",
+        "to": "made",
+        "by": batch.ledger.owner,
+        "code": None,
+        "reason": MADE_BY,
+    }
+    (there,) = told["objects"]
+    (result,) = batch.ledger.results(study("a"), 1)
+    assert (there["uid"], there["sha256"], there["path"]) == (result.uid, result.sha256, result.path)
+    assert (there["revision"], there["read_back"]) == (1, "2023-11-14T22:13:20Z")
+    assert there["withdrawn"] is None
+    lines = json.loads(run(capsys, "history", batch.job.root, "--last", 2, "--json")[1])
+    assert [one["to"] for one in lines] == ["delivering", "delivered"]
+
+
+def test_the_studies_that_a_bundle_made(batch, capsys):
+    batch.make("a")
+    batch.arrive("b")
+    batch.ledger.made(
+        batch.ledger.claim(Stage.MAKE),
+        [Result("2.25.7", "archive", "c" * 64, "x")],
+        "recipe",
+        "made by brain 0.2.0 (ba9876543210)",
+    )
+    digest = "0123456789ab" + "f" * 52
+    for maker, found in (("brain", "ab"), ("brain 0.2.0", "b"), (digest, "a"), ("ba98", "b"), ("c" * 64, "")):
+        code, out, _ = run(capsys, "history", batch.job.root, "--made-by", maker, "--json")
+        assert code == 0
+        assert [one["study"] for one in json.loads(out)] == [study(name) for name in found]
+    code, out, _ = run(capsys, "history", batch.job.root, "--made-by", "brain 0.2.0")
+    assert (code, study("b")[:12] in out, study("a")[:12] in out) == (0, True, False)
+    code, _, err = run(capsys, "history", batch.job.root, study("a"), "--made-by", "brain")
+    assert (code, "expected STUDY or --made-by, got both" in err) == (2, True)
 
 
 def test_retry_moves_and_leaves_a_trace(batch, capsys):

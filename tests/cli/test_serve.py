@@ -25,7 +25,7 @@ def test_a_file_is_checked_and_nothing_is_begun(tmp_path, tiny_root):
     first, second = done.stdout.splitlines()
     assert first == f"{config}: 1 rule, 1 worker; nothing wrong"
     folder = find_bundle(tiny_root)
-    assert second == f"bundle brain: version {folder.metadata['version']}, digest {folder.digest()}"
+    assert second == f"bundle {folder.name}: version {folder.metadata['version']}, digest {folder.digest()}"
     assert not (tmp_path / "night").exists()
     config = write(tmp_path, f"{SMALL}{location}workers: 2\n")
     assert "1 rule, 2 workers; nothing wrong" in check(config).stdout

@@ -88,7 +88,8 @@ def _make(order: Order, here: str) -> Outcome:
         objects = write_objects(predicted, folder, work.outputs, order.withdrawn)
         sync_all(folder)
     made = tuple((*one, str(hash_files([folder / one[0]]))) for one in objects.made)
-    return Outcome(OutcomeKind.MADE, here, made=made, recipe=objects.recipe, seconds=seconds)
+    makers = tuple((one.name, one.version, one.digest) for one in objects.makers)
+    return Outcome(OutcomeKind.MADE, here, made=made, recipe=objects.recipe, makers=makers, seconds=seconds)
 
 
 def _begin(folder: Path) -> None:

@@ -101,6 +101,7 @@ class Outcome:
         said: one line, of a worker that is unfit.
         made: of each object its path in the folder, its UID, the hash of its content and that of its bytes.
         recipe: see :class:`medkit.batch.making.StudyWritten`.
+        makers: of each its name, version and digest.
         seconds: that each stage took.
         verdict: state, code, message and delay.
     """
@@ -110,6 +111,7 @@ class Outcome:
     said: str = ""
     made: tuple[tuple[str, str, str, str], ...] = ()
     recipe: str = ""
+    makers: tuple[tuple[str, str, str], ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     verdict: tuple[str, str, str, float] | None = None
 

@@ -292,7 +292,7 @@ class Ledger(LedgerDelivery):
             now = self._clock()
             self._move(self._held(claim, now, Stage.MAKE), State.SKIPPED, now, code, reason)
 
-    def made(self, claim: Claim, results: Sequence[Result], recipe: str) -> None:
+    def made(self, claim: Claim, results: Sequence[Result], recipe: str, makers: str | None = None) -> None:
         """Say that all results are on disk.
 
         An object that an earlier revision may have sent to the same destination is not made anew there: it goes on from
@@ -303,6 +303,7 @@ class Ledger(LedgerDelivery):
             claim: for ``make``.
             results: one for each object and destination; their times are not looked at.
             recipe: what they were made by, such as a hash of bundle digest, config and version.
+            makers: the same in one line for a person, which the journal keeps; see :meth:`LedgerView.made_by`.
 
         Raises:
             LeaseLost: see :meth:`heartbeat`.
@@ -314,7 +315,7 @@ class Ledger(LedgerDelivery):
             now = self._clock()
             row = self._held(claim, now, Stage.MAKE)
             self._move(
-                row, State.MADE, now, None, None, attempts=0, not_before=now, recipe=recipe, made_at=now
+                row, State.MADE, now, None, makers, attempts=0, not_before=now, recipe=recipe, made_at=now
             )
             _check_results(claim, results)
             for result in results:

@@ -346,19 +346,21 @@ class LedgerView:
                 "ORDER BY seq",
                 *(study, -1 if latest is None else latest),
             )
-        return [
-            Entry(
-                row["at"],
-                row["actor"],
-                row["study"],
-                row["revision"],
-                State(row["before"]) if row["before"] else None,
-                State(row["after"]),
-                row["code"],
-                row["reason"],
+        return [_entry(row) for row in rows]
+
+    def made_by(self, maker: str) -> list[Entry]:
+        """The lines of the journal in which results were made, and that name a maker, in their order.
+
+        Args:
+            maker: any part of what :meth:`medkit.batch.ledger.Ledger.made` was told.
+        """
+        with self.reading():
+            rows = self._all(
+                "SELECT * FROM journal WHERE after = 'made' AND before = 'running' AND instr(reason, ?) "
+                "ORDER BY seq",
+                maker,
             )
-            for row in rows
-        ]
+        return [_entry(row) for row in rows]
 
     def timings(self, latest: int | None = None) -> dict[str, Timing]:
         """What each part of a stage took, by name: of all that was timed, or of so many measurements, the latest."""
@@ -466,6 +468,19 @@ def _study(row: sqlite3.Row) -> StudyRecord:
         reason=row["reason"],
         recipe=row["recipe"],
         purged=bool(row["purged"]),
+    )
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    return Entry(
+        row["at"],
+        row["actor"],
+        row["study"],
+        row["revision"],
+        State(row["before"]) if row["before"] else None,
+        State(row["after"]),
+        row["code"],
+        row["reason"],
     )
 
 

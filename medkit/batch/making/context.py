@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from medkit.batch.making.known import KnownBundle
 from medkit.dicom.findings import Repair
 from medkit.dicom.limits import Limits
 from medkit.dicom.writing.results import ResultKind
@@ -93,11 +94,18 @@ class MakingContext:
         if not self.destinations:
             raise UsageError("expected a destination for results, got none; name one")
 
-    def check(self) -> None:
+    def check(self) -> list[KnownBundle]:
         """Load each bundle that a rule names, so that what is wrong with it is told before a study meets it.
+
+        Returns:
+            These bundles.
 
         Raises:
             UsageError: a bundle cannot be used, or a rule's inputs are not those of its bundle.
         """
+        found: dict[KnownBundle, None] = {}
         for rule in self.rules:
-            self.shelf.take(rule.bundle).order(rule.inputs)
+            shelved = self.shelf.take(rule.bundle)
+            shelved.order(rule.inputs)
+            found[KnownBundle.of(shelved.maker)] = None
+        return list(found)

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     from medkit.batch.rules import Rule
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["KnownBundle", "known_bundle", "known_bundles"]
+__all__ = ["DIGITS", "KnownBundle", "known_bundle", "known_bundles"]
+
+DIGITS = 12
+"""Of a digest, by which the ledger tells one state of a bundle from others."""
 
 
 @dataclass(frozen=True)
 class KnownBundle:
-    """A bundle as it lies there.
+    """A bundle in one state, by what people and logs call it.
 
     Args:
-        name: in the rules.
+        name: its own, which the rules may call otherwise.
         version: its version.
         digest: see :meth:`medkit.bundle.store.BundleFolder.digest`.
     """
@@ -34,6 +37,14 @@ class KnownBundle:
     name: str
     version: str
     digest: str
+
+    @classmethod
+    def of(cls, maker: Maker) -> KnownBundle:
+        """That which makes results."""
+        return cls(maker.bundle, maker.version, maker.digest)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} ({self.digest[:DIGITS]})"
 
 
 def known_bundles(
@@ -72,7 +83,7 @@ def known_bundle(rule: Rule, settings: BundleSettings) -> KnownBundle:
     maker = Maker.from_metadata(folder.name, folder.metadata, folder.digest())
     for label in maker.label_names:
         maker.codes_of(label)
-    return KnownBundle(rule.bundle, maker.version, maker.digest)
+    return KnownBundle.of(maker)
 
 
 def _check_weights(folder: BundleFolder) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from medkit.batch.ledger import Claim, Ledger, Result
     from medkit.batch.making.context import MakingContext
+    from medkit.batch.making.known import KnownBundle
     from medkit.batch.making.writing import StudyWritten
 
 __all__ = ["PREDICT", "READ", "WRITE", "Ended", "attempt", "ended", "finish", "make_study"]
@@ -40,6 +41,7 @@ class Ended:
         code: short reason in kebab case; none where it was made.
         reason: one line without a patient in it.
         results: that were made.
+        makers: the bundles that made them.
     """
 
     claim: Claim
@@ -47,6 +49,7 @@ class Ended:
     code: str | None = None
     reason: str | None = None
     results: tuple[Result, ...] = ()
+    makers: tuple[KnownBundle, ...] = ()
 
 
 def make_study(claim: Claim, context: MakingContext) -> Ended:
@@ -103,7 +106,7 @@ def finish(written: StudyWritten, context: MakingContext) -> Ended:
         record_made(written, context)
     except Exception as error:
         return ended(written.claim, error, context.ledger)
-    return Ended(written.claim, State.MADE, results=written.results)
+    return Ended(written.claim, State.MADE, results=written.results, makers=written.makers)
 
 
 def ended(claim: Claim, error: Exception, ledger: Ledger) -> Ended:

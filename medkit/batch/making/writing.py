@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.ledger import IllegalTransition, LeaseLost, Result
+from medkit.batch.making.known import KnownBundle
 from medkit.batch.making.publishing import published_folder, publishing
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.writing.results import write_results
@@ -34,11 +35,13 @@ class StudyWritten:
         claim: the right to it.
         results: one for each object and destination, as the ledger takes them.
         recipe: SHA-256 of what they were made by: bundles, settings, versions, kinds of objects.
+        makers: the bundles among these.
     """
 
     claim: Claim
     results: tuple[Result, ...]
     recipe: str
+    makers: tuple[KnownBundle, ...]
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,12 @@ class Objects:
     Args:
         made: of each its path in the folder, its UID and the hash of its content.
         recipe: see :class:`StudyWritten`.
+        makers: see there.
     """
 
     made: tuple[tuple[str, str, str], ...]
     recipe: str
+    makers: tuple[KnownBundle, ...]
 
 
 def write_study(predicted: StudyPredicted, context: MakingContext) -> StudyWritten:
@@ -90,7 +95,8 @@ def write_objects(
         _write_job(job, folder / job.maker.bundle, outputs, frozenset(withdrawn))
     found = sorted(folder.rglob("*.dcm"))
     made = tuple((path.relative_to(folder).as_posix(), *_identity(path)) for path in found)
-    return Objects(made, _recipe(jobs, outputs))
+    makers = dict.fromkeys(KnownBundle.of(job.maker) for job in jobs)
+    return Objects(made, _recipe(jobs, outputs), tuple(makers))
 
 
 def written(claim: Claim, objects: Objects, context: MakingContext) -> StudyWritten:
@@ -101,7 +107,7 @@ def written(claim: Claim, objects: Objects, context: MakingContext) -> StudyWrit
         for name, uid, content in objects.made
         for destination in context.destinations
     ]
-    return StudyWritten(claim, tuple(results), objects.recipe)
+    return StudyWritten(claim, tuple(results), objects.recipe, objects.makers)
 
 
 def _write_job(job: JobPredicted, folder: Path, outputs: Outputs, withdrawn: frozenset[str]) -> None:
@@ -149,7 +155,8 @@ def record_made(written: StudyWritten, context: MakingContext) -> None:
         IllegalTransition: a destination may have an object of the same UID and another content.
     """
     try:
-        context.ledger.made(written.claim, written.results, written.recipe)
+        makers = ", ".join(str(maker) for maker in written.makers)
+        context.ledger.made(written.claim, written.results, written.recipe, f"made by {makers}")
     except (LeaseLost, IllegalTransition):
         shutil.rmtree(published_folder(context.results, written.claim), ignore_errors=True)
         raise

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from threading import Event, Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from medkit.batch.audit import AuditError
+from medkit.batch.audit import AuditError, as_name
 from medkit.batch.delivery.deliver import DELIVER, Outcome, deliver
 from medkit.batch.delivery.heartbeat import Heartbeat
 from medkit.batch.ledger import Claim, LeaseLost, LedgerError, Stage, State
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medkit.batch.audit import AuditLog
     from medkit.batch.delivery.destinations import Destination
     from medkit.batch.delivery.troubles import Trouble
-    from medkit.batch.making import MakingContext
+    from medkit.batch.making import KnownBundle, MakingContext
     from medkit.batch.service.flights import FlightBoard
 
 __all__ = ["Carried", "Carrier"]
@@ -135,6 +135,12 @@ class Carrier:
             else:
                 take(self._begin(claim))
 
+    def _tell_bundles(self, bundles: Sequence[KnownBundle]) -> None:
+        """Log what results are made by from now on."""
+        for bundle in bundles:
+            fields = told(bundle=bundle.name, version=bundle.version, digest=bundle.digest)
+            _LOG.info("bundle loaded", extra=fields)
+
     def _may_claim(self) -> bool:
         """Whether a study could be made now."""
         return True
@@ -153,6 +159,7 @@ class Carrier:
         self._board.drop(carried.claim)
         self._places.release()
         if ended.state is State.MADE:
+            self._audit_made(ended)
             self._fresh.set()
         level = logging.INFO if ended.state in (State.MADE, State.SKIPPED, State.READY) else logging.WARNING
         fields = told(
@@ -160,10 +167,27 @@ class Carrier:
             state=ended.state or "no-longer-ours",
             code=ended.code,
             reason=ended.reason,
+            makers=", ".join(str(maker) for maker in ended.makers) or None,
             attempt=ended.claim.attempt,
             seconds=round(time.monotonic() - carried.begun, 3),
         )
         _LOG.log(level, "study ended its making", extra=fields)
+
+    def _audit_made(self, ended: Ended) -> None:
+        """Tell the audit log which bundles made a study. It is the ledger that counts, which knows already."""
+        claim = ended.claim
+        try:
+            for maker in ended.makers:
+                self._audit.append(
+                    "study-made",
+                    study=claim.study,
+                    revision=claim.revision,
+                    bundle=as_name(maker.name),
+                    version=as_name(maker.version),
+                    digest=maker.digest,
+                )
+        except (AuditError, OSError):
+            _LOG.error("the audit log cannot be written", exc_info=True, extra=told(study=claim.study))
 
     def _deliver(self) -> None:
         while self._destinations and not self._stop.is_set():

@@ -15,7 +15,7 @@ from medkit.batch.cluster.connection import WorkersGone
 from medkit.batch.cluster.fitness import traits
 from medkit.batch.cluster.order import BEGUN, SLOW, Order, OutcomeKind, Terms, Work
 from medkit.batch.ledger import LeaseLost, State
-from medkit.batch.making import WRITE, BundleShelf, ended, finish
+from medkit.batch.making import WRITE, BundleShelf, KnownBundle, ended, finish
 from medkit.batch.making.publishing import publishing
 from medkit.batch.making.reading import unless_arriving
 from medkit.batch.making.verdicts import Verdict
@@ -84,7 +84,7 @@ class Dispatcher(Carrier):
         work = Work(context.rules, context.outputs, context.limits, dict(settings.bundles), settings.device)
         # This machine need not have the device of the cluster's.
         shelf = BundleShelf(work.bundles, "cpu" if work.device else None)
-        replace(context, shelf=shelf).check()
+        self._tell_bundles(replace(context, shelf=shelf).check())
         self._terms = Terms(
             spool=str(self._seen.spool),
             traits=traits(),
@@ -142,7 +142,8 @@ class Dispatcher(Carrier):
                 (folder / mark).unlink()
             self._ledger.heartbeat(claim)
         made = tuple((path, uid, content) for path, uid, content, _ in outcome.made)
-        return written(claim, Objects(made, outcome.recipe), self._context)
+        makers = tuple(KnownBundle(*maker) for maker in outcome.makers)
+        return written(claim, Objects(made, outcome.recipe, makers), self._context)
 
     def _outcome(self, carried: Carried[None], folder: Path) -> Outcome:
         """What the cluster made of a study.

@@ -65,7 +65,7 @@ class Worker(Carrier):
         Raises:
             UsageError: see :meth:`medkit.batch.making.MakingContext.check`.
         """
-        self._context.check()
+        self._tell_bundles(self._context.check())
 
     def run(self) -> None:
         """Work; returns after :meth:`stop`, when nothing is in hand any more."""

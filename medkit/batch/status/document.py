@@ -1,4 +1,4 @@
-"""The status as JSON, laid down in ``medkit/schemas/batch_status.schema.json``."""
+"""The status as JSON, laid down in ``medkit/schemas/batch_status.schema.json``, and what became of studies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from medkit.batch.status.words import moment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from medkit.batch.ledger import StudyRecord, Waiting
+    from medkit.batch.ledger import Entry, Result, StudyRecord, Waiting
+    from medkit.batch.marks import Mark
     from medkit.batch.status.alerts import Alert
     from medkit.batch.status.summary import Flow, Summary
 
-__all__ = ["status_document", "study_documents"]
+__all__ = [
+    "history_documents",
+    "mark_documents",
+    "result_documents",
+    "status_document",
+    "study_documents",
+]
 
 
 def status_document(summary: Summary, alerts: Sequence[Alert]) -> dict[str, Any]:
@@ -77,10 +84,58 @@ def study_documents(studies: Iterable[StudyRecord]) -> list[dict[str, Any]]:
     ]
 
 
+def history_documents(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Lines of the journal, for machines."""
+    return [
+        {
+            "at": moment(entry.at),
+            "study": entry.study,
+            "revision": entry.revision,
+            "from": entry.before,
+            "to": entry.after,
+            "by": entry.actor,
+            "code": entry.code,
+            "reason": entry.reason,
+        }
+        for entry in entries
+    ]
+
+
+def result_documents(results: Iterable[Result], revision: int) -> list[dict[str, Any]]:
+    """Objects of a revision at their destinations, for machines."""
+    return [
+        {
+            "revision": revision,
+            "uid": result.uid,
+            "path": result.path,
+            "destination": result.destination,
+            "sha256": result.sha256,
+            "on_its_way": _moment(result.sending_at),
+            "delivered": _moment(result.delivered_at),
+            "read_back": _moment(result.verified_at),
+            "withdrawn": _moment(result.withdrawn_at),
+        }
+        for result in results
+    ]
+
+
+def mark_documents(marks: Iterable[Mark], *, lifted: bool) -> list[dict[str, Any]]:
+    """What was not taken of a study, for machines.
+
+    Args:
+        marks: which.
+        lifted: a person said that the study is whole without it.
+    """
+    return [{"not_taken": mark.name, "code": mark.code, "by": mark.owner, "lifted": lifted} for mark in marks]
+
+
 def _flow(flow: Flow) -> dict[str, Any]:
-    last = None if flow.last is None else moment(flow.last)
-    return {"last": last, "last_hour": flow.last_hour, "last_day": flow.last_day}
+    return {"last": _moment(flow.last), "last_hour": flow.last_hour, "last_day": flow.last_day}
 
 
 def _waiting(waiting: Waiting) -> dict[str, Any]:
-    return {"count": waiting.count, "since": None if waiting.since is None else moment(waiting.since)}
+    return {"count": waiting.count, "since": _moment(waiting.since)}
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else moment(seconds)

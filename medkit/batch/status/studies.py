@@ -7,6 +7,7 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
+from medkit.batch.audit import as_name
 from medkit.batch.identity import hash_uid, is_hash
 from medkit.errors import UsageError
 
@@ -49,5 +50,4 @@ def operator() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         user = "operator"
-    name = re.sub(r"[^A-Za-z0-9_.@-]", "-", f"{user}@{socket.gethostname()}")
-    return name.lstrip("_.@-")[:64] or "operator"
+    return as_name(f"{user}@{socket.gethostname()}")

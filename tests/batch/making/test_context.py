@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from medkit.batch.making import BundleShelf, Outputs
+from medkit.batch.making import BundleShelf, KnownBundle, Outputs
 from medkit.dicom.writing.segmentation import SegmentationType
 from medkit.errors import UsageError
 from tests.batch.making.studies import RULE, open_desk
@@ -25,6 +25,12 @@ def test_a_bundle_that_cannot_be_used(tmp_path, bundle, message):
     desk = open_desk(tmp_path, BundleShelf(), rules=(replace(RULE, bundle=bundle),))
     with pytest.raises(UsageError, match=message):
         desk.context.check()
+
+
+def test_the_bundles_that_will_run_are_given_once(desk):
+    maker = desk.context.shelf.take(RULE.bundle).maker
+    again = desk.with_(rules=(RULE, replace(RULE, name="again")))
+    assert again.context.check() == [KnownBundle(maker.bundle, maker.version, maker.digest)]
 
 
 def test_inputs_that_are_not_those_of_the_bundle(desk):

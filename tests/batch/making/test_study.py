@@ -15,6 +15,7 @@ from medkit.batch.ledger import State
 from medkit.batch.making import (
     READ,
     BundleShelf,
+    KnownBundle,
     attempt,
     finish,
     make_study,
@@ -82,6 +83,11 @@ def test_the_ledger_has_what_was_made(desk, study):
     record = desk.ledger.study(claim.study)
     assert (record.state, record.attempts) == (State.MADE, 0)
     assert len(record.recipe) == 64
+    maker = KnownBundle.of(desk.context.shelf.take(RULE.bundle).maker)
+    assert ended.makers == (maker,)
+    assert record.reason == f"made by {RULE.bundle} {maker.version} ({maker.digest[:12]})"
+    assert desk.ledger.made_by(f"{RULE.bundle} {maker.version}") == [desk.ledger.history(claim.study)[-1]]
+    assert desk.ledger.made_by("another") == []
     results = desk.ledger.results(claim.study, claim.revision)
     assert sorted(results, key=repr) == sorted(ended.results, key=repr)
     assert {one.destination for one in results} == {"archive", "folder"}

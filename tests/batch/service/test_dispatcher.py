@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from threading import Event, Thread
 from threading import enumerate as living
@@ -16,11 +17,12 @@ from medkit.batch.folder import JobFolder
 from medkit.batch.intake.folder import take_folder
 from medkit.batch.intake.take import Intake
 from medkit.batch.ledger import Ledger, Policy, State
-from medkit.batch.making import BundleSettings, MakingContext
+from medkit.batch.making import BundleSettings, KnownBundle, MakingContext
 from medkit.batch.service.dispatcher import Dispatcher
 from medkit.batch.service.flights import FlightBoard
 from medkit.batch.service.settings import Settings, WorkLimits
 from medkit.batch.spool import Spool, SpoolLimits
+from medkit.data.hashing import hash_files
 from medkit.errors import UsageError
 from tests.batch.making.studies import RULE, shelf_of
 from tests.batch.service.studies import study_hash, write_numbered
@@ -169,6 +171,26 @@ def test_files_that_are_not_those_that_the_worker_wrote_are_not_published(bench)
     bench.run(answer)
     assert (bench.study().state, bench.study().code) == (State.FAILED, "disk-error")
     assert not list(bench.settings.job.results.rglob("*.dcm"))
+
+
+def test_what_the_cluster_made_is_told_with_its_bundles(bench):
+    maker = KnownBundle(NAME, "0.1.0", "d" * 64)
+
+    def answer(order, look):
+        folder = Path(order.folder)
+        for mark in (BEGUN, SLOW):
+            (folder / mark).touch()
+        (folder / "003.seg.dcm").write_bytes(b"an object")
+        made = (("003.seg.dcm", "2.25.7", "a" * 64, hash_files([folder / "003.seg.dcm"])),)
+        makers = ((maker.name, maker.version, maker.digest),)
+        return Outcome(OutcomeKind.MADE, "w", made=made, recipe="c" * 64, makers=makers)
+
+    bench.run(answer)
+    (entry,) = bench.ledger.made_by(str(maker))
+    assert (entry.study, entry.after) == (bench.study().study, State.MADE)
+    lines = [json.loads(line) for path in bench.settings.job.audit.glob("*.jsonl") for line in path.open()]
+    (told,) = [line for line in lines if line["event"] == "study-made"]
+    assert (told["bundle"], told["version"], told["digest"]) == (maker.name, maker.version, maker.digest)
 
 
 def test_what_no_worker_began_goes_back_when_the_dispatcher_is_stopped(bench):

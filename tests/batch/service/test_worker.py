@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import json
 import logging
 import time
 from threading import Event, Thread
@@ -142,3 +144,34 @@ def test_a_delivery_that_fails_is_told_with_its_reason_and_destination(bench, ca
     (record,) = [one for one in bench.ledger.studies() if one.study.startswith(fields["study"])]
     assert (fields["code"], fields["reason"]) == (record.code, record.reason)
     assert "expected its folder to be there" in fields["reason"]
+
+
+def test_logs_and_audit_log_say_by_which_bundle_a_study_was_made(bench, shelf, caplog):
+    caplog.set_level(logging.INFO, "medkit.batch")
+    bench.worker.prepare()
+    bench.run_until(lambda: bench.ledger.counts()[State.DELIVERED] == len(NUMBERS))
+    maker = shelf.take(RULE.bundle).maker
+    said = {one.getMessage(): one.medkit_fields for one in caplog.records}
+    told = {"bundle": maker.bundle, "version": maker.version, "digest": maker.digest}
+    assert said["bundle loaded"] == told
+    assert said["study ended its making"]["makers"] == f"{maker.bundle} {maker.version} ({maker.digest[:12]})"
+    lines = [json.loads(line) for path in bench.job.audit.glob("*.jsonl") for line in path.open()]
+    made = [line for line in lines if line["event"] == "study-made"]
+    assert [told | {"study": line["study"], "revision": 1} for line in made] == [
+        {key: line[key] for key in ("bundle", "version", "digest", "study", "revision")} for line in made
+    ]
+    assert {line["study"] for line in made} == {study_hash(number) for number in NUMBERS}
+
+
+def test_an_audit_log_that_cannot_be_written_stops_no_making(bench, caplog, monkeypatch):
+    append = AuditLog.append
+
+    def full(log, event, **fields):
+        if event == "study-made":
+            raise OSError(errno.ENOSPC, "no space left")
+        return append(log, event, **fields)
+
+    monkeypatch.setattr(AuditLog, "append", full)
+    bench.run_until(lambda: bench.ledger.counts()[State.DELIVERED] == len(NUMBERS))
+    said = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert said == ["the audit log cannot be written"] * len(NUMBERS)

@@ -18,6 +18,7 @@ from tests.batch.delivery.outlets import a_result
 from tests.batch.ledger.stories import POLICY, open_ledger
 
 LEASE = 600
+MADE_BY = "made by brain 0.1.0 (0123456789ab)"
 STATES = [state for state in State if state is not State.SUPERSEDED]
 # Those that can be claimed come last, so that nobody takes them for another.
 _ORDER = [state for state in STATES if state not in (State.FAILED, State.READY, State.MADE, State.RECEIVING)]
@@ -59,10 +60,11 @@ class LiveBatch:
         self.ledger.timed(claim, "reading", 0.5)
         self.ledger.timed(claim, "inference", 12.0)
         made = f"2.25.{int(study(name)[:8], 16)}"
-        path = self.job.results / f"{made}.dcm"
-        self.job.results.mkdir(exist_ok=True)
+        name = f"{claim.study}/{claim.revision}/{claim.token}/brain/003.seg.dcm"
+        path = self.job.results / name
+        path.parent.mkdir(parents=True)
         save(a_result(made), path)
-        self.ledger.made(claim, [Result(made, "archive", content_hash(path), path.name)], "recipe")
+        self.ledger.made(claim, [Result(made, "archive", content_hash(path), name)], "recipe", MADE_BY)
         return claim
 
     def deliver(self, name):

@@ -80,7 +80,7 @@ def test_instances_of_a_study_that_the_ledger_does_not_know(batch):
 @pytest.mark.parametrize("state", [State.MADE, State.DELIVERED])
 def test_a_result_that_is_to_be_sent_must_be_there(batch, state):
     batch.bring(state)
-    for path in batch.job.results.iterdir():
+    for path in batch.job.results.rglob("*.dcm"):
         path.unlink()
     assert kinds(check(batch)) == (["results"] if state is State.MADE else [])
 
@@ -89,7 +89,7 @@ def test_a_result_that_is_to_be_sent_must_be_there(batch, state):
 def test_a_result_that_is_to_be_sent_must_be_what_was_made(batch, content):
     batch.make("a")
     assert check(batch).faults == ()
-    (path,) = batch.job.results.iterdir()
+    (path,) = batch.job.results.rglob("*.dcm")
     path.write_bytes(content)
     (fault,) = check(batch).faults
     assert (fault.kind, "got another content" in fault.message) == ("results", True)
@@ -122,7 +122,7 @@ def test_an_audit_log_that_was_tampered_with(batch):
 
 def test_what_moves_meanwhile_is_left_to_the_next_check(batch, monkeypatch):
     batch.make("a")
-    for path in batch.job.results.iterdir():
+    for path in batch.job.results.rglob("*.dcm"):
         path.unlink()
     results = LedgerView.results
 
