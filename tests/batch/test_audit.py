@@ -261,6 +261,7 @@ def test_every_field_can_be_written(log):
         "before": "ready",
         "after": "running",
         "ae_title": "MEDKIT_1",
+        "address": "10.0.0.7",
         "version": "0.1.0",
     }
     given_ |= {"destination": "pacs", "rule": "t1", "bundle": "hippocampus_segmentation_unet"}

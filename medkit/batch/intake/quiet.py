@@ -116,6 +116,7 @@ def complete(intake: Intake, arrival: Arrival, *, whole: bool = False) -> int | 
     """
     study, instances = arrival.study, intake.spool.instances(arrival.study)
     number = intake.ledger.complete(arrival, intake.spool.digest(study), len(instances), whole=whole)
+    intake.forget_senders(study)
     if number is not None:
         size = sum(one.size for one in instances)
         intake.audit.append("study-complete", study=study, revision=number, count=len(instances), bytes=size)

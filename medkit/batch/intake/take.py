@@ -9,6 +9,7 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import QuietTimes
 from medkit.batch.ledger import LedgerError
 from medkit.batch.marks import Mark
+from medkit.batch.service.logs import told
 from medkit.batch.spool import (
     CANNOT_UNDERSTAND,
     LOW_DISK,
@@ -39,7 +40,7 @@ class Intake:
     Args:
         ledger: is told of each study.
         spool: holds its instances.
-        audit: is told of what was not taken, and of instances that came with another content.
+        audit: is told of who sends a study, of what was not taken, and of instances that came with another content.
         quiet: since when nothing came of each study.
     """
 
@@ -48,6 +49,7 @@ class Intake:
     ) -> None:
         self.ledger, self.spool, self.audit, self.quiet = ledger, spool, audit, quiet or QuietTimes()
         self._told: set[tuple[str, str]] = set()
+        self._senders: dict[str, set[tuple[str, str]]] = {}  # by study, until that is complete
 
     def take(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> Taken | None:
         """Take an instance: when this returns, it is on disk and the ledger knows of it.
@@ -111,6 +113,36 @@ class Intake:
             return
         self.begin(study, Mark(instance, code, _DOOR))
         self._tell("instance-not-taken", study, instance, code)
+
+    def note_sender(self, study_uid: str, sop_uid: str, ae_title: str, address: str) -> None:
+        """Tell audit log and log who sends a study: once a caller, until the study is complete.
+
+        What :meth:`take` will not take for a part of a study is not told of.
+
+        Args:
+            study_uid: Study Instance UID.
+            sop_uid: SOP Instance UID of the instance that is about to be taken.
+            ae_title: of the caller.
+            address: of the caller.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+            OSError, AuditError: the audit log cannot be written.
+        """
+        try:
+            study = hash_uid(study_uid)
+        except ValueError:
+            return
+        if (ae_title, address) in self._senders.get(study, ()) or self.is_own(study_uid, sop_uid):
+            return
+        fields = {"ae_title": ae_title, "address": address}
+        self.audit.append("study-arriving", study=study, **fields)
+        self._senders.setdefault(study, set()).add((ae_title, address))
+        _LOG.info("study begins to arrive", extra=told(study=study, **fields))
+
+    def forget_senders(self, study: str) -> None:
+        """Tell anew who sends a study, for it is complete."""
+        self._senders.pop(study, None)
 
     def begin(self, study: str, mark: Mark) -> None:
         """Mark a study as not whole, for something of it is about to come; the ledger is told before.

@@ -143,6 +143,7 @@ def make_node(settings: NodeSettings, intake: Intake) -> StorageNode:
         settings.callers,
         limits=limits,
         cut_off=intake.leave,
+        comes_from=intake.note_sender,
         **settings.options,
     )
 

@@ -77,6 +77,8 @@ class StorageNode:
         cut_off: told Study and SOP Instance UID of each instance that did not come to its end, as far as it is known
             what it is, and why: ``too-large``, or ``cut-off`` for all else that ends an association in its midst. Its
             study is not whole.
+        comes_from: told Study and SOP Instance UID of each instance, and the AE title and address of its caller, before
+            ``take`` gets it.
 
     Raises:
         UsageError: an AE title is none, there are no callers, or a file of ``tls`` cannot be used.
@@ -93,9 +95,10 @@ class StorageNode:
         tls: TlsFiles | None = None,
         limits: NodeLimits | None = None,
         cut_off: Callable[[str, str, str], None] = lambda study_uid, sop_uid, code: None,
+        comes_from: Callable[[str, str, str, str], None] = lambda study_uid, sop_uid, caller, address: None,
     ) -> None:
         self.limits = limits or NodeLimits()
-        self._take, self._cut_off = take, CutOff(cut_off)
+        self._take, self._cut_off, self._comes_from = take, CutOff(cut_off), comes_from
         self._host, self._port = host, port
         self._tls = None if tls is None else tls.server_context()
         self._server: Server | None = None
@@ -119,7 +122,7 @@ class StorageNode:
             (evt.EVT_C_STORE, self._answer_store),
             (evt.EVT_PDU_RECV, self._check_size),
             (evt.EVT_DIMSE_RECV, lambda event: self._cut_off.came(event.assoc, event.message)),
-            (evt.EVT_REJECTED, _tell_rejected),
+            (evt.EVT_REJECTED, self._tell_rejected),
             (evt.EVT_ABORTED, self._tell_aborted),
             (evt.EVT_CONN_CLOSE, self._let_go),
         ]
@@ -182,7 +185,7 @@ class StorageNode:
             self._being_taken.pop(event.assoc, None)
 
     def _answer(self, event: Any) -> int:
-        caller = event.assoc.requestor.ae_title
+        caller, address = event.assoc.requestor.ae_title, event.assoc.requestor.address
         if self._too_large(event.request.DataSet):  # all of it was there before the association was aborted
             request = event.request
             self._cut_off.tell(event.assoc, request, event.context.context_id, request.DataSet, TOO_LARGE)
@@ -193,6 +196,7 @@ class StorageNode:
             _LOG.warning("an instance of %s: %s", caller, error)
             return error.dicom_status
         try:
+            self._comes_from(found.study, found.sop_instance, caller, address)
             return self._take(found.study, found.sop_instance, file)
         except Exception as error:
             # What cannot be stored now is sent again, and nobody's data get into a log with the text of an error.
@@ -238,6 +242,19 @@ class StorageNode:
             longest = self.limits.pdu_bytes
             self._abort(association, f"PDUs of at most {longest} bytes, or little more")
 
+    def _tell_rejected(self, event: Event) -> None:
+        peer = event.assoc.requestor
+        called = None if peer.primitive is None else peer.primitive.called_ae_title
+        why = []
+        if peer.ae_title not in self._ae.require_calling_aet:
+            why.append(f"it may not send here, only {', '.join(self._ae.require_calling_aet)} may")
+        if called != self._ae.ae_title:
+            why.append(f"it calls {called}, and we are {self._ae.ae_title}")
+        told = "; ".join(why) or "there are as many associations as there may be"
+        _LOG.warning(
+            "rejected an association of %s with %s from %s: %s", peer.ae_title, called, peer.address, told
+        )
+
     def _tell_aborted(self, event: Event) -> None:
         _LOG.info("an association of %s was aborted", event.assoc.requestor.ae_title)
         self._cut_off.tell_all(event.assoc, CUT_OFF)
@@ -268,9 +285,3 @@ def check_ae_title(title: str) -> str:
             "name it as the other side does"
         )
     return plain
-
-
-def _tell_rejected(event: Event) -> None:
-    peer = event.assoc.requestor
-    called = None if peer.primitive is None else peer.primitive.called_ae_title
-    _LOG.warning("rejected an association of %s with %s from %s", peer.ae_title, called, peer.address)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import logging
 import os
 from types import SimpleNamespace
 
@@ -216,3 +218,36 @@ def test_killed_before_any_statement_what_was_acknowledged_is_there_and_the_rest
         assert record.digest == intake.spool.digest(STUDY)
         assert intake.ledger.faults() == []
         intake.ledger.close()
+
+
+def test_who_sends_a_study_is_told_once_a_caller_until_it_is_complete(intake, clock, caplog):
+    caplog.set_level(logging.INFO, "medkit.batch")
+
+    def bring(number, caller, address="10.0.0.7"):
+        intake.note_sender("1.2.3", f"1.2.3.{number}", caller, address)
+        intake.take("1.2.3", f"1.2.3.{number}", body())
+
+    for number, caller in enumerate(("SCANNER", "SCANNER", "my PACS", "SCANNER")):
+        bring(number, caller)
+    settle_after(intake, clock, 60)
+    bring(9, "SCANNER", "fe80::1%eth0")
+    lines = [json.loads(line) for path in intake.audit.folder.glob("*.jsonl") for line in path.open()]
+    told = [
+        (one["study"], one["ae_title"], one["address"]) for one in lines if one["event"] == "study-arriving"
+    ]
+    senders = [("SCANNER", "10.0.0.7"), ("my PACS", "10.0.0.7"), ("SCANNER", "fe80::1%eth0")]
+    assert told == [(STUDY, *one) for one in senders]
+    assert [
+        (one.medkit_fields["ae_title"], one.medkit_fields["address"]) for one in caplog.records
+    ] == senders
+
+
+def test_own_results_that_come_back_begin_no_study(intake):
+    intake.take("1.2.3", "1.2.3.1", body())
+    settle(intake, 0)
+    made = Result("2.25.77", "archive", hash_uid("content"), "x.dcm")
+    intake.ledger.made(intake.ledger.claim(Stage.MAKE), [made], "recipe")
+    before = events(intake)
+    intake.note_sender("1.2.3", "2.25.77", "PACS", "10.0.0.7")
+    intake.note_sender("", "1.2.3.1", "PACS", "10.0.0.7")
+    assert (events(intake), intake._senders) == (before, {})

@@ -168,8 +168,33 @@ def test_strangers_are_rejected_and_told_of(study, taken, caplog):
         assert storescu(listening.port, study, called="OTHER").returncode != 0
         assert storescu(listening.port, study, caller="scanner").returncode != 0
     assert taken.files == {}
-    assert "rejected an association of STRANGER with MEDKIT from 127.0.0.1" in caplog.text
-    assert "of SCANNER with OTHER" in caplog.text
+    first, second, third = (one.getMessage() for one in caplog.records if "rejected" in one.getMessage())
+    who, what = "rejected an association of", "it may not send here, only SCANNER may"
+    assert first == f"{who} STRANGER with MEDKIT from 127.0.0.1: {what}"
+    assert second == f"{who} SCANNER with OTHER from 127.0.0.1: it calls OTHER, and we are MEDKIT"
+    assert third == f"{who} scanner with MEDKIT from 127.0.0.1: {what}"
+
+
+def test_who_sends_is_told_of_each_instance_before_it_is_taken(study, taken):
+    told = []
+
+    def comes_from(study_uid, sop_uid, caller, address):
+        told.append((study_uid, sop_uid, caller, address, (study_uid, sop_uid) in taken.files))
+
+    with node(taken, comes_from=comes_from) as listening:
+        assert storescu(listening.port, study).returncode == 0
+    assert set(told) == {(*one, CALLER, "127.0.0.1", False) for one in uids(study)}
+
+
+def test_what_cannot_be_told_of_is_not_taken(study, taken):
+    def comes_from(*_):
+        raise OSError(28, "no space left")
+
+    with node(taken, comes_from=comes_from) as listening:
+        association = associate(listening.port)
+        assert association.send_c_store(study[0]).Status == 0xA700
+        association.release()
+    assert taken.files == {}
 
 
 def find(port: int):
@@ -185,13 +210,14 @@ def test_other_services_are_not_offered(taken):
     assert "No Acceptable Presentation Contexts" in said.stderr
 
 
-def test_too_many_associations_are_rejected_for_now(taken):
+def test_too_many_associations_are_rejected_for_now(taken, caplog):
     with node(taken, limits=NodeLimits(associations=2)) as listening:
         there = [associate(listening.port) for _ in range(2)]
         third = associate(listening.port)
         assert [one.is_established for one in there] == [True, True]
         assert third.is_rejected
         assert third.acceptor.primitive.result == 2  # transient: to be tried again
+        assert "there are as many associations as there may be" in caplog.text
         for one in there:
             one.release()
         again = associate(listening.port)
