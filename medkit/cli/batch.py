@@ -136,7 +136,9 @@ def retry_command(
     from medkit.batch.ledger import State
 
     if bool(studies) == (state is not None) or (code is not None and state is None):
-        raise UsageError("retry: expected studies, or --state (with --code or without), got something else")
+        got = "both" if studies and state else "--code alone" if code else "nothing"
+        got = "studies and --code" if studies and code and not state else got
+        raise UsageError(f"retry: expected studies, or --state (with --code or without), got {got}")
 
     def chosen(ledger: Ledger) -> list[str]:
         assert state is not None
@@ -217,6 +219,7 @@ def verify_command(folder: Path, heads: tuple[str, ...], quick: bool) -> None:
     from medkit.batch.folder import existing_job
     from medkit.batch.ledger import LedgerView
     from medkit.batch.status.verification import verify
+    from medkit.dicom.findings import counted
 
     job, through = existing_job(folder), [_head(text) for text in heads]
     with LedgerView(job.ledger) as view, Progress(console=Console(stderr=True), transient=True) as progress:
@@ -227,8 +230,10 @@ def verify_command(folder: Path, heads: tuple[str, ...], quick: bool) -> None:
         )  # fmt: skip
     for fault in found.faults:
         click.echo(f"fault in {fault.kind}: {fault.message}")
-    hashed = "" if quick else f", {found.instances} stored instances hashed"
-    click.echo(f"{found.studies} studies{hashed}, {len(found.faults)} faults")
+    studies = counted(found.studies, "study", "studies")
+    instances = counted(found.instances, "stored instance", "stored instances")
+    faults = counted(len(found.faults), "fault", "faults")
+    click.echo(f"{studies}, {faults}" if quick else f"{studies}, {instances} hashed, {faults}")
     if found.head is not None:
         click.echo(f"audit log: {found.head.number}:{found.head.sha256}")
     raise click.exceptions.Exit(ExitCode.SOME_FAILED if found.faults else ExitCode.DONE)

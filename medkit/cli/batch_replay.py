@@ -79,6 +79,7 @@ def replay_command(
         from medkit.batch.spool import Spool
         from medkit.batch.status.studies import find_study
         from medkit.bundle.store import find_bundle
+        from medkit.dicom.findings import counted
 
         job, all_rules = existing_job(folder), read_rules(rules)
         names = rules_of(all_rules, {find_bundle(one).name for one in (bundle, against)}, rule_names)
@@ -89,7 +90,9 @@ def replay_command(
         )
         tables, spool = ReplayTables(output, sides, pictures), Spool(job.spool)
         with LedgerView(job.ledger) as view:
-            found = [find_study(view, text) for text in studies] or complete_studies(view, spool)[:last]
+            asked = [find_study(view, text) for text in studies]
+            found = asked or complete_studies(view, spool)[:last]
+            purged = [one for one in view.studies() if one.purged and (not asked or one.study in asked)]
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*bar, console=notes, transient=True) as progress:
         try:
@@ -98,6 +101,9 @@ def replay_command(
         finally:  # what was compared before an interruption is kept
             tables.write()
     _print(tables, sides)
+    if purged:
+        there = counted(len(purged), "study is", "studies are")
+        click.echo(f"{there} not stored any more: the instances were purged (retention_days)")
     click.echo(f"tables and pictures  {output}")
     raise click.exceptions.Exit(tables.exit_code(lowest_dice))
 
@@ -107,6 +113,7 @@ def _print(tables: ReplayTables, sides: tuple[Side, Side]) -> None:
     from rich.table import Table
 
     from medkit.cli.consoles import table_console
+    from medkit.dicom.findings import counted
 
     console = table_console()
     for word, side in zip(("bundle", "against"), sides, strict=True):
@@ -129,7 +136,9 @@ def _print(tables: ReplayTables, sides: tuple[Side, Side]) -> None:
             table.add_row(refusal.study[:_DIGITS], escape(refusal.series), *codes)
         console.print(table)
     alike = len(tables.refusals) - len(unlike)
+    studies = counted(tables.studies, "study", "studies")
+    volumes = counted(tables.compared, "volume", "volumes")
     console.print(
-        f"{tables.studies} studies: {tables.compared} volumes compared, {len(unlike)} that one bundle alone refuses or "
-        f"both for other reasons, {alike} refused alike, {tables.skipped} that no such rule wants"
+        f"{studies}: {volumes} compared, {len(unlike)} that one bundle alone refuses or both for other reasons, "
+        f"{alike} refused alike, {tables.skipped} that no such rule wants"
     )

@@ -265,12 +265,18 @@ def test_some_and_none_can_be_retried(batch, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["abcdef", "--state", "refused"], ["--code", "tilt"], ["abcdef", "--code", "tilt"]]
+    ("arguments", "got"),
+    [
+        ([], "nothing"),
+        (["abcdef", "--state", "refused"], "both"),
+        (["--code", "tilt"], "--code alone"),
+        (["abcdef", "--code", "tilt"], "studies and --code"),
+    ],
 )
-def test_retry_wants_studies_or_a_state(batch, capsys, arguments):
+def test_retry_wants_studies_or_a_state(batch, capsys, arguments, got):
     code, _, err = run(capsys, "retry", batch.job.root, *arguments)
     assert code == 2
-    assert "expected studies, or --state" in err
+    assert f"expected studies, or --state (with --code or without), got {got}\n" in err
 
 
 def test_quarantine_sets_aside_until_retried(batch, capsys):
@@ -331,6 +337,7 @@ def test_verify_says_what_is_not_as_it_was_left(batch, capsys):
     instance.path.write_bytes(b"bitrot")
     code, out, _ = run(capsys, "verify", batch.job.root)
     assert (code, "fault in instances: " in out) == (3, True)
+    assert "10 stored instances hashed, 1 fault\n" in out
     assert run(capsys, "verify", batch.job.root, "--quick")[0] == 0
     code, out, _ = run(capsys, "verify", batch.job.root, "--quick", "--head", f"99:{'a' * 64}")
     assert (code, "the end is gone" in out) == (3, True)

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from medkit.batch.intake.folder import take_folder
+from medkit.batch.ledger import Stage
 from medkit.cli import main
 from tests.batch.making.conftest import study
 from tests.batch.making.steps import bundle_that
@@ -75,7 +76,7 @@ def test_one_study_and_a_bundle_that_refuses_it(night, tmp_path, tiny_root, caps
     code, out, _ = run(capsys, night.folder, *given, "-o", tmp_path / "out")
     assert code == 4
     assert "not-recognised" in out
-    assert "1 studies: 0 volumes compared, 1 that one bundle alone refuses" in out
+    assert "1 study: 0 volumes compared, 1 that one bundle alone refuses" in out
 
 
 @pytest.mark.parametrize(
@@ -102,3 +103,19 @@ def test_a_wrong_call(night, tmp_path, tiny_root, capsys, monkeypatch, changes, 
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+
+
+def test_studies_that_were_purged_are_told(night, tmp_path, tiny_root, capsys):
+    while (claim := night.ledger.claim(Stage.MAKE)) is not None:
+        night.ledger.skip(claim, "no-rule", "no rule wants it")
+
+    def may_go(study):
+        night.ledger.purged(study)
+        return True
+
+    assert len(night.spool.purge(0.0, may_go)) == 2
+    given = ["--rules", tmp_path / "rules.yaml", "--bundle", tiny_root, "--against", tiny_root]
+    code, out, _ = run(capsys, night.folder, *given, "--device", "cpu", "-o", tmp_path / "out")
+    assert code == 4
+    assert "0 studies: 0 volumes compared" in out
+    assert "2 studies are not stored any more: the instances were purged (retention_days)\n" in out

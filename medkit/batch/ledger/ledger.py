@@ -51,6 +51,7 @@ class Ledger(LedgerDelivery):
         owner: who writes: in the journal, and in the leases of what it claims. Unique among the workers.
         policy: how patient to be.
         clock: seconds since 1970 (UTC); all processes must agree on it.
+        actor: who stands in the journal in the owner's place: who gives back what an owner had that is no more.
 
     Raises:
         LedgerError: see :func:`medkit.batch.ledger.database.open_database`; or no owner is given.

@@ -79,12 +79,18 @@ class LedgerMoves(LedgerView):
     """Move revisions from state to state; see :class:`medkit.batch.ledger.Ledger` for the arguments."""
 
     def __init__(
-        self, path: Path, owner: str, policy: Policy | None = None, clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        owner: str,
+        policy: Policy | None = None,
+        clock: Callable[[], float] = time.time,
+        *,
+        actor: str | None = None,
     ) -> None:
         if not owner:
             raise LedgerError(f"{path}: expected the name of who writes to the ledger, got none")
         super().__init__(path, clock, create=True)
-        self.owner = owner
+        self.owner, self._actor = owner, actor or owner
         self.policy = policy or Policy()
 
     def _move(
@@ -123,7 +129,7 @@ class LedgerMoves(LedgerView):
         self._run(
             "INSERT INTO journal (at, actor, study, revision, before, after, code, reason) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *(now, self.owner, study, revision, before, after, code, reason),
+            *(now, self._actor, study, revision, before, after, code, reason),
         )
 
     def _expire(self, now: float) -> int:

@@ -7,6 +7,7 @@ those that were beside it.
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from medkit.batch.ledger import Policy
     from medkit.batch.service.flights import Flight, Hands
 
-__all__ = ["DIED", "Death", "recover", "too_slow"]
+__all__ = ["DIED", "Death", "recover", "service_name", "too_slow"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,12 +55,17 @@ def too_slow(seconds: float, blamed: Collection[str] | None = None) -> Death:
     )
 
 
+def service_name() -> str:
+    """By which ledger and audit log know this process."""
+    return f"service-{os.getpid()}"
+
+
 def recover(hands: Hands, ledger_path: Path, policy: Policy, death: Death = DIED) -> None:
     """Give back what a dead worker had; what may have killed it counts as tried.
 
     Args:
         hands: what the worker had written down. The file is removed.
-        ledger_path: file of the ledger, to which is written in the name of the worker.
+        ledger_path: file of the ledger, whose leases are the worker's, and whose journal names this process.
         policy: of the ledger.
         death: why it is no more.
 
@@ -67,7 +73,7 @@ def recover(hands: Hands, ledger_path: Path, policy: Policy, death: Death = DIED
         LedgerError: the ledger cannot be written; the file stays.
     """
     blamed = {flight.claim.study for flight in hands.suspects()} if death.blamed is None else death.blamed
-    with Ledger(ledger_path, hands.owner, policy) as ledger:
+    with Ledger(ledger_path, hands.owner, policy, actor=service_name()) as ledger:
         for flight in hands.flights:
             _release(ledger, flight, death, guilty=flight.claim.study in blamed)
     hands.path.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ whose service is gone end by themselves, and the next service goes on.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -30,6 +29,7 @@ from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.logs import LogSettings, told
 from medkit.batch.service.parts import make_destinations, make_node, missing_folders
+from medkit.batch.service.recovery import service_name
 from medkit.batch.service.sources import open_sources
 from medkit.batch.spool import Spool
 from medkit.batch.status.server import StatusServer
@@ -78,10 +78,8 @@ class Supervisor:
             job = settings.job
             self._notices = Notices(job.notices)
             self._notices.clear_all()
-            self.ledger = self._open.enter_context(
-                Ledger(job.ledger, f"service-{os.getpid()}", settings.policy)
-            )
-            self._audit = AuditLog(job.audit, f"service-{os.getpid()}")
+            self.ledger = self._open.enter_context(Ledger(job.ledger, service_name(), settings.policy))
+            self._audit = AuditLog(job.audit, service_name())
             self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
             self._crew = Crew(settings, logs or LogSettings(), self._notices)
             self._destinations = {} if settings.shadow else make_destinations(settings)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -47,6 +48,10 @@ def test_what_was_worked_on_is_tried_again_and_what_waited_was_not_tried(dead, t
     recover(dead, tmp_path / "ledger.sqlite", POLICY)
     back = (State.READY, "worker-gone", 0)
     assert states(tmp_path) == [(State.FAILED, "worker-died", 1), back, back]
+    with Ledger(tmp_path / "ledger.sqlite", "look", POLICY) as ledger:
+        last = {study: ledger.history(hash_uid(study))[-2:] for study in NAMES}
+    for claimed, given_back in last.values():
+        assert (claimed.actor, given_back.actor) == ("worker-1", f"service-{os.getpid()}")
     assert read_hands(tmp_path / "workers") == []
 
 
