@@ -10,6 +10,7 @@ import importlib
 import logging
 import sys
 import warnings
+from typing import Any
 
 import click
 
@@ -40,6 +41,14 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"medkit.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            from medkit.cli.consoles import end_without_reader
+
+            end_without_reader()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from rich.table import Table
 
 from medkit.cli.consoles import print_whole, table_console
+from tests.batch.ledger.stories import Clock
+from tests.batch.status.live import LiveBatch
 
 
 @pytest.mark.parametrize(("columns", "width"), [("40", 120), ("200", 200)])
@@ -23,3 +29,16 @@ def test_nothing_of_a_table_is_cut_off(monkeypatch, capsys, terminal):
     out = capsys.readouterr().out
     assert (out.count("X"), out.count("Y"), "…" in out) == (150, 150, False)
     assert ("X" * 150 in out) is not terminal
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_has_gone_ends_it_without_a_word(tmp_path, options):
+    batch = LiveBatch(tmp_path / "night", Clock(1_700_000_000.0))
+    batch.deliver("a")
+    batch.ledger.close()
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "medkit", "batch", "history", str(batch.job.root), *options]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
