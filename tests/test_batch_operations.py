@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -15,8 +16,10 @@ from pydicom import dcmread
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import LedgerView, Stage, State
+from medkit.batch.ledger.database import SCHEMA_VERSION
 from medkit.batch.service.settings import WorkLimits, read_settings
 from medkit.batch.spool import Spool, SpoolLimits
+from medkit.cli import main
 from medkit.dicom.writing.stubs import reduce_to_stub
 from tests.batch.ledger.stories import Clock
 from tests.batch.making.studies import write_study
@@ -94,6 +97,27 @@ def test_a_ledger_is_kept_while_it_is_in_use(night, tmp_path, tool):
     assert [one.name for one in (tmp_path / "backup" / "audit").iterdir()] == [
         one.name for one in night.job.audit.iterdir()
     ]
+
+
+def test_a_ledger_of_another_schema_is_told_by_the_exit_code_of_the_page(night, tmp_path):
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    (code,) = re.findall(r"`medkit batch status FOLDER`\. It ends with (\d) where the ledger's schema", page)
+    night.ledger.close()
+    with sqlite3.connect(night.job.ledger) as ledger:
+        ledger.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(SystemExit) as ended:
+        main(["batch", "status", str(night.job.root)])
+    assert ended.value.code == int(code)
+
+
+def test_pythons_own_backup_of_a_ledger_in_a_container(night, tmp_path):
+    night.deliver("a")
+    (line,) = re.findall(
+        r"`python (-c .*sqlite3.*)`", (ROOT / "docker/README.md").read_text(encoding="utf-8")
+    )
+    shell(f"python {line}".replace("/job", str(night.job.root)), tmp_path)
+    with LedgerView(night.job.root / "backup.sqlite") as kept:
+        assert (kept.counts(), kept.faults()) == (night.ledger.counts(), [])
 
 
 def test_a_delivery_that_waits_is_tried_at_once(night, tmp_path):
