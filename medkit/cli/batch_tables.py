@@ -10,6 +10,7 @@ from rich.table import Table
 
 from medkit.batch.folder import ServiceState
 from medkit.batch.ledger import State
+from medkit.batch.status.alerts import AlertCode
 from medkit.batch.status.words import duration, moment, size
 from medkit.cli.consoles import print_whole, table_console
 
@@ -36,8 +37,10 @@ def print_status(summary: Summary, alerts: Sequence[Alert]) -> None:
         console.print(f"[bold red]{alert.code}[/]  {escape(alert.message)}")
     if not alerts:
         console.print("[green]well[/]  nothing for a person to do")
-        if summary.service is not ServiceState.RUNNING:
-            console.print("no service runs on this folder")
+    if summary.service is not ServiceState.RUNNING and not any(
+        alert.code is AlertCode.NO_SERVICE for alert in alerts
+    ):
+        console.print("no service runs on this folder")
     if summary.shadow:
         console.print("shadow: results are made, and none is sent")
     _print_counts(console, summary)

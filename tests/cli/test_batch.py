@@ -77,6 +77,9 @@ def test_status_says_that_no_service_runs(batch, capsys):
     batch.arrive("b")
     code, out, _ = run(capsys, "status", batch.job.root)
     assert (code, out.startswith("no-service")) == (3, True)
+    assert out.count("no service runs") == 1, "the alert says it"
+    batch.ledger.quarantine(study("b"), "look at it")
+    assert "\nno service runs on this folder\n" in run(capsys, "status", batch.job.root)[1]
 
 
 def test_status_goes_by_what_the_service_goes_by(batch, capsys, monkeypatch):
