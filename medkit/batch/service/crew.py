@@ -137,11 +137,12 @@ class Crew:
         now = self._clock()
         for place in self._places:
             self._look_at(place, now)
-            if place.process is None and now >= place.due:
-                self._start(place, now)
         self._note(Kind.WORKERS, self._dying() or self._all_dead())
         # One worker alone speaks with a cluster.
         self._note(Kind.CLUSTER, self._places[0].trouble, passing=True)
+        for place in self._places:
+            if place.process is None and now >= place.due:
+                self._start(place, now)
         self._look_at_hands()
 
     def stop(self, hurry: Callable[[], bool]) -> None:
