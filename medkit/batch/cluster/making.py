@@ -8,7 +8,7 @@ from __future__ import annotations
 import faulthandler
 import pickle
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -56,7 +56,7 @@ def make(order: Order) -> Outcome:
     here = get_worker().address
     with _ALONE:
         try:
-            return _make(order, here)
+            return _left(_make(order, here), order)
         except _OtherWise as other:
             return Outcome(other.kind, here, str(other))
         except Exception as error:
@@ -66,7 +66,14 @@ def make(order: Order) -> Outcome:
                 return Outcome(OutcomeKind.UNFIT, here, fault)
             found = verdict_on(error)
             said = (str(found.state), found.code, str(found), found.delay_seconds)
-            return Outcome(OutcomeKind.VERDICT, here, verdict=said)
+            return _left(Outcome(OutcomeKind.VERDICT, here, verdict=said), order)
+
+
+def _left(outcome: Outcome, order: Order) -> Outcome:
+    """An outcome that is written down too: the next study may kill this process before Dask has told of this one."""
+    with suppress(OSError):  # then Dask alone tells
+        outcome.leave(Path(order.folder))
+    return outcome
 
 
 def _make(order: Order, here: str) -> Outcome:

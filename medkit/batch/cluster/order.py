@@ -5,25 +5,28 @@ Orders are made of plain values, so that a worker with another medkit can read o
 
 from __future__ import annotations
 
+import json
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from medkit.batch.ledger import State
 from medkit.batch.making.verdicts import Verdict
+from medkit.data.writing import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from medkit.batch.making import BundleSettings, Outputs
     from medkit.batch.rules import Rule
     from medkit.dicom.limits import Limits
 
-__all__ = ["BEGUN", "SLOW", "Order", "Outcome", "OutcomeKind", "Terms", "Work"]
+__all__ = ["BEGUN", "ENDED", "SLOW", "Order", "Outcome", "OutcomeKind", "Terms", "Work"]
 
-BEGUN, SLOW = ".begun", ".slow"
-"""Files in the folder of an order: that a worker began, and what it was at when its time was over."""
+BEGUN, SLOW, ENDED = ".begun", ".slow", ".ended"
+"""Files in the folder of an order: that a worker began, what it was at when its time was over, and what came of it."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,26 @@ class Outcome:
     makers: tuple[tuple[str, str, str], ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     verdict: tuple[str, str, str, float] | None = None
+
+    def leave(self, folder: Path) -> None:
+        """Write it into the folder of its order, where it is found should its worker die before it could tell.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_text(folder / ENDED, json.dumps(asdict(self)))
+
+    @classmethod
+    def left_in(cls, folder: Path) -> Outcome | None:
+        """What :meth:`leave` wrote; ``None`` where there is nothing whole."""
+        try:
+            given = json.loads((folder / ENDED).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        for name in ("made", "makers"):
+            given[name] = tuple(map(tuple, given[name]))
+        verdict = given["verdict"] and tuple(given["verdict"])
+        return cls(**{**given, "kind": OutcomeKind(given["kind"]), "verdict": verdict})
 
     def raise_verdict(self) -> None:
         """Raise the verdict, if it is one."""

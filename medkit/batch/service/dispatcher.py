@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.cluster.connection import WorkersGone
 from medkit.batch.cluster.fitness import traits
-from medkit.batch.cluster.order import BEGUN, SLOW, Order, OutcomeKind, Terms, Work
+from medkit.batch.cluster.order import BEGUN, ENDED, SLOW, Order, Outcome, OutcomeKind, Terms, Work
 from medkit.batch.ledger import LeaseLost, State
 from medkit.batch.making import WRITE, BundleShelf, KnownBundle, ended, finish
 from medkit.batch.making.publishing import publishing
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from medkit.batch.audit import AuditLog
     from medkit.batch.cluster.connection import Cluster
-    from medkit.batch.cluster.order import Outcome
     from medkit.batch.delivery.destinations import Destination
     from medkit.batch.making import MakingContext
     from medkit.batch.making.writing import StudyWritten
@@ -138,8 +137,8 @@ class Dispatcher(Carrier):
             for stage, seconds in outcome.seconds.items():
                 self._ledger.timed(claim, stage, seconds)
             _check_came(outcome, folder)
-            for mark in (BEGUN, SLOW):
-                (folder / mark).unlink()
+            for mark in (BEGUN, SLOW, ENDED):
+                (folder / mark).unlink(missing_ok=mark is ENDED)
             self._ledger.heartbeat(claim)
         made = tuple((path, uid, content) for path, uid, content, _ in outcome.made)
         makers = tuple(KnownBundle(*maker) for maker in outcome.makers)
@@ -164,9 +163,9 @@ class Dispatcher(Carrier):
         try:
             outcome = self._cluster.run(order, partial(self._look, carried, folder))
         except WorkersGone:
-            raise self._death(folder) from None
+            outcome = self._left_behind(folder)
         if outcome.kind is OutcomeKind.BEGUN:
-            raise self._death(folder)
+            outcome = self._left_behind(folder)
         if outcome.kind in (OutcomeKind.UNFIT, OutcomeKind.UNSEEN):
             self._ledger.heartbeat(claim)  # or it is not the worker's fault that it saw no folder
             why = outcome.said or f"expected the folder of the batch at {order.folder}, got none"
@@ -176,6 +175,13 @@ class Dispatcher(Carrier):
             outcome.raise_verdict()
         except Verdict as verdict:
             raise unless_arriving(verdict, claim.study, self._ledger) from None
+        return outcome
+
+    def _left_behind(self, folder: Path) -> Outcome:
+        """What a worker made that died before it could tell; raises what its death means where it made nothing."""
+        outcome = Outcome.left_in(folder)
+        if outcome is None:
+            raise self._death(folder)
         return outcome
 
     def _death(self, folder: Path) -> Verdict:

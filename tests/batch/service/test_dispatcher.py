@@ -142,6 +142,20 @@ def test_a_study_is_blamed_for_a_worker_that_had_begun_with_it(bench, marks, sta
     assert bench.study().attempts == (state is State.FAILED)
 
 
+@pytest.mark.parametrize("run_again", [True, False])
+def test_what_a_worker_left_that_died_before_it_could_tell_counts(bench, run_again):
+    def answer(order, look):
+        (Path(order.folder) / BEGUN).touch()
+        refused = Outcome(OutcomeKind.VERDICT, "w", verdict=("refused", "tilt", "so tilted", 0.0))
+        refused.leave(Path(order.folder))
+        if run_again:
+            return Outcome(OutcomeKind.BEGUN, "v")
+        raise WorkersGone
+
+    bench.run(answer)
+    assert (bench.study().state, bench.study().code) == (State.REFUSED, "tilt")
+
+
 @pytest.mark.parametrize("kind", [OutcomeKind.UNFIT, OutcomeKind.UNSEEN])
 def test_a_worker_that_is_unfit_gets_no_more_and_the_study_goes_back(bench, kind):
     cluster = bench.run(lambda *_: Outcome(kind, "tcp://10.0.0.7:1", said="another medkit"))
@@ -183,9 +197,12 @@ def test_what_the_cluster_made_is_told_with_its_bundles(bench):
         (folder / "003.seg.dcm").write_bytes(b"an object")
         made = (("003.seg.dcm", "2.25.7", "a" * 64, hash_files([folder / "003.seg.dcm"])),)
         makers = ((maker.name, maker.version, maker.digest),)
-        return Outcome(OutcomeKind.MADE, "w", made=made, recipe="c" * 64, makers=makers)
+        outcome = Outcome(OutcomeKind.MADE, "w", made=made, recipe="c" * 64, makers=makers)
+        outcome.leave(folder)
+        return outcome
 
     bench.run(answer)
+    assert [path.name for path in bench.settings.job.results.rglob("*.*")] == ["003.seg.dcm"]
     (entry,) = bench.ledger.made_by(str(maker))
     assert (entry.study, entry.after) == (bench.study().study, State.MADE)
     lines = [json.loads(line) for path in bench.settings.job.audit.glob("*.jsonl") for line in path.open()]
