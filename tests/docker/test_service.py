@@ -77,4 +77,4 @@ def test_a_study_comes_back_with_its_results(loopback, tmp_path):
             assert soon(lambda: modalities(orthanc, study) == ["MR", "SEG", "SR"]), log.read_text()
         assert process.returncode == 0, log.read_text()
     assert "Doe" not in log.read_text()
-    assert "4711" not in log.read_text()
+    assert "KP-4711" not in log.read_text()

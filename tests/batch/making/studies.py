@@ -25,7 +25,7 @@ OBLIQUE = rotation() @ np.array(
 )
 RULE = Rule("any-mr", NAME, {"image": Criteria(frozenset({"MR"}))})
 # What stands in the headers of `write_series`, and must stand nowhere else.
-PATIENT = ("Doe", "Jane", "4711", "19700101", "Roe", "Richard", "A1", ROOT)
+PATIENT = ("Doe", "Jane", "KP-4711", "19700101", "Roe", "Richard", "AKZ-17", ROOT)
 
 
 @dataclass(frozen=True)

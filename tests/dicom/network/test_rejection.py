@@ -52,7 +52,7 @@ def test_it_is_in_the_study_of_the_patient_letter_by_letter(tmp_path):
     )
     save(make_rejection_note(rejected), tmp_path / "note.dcm")
     note = pydicom.dcmread(tmp_path / "note.dcm")
-    assert (note.PatientName, note.PatientID, note.StudyTime) == ("Люкceмбypг", "4711", "3:04")
+    assert (note.PatientName, note.PatientID, note.StudyTime) == ("Люкceмбypг", "KP-4711", "3:04")
     assert note.StudyInstanceUID == rejected[0].StudyInstanceUID
     assert note.SeriesInstanceUID not in {one.SeriesInstanceUID for one in rejected}
     assert note.SeriesNumber == 395

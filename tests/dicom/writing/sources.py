@@ -92,9 +92,14 @@ def _image(pixels: np.ndarray, lps: np.ndarray, k: int, number: int, attributes:
     image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, f"{ROOT}.3.{k + 1}"
     image.StudyInstanceUID, image.SeriesInstanceUID = f"{ROOT}.1", f"{ROOT}.2"
     image.FrameOfReferenceUID = f"{ROOT}.4"
-    image.PatientName, image.PatientID = "Doe^Jane", "4711"
+    image.PatientName, image.PatientID = "Doe^Jane", "KP-4711"
     image.PatientBirthDate, image.PatientSex, image.PatientAge = "19700101", "F", "050Y"
-    image.StudyDate, image.StudyTime, image.StudyID, image.AccessionNumber = "20200102", "030405", "S1", "A1"
+    image.StudyDate, image.StudyTime, image.StudyID, image.AccessionNumber = (
+        "20200102",
+        "030405",
+        "S1",
+        "AKZ-17",
+    )
     image.SeriesDate, image.SeriesTime, image.SeriesNumber, image.InstanceNumber = (
         "20200102",
         "031500",
