@@ -46,6 +46,7 @@ class Notice:
         message: one line for a person, without a patient in it.
         since: when it began, seconds since 1970.
         passing: it may be mended by itself, so that a person is called after a while alone.
+        task: of the part, where others of its tasks may go well, such as ``sending``.
     """
 
     kind: Kind
@@ -54,10 +55,16 @@ class Notice:
     message: str
     since: float
     passing: bool = False
+    task: str = ""
+
+    @property
+    def name(self) -> str:
+        """How a person is told of the part."""
+        return f"{self.part}-{self.task}" if self.task else self.part
 
 
 class Notices:
-    """Notices in a folder, at most one for each kind and part; for several processes.
+    """Notices in a folder, at most one for each kind, part and task; for several processes.
 
     What cannot be written is not told, and stops nobody: the disk is full then, which the status tells.
 
@@ -69,9 +76,11 @@ class Notices:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder, self._clock = folder, clock
 
-    def put(self, kind: Kind, part: str, code: str, message: str, *, passing: bool = False) -> None:
+    def put(
+        self, kind: Kind, part: str, code: str, message: str, *, passing: bool = False, task: str = ""
+    ) -> None:
         """Say what is wrong; it began when it was first said with this code."""
-        path = self._path(kind, part)
+        path = self._path(kind, part, task)
         before = _read(path)
         if before is not None and before.code == code:
             if before.message == message:
@@ -81,12 +90,12 @@ class Notices:
             since = self._clock()
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_text(path, json.dumps(asdict(Notice(kind, part, code, message, since, passing))))
+            write_text(path, json.dumps(asdict(Notice(kind, part, code, message, since, passing, task))))
 
-    def clear(self, kind: Kind, part: str) -> None:
+    def clear(self, kind: Kind, part: str, task: str = "") -> None:
         """Say that a part is well."""
         with suppress(OSError):
-            self._path(kind, part).unlink(missing_ok=True)
+            self._path(kind, part, task).unlink(missing_ok=True)
 
     def clear_all(self) -> None:
         """Forget all that was said: there is no service of which it could be true."""
@@ -105,8 +114,9 @@ class Notices:
             path for path in self._folder.glob(f"*{_SUFFIX}") if not path.name.startswith(UNFINISHED)
         )
 
-    def _path(self, kind: Kind, part: str) -> Path:
-        return self._folder / f"{kind}-{part}{_SUFFIX}"
+    def _path(self, kind: Kind, part: str, task: str) -> Path:
+        name = f"{kind}-{part}+{task}" if task else f"{kind}-{part}"  # no part's name has a plus
+        return self._folder / f"{name}{_SUFFIX}"
 
 
 def _read(path: Path) -> Notice | None:

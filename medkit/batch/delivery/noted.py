@@ -16,13 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NotedDestination"]
 
-# What is added to the name of a destination: one that can be read may take nothing.
-_READING, _SENDING, _WITHDRAWING = "", "-sending", "-withdrawing"
-
-
-def destination_of(part: str) -> str:
-    """Name of the destination of which a notice's part speaks."""
-    return part.removesuffix(_SENDING).removesuffix(_WITHDRAWING)
+# Tasks of a destination: one that can be read may take nothing.
+_READING, _SENDING, _WITHDRAWING = "", "sending", "withdrawing"
 
 
 class NotedDestination:
@@ -62,23 +57,23 @@ class NotedDestination:
             self._destination.withdraw(made)
 
     @contextmanager
-    def _noting(self, kind: str) -> Iterator[None]:
+    def _noting(self, task: str) -> Iterator[None]:
         try:
             yield
         except ArchiveDown as down:
-            self._put(kind, down)
+            self._put(task, down)
             raise
         except ArchiveRefused as refused:
             if refused.code in OF_ALL:
-                self._put(kind, refused)
+                self._put(task, refused)
             else:  # it answers
-                self._clear(kind)
+                self._clear(task)
             raise
-        self._clear(kind)
+        self._clear(task)
 
-    def _put(self, kind: str, failure: ArchiveDown | ArchiveRefused) -> None:
-        part, passing = f"{self.name}{kind}", failure.code == DOWN
-        self._notices.put(Kind.DESTINATION, part, failure.code, str(failure), passing=passing)
+    def _put(self, task: str, failure: ArchiveDown | ArchiveRefused) -> None:
+        passing = failure.code == DOWN
+        self._notices.put(Kind.DESTINATION, self.name, failure.code, str(failure), passing=passing, task=task)
 
-    def _clear(self, kind: str) -> None:
-        self._notices.clear(Kind.DESTINATION, f"{self.name}{kind}")
+    def _clear(self, task: str) -> None:
+        self._notices.clear(Kind.DESTINATION, self.name, task)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Lock, Semaphore, Thread
@@ -54,7 +55,7 @@ class Carried(Generic[_Cargo]):
         return Carried(self.claim, self.beat, self.begun, cargo)
 
 
-class Carrier:
+class Carrier(ABC):
     """Claim and deliver studies until told to stop.
 
     Args:
@@ -86,17 +87,17 @@ class Carrier:
         self._stop.set()
         self._fresh.set()
 
+    @abstractmethod
     def prepare(self) -> None:
         """Make ready, and see whether the settings are right; returns early after :meth:`stop`.
 
         Raises:
             UsageError: they are not.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self) -> None:
         """Work; returns after :meth:`stop`, when nothing is in hand any more."""
-        raise NotImplementedError
 
     def _run(self, beside: Sequence[Callable[[], None]], here: Callable[[], None]) -> None:
         """Run loops in threads of their own and one in this, until all have ended."""

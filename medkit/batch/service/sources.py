@@ -24,6 +24,7 @@ __all__ = ["open_sources"]
 _LOG = logging.getLogger(__name__)
 _AT_ONCE = frozenset({Step.PULLED, Step.UNCHANGED, Step.SEARCHED, Step.SEEN, Step.FAILED})
 _PULL_SECONDS = 5.0
+_REQUESTS = "requests"  # task of an archive: others of its studies may be pulled well
 
 
 def open_sources(settings: Settings, intake: Intake) -> tuple[list[Chore], list[Memory]]:
@@ -126,12 +127,11 @@ class _Pull:
             self._notices.clear(Kind.SOURCE, self._name)
 
     def _note_given_up(self, codes: str) -> None:
-        part = f"{self._name}-requests"
         if not self._given_up:
-            self._notices.clear(Kind.SOURCE, part)
+            self._notices.clear(Kind.SOURCE, self._name, _REQUESTS)
             return
         message = (
             f"{self._given_up} of its studies and searches came to nothing again and again ({codes}); see the archive's "
             "log, mend it, and start the service anew"
         )
-        self._notices.put(Kind.SOURCE, part, "pull-given-up", message)
+        self._notices.put(Kind.SOURCE, self._name, "pull-given-up", message, task=_REQUESTS)

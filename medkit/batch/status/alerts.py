@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from medkit.batch.delivery.noted import destination_of
 from medkit.batch.folder import ServiceState
 from medkit.batch.hours import Hours
 from medkit.batch.ledger import State, Waiting
@@ -213,16 +212,15 @@ def _noticed(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
         age = max(0.0, summary.at - notice.since)
         if not notice.passing or age > thresholds.down_hours * _HOUR:
             lasting = f", for {duration(age)}" if age >= _MINUTE else ""
-            yield Alert(_OF_KIND[notice.kind], f"{notice.part}{lasting}: {notice.message}")
+            yield Alert(_OF_KIND[notice.kind], f"{notice.name}{lasting}: {notice.message}")
 
 
 def _once(notices: Sequence[Notice]) -> list[Notice]:
-    """The earliest of those with which one destination says the same, whatever it was asked to do."""
+    """The earliest of those with which one part says the same, whatever its task."""
     first: dict[tuple[str, ...], Notice] = {}
     for notice in sorted(notices, key=lambda one: one.since):
-        part = destination_of(notice.part) if notice.kind is Kind.DESTINATION else notice.part
-        first.setdefault((notice.kind, part, notice.code), notice)
-    return sorted(first.values(), key=lambda one: one.part)
+        first.setdefault((notice.kind, notice.part, notice.code), notice)
+    return sorted(first.values(), key=lambda one: one.name)
 
 
 def _age(summary: Summary, waiting: Waiting) -> float:

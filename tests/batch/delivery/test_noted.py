@@ -40,7 +40,7 @@ def test_a_destination_that_is_down_is_told_until_a_call_goes_well(noted, archiv
     with pytest.raises(ArchiveDown):
         call(noted, name, made)
     (told,) = notices.all()
-    assert (told.kind, told.part, told.code) == (Kind.DESTINATION, PARTS[name], "archive-down")
+    assert (told.kind, told.name, told.code) == (Kind.DESTINATION, PARTS[name], "archive-down")
     assert told.message == "nobody answers"
     assert told.passing
     assert call(noted, name, made) == call(ArchiveDestination(archive, write_note), name, made)

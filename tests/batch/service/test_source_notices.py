@@ -48,7 +48,7 @@ def running(folder, **sources):
 
     def look():
         summary = summarise(intake.ledger, time.time())
-        return {one.part: one.code for one in summary.notices}, alerts(summary, Thresholds())
+        return {one.name: one.code for one in summary.notices}, alerts(summary, Thresholds())
 
     try:
         yield look

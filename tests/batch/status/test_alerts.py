@@ -203,17 +203,20 @@ def test_what_time_alone_does_not_mend_is_told_at_once_with_its_cause(batch, kin
 
 def test_a_destination_that_says_the_same_to_all_it_is_asked_is_one_alert(batch):
     notices = Notices(batch.job.notices, batch.clock)
-    notices.put(Kind.DESTINATION, "pacs-sending", "archive-down", "nobody answers", passing=True)
+    down = {"code": "archive-down", "message": "nobody answers", "passing": True}
+    notices.put(Kind.DESTINATION, "pacs", **down, task="sending")
     batch.clock.pass_by(HOUR)
-    notices.put(Kind.DESTINATION, "pacs", "archive-down", "nobody answers", passing=True)
-    notices.put(Kind.DESTINATION, "other-sending", "archive-down", "nobody answers", passing=True)
-    notices.put(Kind.DESTINATION, "pacs-withdrawing", "not-allowed", "it lets us in nowhere")
-    notices.put(Kind.SOURCE, "pacs", "archive-down", "nobody answers", passing=True)
+    notices.put(Kind.DESTINATION, "pacs", **down)
+    notices.put(Kind.DESTINATION, "pacs-sending", **down)  # so may another be called
+    notices.put(Kind.DESTINATION, "other", **down, task="sending")
+    notices.put(Kind.DESTINATION, "pacs", "not-allowed", "it lets us in nowhere", task="withdrawing")
+    notices.put(Kind.SOURCE, "pacs", **down)
     batch.clock.pass_by(2 * HOUR)
     assert [alert.message for alert in alerts(look(batch), Thresholds())] == [
         "pacs, for 2 h: nobody answers",
         "other-sending, for 2 h: nobody answers",
         "pacs-sending, for 3 h: nobody answers",
+        "pacs-sending, for 2 h: nobody answers",
         "pacs-withdrawing, for 2 h: it lets us in nowhere",
     ]
 
