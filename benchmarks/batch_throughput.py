@@ -166,16 +166,17 @@ def service(
     told: dict[str, Any] = {
         "sources": {"folders": [{"folder": "in"}]},
         "destinations": {"folders": {"out": "out"}},
-        "workers": workers,
         "limits": {"free_gib": 0},
         "status": {"port": 0},
     }
+    if "cluster" not in settings:  # which has workers of its own
+        told["workers"] = workers
     site = make_site(folder, BUNDLE, **told, **settings)
     samples = bench.some(_LONG * workers)
     intake_seconds = take(site, samples)
     with serving(site, threads, cores) as running:
         used = _Used(running)
-        assert wait_until(lambda: used.look() and _all_delivered(site, len(samples)), every=1.0)
+        assert wait_until(lambda: used.look() and _all_delivered(site, len(samples)), every=1.0), site.log
     ready = _ready(site)
     found = {"studies": len(samples), "startup": ready - running.started, "intake": intake_seconds}
     hour, busy = steady(_ends(site), ready, workers), used.cores()
@@ -258,7 +259,9 @@ class _Used:
         self._marks: list[tuple[float, float]] = []
 
     def look(self) -> bool:
-        """Note what was used so far; always true."""
+        """Note what was used so far; always true, as long as the service lives."""
+        if not self._service.alive:
+            raise RuntimeError("the service has ended by itself; see its log")
         seconds = sum(sum(one.cpu_times()[:2]) for one in self._service.processes()[1:])
         self._marks.append((time.monotonic(), seconds))
         return True
