@@ -6,20 +6,24 @@ So neither a node that was down nor a clock that is set makes half a study whole
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from medkit.batch.ledger import IllegalTransition
+from medkit.batch.ledger import IllegalTransition, State
+from medkit.batch.service.logs import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from medkit.batch.intake.take import Intake
-    from medkit.batch.ledger import Arrival
+    from medkit.batch.ledger import Arrival, StudyRecord
 
 __all__ = ["QuietTimes", "Settled", "complete", "settle"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class QuietTimes:
@@ -100,7 +104,7 @@ def settle(
 
 
 def complete(intake: Intake, arrival: Arrival, *, whole: bool = False) -> int | None:
-    """Say that a study is all there, in the ledger and in the audit log.
+    """Say that a study is all there, in the ledger, in the audit log and in the log.
 
     Args:
         intake: the door.
@@ -120,4 +124,19 @@ def complete(intake: Intake, arrival: Arrival, *, whole: bool = False) -> int | 
     if number is not None:
         size = sum(one.size for one in instances)
         intake.audit.append("study-complete", study=study, revision=number, count=len(instances), bytes=size)
+        _tell(intake.ledger.study(study), number)
     return number
+
+
+def _tell(record: StudyRecord, revision: int) -> None:
+    level, fields = logging.INFO, told(study=record.study, revision=revision)
+    if (record.revision, record.state) == (revision, State.QUARANTINED):
+        level = logging.WARNING
+        fields = told(
+            study=record.study,
+            revision=revision,
+            state=record.state,
+            code=record.code,
+            reason=record.reason,
+        )
+    _LOG.log(level, "study complete", extra=fields)

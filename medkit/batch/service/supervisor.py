@@ -237,20 +237,7 @@ class Supervisor:
         return any(not one.arriving for state in _OPEN for one in self.ledger.studies(state))
 
     def _settle(self) -> float:
-        settled = settle(self._intake, self._settings.quiet_seconds)
-        for study, revision in settled.begun.items():
-            record = self.ledger.study(study)
-            level, fields = logging.INFO, told(study=study, revision=revision)
-            if (record.revision, record.state) == (revision, State.QUARANTINED):
-                level = logging.WARNING
-                fields = told(
-                    study=study,
-                    revision=revision,
-                    state=record.state,
-                    code=record.code,
-                    reason=record.reason,
-                )
-            _LOG.log(level, "study complete", extra=fields)
+        settle(self._intake, self._settings.quiet_seconds)
         return _TICK_SECONDS
 
     def _withdraw(self) -> float:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from datetime import datetime
@@ -31,10 +32,12 @@ def studies(tmp_path):
     return [write_study(tmp_path / "pacs" / str(seed), seed, 2) for seed in (1, 2)]
 
 
-def test_studies_of_a_list_are_pulled_once_whole_and_can_be_read(tmp_path, clock):
+def test_studies_of_a_list_are_pulled_once_whole_and_can_be_read(tmp_path, clock, caplog):
+    caplog.set_level(logging.INFO, "medkit.batch")
     study = write_study(tmp_path / "pacs", 1, 9)
     pull = Pull(tmp_path, clock, FakeArchive(study), by_uid([study]))
     assert pull.steps() == [Step.PULLED, Step.IDLE]
+    assert [one.getMessage() for one in caplog.records] == ["study complete"]
     pull.check_whole(study)
     expected = pull.intake.spool.expected(study.hash)
     assert expected == {study.series: 9}

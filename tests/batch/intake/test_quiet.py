@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 
 import pytest
 
@@ -133,3 +134,19 @@ def test_a_source_that_has_all_of_it_says_so_after_a_purge(intake):
         intake.take("1.2.3", f"1.2.3.{number}", body())
     assert settle(intake, 0, whole=True).begun == {STUDY: 2}
     assert intake.ledger.study(STUDY).state is State.READY
+
+
+def test_a_study_that_is_set_aside_as_soon_as_it_is_complete_is_told_with_its_reason(intake, caplog):
+    caplog.set_level(logging.INFO, "medkit.batch")
+    for sop in ("1.2.3.1", "1.2.3.2"):
+        intake.take("1.2.3", sop, body())
+        settle(intake, 0)
+        ((level, fields),) = [(one.levelname, one.medkit_fields) for one in caplog.records]
+        caplog.clear()
+        assert STUDY.startswith(fields.pop("study"))
+        if sop == "1.2.3.1":
+            assert (level, fields) == ("INFO", {"revision": 1})
+            intake.ledger.skip(intake.ledger.claim(Stage.MAKE), "no-rule", "no rule wants it")
+            assert intake.spool.purge(-1, lambda study: intake.ledger.purged(study) is None) == [STUDY]
+    assert (level, fields["state"], fields["code"]) == ("WARNING", "quarantined", "source-purged")
+    assert "may be a part of the study" in fields["reason"]

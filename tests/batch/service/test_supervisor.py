@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import io
-import logging
 import subprocess
 import sys
 import threading
@@ -15,7 +13,7 @@ from threading import Timer
 import pytest
 
 from medkit.batch.folder import JobFolder, ServiceState
-from medkit.batch.ledger import Stage, State
+from medkit.batch.ledger import State
 from medkit.batch.service import crew
 from medkit.batch.service.process import Word
 from medkit.batch.service.settings import Settings
@@ -161,22 +159,3 @@ def test_a_folder_that_is_a_destination_and_not_there_is_told_before_anything_is
     (tmp_path / "copies").mkdir()
     with opened(wrong) as supervisor:
         assert set(supervisor._destinations) == {"copies"}
-
-
-def test_a_study_that_is_set_aside_as_soon_as_it_is_complete_is_told_with_its_reason(settings, caplog):
-    caplog.set_level(logging.INFO, "medkit.batch")
-    with opened(replace(settings, quiet_seconds=0.0)) as supervisor:
-        ledger, spool = supervisor.ledger, supervisor._intake.spool
-        for sop in ("1.2.1", "1.2.2"):
-            supervisor._intake.take("1.2", sop, io.BytesIO(b"an instance"))
-            supervisor._settle()
-            ((level, fields),) = [(one.levelname, one.medkit_fields) for one in caplog.records]
-            caplog.clear()
-            (study,) = (one.study for one in ledger.studies())
-            assert study.startswith(fields.pop("study"))
-            if sop == "1.2.1":
-                assert (level, fields) == ("INFO", {"revision": 1})
-                ledger.skip(ledger.claim(Stage.MAKE), "no-rule", "no rule wants it")
-                assert spool.purge(0.0, supervisor._may_go) == [study]
-    assert (level, fields["state"], fields["code"]) == ("WARNING", "quarantined", "source-purged")
-    assert "may be a part of the study" in fields["reason"]
