@@ -129,6 +129,23 @@ class StudyMarks:
             if mark not in marks:
                 self.found(study, mark)
 
+    def forget(self, study: str, marks: Collection[Mark]) -> None:
+        """Remove what is said of a study of which nothing else is there; what came meanwhile stays.
+
+        Args:
+            study: its hash.
+            marks: all of them, lifted or not.
+
+        Raises:
+            OSError: a file cannot be removed.
+        """
+        for mark in marks:
+            self.found(study, mark)
+        self.expect_nothing(study)
+        with suppress(OSError):  # something came, or there is no folder
+            (self._studies / study).rmdir()
+            sync_folder(self._studies)
+
     def expect(self, study: str, counts: Mapping[str, int]) -> None:
         """Keep what an archive has of a study, which :func:`medkit.dicom.read` compares with what came.
 

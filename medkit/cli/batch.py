@@ -200,6 +200,34 @@ def lift_command(folder: Path, studies: tuple[str, ...], code: str | None, reaso
     _move_all(folder, studies, "lifted", "lifted", lift)
 
 
+@command.command("dismiss", short_help="Await studies no longer of which nothing could be taken.")
+@_folder
+@click.argument("studies", nargs=-1, required=True)
+@_reason
+def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None:
+    """Await STUDIES no longer that began to come to the batch in FOLDER, and of which nothing is there but marks.
+
+    For those whose sender gave up: 'medkit batch history FOLDER STUDY' says what was not taken, and why. Nothing may
+    have been heard of them for an hour. Should one come after all, it is made. The ledger and the audit log say who
+    asked.
+
+    Exit code 0: all are dismissed; 3: some are there, made, or came just now; 4: all of them; 2: a wrong call.
+    """
+    from medkit.batch.audit import AuditLog
+    from medkit.batch.folder import existing_job
+    from medkit.batch.intake.dismissing import dismiss
+    from medkit.batch.intake.take import Intake
+    from medkit.batch.status.studies import operator
+
+    job = existing_job(folder)
+
+    def forget(ledger: Ledger, study: str) -> str:
+        dismiss(Intake(ledger, _spool(job), AuditLog(job.audit, operator())), study, reason)
+        return "awaited no longer"
+
+    _move_all(folder, studies, "dismissed", "dismissed", forget)
+
+
 @command.command("verify", short_help="Check all that a batch keeps.")
 @_folder
 @click.option("--head", "heads", multiple=True, metavar="NUMBER:SHA256",
@@ -286,7 +314,7 @@ def _move_all(
     studies: tuple[str, ...] | Callable[[Ledger], list[str]],
     said: str,
     event: str,
-    move: Callable[[Ledger, str], State],
+    move: Callable[[Ledger, str], str],
 ) -> None:
     """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved is named."""
     from medkit.batch.audit import AuditLog

@@ -321,6 +321,21 @@ def test_lift_makes_of_what_is_there_and_leaves_a_trace(batch, capsys):
     assert "expected marks of what was not taken, got none" in err
 
 
+def test_dismiss_awaits_a_study_no_longer(batch, capsys):
+    batch.clock.now = time.time() - 2 * 3600
+    batch.ledger.receive(study("a"))
+    batch.spool.miss(study("a"), Mark("ab" * 32, "cut-off", "door"))
+    code, out, _ = run(capsys, "status", batch.job.root)
+    assert (code, "receiving-stuck" in out, "dismiss" in out) == (3, True, True)
+    code, out, err = run(capsys, "dismiss", batch.job.root, uid("a"), "--reason", "cancelled")
+    assert (code, out, err) == (0, f"dismissed {study('a')[:12]}: receiving, now awaited no longer\n", "")
+    assert "cancelled" in run(capsys, "history", batch.job.root)[1]
+    batch.arrive("b")
+    code, out, err = run(capsys, "dismiss", batch.job.root, uid("b"))
+    assert (code, out, "expected one that came to nothing" in err) == (4, "", True)
+    assert run(capsys, "verify", batch.job.root)[0] == 0
+
+
 def test_lift_wants_a_store(batch, capsys):
     batch.arrive("a")
     batch.spool.folder.rename(batch.spool.folder.with_name("away"))
@@ -366,7 +381,7 @@ def test_a_ledger_that_cannot_be_read_is_one_line(tmp_path, capsys):
 
 def test_an_unknown_study_is_one_line(batch, capsys):
     batch.receive("a")
-    for name in ("history", "retry", "quarantine", "lift"):
+    for name in ("history", "retry", "quarantine", "lift", "dismiss"):
         code, _, err = run(capsys, name, batch.job.root, "0" * 64)
         assert (code, "expected a study of this batch, got none" in err) == (2, True)
     with LedgerView(batch.job.ledger) as view:

@@ -25,6 +25,7 @@ from medkit.batch.ledger.moves import Claim
 from medkit.batch.ledger.states import IllegalTransition, Stage, State
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Sequence
 
     from medkit.batch.ledger.view import Result
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Arrival", "Ledger"]
 
 _PURGED = "source-purged"
+_DISMISSED = "dismissed"
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,30 @@ class Ledger(LedgerDelivery):
             row = self._one("SELECT * FROM studies WHERE study = ?", study)
         return Arrival(study, row["arrivals"], row["last_arrival"])
 
+    def dismiss(self, arrival: Arrival, reason: str) -> None:
+        """Await no longer what began to arrive, for nothing of it could be kept; what was made before stays.
+
+        A study without a revision is none of the ledger's then; its journal is.
+
+        Args:
+            arrival: from :meth:`arrivals`, asked before it was looked at what there is.
+            reason: why.
+
+        Raises:
+            IllegalTransition: more has come since ``arrival``, or the study is not being received.
+        """
+        study = arrival.study
+        with self._changing():
+            self._check_unchanged(arrival)
+            latest = self._latest(study)
+            if latest is None:
+                state, number = State.RECEIVING, None
+                self._run("DELETE FROM studies WHERE study = ?", study)
+            else:
+                state, number = State(latest["state"]), latest["number"]
+                self._run("UPDATE studies SET arriving_since = NULL WHERE study = ?", study)
+            self._journal(self._clock(), study, number, state, state, _DISMISSED, reason)
+
     def complete(self, arrival: Arrival, digest: str, instances: int, *, whole: bool = False) -> int | None:
         """Say that a study is all there: what was made of other instances is superseded.
 
@@ -156,11 +182,7 @@ class Ledger(LedgerDelivery):
         study = arrival.study
         with self._changing():
             now = self._clock()
-            known = self._one("SELECT * FROM studies WHERE study = ?", study)
-            if known is None or known["arriving_since"] is None or known["arrivals"] != arrival.arrivals:
-                raise IllegalTransition(
-                    f"study {study}: expected no instance since it was asked about; wait again"
-                )
+            known = self._check_unchanged(arrival)
             latest = self._latest(study)
             partial = known["purged_at"] is not None or (latest is not None and latest["code"] == _PURGED)
             self._run("UPDATE studies SET arriving_since = NULL, purged_at = NULL WHERE study = ?", study)
@@ -177,6 +199,14 @@ class Ledger(LedgerDelivery):
             number = latest["number"] + 1 if latest is not None else 1
             self._begin(study, number, digest, instances, now, partial=partial and not whole)
         return number
+
+    def _check_unchanged(self, arrival: Arrival) -> sqlite3.Row:
+        known = self._one("SELECT * FROM studies WHERE study = ?", arrival.study)
+        if known is None or known["arriving_since"] is None or known["arrivals"] != arrival.arrivals:
+            raise IllegalTransition(
+                f"study {arrival.study}: expected no instance since it was asked about; wait again"
+            )
+        return known
 
     def _begin(
         self, study: str, number: int, digest: str, instances: int, now: float, *, partial: bool

@@ -1,0 +1,50 @@
+"""A person says that nothing more is to come of a study of which nothing could be taken."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from medkit.batch.ledger import IllegalTransition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from medkit.batch.intake.take import Intake
+
+__all__ = ["dismiss"]
+
+_AT_REST = 3600.0  # seconds without an arrival: what brings the study now would miss its mark
+
+
+def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] = time.time) -> int:
+    """Await a study no longer of which nothing is there but marks; return how many there were.
+
+    The ledger's journal is told who says so, and why; the audit log of each mark. Should the study come after all, it is
+    one like any other.
+
+    Args:
+        intake: the door; its ledger is that of the person.
+        study: its hash.
+        reason: why; name no patient.
+        clock: the ledger's.
+
+    Raises:
+        IllegalTransition: it is not being received, something of it is there, or came within the hour.
+        OSError, LedgerError: a mark or the ledger cannot be written; call it again.
+    """
+    arrival = next((one for one in intake.ledger.arrivals() if one.study == study), None)
+    if arrival is None or intake.spool.instances(study):
+        got = "one that is at rest" if arrival is None else "instances, of which something is made"
+        raise IllegalTransition(f"study {study}: expected one that came to nothing, got {got}")
+    if clock() - arrival.last_arrival < _AT_REST:
+        raise IllegalTransition(
+            f"study {study}: expected that nothing was heard of it for an hour, got less; wait"
+        )
+    # The ledger first: marks that are left behind by a crash are on the safe side, a study without its marks is not.
+    marks = [*intake.spool.marks(study), *intake.spool.lifted(study)]
+    intake.ledger.dismiss(arrival, reason)
+    for mark in marks:
+        intake.audit.append("mark-dismissed", study=study, instance=mark.name, code=mark.code)
+    intake.spool.forget(study, marks)
+    return len(marks)

@@ -1,0 +1,98 @@
+"""A study of which nothing could be taken is awaited until a person says that it will not come."""
+
+from __future__ import annotations
+
+import pytest
+
+from medkit.batch.intake.dismissing import dismiss
+from medkit.batch.intake.quiet import settle
+from medkit.batch.ledger import IllegalTransition, LedgerError, Stage, State
+from medkit.dicom.network.cut_off import CUT_OFF
+from tests.batch.intake.door import body, events
+from tests.batch.ledger.stories import STUDY
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def broken_off(intake, clock):
+    """A study of which the first instance was cut off, and no other came."""
+    intake.leave("1.2.3", "1.2.3.1", CUT_OFF)
+    assert settle(intake, 0).empty == (STUDY,)
+    clock.pass_by(HOUR)
+    return intake
+
+
+def test_it_is_gone_and_the_trace_stays(broken_off, clock):
+    assert dismiss(broken_off, STUDY, "cancelled", clock) == 1
+    assert broken_off.ledger.arrivals() == broken_off.spool.studies() == broken_off.ledger.studies() == []
+    with pytest.raises(LedgerError, match="expected the hash of a study in this ledger"):
+        broken_off.ledger.study(STUDY)
+    last = broken_off.ledger.history(STUDY)[-1]
+    assert (last.before, last.after, last.code, last.reason) == (
+        State.RECEIVING,
+        State.RECEIVING,
+        "dismissed",
+        "cancelled",
+    )
+    assert broken_off.ledger.faults() == []
+    assert events(broken_off)[-1] == ("mark-dismissed", CUT_OFF)
+
+
+def test_it_may_come_after_all(broken_off, clock):
+    dismiss(broken_off, STUDY, "cancelled", clock)
+    broken_off.take("1.2.3", "1.2.3.1", body())
+    assert settle(broken_off, 0).begun == {STUDY: 1}
+    assert broken_off.ledger.study(STUDY).state is State.READY
+
+
+def test_one_that_may_still_come_is_awaited(broken_off, clock):
+    broken_off.leave("1.2.3", "1.2.3.2", CUT_OFF)
+    clock.pass_by(HOUR - 1)
+    with pytest.raises(IllegalTransition, match="nothing was heard of it for an hour"):
+        dismiss(broken_off, STUDY, "cancelled", clock)
+    assert len(broken_off.spool.marks(STUDY)) == 2
+    clock.pass_by(1)
+    assert dismiss(broken_off, STUDY, "cancelled", clock) == 2
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_one_of_which_something_is_there_is_made(broken_off, clock, complete):
+    broken_off.take("1.2.3", "1.2.3.2", body())
+    if complete:
+        settle(broken_off, 0)
+    clock.pass_by(HOUR)
+    got = "at rest" if complete else "instances"
+    with pytest.raises(IllegalTransition, match=f"came to nothing, got .*{got}"):
+        dismiss(broken_off, STUDY, "cancelled", clock)
+    assert len(broken_off.spool.marks(STUDY)) == 1
+
+
+def test_what_comes_meanwhile_keeps_its_mark(broken_off, clock, monkeypatch):
+    ask = broken_off.ledger.arrivals
+
+    def late():
+        found = ask()
+        broken_off.leave("1.2.3", "1.2.3.9", CUT_OFF)
+        return found
+
+    monkeypatch.setattr(broken_off.ledger, "arrivals", late)
+    with pytest.raises(IllegalTransition, match="no instance since it was asked about"):
+        dismiss(broken_off, STUDY, "cancelled", clock)
+    assert len(broken_off.spool.marks(STUDY)) == 2
+
+
+def test_what_was_made_of_an_earlier_revision_stays(intake, clock):
+    """Its instances were purged, and then the sender broke off with what was to come."""
+    intake.take("1.2.3", "1.2.3.1", body())
+    settle(intake, 0)
+    intake.ledger.skip(intake.ledger.claim(Stage.MAKE), "no-rule", "nothing to do")
+    intake.spool.purge(-1, lambda study: intake.ledger.purged(study) is None)
+    intake.leave("1.2.3", "1.2.3.2", CUT_OFF)
+    clock.pass_by(HOUR)
+    assert intake.ledger.study(STUDY).arriving
+    dismiss(intake, STUDY, "cancelled", clock)
+    record = intake.ledger.study(STUDY)
+    assert (record.state, record.revision, record.arriving, record.purged) == (State.SKIPPED, 1, False, True)
+    assert intake.ledger.faults() == []
+    assert intake.spool.studies() == []
