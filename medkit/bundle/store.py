@@ -90,13 +90,24 @@ class BundleFolder:
         """The bundle whose weights are missing: this one, or one that its inference config loads by name, if any."""
         if not self.weights.is_file():
             return self.name
-        path = self.config_path("inference")
-        needed = _loaded_by_name(_read_json(path)) if path.suffix == ".json" else ()
         own = {bundle.name: bundle for bundle in list_bundles()}
-        return next((name for name in needed if name in own and not own[name].weights.is_file()), None)
+        return next((name for name in self._others if name in own and not own[name].weights.is_file()), None)
+
+    @cached_property
+    def _others(self) -> tuple[str, ...]:
+        """Bundles that the inference config loads, by name or folder."""
+        try:
+            path = self.config_path("inference")
+        except UsageError:  # whoever reads it tells
+            return ()
+        if path.suffix == ".json":
+            return tuple(_loaded_by_name(_read_json(path)))
+        from monai.bundle import ConfigParser  # slow to import, and nobody's own bundle needs it
+
+        return tuple(_loaded_by_name(ConfigParser.load_config_file(path)))
 
     def digest(self, loaded: Iterable[Path] = ()) -> str:
-        """SHA-256 over the sorted configs and weights: the identity of what runs.
+        """SHA-256 over the sorted configs and weights, those of bundles that it loads too: the identity of what runs.
 
         Args:
             loaded: checkpoints in use, in the order of loading. Those outside of ``models/`` count as well, by
@@ -112,6 +123,8 @@ class BundleFolder:
         for path in loaded:
             if path.resolve() not in own:
                 digest.update(b"checkpoint\0" + _file_digest(path))
+        for other in self._others:
+            digest.update(b"bundle\0" + find_bundle(other).digest().encode())
         return digest.hexdigest()
 
 

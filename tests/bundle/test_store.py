@@ -231,3 +231,19 @@ def test_the_digest_is_of_names_as_well(tmp_path):
     before = BundleFolder(root).digest()
     (root / "configs" / "a.json").rename(root / "configs" / "b.json")
     assert BundleFolder(root).digest() != before
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_the_digest_is_of_the_bundles_that_it_loads_too(tmp_path, suffix):
+    inner = write_bundle(tmp_path / "inner", version="1.0")
+    (inner / "models").mkdir()
+    (inner / "models" / "model.pt").write_bytes(b"weights")
+    root = write_bundle(tmp_path / "mine", version="1.0")
+    part = {"_target_": "medkit.inference.loading.load_bundle", "bundle": str(inner)}
+    (root / "configs" / f"inference.{suffix}").write_text(json.dumps({"inferer": {"finder": part}}))
+    before = BundleFolder(root).digest()
+    (inner / "docs").mkdir()
+    (inner / "docs" / "README.md").write_text("text")
+    assert BundleFolder(root).digest() == before
+    (inner / "models" / "model.pt").write_bytes(b"other weights")
+    assert BundleFolder(root).digest() != before
