@@ -223,7 +223,7 @@ def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None
 
     def forget(ledger: Ledger, study: str) -> str:
         dismiss(Intake(ledger, _spool(job), AuditLog(job.audit, operator())), study, reason)
-        return "awaited no longer"
+        return "gone"
 
     _move_all(folder, studies, "dismissed", "dismissed", forget)
 

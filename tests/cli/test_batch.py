@@ -328,7 +328,7 @@ def test_dismiss_awaits_a_study_no_longer(batch, capsys):
     code, out, _ = run(capsys, "status", batch.job.root)
     assert (code, "receiving-stuck" in out, "dismiss" in out) == (3, True, True)
     code, out, err = run(capsys, "dismiss", batch.job.root, uid("a"), "--reason", "cancelled")
-    assert (code, out, err) == (0, f"dismissed {study('a')[:12]}: receiving, now awaited no longer\n", "")
+    assert (code, out, err) == (0, f"dismissed {study('a')[:12]}: receiving, now gone\n", "")
     assert "cancelled" in run(capsys, "history", batch.job.root)[1]
     batch.arrive("b")
     code, out, err = run(capsys, "dismiss", batch.job.root, uid("b"))

@@ -201,7 +201,7 @@ class Ledger(LedgerDelivery):
         return number
 
     def _check_unchanged(self, arrival: Arrival) -> sqlite3.Row:
-        known = self._one("SELECT * FROM studies WHERE study = ?", arrival.study)
+        known: sqlite3.Row | None = self._one("SELECT * FROM studies WHERE study = ?", arrival.study)
         if known is None or known["arriving_since"] is None or known["arrivals"] != arrival.arrivals:
             raise IllegalTransition(
                 f"study {arrival.study}: expected no instance since it was asked about; wait again"
