@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from medkit.batch.audit import FIELDS
 from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.hours import Hours
 from medkit.batch.ledger import Policy
@@ -150,6 +151,11 @@ def test_little_has_to_be_said(tmp_path):
         ("port: 104", "port: 0", "archives.dimse.pacs.port: expected a port from 1 to 65535, got 0"),
         (", medkit]", ", 'medkit:9000']", "status.names[2]: expected a host name without a port"),
         (", medkit]", ", '*.org']", "status.names[2]: expected a host name without a port"),
+        ("dimse:\n    pacs: {", "dimse:\n    _pacs: {", "archives.dimse: expected a name of letters, digits"),
+        ("archives: [pacs]", "archives: [-pacs]", "destinations.archives[1]: expected a name of letters"),
+        ("archive: web", "archive: my web", "sources.archives[2].archive: expected a name of letters"),
+        ("{out: results}", "{my out: results}", "destinations.folders: expected a name of letters"),
+        ("bundles:\n  brain: {", f"bundles:\n  {'b' * 65}: {{", "bundles: expected a name of letters"),
         ("archives: [pacs]", "archives: [pax]", "expected the name of an archive (pacs, web), got 'pax'"),
         ("archive: web", "archive: net", "sources.archives[2].archive: expected the name of an archive"),
         ("mon-fri 20:00-06:00", "20-6", "sources.archives[1].hours[1]: expected hours such as"),
@@ -189,6 +195,13 @@ def test_a_fault_in_the_rules_is_told_as_well(tmp_path):
 def test_a_folder_comes_to_rest_before_a_study_is_complete_though_the_file_says_nothing_of_it(tmp_path):
     with pytest.raises(UsageError, match=r"below quiet_seconds, got 10 \+ 5 and 15"):
         read_settings(write(tmp_path, f"{SMALL}quiet_seconds: 15\n"))
+
+
+@pytest.mark.parametrize("name", ["out-", "2.Out_", "o" * 64])
+def test_a_name_that_is_taken_is_one_to_the_audit_log(tmp_path, name):
+    settings = read_settings(write(tmp_path, SMALL.replace("{out:", f"{{{name}:")))
+    assert list(settings.folders) == [name]
+    assert FIELDS["destination"].fullmatch(name)
 
 
 def test_names_are_told_apart(tmp_path):
