@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from medkit.batch.audit import Head
     from medkit.batch.folder import JobFolder
-    from medkit.batch.ledger import Entry, Ledger, LedgerView, Result, State
+    from medkit.batch.ledger import Ledger, LedgerView, Result, State
     from medkit.batch.spool import Spool
     from medkit.batch.status.alerts import Alert
     from medkit.batch.status.summary import Summary
@@ -92,7 +92,7 @@ def status_command(folder: Path, state: str | None, silent_hours: float | None, 
 )  # fmt: skip
 @click.option("--made-by", "maker", metavar="BUNDLE",
     help="Without STUDY: each line in which results were made by this bundle: its name, with its version or without, or "
-    "its digest.",
+    "four or more digits of its digest.",
 )  # fmt: skip
 @_json
 def history_command(folder: Path, study: str | None, last: int, maker: str | None, as_json: bool) -> None:
@@ -111,7 +111,7 @@ def history_command(folder: Path, study: str | None, last: int, maker: str | Non
     job = existing_job(folder)
     with LedgerView(job.ledger) as view, view.reading():
         if study is None:
-            entries = view.history(latest=last) if maker is None else _made_by(view, maker)
+            entries = view.history(latest=last) if maker is None else view.made_by(maker)
             _print(history_documents(entries)) if as_json else print_history(entries, studies=True)
         else:
             (_print_study_json if as_json else _print_study)(job, view, find_study(view, study))
@@ -341,13 +341,6 @@ def _move_all(
     left = len(dict.fromkeys(found)) - moved
     failed = ExitCode.SOME_FAILED if moved else ExitCode.NONE_SUCCEEDED
     raise click.exceptions.Exit(failed if left else ExitCode.DONE)
-
-
-def _made_by(view: LedgerView, maker: str) -> list[Entry]:
-    from medkit.batch.identity import is_hash
-    from medkit.batch.making.known import DIGITS
-
-    return view.made_by(maker[:DIGITS] if is_hash(maker) else maker)
 
 
 def _print_study(job: JobFolder, view: LedgerView, study: str) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.identity import is_hash
 from medkit.batch.ledger.delivery import LedgerDelivery
+from medkit.batch.ledger.makers import makers_line
 from medkit.batch.ledger.moves import Claim
 from medkit.batch.ledger.states import IllegalTransition, Stage, State
 
@@ -258,8 +259,10 @@ class Ledger(LedgerDelivery):
                 token=row["token"] + 1,
                 until=now + self.policy.lease_seconds,
             )
-            held = {"owner": self.owner, "lease_until": claim.until, "token": claim.token}
-            self._move(row, stage.leased, now, None, None, attempts=claim.attempt, **held)
+            self._move(
+                row, stage.leased, now, None, None,
+                attempts=claim.attempt, owner=self.owner, lease_until=claim.until, token=claim.token,
+            )  # fmt: skip
             return claim
 
     def heartbeat(self, claim: Claim) -> Claim:
@@ -323,7 +326,7 @@ class Ledger(LedgerDelivery):
             now = self._clock()
             self._move(self._held(claim, now, Stage.MAKE), State.SKIPPED, now, code, reason)
 
-    def made(self, claim: Claim, results: Sequence[Result], recipe: str, makers: str | None = None) -> None:
+    def made(self, claim: Claim, results: Sequence[Result], recipe: str, makers: Sequence[str] = ()) -> None:
         """Say that all results are on disk.
 
         An object that an earlier revision may have sent to the same destination is not made anew there: it goes on from
@@ -334,7 +337,8 @@ class Ledger(LedgerDelivery):
             claim: for ``make``.
             results: one for each object and destination; their times are not looked at.
             recipe: what they were made by, such as a hash of bundle digest, config and version.
-            makers: the same in one line for a person, which the journal keeps; see :meth:`LedgerView.made_by`.
+            makers: the same for a person, each as ``NAME VERSION (DIGEST)``; the journal keeps them all, see
+                :meth:`LedgerView.made_by`.
 
         Raises:
             LeaseLost: see :meth:`heartbeat`.
@@ -346,8 +350,9 @@ class Ledger(LedgerDelivery):
             now = self._clock()
             row = self._held(claim, now, Stage.MAKE)
             self._move(
-                row, State.MADE, now, None, makers, attempts=0, not_before=now, recipe=recipe, made_at=now
-            )
+                row, State.MADE, now, None, makers_line(makers), whole=True,
+                attempts=0, not_before=now, recipe=recipe, made_at=now,
+            )  # fmt: skip
             _check_results(claim, results)
             for result in results:
                 sent = self._sent_before(claim.study, result)

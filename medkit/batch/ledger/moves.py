@@ -100,20 +100,25 @@ class LedgerMoves(LedgerView):
         now: float,
         code: str | None,
         reason: str | None,
+        *,
+        whole: bool = False,
         **columns: Any,
     ) -> None:
-        """Put a revision into another state, with other columns; whoever held it holds it no longer."""
+        """Put a revision into another state, with other columns; whoever held it holds it no longer.
+
+        Of a reason no more than the first letters are kept, unless it is wanted whole.
+        """
         before = State(row["state"])
         if after not in TRANSITIONS[before]:
             raise IllegalTransition(
                 f"study {row['study']}, revision {row['number']}: cannot go from {before} to {after}"
             )
-        code, reason = _checked_code(code), _one_line(reason)
+        code, reason = _checked_code(code), _one_line(reason, whole=whole)
         changed: dict[str, Any] = {"owner": None, "lease_until": None, "since": now, **columns}
         changed |= {"state": after, "code": code, "reason": reason}
         names = ", ".join(f"{name} = ?" for name in changed)
         self._run(f"UPDATE revisions SET {names} WHERE id = ?", *changed.values(), row["id"])
-        self._journal(now, row["study"], row["number"], before, after, code, reason)
+        self._journal(now, row["study"], row["number"], before, after, code, reason, whole=whole)
 
     def _journal(
         self,
@@ -124,8 +129,10 @@ class LedgerMoves(LedgerView):
         after: State,
         code: str | None,
         reason: str | None,
+        *,
+        whole: bool = False,
     ) -> None:
-        code, reason = _checked_code(code), _one_line(reason)
+        code, reason = _checked_code(code), _one_line(reason, whole=whole)
         self._run(
             "INSERT INTO journal (at, actor, study, revision, before, after, code, reason) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -186,5 +193,5 @@ def _checked_code(code: str | None) -> str | None:
     return code
 
 
-def _one_line(reason: str | None) -> str | None:
-    return " ".join(reason.split())[:_REASON_LETTERS] if reason else None
+def _one_line(reason: str | None, *, whole: bool) -> str | None:
+    return " ".join(reason.split())[: None if whole else _REASON_LETTERS] if reason else None

@@ -11,6 +11,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
 from medkit.batch.ledger.database import open_database, transaction
+from medkit.batch.ledger.makers import names_maker
 from medkit.batch.ledger.states import DECIDED, LedgerError, Stage, State
 
 if TYPE_CHECKING:
@@ -349,18 +350,14 @@ class LedgerView:
         return [_entry(row) for row in rows]
 
     def made_by(self, maker: str) -> list[Entry]:
-        """The lines of the journal in which results were made, and that name a maker, in their order.
+        """The lines of the journal in which results were made by a maker, in their order.
 
         Args:
-            maker: any part of what :meth:`medkit.batch.ledger.Ledger.made` was told.
+            maker: see :func:`medkit.batch.ledger.makers.names_maker`.
         """
         with self.reading():
-            rows = self._all(
-                "SELECT * FROM journal WHERE after = 'made' AND before = 'running' AND instr(reason, ?) "
-                "ORDER BY seq",
-                maker,
-            )
-        return [_entry(row) for row in rows]
+            rows = self._all("SELECT * FROM journal WHERE after = 'made' AND before = 'running' ORDER BY seq")
+        return [_entry(row) for row in rows if names_maker(row["reason"], maker)]
 
     def timings(self, latest: int | None = None) -> dict[str, Timing]:
         """What each part of a stage took, by name: of all that was timed, or of so many measurements, the latest."""

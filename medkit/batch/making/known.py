@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from medkit.batch.rules import Rule
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["DIGITS", "KnownBundle", "known_bundle", "known_bundles"]
+__all__ = ["KnownBundle", "known_bundle", "known_bundles"]
 
-DIGITS = 12
-"""Of a digest, by which the ledger tells one state of a bundle from others."""
+_DIGITS = 12  # of a digest, by which the ledger tells one state of a bundle from others
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class KnownBundle:
         return cls(maker.bundle, maker.version, maker.digest)
 
     def __str__(self) -> str:
-        return f"{self.name} {self.version} ({self.digest[:DIGITS]})"
+        return f"{self.name} {self.version} ({self.digest[:_DIGITS]})"
 
 
 def known_bundles(

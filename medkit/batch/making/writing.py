@@ -155,8 +155,8 @@ def record_made(written: StudyWritten, context: MakingContext) -> None:
         IllegalTransition: a destination may have an object of the same UID and another content.
     """
     try:
-        makers = ", ".join(str(maker) for maker in written.makers)
-        context.ledger.made(written.claim, written.results, written.recipe, f"made by {makers}")
+        makers = [str(maker) for maker in written.makers]
+        context.ledger.made(written.claim, written.results, written.recipe, makers)
     except (LeaseLost, IllegalTransition):
         shutil.rmtree(published_folder(context.results, written.claim), ignore_errors=True)
         raise

@@ -6,7 +6,7 @@ import pytest
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import LedgerError, LedgerView, Reason, Stage, State, Timing, Waiting
-from tests.batch.ledger.stories import STUDY, arrive, bring, deliver, make, open_ledger, withdraw
+from tests.batch.ledger.stories import STUDY, arrive, bring, deliver, make, open_ledger, results, withdraw
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - {State.SUPERSEDED}))
@@ -138,6 +138,19 @@ def test_the_latest_lines_of_the_journal(ledger):
     assert len(whole) == 6
     assert ledger.history(latest=2) == ledger.history(STUDY, latest=2) == whole[-2:]
     assert ledger.history(latest=100) == whole
+
+
+def test_the_lines_of_a_maker_however_many_made_results_together(ledger):
+    arrive(ledger, "1")
+    makers = [f"brain_segmentation_{number} 1.0 ({number:012x})" for number in range(40)]
+    ledger.made(ledger.claim(Stage.MAKE), results("x"), "recipe", makers)
+    (line,) = [one for one in ledger.history() if one.after is State.MADE]
+    ledger.quarantine(STUDY, "why not")
+    ledger.retry(STUDY, "made by brain_segmentation_99 1.0 (00000000009a)")
+    for maker in (makers[0], "brain_segmentation_39", "brain_segmentation_39 1.0", f"{39:012x}"):
+        assert ledger.made_by(maker) == [line]
+    for other in ("brain_segmentation", "brain_segmentation_99", "40"):
+        assert ledger.made_by(other) == []
 
 
 def test_several_questions_are_about_one_moment(ledger, clock):

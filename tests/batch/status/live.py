@@ -18,7 +18,7 @@ from tests.batch.delivery.outlets import a_result
 from tests.batch.ledger.stories import POLICY, open_ledger
 
 LEASE = 600
-MADE_BY = "made by brain 0.1.0 (0123456789ab)"
+MAKER = "brain 0.1.0 (0123456789ab)"
 STATES = [state for state in State if state is not State.SUPERSEDED]
 # Those that can be claimed come last, so that nobody takes them for another.
 _ORDER = [state for state in STATES if state not in (State.FAILED, State.READY, State.MADE, State.RECEIVING)]
@@ -64,7 +64,7 @@ class LiveBatch:
         path = self.job.results / name
         path.parent.mkdir(parents=True)
         save(a_result(made), path)
-        self.ledger.made(claim, [Result(made, "archive", content_hash(path), name)], "recipe", MADE_BY)
+        self.ledger.made(claim, [Result(made, "archive", content_hash(path), name)], "recipe", [MAKER])
         return claim
 
     def deliver(self, name):
