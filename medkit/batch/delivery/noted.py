@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["NotedDestination"]
 
 # Tasks of a destination: one that can be read may take nothing.
-_READING, _SENDING, _WITHDRAWING = "", "sending", "withdrawing"
+_READING, _SENDING = "", "sending"
 
 
 class NotedDestination:
     """A destination; what keeps all from it stands among the notices until a call of the same kind goes well.
+
+    Of withdrawals nothing stands there: who withdraws all that is due tells what fails.
 
     Args:
         destination: which.
@@ -39,9 +41,7 @@ class NotedDestination:
     def send(self, objects: Sequence[Made]) -> Mapping[str, str | None]:
         """See :class:`medkit.batch.delivery.destinations.Destination`."""
         with self._noting(_SENDING):
-            answers = self._destination.send(objects)
-        self._clear(_WITHDRAWING)
-        return answers
+            return self._destination.send(objects)
 
     def read_back(self, made: Made) -> str | None:
         """See :class:`medkit.batch.delivery.destinations.Destination`."""
@@ -53,8 +53,7 @@ class NotedDestination:
 
     def withdraw(self, made: Made) -> None:
         """See :class:`medkit.batch.delivery.destinations.Destination`."""
-        with self._noting(_WITHDRAWING):
-            self._destination.withdraw(made)
+        self._destination.withdraw(made)
 
     @contextmanager
     def _noting(self, task: str) -> Iterator[None]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from medkit.batch.delivery.destinations import ArchiveDestination
@@ -26,7 +28,7 @@ def noted(archive, notices):
     return NotedDestination(ArchiveDestination(archive, write_note), notices)
 
 
-PARTS = {"send": "pacs-sending", "read_back": "pacs", "withdraw": "pacs-withdrawing"}
+PARTS = {"send": "pacs-sending", "read_back": "pacs"}
 
 
 def call(noted, name, made):
@@ -97,3 +99,18 @@ def test_a_refusal_of_one_object_is_an_answer(noted, archive, notices, tmp_path)
         with pytest.raises(error):
             noted.read_back(made)
     assert notices.all() == []
+
+
+@pytest.mark.parametrize("fault", ["down", ""])
+def test_what_is_not_withdrawn_is_told_by_who_withdraws_all_that_is_due(
+    noted, archive, notices, tmp_path, fault
+):
+    made = made_result(tmp_path)
+    noted.send([made])
+    notices.put(Kind.DESTINATION, "pacs", "archive-down", "nobody answers")
+    notices.put(Kind.DESTINATION, "pacs", "archive-down", "nobody answers", task="sending")
+    before = notices.all()
+    archive.faults = [fault]
+    with pytest.raises(ArchiveDown) if fault else nullcontext():
+        noted.withdraw(made)
+    assert notices.all() == before

@@ -209,7 +209,7 @@ def test_a_destination_that_says_the_same_to_all_it_is_asked_is_one_alert(batch)
     notices.put(Kind.DESTINATION, "pacs", **down)
     notices.put(Kind.DESTINATION, "pacs-sending", **down)  # so may another be called
     notices.put(Kind.DESTINATION, "other", **down, task="sending")
-    notices.put(Kind.DESTINATION, "pacs", "not-allowed", "it lets us in nowhere", task="withdrawing")
+    notices.put(Kind.DESTINATION, "pacs", "not-allowed", "it lets us in nowhere", task="showing")
     notices.put(Kind.SOURCE, "pacs", **down)
     batch.clock.pass_by(2 * HOUR)
     assert [alert.message for alert in alerts(look(batch), Thresholds())] == [
@@ -217,7 +217,7 @@ def test_a_destination_that_says_the_same_to_all_it_is_asked_is_one_alert(batch)
         "other-sending, for 2 h: nobody answers",
         "pacs-sending, for 3 h: nobody answers",
         "pacs-sending, for 2 h: nobody answers",
-        "pacs-withdrawing, for 2 h: it lets us in nowhere",
+        "pacs-showing, for 2 h: it lets us in nowhere",
     ]
 
 
