@@ -31,7 +31,9 @@ def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] 
 
     Raises:
         IllegalTransition: it is not being received, something of it is there, or came within the hour.
-        OSError, LedgerError: a mark or the ledger cannot be written; call it again.
+        LedgerError: the ledger cannot be written; nothing was done; call it again.
+        OSError, AuditError: a mark cannot be removed, or the audit log not be written; the study is awaited no longer.
+            Marks that are left count again, should it come after all, until what they miss comes or a person lifts them.
     """
     arrival = next((one for one in intake.ledger.arrivals() if one.study == study), None)
     if arrival is None or intake.spool.instances(study):

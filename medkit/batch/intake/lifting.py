@@ -9,6 +9,7 @@ from medkit.batch.ledger import IllegalTransition
 
 if TYPE_CHECKING:
     from medkit.batch.intake.take import Intake
+    from medkit.batch.ledger import Arrival
 
 __all__ = ["LIFTED", "lift_marks"]
 
@@ -29,18 +30,26 @@ def lift_marks(intake: Intake, study: str, reason: str, code: str | None = None)
 
     Raises:
         IllegalTransition: there is no such mark, or nothing else of the study; or it is being received.
-        OSError, LedgerError: a mark or the ledger cannot be written; call it again.
+        OSError, AuditError, LedgerError: a mark, the audit log or the ledger cannot be written; what was lifted until
+            then is, and the study is made of what is there; call it again. Where the ledger cannot be told of that
+            either, the study is received until a service sees it at rest, or a source brings it again.
     """
     marks = [mark for mark in intake.spool.marks(study) if code in (None, mark.code)]
     if not marks or not intake.spool.instances(study):
         got = "none" if not marks else "nothing but marks; have it sent"
         raise IllegalTransition(f"study {study}: expected marks of what was not taken, got {got}")
     arrival = intake.ledger.reopen(study, LIFTED, reason)
-    for mark in marks:
-        intake.audit.append("mark-lifted", study=study, instance=mark.name, code=mark.code)
-        intake.spool.lift(study, mark)
+    try:
+        for mark in marks:
+            intake.audit.append("mark-lifted", study=study, instance=mark.name, code=mark.code)
+            intake.spool.lift(study, mark)
+    finally:  # or the study stays open, and nobody may lift the others
+        _complete(intake, arrival)
+    return len(marks)
+
+
+def _complete(intake: Intake, arrival: Arrival) -> None:
     try:
         complete(intake, arrival)
     except IllegalTransition:  # something came, or somebody completed it between two marks
-        intake.ledger.receive(study)
-    return len(marks)
+        intake.ledger.receive(arrival.study)

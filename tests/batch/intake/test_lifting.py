@@ -92,6 +92,42 @@ def test_what_comes_meanwhile_is_waited_for(cut, clock, monkeypatch):
     assert cut.ledger.study(STUDY).instances == 3
 
 
+@pytest.mark.parametrize("part", ["audit", "spool"])
+@pytest.mark.parametrize("lifted", [0, 1])
+def test_where_it_fails_in_its_midst_the_study_is_not_left_open_and_a_second_call_goes_on(
+    cut, monkeypatch, part, lifted
+):
+    cut.leave("1.2.3", "1.2.3.4", "too-large")
+    settle(cut, 0)
+    held = cut.ledger.study(STUDY)
+    owner, name = (cut.audit, "append") if part == "audit" else (cut.spool, "lift")
+    real, left = getattr(owner, name), [lifted]
+
+    def fail(*given, **fields):
+        if given[0] != "study-complete":
+            if left[0] == 0:
+                raise OSError("the disk is full")
+            left[0] -= 1
+        return real(*given, **fields)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, name, fail)
+        with pytest.raises(OSError, match="the disk is full"):
+            lift_marks(cut, STUDY, "why not")
+    assert len(cut.spool.lifted(STUDY)) == lifted
+    record = cut.ledger.study(STUDY)
+    assert (record.arriving, record.revision) == (False, held.revision + lifted)
+    assert record.digest == cut.spool.digest(STUDY)
+    assert lift_marks(cut, STUDY, "why not") == 2 - lifted
+    assert (cut.spool.marks(STUDY), len(cut.spool.lifted(STUDY))) == ([], 2)
+    record = cut.ledger.study(STUDY)
+    assert (record.state, record.revision, record.arriving) == (
+        State.READY,
+        held.revision + lifted + 1,
+        False,
+    )
+
+
 def test_a_folder_that_is_taken_again_does_not_miss_what_a_person_does_without(intake, tmp_path):
     study = write_study(tmp_path / "in")
     content = study.paths[2].read_bytes()
