@@ -17,6 +17,7 @@ from medkit.batch.spool import (
     NotTaken,
     Taken,
 )
+from medkit.batch.status.not_taken import WHAT_TO_DO
 from medkit.dicom.network.cut_off import CUT_OFF
 from medkit.dicom.network.rejection import rejection_uid
 
@@ -29,7 +30,6 @@ __all__ = ["SUCCESS", "Intake"]
 
 _LOG = logging.getLogger(__name__)
 SUCCESS = 0x0000
-_DIGITS = 12  # of a study's hash, as tables show it
 _DOOR = "door"  # owner of marks
 _OWN_ROOT = "2.25."  # that of every UID which medkit derives
 
@@ -82,10 +82,7 @@ class Intake:
             if refusal.code == LOW_DISK and self.spool.digest(study) != self.ledger.study(study).digest:
                 # Its sender may give up, and nobody knows of the instances behind it: held or not, it has to come again.
                 self.spool.miss(study, Mark(instance, LOW_DISK, _DOOR))
-            if self._tell("instance-not-taken", study, instance, refusal.code):
-                _LOG.warning(
-                    "study %s: not all of it is taken (%s): %s", study[:_DIGITS], refusal.code, refusal
-                )
+            self._tell("instance-not-taken", study, instance, refusal.code, str(refusal))
             raise
         if taken is not Taken.SAME:
             self.ledger.receive(study)
@@ -112,7 +109,7 @@ class Intake:
         if code == CUT_OFF and any(one.instance == instance for one in self.spool.instances(study)):
             return
         self.begin(study, Mark(instance, code, _DOOR))
-        self._tell("instance-not-taken", study, instance, code)
+        self._tell("instance-not-taken", study, instance, code, WHAT_TO_DO.get(code, code))
 
     def note_sender(self, study_uid: str, sop_uid: str, ae_title: str, address: str) -> None:
         """Tell audit log and log who sends a study: once a caller, until the study is complete.
@@ -187,10 +184,14 @@ class Intake:
             return OUT_OF_RESOURCES
         return SUCCESS
 
-    def _tell(self, event: str, study: str, instance: str, code: str) -> bool:
-        """Once a study and code: a sender that tries again all night would fill the log. Whether it was told now."""
+    def _tell(self, event: str, study: str, instance: str, code: str, reason: str | None = None) -> None:
+        """Once a study and code: a sender that tries again all night would fill the logs.
+
+        The audit log is told, and where a reason is given, the log with it.
+        """
         if (study, code) in self._told:
-            return False
+            return
         self._told.add((study, code))
         self.audit.append(event, study=study, instance=instance, code=code)
-        return True
+        if reason is not None:
+            _LOG.warning("not all of a study is taken", extra=told(study=study, code=code, reason=reason))

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from medkit.batch.folder import JobFolder
     from medkit.batch.ledger import StudyRecord
 
-__all__ = ["with_what_was_not_taken"]
+__all__ = ["WHAT_TO_DO", "with_what_was_not_taken"]
 
 # What is only on its way, such as the rest of a folder, is no reason to do anything.
-_WHAT_TO_DO = {
+WHAT_TO_DO = {
     LOW_DISK: "the disk was too full; make room, and send the study again",
     TOO_LARGE: "above a limit; raise it if that is right, and send the study again",
     "too-many": "above a limit; raise it if that is right, and send the study again",
@@ -44,9 +44,9 @@ def with_what_was_not_taken(job: JobFolder, studies: Iterable[StudyRecord]) -> l
 
 
 def _explained(spool: Spool, study: StudyRecord) -> StudyRecord:
-    codes = Counter(code for code in spool.missing(study.study).values() if code in _WHAT_TO_DO)
+    codes = Counter(code for code in spool.missing(study.study).values() if code in WHAT_TO_DO)
     if not codes:
         return study
     ((code, count),) = codes.most_common(1)
     what = "an instance was" if count == 1 else f"{count} instances were"
-    return replace(study, code=code, reason=f"{what} not taken: {_WHAT_TO_DO[code]}")
+    return replace(study, code=code, reason=f"{what} not taken: {WHAT_TO_DO[code]}")

@@ -16,6 +16,7 @@ from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import SUCCESS
 from medkit.batch.ledger import Ledger, Result, Stage, State
 from medkit.batch.spool import NotTaken, SpoolLimits, Taken
+from medkit.batch.status.not_taken import WHAT_TO_DO
 from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
 from medkit.dicom.network.node import NodeLimits, StorageNode
 from medkit.dicom.network.rejection import rejection_uid
@@ -100,8 +101,12 @@ def test_what_is_not_taken_is_answered_marked_and_told_once(
         intake.take("1.2.3", "1.2.3.1", body())
     assert set(intake.spool.missing(STUDY).values()) == {code}
     assert events(intake) == [("instance-not-taken", code)]
-    (warning,) = [record.getMessage() for record in caplog.records]
-    assert warning.startswith(f"study {STUDY[:12]}: not all of it is taken ({code}): ")
+    ((message, fields),) = [(one.getMessage(), one.medkit_fields) for one in caplog.records]
+    assert message == "not all of a study is taken"
+    assert (fields["study"], fields["code"]) == (STUDY[:12], code)
+    assert fields["reason"].startswith(
+        "expected " if code != "low-disk" else f"{intake.spool.folder}: expected "
+    )
 
 
 def test_a_part_that_is_sent_again_to_a_full_disk_is_not_the_whole_but_a_whole_stays_so(tmp_path, clock):
@@ -142,7 +147,7 @@ def test_an_instance_beyond_the_limit_of_the_node_leaves_its_study_marked(intake
     assert intake.spool.missing(study.hash) == {}
 
 
-def test_what_was_cut_off_is_missed_until_it_comes_unless_it_was_there(intake):
+def test_what_was_cut_off_is_missed_until_it_comes_unless_it_was_there(intake, caplog):
     for code in (CUT_OFF, TOO_LARGE):
         intake.leave("1.2.3", "1.2.3.1", code)
         assert set(intake.spool.missing(STUDY).values()) == {code}
@@ -153,6 +158,10 @@ def test_what_was_cut_off_is_missed_until_it_comes_unless_it_was_there(intake):
     intake.leave("1.2.3", "1.2.3.1", TOO_LARGE)
     assert intake.spool.missing(STUDY) == {hash_uid("1.2.3.1"): TOO_LARGE}, "it is another one"
     assert events(intake) == [("instance-not-taken", CUT_OFF), ("instance-not-taken", TOO_LARGE)]
+    assert [one.medkit_fields for one in caplog.records] == [
+        {"study": STUDY[:12], "code": CUT_OFF, "reason": "the sender broke off; send the study again"},
+        {"study": STUDY[:12], "code": TOO_LARGE, "reason": WHAT_TO_DO[TOO_LARGE]},
+    ], "each once"
 
 
 def test_another_content_is_told_and_kept(intake):
