@@ -96,7 +96,6 @@ def _settings(rules: Path, output: Path, workers: int, device: str | None, accep
     from medkit.batch.rules_file import read_rules
     from medkit.batch.service.settings import Settings
     from medkit.batch.spool import SpoolLimits
-    from medkit.batch.status.alerts import Thresholds
     from medkit.data.writing import make_folder
 
     known = read_rules(rules)
@@ -110,7 +109,6 @@ def _settings(rules: Path, output: Path, workers: int, device: str | None, accep
         device=device,
         policy=Policy(delay_seconds=_RETRY_SECONDS),
         spool=SpoolLimits(free_bytes=_FREE_BYTES),
-        thresholds=Thresholds(free_bytes=2 * _FREE_BYTES),
         status_port=None,
     )
 

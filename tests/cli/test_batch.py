@@ -6,7 +6,6 @@ import io
 import json
 import shutil
 import time
-from dataclasses import replace
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -87,11 +86,11 @@ def test_status_goes_by_what_the_service_goes_by(batch, capsys, monkeypatch):
     batch.make("a")
     batch.clock.pass_by(3600)
     free = shutil.disk_usage(batch.job.root).free
-    asked = Thresholds(silent_hours=0.5, delivery_hours=0.5, free_bytes=0)
+    asked = Thresholds(silent_hours=0.5, delivery_hours=0.5)
     ServiceRecord(asked, 0, began := batch.clock.now - 7200).write(batch.job)
     found = json.loads(run(capsys, "status", batch.job.root, "--json")[1])
     assert [alert["code"] for alert in found["alerts"]] == ["nothing-came", "delivery-stuck"]
-    ServiceRecord(replace(asked, free_bytes=3 * free), 2 * free, began).write(batch.job)
+    ServiceRecord(asked, 2 * free, began).write(batch.job)
     found = json.loads(run(capsys, "status", batch.job.root, "--json", "--silent-hours", 2)[1])
     assert [alert["code"] for alert in found["alerts"]] == ["delivery-stuck", "disk-low"]
     assert found["alerts"][1]["message"].startswith("nothing is taken: ")
@@ -100,7 +99,7 @@ def test_status_goes_by_what_the_service_goes_by(batch, capsys, monkeypatch):
 def test_silence_of_a_service_that_does_not_run_is_told_where_it_is_asked_for_alone(batch, capsys):
     batch.deliver("a")
     batch.service.release()
-    ServiceRecord(Thresholds(silent_hours=1, free_bytes=0), 0, 1.0, 2.0).write(batch.job)
+    ServiceRecord(Thresholds(silent_hours=1), 0, 1.0, 2.0).write(batch.job)
     assert run(capsys, "status", batch.job.root)[0] == 0
     assert "nothing-came" in run(capsys, "status", batch.job.root, "--silent-hours", 1)[1]
 

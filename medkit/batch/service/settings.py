@@ -278,7 +278,6 @@ def _settings(content: dict[str, Any], base: Path) -> Settings:
         given["cluster"] = _cluster(content["cluster"], base)
     status = content.get("status", {})
     given |= {f"status_{key}": tuple(value) if key == "names" else value for key, value in status.items()}
-    spool = _spool(limits)
     return Settings(
         job=JobFolder(base / content["folder"]),
         rules=read_rules(base / content["rules"]),
@@ -295,9 +294,9 @@ def _settings(content: dict[str, Any], base: Path) -> Settings:
         outputs=_outputs(content.get("outputs", {})),
         bundles={name: _bundle(one, base) for name, one in content.get("bundles", {}).items()},
         limits=_work(limits),
-        spool=spool,
+        spool=_spool(limits),
         policy=_policy(limits),
-        thresholds=_thresholds(content.get("alerts", {}), spool),
+        thresholds=_thresholds(content.get("alerts", {})),
         **given,
     )
 
@@ -387,8 +386,8 @@ def _policy(limits: Mapping[str, Any]) -> Policy:
     return Policy(**{name: limits[key] for key, name in names.items() if key in limits})
 
 
-def _thresholds(given: Mapping[str, Any], spool: SpoolLimits) -> Thresholds:
+def _thresholds(given: Mapping[str, Any]) -> Thresholds:
     options = dict(given)
     if "expected" in options:
         options["expected"] = parse_hours(options["expected"])
-    return Thresholds(**options, free_bytes=2 * spool.free_bytes)
+    return Thresholds(**options)

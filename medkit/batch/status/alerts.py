@@ -78,7 +78,6 @@ class Thresholds:
         overdue_hours: a worker's lease ran out and nobody took its study back.
         down_hours: an archive, a shared folder or a cluster does not answer, which may be mended by itself. What is not,
             such as a certificate that nobody trusts, is told at once.
-        free_bytes: on the disk; twice of what the store keeps free, so that there is time before it takes no more.
     """
 
     silent_hours: float | None = None
@@ -89,7 +88,6 @@ class Thresholds:
     delivery_hours: float = 2.0
     overdue_hours: float = 0.25
     down_hours: float = 1.0
-    free_bytes: int = 2 * SpoolLimits.free_bytes
 
 
 def alerts(
@@ -105,11 +103,12 @@ def alerts(
         thresholds: when to call a person.
         watched_since: when the service began to listen, seconds since 1970: nothing is missed before. Where it is not
             given, a batch to which nothing ever came is not told.
-        kept_free_bytes: on the disk; below it, the store takes no more.
+        kept_free_bytes: on the disk; below it, the store takes no more. Below twice that a person is called, while
+            there is time.
     """
     found = [*_service(summary), *_quarantine(summary), *_silence(summary, thresholds, watched_since)]
     found += [*_endless(summary, thresholds), *_stuck(summary, thresholds)]
-    found += [*_disk(summary, thresholds, kept_free_bytes), *_noticed(summary, thresholds)]
+    found += [*_disk(summary, kept_free_bytes), *_noticed(summary, thresholds)]
     return found
 
 
@@ -192,17 +191,17 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
         )
 
 
-def _disk(summary: Summary, thresholds: Thresholds, kept_free_bytes: int) -> Iterator[Alert]:
+def _disk(summary: Summary, kept_free_bytes: int) -> Iterator[Alert]:
     if summary.free_bytes < kept_free_bytes:
         yield Alert(
             AlertCode.DISK_LOW,
             f"nothing is taken: {size(summary.free_bytes)} free on the disk, expected {size(kept_free_bytes)}; make "
             "room, and have sent again what was not taken",
         )
-    elif summary.free_bytes < thresholds.free_bytes:
+    elif summary.free_bytes < 2 * kept_free_bytes:
         yield Alert(
             AlertCode.DISK_LOW,
-            f"{size(summary.free_bytes)} free on the disk, expected {size(thresholds.free_bytes)}; make room, or soon "
+            f"{size(summary.free_bytes)} free on the disk, expected {size(2 * kept_free_bytes)}; make room, or soon "
             "nothing more is taken",
         )
 

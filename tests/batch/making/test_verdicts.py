@@ -91,7 +91,7 @@ def test_a_fault_of_the_settings_costs_no_study(desk, study, tmp_path):
         ended = make_study(claimed(missing, study), missing.context)
         desk.clock.pass_by(4000)
     assert (ended.state, ended.code) == (State.QUARANTINED, "wrong-configuration")
-    told = alerts(summarise(desk.ledger, desk.clock()), Thresholds(free_bytes=0))
+    told = alerts(summarise(desk.ledger, desk.clock()), Thresholds(), kept_free_bytes=0)
     assert [alert.code for alert in told] == ["quarantine"]
     desk.ledger.retry(ended.claim.study, "mounted")
     assert make_study(claimed(desk), desk.context).state is State.MADE

@@ -127,7 +127,6 @@ def test_a_file_becomes_settings(tmp_path):
     assert settings.status_names == ("Status.example.org", "medkit")
     assert settings.thresholds.expected == Hours(frozenset(range(5)), time(7), time(19))
     assert (settings.thresholds.silent_hours, settings.thresholds.delivery_hours) == (3, 1)
-    assert settings.thresholds.free_bytes == 3 << 30, "twice what is kept free"
 
 
 def test_a_worker_process_can_be_given_them(tmp_path):

@@ -160,18 +160,17 @@ def test_a_shadow_delivers_nothing_and_nobody_is_called_for_it(batch):
 
 
 def test_a_full_disk_is_told_as_that(batch):
-    asked = Thresholds(free_bytes=20 << 30)
-    (alert,) = alerts(look(batch, free=11 << 30), asked, None, 10 << 30)
+    (alert,) = alerts(look(batch, free=11 << 30), Thresholds(), None, 10 << 30)
     assert (
         alert.message
         == "11.0 GiB free on the disk, expected 20.0 GiB; make room, or soon nothing more is taken"
     )
-    (alert,) = alerts(look(batch, free=9 << 30), asked, None, 10 << 30)
+    (alert,) = alerts(look(batch, free=9 << 30), Thresholds(), None, 10 << 30)
     assert alert.code is AlertCode.DISK_LOW
     assert alert.message.startswith(
         "nothing is taken: 9.0 GiB free on the disk, expected 10.0 GiB; make room"
     )
-    assert alerts(look(batch, free=2 << 30), Thresholds(free_bytes=2 << 30), None, 1 << 30) == []
+    assert alerts(look(batch, free=2 << 30), Thresholds(), None, 1 << 30) == []
 
 
 def test_the_disk_is_told_before_the_store_takes_no_more(batch):

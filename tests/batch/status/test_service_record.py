@@ -10,9 +10,7 @@ from medkit.batch.hours import parse_hours
 from medkit.batch.status.alerts import Thresholds
 from medkit.batch.status.service_record import ServiceRecord, service_state
 
-ASKED = Thresholds(
-    silent_hours=4, expected=parse_hours("mon-fri 07:00-19:00"), delivery_hours=0.5, free_bytes=6
-)
+ASKED = Thresholds(silent_hours=4, expected=parse_hours("mon-fri 07:00-19:00"), delivery_hours=0.5)
 
 
 @pytest.fixture
