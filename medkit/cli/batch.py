@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from medkit.batch.folder import JobFolder
     from medkit.batch.ledger import Ledger, LedgerView, Result, State
     from medkit.batch.spool import Spool
-    from medkit.batch.status.alerts import Alert
-    from medkit.batch.status.summary import Summary
 
 _PATH = click.Path(path_type=Path)
 # Spelled out, as in `State`, so that the help needs no ledger.
@@ -69,6 +66,7 @@ def status_command(folder: Path, state: str | None, silent_hours: float | None, 
     from medkit.batch.ledger import LedgerView, State
     from medkit.batch.status.document import status_document, study_documents
     from medkit.batch.status.not_taken import with_what_was_not_taken
+    from medkit.batch.status.service_record import service_alerts
     from medkit.batch.status.summary import summarise
     from medkit.cli.batch_tables import print_status, print_studies
 
@@ -79,7 +77,7 @@ def status_command(folder: Path, state: str | None, silent_hours: float | None, 
             _print(study_documents(studies)) if as_json else print_studies(studies, time.time())
             return
         summary = summarise(view, time.time())
-    told = _alerts(job, summary, silent_hours)
+    told = service_alerts(job, summary, silent_hours)
     _print(status_document(summary, told)) if as_json else print_status(summary, told)
     raise click.exceptions.Exit(ExitCode.SOME_FAILED if told else ExitCode.DONE)
 
@@ -293,20 +291,6 @@ def check_rules_command(rules: Path) -> None:
 
 
 command.add_command(replay_command)
-
-
-def _alerts(job: JobFolder, summary: Summary, silent_hours: float | None) -> list[Alert]:
-    """What the service would tell; that nothing comes, where it runs or where somebody asks."""
-    from medkit.batch.folder import ServiceState
-    from medkit.batch.status.alerts import alerts
-    from medkit.batch.status.service_record import ServiceRecord
-
-    record = ServiceRecord.read(job)
-    runs = summary.service is ServiceState.RUNNING
-    if silent_hours is None and runs:
-        silent_hours = record.thresholds.silent_hours
-    thresholds = replace(record.thresholds, silent_hours=silent_hours)
-    return alerts(summary, thresholds, record.began if runs else None, record.kept_free_bytes)
 
 
 def _move_all(

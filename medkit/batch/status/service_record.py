@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from medkit.batch.folder import ServiceState
 from medkit.batch.hours import Hours, parse_hours
 from medkit.batch.spool import SpoolLimits
-from medkit.batch.status.alerts import Thresholds
+from medkit.batch.status.alerts import Thresholds, alerts
 from medkit.data.writing import write_text
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from medkit.batch.folder import JobFolder
+    from medkit.batch.status.alerts import Alert
+    from medkit.batch.status.summary import Summary
 
-__all__ = ["ServiceRecord", "service_state"]
+__all__ = ["ServiceRecord", "service_alerts", "service_state"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,20 @@ def service_state(job: JobFolder) -> ServiceState:
         return ServiceState.RUNNING
     last = ServiceRecord.read(job)
     return ServiceState.STOPPED if last.began is None or last.ended is not None else ServiceState.KILLED
+
+
+def service_alerts(job: JobFolder, summary: Summary, silent_hours: float | None = None) -> list[Alert]:
+    """What the service of a batch tells a person, or would tell where none runs now: it goes by what the last one left.
+
+    That nothing comes is told where a service runs, or where somebody asks.
+
+    Args:
+        job: folder of the batch.
+        summary: how the batch stands.
+        silent_hours: tell that nothing came for so long, whatever the service goes by.
+    """
+    record, runs = ServiceRecord.read(job), summary.service is ServiceState.RUNNING
+    if silent_hours is None and runs:
+        silent_hours = record.thresholds.silent_hours
+    thresholds = replace(record.thresholds, silent_hours=silent_hours)
+    return alerts(summary, thresholds, record.began if runs else None, record.kept_free_bytes)
