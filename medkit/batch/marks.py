@@ -52,12 +52,14 @@ class Mark:
 class StudyMarks:
     """Marks of studies; may be used by several threads and processes.
 
+    To read them no store has to be there: a study that is in none has no marks.
+
     Args:
-        studies: holds a folder for each study.
+        store: folder of the store.
     """
 
-    def __init__(self, studies: Path) -> None:
-        self._studies = studies
+    def __init__(self, store: Path) -> None:
+        self._studies = store / "studies"
 
     def marks(self, study: str) -> list[Mark]:
         """All that is missed of a study, in order; one with a mark is not whole."""

@@ -149,7 +149,7 @@ class Spool(StudyMarks):
         self._clock = clock
         self._known_sizes: dict[str, dict[str, int]] = {}  # of the studies that came last
         self._sizing = Lock()
-        super().__init__(folder / "studies")
+        super().__init__(folder)
         self._incoming = folder / "incoming"
         for made in (folder, self._incoming, self._studies) if make else ():
             made.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -328,11 +328,12 @@ def _move_all(
 
 
 def _print_study(job: JobFolder, view: LedgerView, study: str) -> None:
+    from medkit.batch.marks import StudyMarks
     from medkit.cli.batch_tables import print_history, print_marks, print_results
 
     click.echo(f"study {study}")
-    if job.spool.is_dir():
-        print_marks(_spool(job), study)
+    said = StudyMarks(job.spool)
+    print_marks(said.marks(study), said.lifted(study))
     print_history(view.history(study), studies=False)
     for revision, results in _objects(view, study):
         click.echo(f"objects of revision {revision}")
@@ -340,11 +341,12 @@ def _print_study(job: JobFolder, view: LedgerView, study: str) -> None:
 
 
 def _print_study_json(job: JobFolder, view: LedgerView, study: str) -> None:
+    from medkit.batch.marks import StudyMarks
     from medkit.batch.status.document import history_documents, mark_documents, result_documents
 
-    spool = _spool(job) if job.spool.is_dir() else None
-    marks = [] if spool is None else mark_documents(spool.marks(study), lifted=False)
-    lifted = [] if spool is None else mark_documents(spool.lifted(study), lifted=True)
+    said = StudyMarks(job.spool)
+    marks = mark_documents(said.marks(study), lifted=False)
+    lifted = mark_documents(said.lifted(study), lifted=True)
     objects = [one for number, results in _objects(view, study) for one in result_documents(results, number)]
     history = history_documents(view.history(study))
     _print({"study": study, "not_taken": [*marks, *lifted], "history": history, "objects": objects})

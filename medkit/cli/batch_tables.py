@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medkit.batch.ledger import Entry, Result, StudyRecord, Waiting
-    from medkit.batch.spool import Spool
+    from medkit.batch.marks import Mark
     from medkit.batch.status.alerts import Alert
     from medkit.batch.status.summary import Flow, Summary
 
@@ -100,14 +100,16 @@ def print_results(results: Iterable[Result]) -> None:
     print_whole(table)
 
 
-def print_marks(spool: Spool, study: str) -> None:
-    """Print what was not taken of a study, one mark a line; nothing where there is no mark."""
+def print_marks(marks: Iterable[Mark], lifted: Iterable[Mark]) -> None:
+    """Print what was not taken of a study, one mark a line; nothing where there is no mark.
+
+    Args:
+        marks: those with which it is not whole.
+        lifted: those without which it is, for a person said so.
+    """
     table = Table("not taken", "why", "says who", "")
-    for marks, so in (
-        (spool.marks(study), "not whole"),
-        (spool.lifted(study), "whole without it, as a person said"),
-    ):
-        for mark in marks:
+    for found, so in ((marks, "not whole"), (lifted, "whole without it, as a person said")):
+        for mark in found:
             table.add_row(mark.name[:_DIGITS], mark.code, mark.owner, so)
     if table.row_count:
         print_whole(table)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.marks import Mark
+from medkit.batch.marks import Mark, StudyMarks
 from medkit.batch.spool import Spool
 from tests.batch.test_spool import ROOMY, STUDY, put
 
@@ -107,3 +107,12 @@ def test_a_mark_that_was_lifted_is_kept_apart(spool):
     spool.lift(STUDY, PLACE)
     spool.miss_only(STUDY, PLACE.owner, ())
     assert spool.digest(STUDY) == digests[0]
+
+
+def test_they_can_be_read_where_no_store_is_and_none_is_made(tmp_path, spool):
+    put(spool)
+    spool.miss(STUDY, PLACE)
+    assert StudyMarks(spool.folder).marks(STUDY) == [PLACE]
+    nowhere = StudyMarks(tmp_path / "nowhere")
+    assert (nowhere.marks(STUDY), nowhere.lifted(STUDY), nowhere.missing(STUDY)) == ([], [], {})
+    assert not (tmp_path / "nowhere").exists()

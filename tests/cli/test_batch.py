@@ -188,6 +188,16 @@ def test_history_for_machines(batch, capsys):
     assert [one["to"] for one in lines] == ["delivering", "delivered"]
 
 
+def test_history_of_a_study_whose_store_is_gone(batch, capsys):
+    batch.deliver("a")
+    shutil.rmtree(batch.job.spool)
+    code, out, err = run(capsys, "history", batch.job.root, study("a"))
+    assert (code, err, "not taken" in out, MAKER in out) == (0, "", False, True)
+    told = json.loads(run(capsys, "history", batch.job.root, study("a"), "--json")[1])
+    assert (told["not_taken"], len(told["objects"])) == ([], 1)
+    assert not batch.job.spool.exists()
+
+
 def test_the_studies_that_a_bundle_made(batch, capsys):
     batch.make("a")
     batch.arrive("b")

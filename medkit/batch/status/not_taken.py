@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from medkit.batch.spool import LOW_DISK, Spool
+from medkit.batch.marks import StudyMarks
+from medkit.batch.spool import LOW_DISK
 from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
 
 if TYPE_CHECKING:
@@ -36,15 +37,16 @@ def with_what_was_not_taken(job: JobFolder, studies: Iterable[StudyRecord]) -> l
         job: folder of the batch.
         studies: as the ledger has them.
     """
+    marks = StudyMarks(job.spool)
+    return [_explained(marks, study) if study.arriving and study.code is None else study for study in studies]
+
+
+def _explained(marks: StudyMarks, study: StudyRecord) -> StudyRecord:
     try:
-        spool = Spool(job.spool, make=False)
-    except OSError:  # nothing ever came, or nobody can tell
-        return list(studies)
-    return [_explained(spool, study) if study.arriving and study.code is None else study for study in studies]
-
-
-def _explained(spool: Spool, study: StudyRecord) -> StudyRecord:
-    codes = Counter(code for code in spool.missing(study.study).values() if code in WHAT_TO_DO)
+        missing = marks.missing(study.study).values()
+    except OSError:  # nobody can tell
+        return study
+    codes = Counter(code for code in missing if code in WHAT_TO_DO)
     if not codes:
         return study
     ((code, count),) = codes.most_common(1)

@@ -78,7 +78,7 @@ def verify(
     found = [Fault("ledger", fault) for fault in view.faults()]
     head, broken = _audit(job, through)
     found += broken
-    spool = Spool(job.spool) if job.spool.is_dir() else None  # which would make one
+    spool = _store(job)
     stored = set(spool.studies()) if spool else set()
     records = view.studies()
     instances = 0
@@ -90,6 +90,13 @@ def verify(
             on_progress(number, len(records))
     found += _strangers(view, stored)
     return Verification(tuple(found), len(records), instances, head)
+
+
+def _store(job: JobFolder) -> Spool | None:
+    try:
+        return Spool(job.spool, make=False)
+    except FileNotFoundError:
+        return None
 
 
 def _audit(job: JobFolder, through: Collection[Head]) -> tuple[Head | None, list[Fault]]:

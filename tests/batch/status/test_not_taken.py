@@ -8,7 +8,7 @@ import pytest
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.take import Intake
 from medkit.batch.ledger import Stage
-from medkit.batch.marks import Mark
+from medkit.batch.marks import Mark, StudyMarks
 from medkit.batch.spool import NotTaken, Spool, SpoolLimits
 from medkit.batch.status.not_taken import with_what_was_not_taken
 from tests.batch.status.live import study, uid
@@ -69,3 +69,14 @@ def test_a_batch_without_a_store_has_no_marks(tmp_path, batch):
     records = batch.ledger.studies()
     assert with_what_was_not_taken(elsewhere, records) == records
     assert not elsewhere.root.exists()
+
+
+def test_a_store_that_is_closed_to_who_looks_keeps_nobody_from_the_rest(batch, monkeypatch):
+    refuse(batch, 1)
+
+    def closed(self, study):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(StudyMarks, "missing", closed)
+    assert reason(batch) == (None, None)
+    assert len(look(batch).latest) == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sqlite3
 
 import pytest
@@ -59,6 +60,14 @@ def test_instances_that_are_gone_or_others(batch):
     assert f"study {study('a')}: expected 1 stored instances, got none" in messages
     assert any(study("b") in message and "that are not these" in message for message in messages)
     assert len(messages) == 2
+
+
+def test_a_store_that_is_gone_is_told_and_none_is_made_in_its_place(batch):
+    batch.deliver("a")
+    shutil.rmtree(batch.job.spool / "studies")
+    (fault,) = check(batch).faults
+    assert (fault.kind, "expected 1 stored instances, got none" in fault.message) == ("instances", True)
+    assert not (batch.job.spool / "studies").exists()
 
 
 def test_instances_that_were_purged_or_still_arrive_are_no_fault(batch):
