@@ -18,8 +18,6 @@ from medkit.dicom.writing.uids import PENDING_UID, ResultUids, derived_uid
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from highdicom.seg import Segmentation
-
     from medkit.data.label_codes import LabelCodes
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
@@ -36,7 +34,7 @@ _SIDES = {codes.SCT.Left.value, codes.SCT.Right.value, codes.SCT.Bilateral.value
 
 
 def volume_report(
-    source: Source, segmentation: Segmentation, maker: Maker, notes: Sequence[str] = ()
+    source: Source, segmentation: Dataset, maker: Maker, notes: Sequence[str] = ()
 ) -> sr.EnhancedSR:
     """A report of the volume of each segment, which refers to the segmentation and to the source images.
 
@@ -72,7 +70,7 @@ def volume_report(
     return report
 
 
-def segment_volumes_ml(source: Source, segmentation: Segmentation) -> dict[int, float]:
+def segment_volumes_ml(source: Source, segmentation: Dataset) -> dict[int, float]:
     """Segment number to millilitres, by the determinant of the affine and the voxels that the object itself holds.
 
     A probability counts for its share of a voxel.
@@ -91,7 +89,7 @@ def segment_volumes_ml(source: Source, segmentation: Segmentation) -> dict[int, 
     return {number: round(total / whole * voxel, _DECIMALS) for number, total in sums.items()}
 
 
-def _frames(segmentation: Segmentation) -> Iterator[tuple[int | None, np.ndarray]]:
+def _frames(segmentation: Dataset) -> Iterator[tuple[int | None, np.ndarray]]:
     """Each frame with the number of its segment; ``None`` where the voxels themselves are numbers."""
     pixels = segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns)
     # Beside the object: what is decoded in it would be encoded again when it is written.
@@ -106,7 +104,7 @@ def _frames(segmentation: Segmentation) -> Iterator[tuple[int | None, np.ndarray
 
 
 def _group(
-    source: Source, segmentation: Segmentation, maker: Maker, value: int, number: int, millilitres: float
+    source: Source, segmentation: Dataset, maker: Maker, value: int, number: int, millilitres: float
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     known = maker.codes_of(value)
     name, uid = tracking(source, maker, value)
@@ -154,7 +152,7 @@ def _comments(notes: Sequence[str]) -> list[sr.TextContentItem]:
     return [sr.TextContentItem(_COMMENT, note, sr.RelationshipTypeValues.CONTAINS) for note in notes if note]
 
 
-def _evidence(source: Source, segmentation: Segmentation) -> Iterator[Dataset]:
+def _evidence(source: Source, segmentation: Dataset) -> Iterator[Dataset]:
     """The segmentation and the source images, in the form in which highdicom takes evidence."""
     first = source.stand_in()
     first.SOPClassUID, first.SOPInstanceUID = segmentation.SOPClassUID, segmentation.SOPInstanceUID

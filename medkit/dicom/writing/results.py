@@ -10,7 +10,7 @@ from medkit.dicom.findings import Repair
 from medkit.dicom.writing.picture import draw_picture
 from medkit.dicom.writing.report import volume_report
 from medkit.dicom.writing.saving import check_free, save
-from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
+from medkit.dicom.writing.segmentation import SegmentationType, encoded_segmentation
 from medkit.dicom.writing.source import open_source
 from medkit.errors import UsageError
 
@@ -85,14 +85,8 @@ def write_results(
     source = open_source(volume, edition)
     made: dict[ResultKind, Dataset] = {}
     if {ResultKind.SEGMENTATION, ResultKind.REPORT} & {*kinds}:
-        segments = make_segmentation(
-            source,
-            labels,
-            affine,
-            maker,
-            segmentation_type=segmentation_type,
-            allow_sheared=allow_sheared,
-            to_be_read=False,
+        segments = encoded_segmentation(
+            source, labels, affine, maker, segmentation_type=segmentation_type, allow_sheared=allow_sheared
         )
         made[ResultKind.SEGMENTATION] = segments
         if ResultKind.REPORT in kinds:

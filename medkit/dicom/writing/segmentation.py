@@ -24,12 +24,13 @@ from medkit.errors import CaseError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pydicom import Dataset
 
     from medkit.data.label_codes import LabelCodes
     from medkit.dicom.writing.maker import Maker
     from medkit.dicom.writing.source import Source
 
-__all__ = ["SegmentationType", "make_segmentation", "tracking"]
+__all__ = ["SegmentationType", "encoded_segmentation", "make_segmentation", "tracking"]
 
 _SERIES = 90
 _SHOWN = 5  # values in a message
@@ -56,7 +57,6 @@ def make_segmentation(
     *,
     segmentation_type: SegmentationType = SegmentationType.BINARY,
     allow_sheared: bool = False,
-    to_be_read: bool = True,
 ) -> highdicom.seg.Segmentation:
     """A segmentation of a source volume, with a segment for each label of the maker, in the order of their values.
 
@@ -70,14 +70,29 @@ def make_segmentation(
         maker: what made them.
         segmentation_type: see :class:`SegmentationType`.
         allow_sheared: write slices of a tilted gantry too; see :func:`medkit.dicom.writing.placing.check_upright`.
-        to_be_read: whether highdicom's own methods have to work on it (``get_volume`` and the like), which nobody needs
-            who only writes it.
 
     Raises:
         CaseError: ``grids-differ``, ``source-sheared``, ``labels-not-integer``, ``label-unknown`` for a value that the
             maker has no name for, or ``probabilities-out-of-range``.
         UsageError: a label has no code, or the array's axes do not suit the type.
     """
+    encoded = encoded_segmentation(
+        source, labels, affine, maker, segmentation_type=segmentation_type, allow_sheared=allow_sheared
+    )
+    # What highdicom has looked up of it is out of date by now.
+    return highdicom.seg.Segmentation.from_dataset(encoded, copy=False)
+
+
+def encoded_segmentation(
+    source: Source,
+    labels: NDArray[Any],
+    affine: NDArray[np.float64],
+    maker: Maker,
+    *,
+    segmentation_type: SegmentationType,
+    allow_sheared: bool,
+) -> Dataset:
+    """The object of :func:`make_segmentation` for who only writes it: none of highdicom's own methods work on it."""
     if not allow_sheared:
         check_upright(source.volume)
     values = sorted(maker.label_names)
@@ -103,8 +118,7 @@ def make_segmentation(
     )
     finish(dataset, source)
     ResultUids(source, maker, f"segmentation-{segmentation_type.lower()}").identify(dataset)
-    # What highdicom has looked up of it is out of date by now.
-    return highdicom.seg.Segmentation.from_dataset(dataset, copy=False) if to_be_read else dataset
+    return dataset
 
 
 def tracking(source: Source, maker: Maker, value: int) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from pydicom.filebase import DicomBytesIO
+from pydicom.filebase import DicomIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
@@ -66,11 +66,11 @@ class ResultUids:
 
         Its elements are those of any data set from here on: sequences lose the classes that highdicom gave them.
         """
-        self._identify(dataset, self.series, _content_digest(dataset))
+        self._identify(dataset, self.series, _encode(dataset))
 
     def identify_series(self, images: Sequence[SOPClass]) -> None:
         """Give the finished images of a volume their UIDs, and a series that no other volume is in."""
-        digests = [_content_digest(image) for image in images]
+        digests = [_encode(image) for image in images]
         series = self._uid("series", *digests)
         for image, digest in zip(images, digests, strict=True):
             self._identify(image, series, digest)
@@ -87,23 +87,21 @@ class ResultUids:
         return derived_uid(self.kind, self.source.identity, self.maker.identity, *names)
 
 
-def _content_digest(dataset: SOPClass) -> str:
-    """SHA-256 of an object as it is written, but for the UIDs that will follow from it.
-
-    Its elements stay in the form in which they are written, so that nobody encodes them a second time.
-    """
+def _encode(dataset: SOPClass) -> str:
+    """Encode an object in place, so that nobody has to again; its SHA-256, but for the UIDs that follow from that."""
     dataset.SOPInstanceUID = dataset.SeriesInstanceUID = PENDING_UID
     for item in _dimensions(dataset):
         item.DimensionOrganizationUID = PENDING_UID
-    written = DicomBytesIO()
+    content = BytesIO()
+    written = DicomIO(content)
     written.is_little_endian, written.is_implicit_VR = True, False
     write_dataset(written, dataset)
-    content = written.getvalue()
-    encoded = read_dataset(BytesIO(content), is_implicit_VR=False, is_little_endian=True)
+    content.seek(0)
+    encoded = read_dataset(content, is_implicit_VR=False, is_little_endian=True)
     for element in encoded.elements():
         dataset[element.tag] = element
     dataset.set_original_encoding(False, True, encoded.original_character_set)
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content.getbuffer()).hexdigest()
 
 
 def _dimensions(dataset: Dataset) -> Iterator[Dataset]:

@@ -20,7 +20,12 @@ from medkit.dicom.writing.parametric_map import MapQuantity, make_parametric_map
 from medkit.dicom.writing.picture import draw_picture
 from medkit.dicom.writing.report import volume_report
 from medkit.dicom.writing.saving import save
-from medkit.dicom.writing.segmentation import make_segmentation, tracking
+from medkit.dicom.writing.segmentation import (
+    SegmentationType,
+    encoded_segmentation,
+    make_segmentation,
+    tracking,
+)
 from medkit.dicom.writing.uids import PENDING_UID, ResultUids, derived_uid
 from tests.dicom.writing.sources import CODES, FLAT, LIVER, MAKER, NAMES, some_labels, source_with
 
@@ -45,9 +50,9 @@ def test_where_one_text_ends_matters():
     )
 
 
-def segments(source, maker=MAKER, labels=None, **options):
+def segments(source, maker=MAKER, labels=None):
     labels = some_labels(FLAT) if labels is None else labels
-    return make_segmentation(source, labels, source.volume.affine, maker, **options)
+    return make_segmentation(source, labels, source.volume.affine, maker)
 
 
 def adc(source, quantity=MAP, scale=1.0, maker=MAKER):
@@ -127,7 +132,15 @@ def test_elements_are_written_as_they_would_be_if_they_were_encoded_anew(source,
 
 def test_a_segmentation_that_is_only_written_is_the_same(source, tmp_path):
     save(segments(source), tmp_path / "read.dcm")
-    save(segments(source, to_be_read=False), tmp_path / "written.dcm")
+    encoded = encoded_segmentation(
+        source,
+        some_labels(FLAT),
+        source.volume.affine,
+        MAKER,
+        segmentation_type=SegmentationType.BINARY,
+        allow_sheared=False,
+    )
+    save(encoded, tmp_path / "written.dcm")
     assert (tmp_path / "read.dcm").read_bytes() == (tmp_path / "written.dcm").read_bytes()
 
 
