@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 from pydicom.charset import convert_encodings
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
@@ -69,8 +68,9 @@ _PLAIN = {
     **dict.fromkeys(("AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UC"), _PLAIN_TEXT),
 }
 _WHOLE_NUMBERS = {"US": 2, "SS": 2, "UL": 4, "SL": 4}
-_NEVER_PLAIN = frozenset(map(tag_for_keyword, (*LEFT_ASIDE, "PhotometricInterpretation")))
+_NEVER_PLAIN = frozenset(map(Tag, (*LEFT_ASIDE, "PhotometricInterpretation")))
 _CHARACTER_SET = Tag("SpecificCharacterSet")
+# Bits of a tag, whose own properties take three times as long, and are asked of every element.
 _PRIVATE_GROUP, _ELEMENT = 0x10000, 0xFFFF
 _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _PADDING = " \0"
