@@ -128,7 +128,9 @@ def draw_overlay(
     Raises:
         CaseError: ``grids-differ`` when an array does not have the shape of the volume's grid.
     """
-    figure = _composed(volume, labels, names, title, volumes_ml or {}, truth, doubt, about, called)
+    figure = _composed(
+        volume, labels, names, title, volumes_ml or {}, truth=truth, doubt=doubt, about=about, called=called
+    )
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
 
@@ -141,9 +143,12 @@ def overlay_pixels(
     title: str,
     volumes_ml: Mapping[int, float | Literal["unknown"]],
 ) -> NDArray[np.uint8]:
-    """The pixels of what :func:`draw_overlay` draws of the same, ``(540, 1320, 3)``: red, green, blue."""
-    figure = _composed(volume, labels, names, title, volumes_ml, None, None, None, ())
-    canvas: Any = FigureCanvasAgg(figure)
+    """The pixels of what :func:`draw_overlay` draws of the same, ``(540, 1320, 3)``: red, green, blue.
+
+    Raises:
+        CaseError: ``grids-differ`` when the labels do not have the shape of the volume's grid.
+    """
+    canvas: Any = _composed(volume, labels, names, title, volumes_ml).canvas
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
@@ -154,10 +159,11 @@ def _composed(
     names: Mapping[int, str],
     title: str,
     volumes_ml: Mapping[int, float | Literal["unknown"]],
-    truth: NDArray[Any] | None,
-    doubt: NDArray[Any] | None,
-    about: NDArray[np.bool_] | None,
-    called: Sequence[str],
+    *,
+    truth: NDArray[Any] | None = None,
+    doubt: NDArray[Any] | None = None,
+    about: NDArray[np.bool_] | None = None,
+    called: Sequence[str] = (),
 ) -> Figure:
     """The figure of :func:`draw_overlay`, which has what these are."""
     _check_shapes(volume, labels=labels, truth=truth, doubt=doubt, about=about)

@@ -221,6 +221,13 @@ def test_other_grids_are_refused(tmp_path, role):
     assert not list(tmp_path.iterdir())
 
 
+def test_pixels_of_another_grid_are_refused():
+    stored, affine = stored_as(corner_label(), "RAS")
+    with pytest.raises(CaseError, match="labels") as caught:
+        overlay_pixels(constant_volume(stored, affine), stored[1:], NAMES, title="case", volumes_ml={})
+    assert caught.value.code == "grids-differ"
+
+
 def test_nothing_is_left_behind_on_failure(tmp_path, monkeypatch):
     def half_a_picture(self, path, **_):
         Path(path).write_bytes(b"\x89PNG half")
