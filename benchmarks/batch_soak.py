@@ -18,6 +18,7 @@ from batch_surroundings import Archive, Senders
 from batch_throughput import BUNDLE
 from scipy import stats
 
+from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import LedgerView, State
 from medkit.batch.ledger.states import ENDS
 from tests.servers.loopback import Loopback, free_port
@@ -25,7 +26,6 @@ from tests.servers.loopback import Loopback, free_port
 KEPT_SECONDS = 60
 WARM_UP = 0.25
 SENDERS = 2
-PARTS = ("ledger", "spool", "results", "audit", "sources")
 _BLOCKS = 20
 _SAMPLE_SECONDS, _SIZES_EVERY = 2.0, 10
 _MOST_WAITING = 60
@@ -149,7 +149,7 @@ class Sampler:
             {name: one.memory_info().rss / _MIB for name, one in processes.items()},
             {name: one.num_fds() for name, one in processes.items()},
             {name: one.num_threads() for name, one in processes.items()},
-            sizes_of(self._service.site.job.root) if sizes else {},
+            sizes_of(self._service.site.job) if sizes else {},
         )
 
     def _name(self, process: psutil.Process) -> str:
@@ -159,17 +159,21 @@ class Sampler:
         return self._names.setdefault(process.pid, f"worker {len(self._names) + 1}")
 
 
-def sizes_of(folder: Path) -> dict[str, float]:
-    """MiB of the parts of a batch's folder, from which files may go meanwhile."""
-    sizes = dict.fromkeys(PARTS, 0)
-    for place, _, names in os.walk(folder):
+def sizes_of(job: JobFolder) -> dict[str, float]:
+    """MiB of the parts of a batch's folder, by their names up to a dot; files may go meanwhile."""
+    sizes = {_part(path.name): 0 for path in (job.ledger, job.spool, job.results, job.audit, job.sources)}
+    for place, _, names in os.walk(job.root):
         for name in names:
             path = Path(place, name)
-            part = path.relative_to(folder).parts[0].partition(".")[0]
+            part = _part(path.relative_to(job.root).parts[0])
             with suppress(FileNotFoundError):
                 if part in sizes:
                     sizes[part] += path.stat().st_size
     return {part: size / _MIB for part, size in sizes.items()}
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]  # SQLite has files beside the ledger's
 
 
 def ended_in(site: Site) -> int:

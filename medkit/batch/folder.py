@@ -55,6 +55,11 @@ class JobFolder:
         return self.root / "audit"
 
     @property
+    def sources(self) -> Path:
+        """Folder of what each source remembers, see :class:`medkit.batch.intake.memory.Memory`."""
+        return self.root / "sources"
+
+    @property
     def notices(self) -> Path:
         """Folder of :class:`medkit.batch.notices.Notices`."""
         return self.root / "notices"

@@ -6,6 +6,8 @@ import random
 
 from batch_soak import Reading, Soak, sizes_of, slope_of
 
+from medkit.batch.folder import JobFolder
+
 
 def readings(memory, count: int = 400, studies: int = 2000):
     """Of one process, whose memory in MiB follows from the studies that have ended."""
@@ -65,12 +67,13 @@ def test_a_soak_is_good_where_all_is_delivered_and_nothing_grows():
 
 
 def test_sizes_are_those_of_the_parts(tmp_path):
-    for name, size in (
-        ("ledger.sqlite", 1),
-        ("ledger.sqlite-wal", 2),
-        ("spool/studies/a/b.dcm", 4),
-        ("other", 8),
+    job = JobFolder(tmp_path)
+    for path, size in (
+        (job.ledger, 1),
+        (job.ledger.with_name(f"{job.ledger.name}-wal"), 2),
+        (job.spool / "studies" / "a" / "b.dcm", 4),
+        (tmp_path / "other", 8),
     ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(bytes(size << 20))
-    assert sizes_of(tmp_path) == {"ledger": 3, "spool": 4, "results": 0, "audit": 0, "sources": 0}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(size << 20))
+    assert sizes_of(job) == {"ledger": 3, "spool": 4, "results": 0, "audit": 0, "sources": 0}

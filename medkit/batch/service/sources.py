@@ -36,12 +36,12 @@ def open_sources(settings: Settings, intake: Intake) -> tuple[list[Chore], list[
     chores, memories, notices = [], [], Notices(settings.job.notices)
     for number, watched in enumerate(settings.watched, 1):
         name = f"folder-{number}"
-        memories.append(Memory(settings.job.root / "sources" / f"{name}.sqlite"))
+        memories.append(Memory(settings.job.sources / f"{name}.sqlite"))
         look = _Look(name, make_watched(watched, intake, memories[-1]), watched.poll_seconds, notices)
         chores.append(Chore(name, look.once, notices))
     for number, asked in enumerate(settings.pulls, 1):
         name = f"archive-{number}"
-        memories.append(Memory(settings.job.root / "sources" / f"{name}.sqlite"))
+        memories.append(Memory(settings.job.sources / f"{name}.sqlite"))
         archive = make_archive(settings.archives[asked.archive])
         puller = make_puller(asked, settings.quiet_seconds, archive, intake, memories[-1])
         puller.retry()  # whoever mended something starts the service anew
