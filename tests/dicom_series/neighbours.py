@@ -19,7 +19,6 @@ from tests.dicom_series.truth import Truth
 
 def localizer(folder: Path, rng: Generator, *, count: int = 1, size: tuple[int, int] = (14, 12)) -> Truth:
     stack = Stack(rng)
-    stack.datasets = stack.datasets
     place = grid(rng, "coronal", shape=(*size, count))
     scout = Stack(rng, place, identity=stack.identity, offset=300.0, first=10)
     for dataset in scout.datasets:
@@ -29,22 +28,21 @@ def localizer(folder: Path, rng: Generator, *, count: int = 1, size: tuple[int, 
 
 
 _DROP = ("drop-localizer",)
-add("localizer", "a localizer in another plane", partial(localizer), _DROP)
+add("localizer", "a localizer in another plane", localizer, _DROP)
 add("localizer-other-size", "a localizer of another size", partial(localizer, size=(21, 17)), _DROP)
 add("localizers-two", "two parallel localizer slices", partial(localizer, count=2), _DROP)
 
 
-@kind("three planes with three slices each, as a scout has them")
-def three_planes(folder: Path, rng: Generator) -> Truth:
+def three_planes(folder: Path, rng: Generator, *, count: int) -> Truth:
     identity = Identity.new(rng)
     stacks = [
         Stack(
             rng,
-            grid(rng, plane, shape=(14, 12, 3)),
+            grid(rng, plane, shape=(14, 12, count)),
             modality="MR",
             identity=identity,
             offset=STEP * number,
-            first=3 * number + 1,
+            first=count * number + 1,
         )
         for number, plane in enumerate(("axial", "coronal", "sagittal"))
     ]
@@ -52,22 +50,10 @@ def three_planes(folder: Path, rng: Generator) -> Truth:
     return Truth(tuple(stack.volume() for stack in stacks))
 
 
-@kind("one slice in each of three planes")
-def three_planes_one_slice(folder: Path, rng: Generator) -> Truth:
-    identity = Identity.new(rng)
-    stacks = [
-        Stack(
-            rng,
-            grid(rng, plane, shape=(14, 12, 1)),
-            modality="MR",
-            identity=identity,
-            offset=STEP * number,
-            first=number + 1,
-        )
-        for number, plane in enumerate(("axial", "coronal", "sagittal"))
-    ]
-    write(folder, [dataset for stack in stacks for dataset in stack.datasets], rng)
-    return Truth(tuple(stack.volume() for stack in stacks))
+add(
+    "three-planes", "three planes with three slices each, as a scout has them", partial(three_planes, count=3)
+)
+add("three-planes-one-slice", "one slice in each of three planes", partial(three_planes, count=1))
 
 
 def two_stacks(
