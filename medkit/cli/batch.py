@@ -272,15 +272,14 @@ def check_rules_command(rules: Path) -> None:
 
     Exit code 0: all is right; 2: something is not, which is named with its line.
     """
-    from medkit.batch.making.channels import channel_order
+    from medkit.batch.making.known import fitting_bundle
     from medkit.batch.rules_file import check_rules, read_rules
-    from medkit.bundle.store import find_bundle
 
     faults = check_rules(rules)
     named = read_rules(rules) if not faults else ()
     for rule in named:
         try:
-            channel_order(find_bundle(rule.bundle), rule.inputs)
+            fitting_bundle(rule)
         except UsageError as error:
             faults.append(f"{rules}: rule {rule.name}: {error}")
     for fault in faults:

@@ -111,6 +111,5 @@ class BundleShelf:
             accept_licence=settings.accept_licence,
         )
         maker = result_maker(bundle.folder, bundle.provenance)
-        for label in maker.label_names:
-            maker.codes_of(label)
+        maker.check_codes()
         return ShelvedBundle(bundle, maker)

@@ -14,11 +14,12 @@ from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from medkit.batch.rules import Rule
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["KnownBundle", "known_bundle", "known_bundles"]
+__all__ = ["KnownBundle", "fitting_bundle", "known_bundle", "known_bundles"]
 
 _DIGITS = 12  # of a digest, by which the ledger tells one state of a bundle from others
 
@@ -74,15 +75,28 @@ def known_bundle(rule: Rule, settings: BundleSettings) -> KnownBundle:
         UsageError: it is not there; it is one of medkit's own without weights; its terms were not accepted; its inputs
             are not those of the rule; or a label has no code.
     """
-    folder = find_bundle(settings.location or rule.bundle)
-    channel_order(folder, rule.inputs)
+    folder = fitting_bundle(rule, settings.location)
     accepted_licence(folder, accept=settings.accept_licence)
     if settings.location is None:  # somebody else's may have its weights anywhere
         _check_weights(folder)
     maker = Maker.from_metadata(folder.name, folder.metadata, folder.digest())
-    for label in maker.label_names:
-        maker.codes_of(label)
+    maker.check_codes()
     return KnownBundle.of(maker)
+
+
+def fitting_bundle(rule: Rule, location: Path | None = None) -> BundleFolder:
+    """The folder of the bundle of a rule, whose inputs are those of the rule; nobody asks whether it may be used.
+
+    Args:
+        rule: which bundle.
+        location: its folder, where it is none of medkit's own.
+
+    Raises:
+        UsageError: it is not there, or its inputs are others.
+    """
+    folder = find_bundle(location or rule.bundle)
+    channel_order(folder, rule.inputs)
+    return folder
 
 
 def _check_weights(folder: BundleFolder) -> None:

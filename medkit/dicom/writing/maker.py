@@ -102,6 +102,15 @@ class Maker:
             "device_serial_number": self.digest[:_LONG_STRING],
         }
 
+    def check_codes(self) -> None:
+        """Check that each label has its codes, without which results cannot be written.
+
+        Raises:
+            UsageError: one has none.
+        """
+        for label in self.label_names:
+            self.codes_of(label)
+
     def codes_of(self, label: int) -> LabelCodes:
         """The codes of a label.
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from medkit.batch.making import BundleSettings, KnownBundle, known_bundles
+from medkit.batch.making.known import fitting_bundle
 from medkit.batch.rules import Criteria
 from medkit.bundle.store import find_bundle
 from medkit.inference.loading import load_bundle
@@ -43,6 +44,7 @@ def test_what_is_wrong_with_a_bundle_is_told_by_the_rule(own_bundle, change, wor
     assert known == []
     assert fault.startswith(f"rule {RULE.name}: ")
     assert words in fault
+    assert fitting_bundle(RULE, own_bundle).root == own_bundle, "whether it may be used is not asked"
     accepted = BundleSettings(location=own_bundle, accept_licence=True)
     assert (known_bundles((RULE,), {NAME: accepted})[1] == []) is (change is _not_for_sale)
 

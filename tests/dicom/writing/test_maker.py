@@ -17,6 +17,7 @@ def test_every_bundle_can_make_objects(bundle):
     maker = Maker.from_metadata(bundle.name, bundle.metadata, bundle.digest())
     assert maker.label_names
     assert 0 not in maker.label_names
+    maker.check_codes()
     for value in maker.label_names:
         assert maker.codes_of(value).type.meaning
     for text in maker.equipment().values():
@@ -27,8 +28,9 @@ def test_metadata_without_names_or_with_wrong_codes():
     metadata = {"network_data_format": {"outputs": {"pred": {"channel_def": {"0": "background", "1": "x"}}}}}
     maker = Maker.from_metadata("x", metadata, DIGEST)
     assert maker.label_names == {1: "x"}
-    with pytest.raises(UsageError, match=r"x: expected codes for label 1 \(x\), got none"):
-        maker.codes_of(1)
+    for ask in (lambda: maker.codes_of(1), maker.check_codes):
+        with pytest.raises(UsageError, match=r"x: expected codes for label 1 \(x\), got none"):
+            ask()
     with pytest.raises(UsageError, match=r"x/configs/metadata\.json: segment_codes: "):
         Maker.from_metadata("x", {**metadata, "segment_codes": {"1": {}}}, DIGEST)
     broken = copy.deepcopy(metadata)
