@@ -30,6 +30,7 @@ from medkit.batch.marks import Mark, StudyMarks
 from medkit.data.hashing import hash_files
 from medkit.data.writing import UNFINISHED
 from medkit.dicom.network.content import same_content
+from medkit.dicom.network.cut_off import TOO_LARGE
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
-LOW_DISK, TOO_LARGE, _TOO_MANY = "low-disk", "too-large", "too-many"
+LOW_DISK, TOO_MANY = "low-disk", "too-many"
 _SUFFIX = ".dcm"
 _STORE = "store"  # owner of the marks that the store leaves itself
 _PREAMBLE, _MAGIC = 128, b"DICM"
@@ -337,7 +338,7 @@ class Spool(StudyMarks):
         limits, total = self.limits, sum(held) + size
         if total > limits.study_bytes or len(held) >= limits.study_instances:
             raise NotTaken(
-                _TOO_MANY,
+                TOO_MANY,
                 f"expected a study of at most {limits.study_instances} instances and {limits.study_bytes} bytes, got "
                 f"{len(held) + 1} and {total}; raise the limits if it is right",
             )

@@ -11,7 +11,7 @@ from medkit.batch.making.reasons import tell_finding
 from medkit.batch.making.verdicts import Verdict, verdict
 from medkit.batch.rules import choose, might_fit, mismatch
 from medkit.dicom.facts import is_own_result, rule_facts, series_facts
-from medkit.dicom.findings import Refused
+from medkit.dicom.findings import Refused, counted
 from medkit.dicom.limits import Limits
 from medkit.dicom.reading import read_each
 from medkit.dicom.rejected import NOTE_CLASS, rejected_instances
@@ -169,7 +169,8 @@ def read_stored(
     taken_back = ""
     if desk.has_notes and (left := _not_rejected(files, expected)) != files:
         desk.volumes.clear()  # or all voxels are held twice
-        taken_back = f"{len(files) - len(left)} instances that a rejection note takes back were left out"
+        gone = len(files) - len(left)
+        taken_back = f"left out {counted(gone, 'instance', 'instances')} that a rejection note takes back"
         desk = _read(left, expected, wanted)
     choice = choose(wanted.rules, desk.facts)
     unread = desk.refused_that_might_fit()
@@ -229,8 +230,8 @@ def _check_all_taken(spool: Spool, study: str) -> None:
         codes = ", ".join(sorted(set(missing.values())))
         raise verdict(
             "instances-missing",
-            f"expected all that was sent, but {len(missing)} were not taken ({codes}); send the study again, whole, or "
-            "let medkit batch lift say that it is whole without them",
+            f"expected all that was sent, but {counted(len(missing), 'was', 'were')} not taken ({codes}); send the "
+            "study again, whole, or let medkit batch lift say that it is whole all the same",
         )
 
 
@@ -349,11 +350,10 @@ def _notes(unread: Sequence[_Refusal], taken_back: str, lifted: Sequence[Mark]) 
     notes = [taken_back] if taken_back else []
     if lifted:
         codes = ", ".join(sorted({mark.code for mark in lifted}))
-        notes.append(
-            f"{len(lifted)} instances or files were not taken ({codes}), and a person said that the study is whole "
-            "without them"
-        )
+        what = counted(len(lifted), "instance or file was", "instances or files were")
+        notes.append(f"{what} not taken ({codes}), and a person said that the study is whole all the same")
     if unread:
         codes = ", ".join(sorted({refusal.finding.code for refusal in unread}))
-        notes.append(f"{len(unread)} other series or files of the study could not be read ({codes})")
+        what = counted(len(unread), "other series or file", "other series or files")
+        notes.append(f"{what} of the study could not be read ({codes})")
     return tuple(notes)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medkit.batch.marks import StudyMarks
-from medkit.batch.spool import LOW_DISK
+from medkit.batch.spool import LOW_DISK, TOO_MANY
+from medkit.dicom.findings import counted
 from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ __all__ = ["WHAT_TO_DO", "with_what_was_not_taken"]
 WHAT_TO_DO = {
     LOW_DISK: "the disk was too full; make room, and send the study again",
     TOO_LARGE: "above a limit; raise it if that is right, and send the study again",
-    "too-many": "above a limit; raise it if that is right, and send the study again",
+    TOO_MANY: "above a limit; raise it if that is right, and send the study again",
     CUT_OFF: "the sender broke off; send the study again",
 }
 
@@ -50,5 +51,5 @@ def _explained(marks: StudyMarks, study: StudyRecord) -> StudyRecord:
     if not codes:
         return study
     ((code, count),) = codes.most_common(1)
-    what = "an instance was" if count == 1 else f"{count} instances were"
+    what = counted(count, "instance was", "instances were")
     return replace(study, code=code, reason=f"{what} not taken: {WHAT_TO_DO[code]}")

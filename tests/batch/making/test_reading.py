@@ -135,7 +135,7 @@ def test_an_instance_that_was_not_taken(desk, files):
     narrow = Spool(desk.spool.folder, SpoolLimits(free_bytes=0, instance_bytes=100))
     with pytest.raises(NotTaken):
         narrow.store(f"{ROOT}.1", f"{ROOT}.3.99", io.BytesIO(bytes(200)))
-    check_ends(desk, claim, State.FAILED, "instances-missing", r"1 were not taken \(too-large\); send")
+    check_ends(desk, claim, State.FAILED, "instances-missing", r"1 was not taken \(too-large\); send")
 
 
 def test_what_a_person_does_without_is_told_in_the_reports(desk, files):
@@ -144,7 +144,9 @@ def test_what_a_person_does_without_is_told_in_the_reports(desk, files):
     desk.spool.miss(hash_of, mark)
     desk.spool.lift(hash_of, mark)
     read = read_study(claimed(desk), desk.context)
-    said = "1 instances or files were not taken (cut-off), and a person said that the study is whole without them"
+    said = (
+        "1 instance or file was not taken (cut-off), and a person said that the study is whole all the same"
+    )
     assert read.notes == (said,)
 
 
@@ -242,7 +244,7 @@ def test_beside_a_series_that_cannot_be_read_the_report_says_so(desk, files):
     desk = desk.with_(rules=(FIRST,))
     assert make_study(claimed(desk, files), desk.context).state is State.MADE
     (report,) = [path for path in desk.made() if path.name.endswith(".sr.dcm")]
-    assert b"1 other series or files of the study could not be read (truncated)" in report.read_bytes()
+    assert b"1 other series or file of the study could not be read (truncated)" in report.read_bytes()
 
 
 def test_a_damaged_series_does_not_make_another_one_right(desk, files):
@@ -333,7 +335,7 @@ def test_a_series_that_is_rejected_is_not_made(desk, files, rejecting, title):
     store(desk, rejecting(sorted(files.iterdir()), title))
     ended = make_study(claimed(desk), desk.context)
     assert (ended.claim.revision, ended.state, ended.code) == (2, State.REFUSED, "instances-rejected")
-    assert ended.reason.startswith("14 instances that a rejection note takes back were left out")
+    assert ended.reason.startswith("left out 14 instances that a rejection note takes back")
 
 
 def test_another_series_is_made_without_the_one_that_is_rejected(desk, files, rejecting):
@@ -346,7 +348,7 @@ def test_another_series_is_made_without_the_one_that_is_rejected(desk, files, re
     assert ended.state is State.MADE, "two series would be ambiguous"
     assert {path.name[:3] for path in desk.made()} == {"004"}
     (report,) = [path for path in desk.made() if path.name.endswith(".sr.dcm")]
-    assert b"14 instances that a rejection note takes back were left out" in report.read_bytes()
+    assert b"left out 14 instances that a rejection note takes back" in report.read_bytes()
 
 
 def test_of_a_series_with_a_rejected_slice_nothing_is_guessed(desk, files, rejecting):

@@ -46,7 +46,7 @@ def test_each_mark_that_a_sender_can_mend_says_what_to_do(batch, code):
     batch.spool.miss(study("a"), Mark(hash_uid("1.2"), code, "store"))
     found, text = reason(batch)
     assert found == code
-    assert text.startswith("an instance was not taken: ")
+    assert text.startswith("1 instance was not taken: ")
     assert text.endswith("send the study again")
 
 
