@@ -18,6 +18,7 @@ from medkit.batch.service.flights import read_hands
 from medkit.batch.service.logs import told
 from medkit.batch.service.process import Word, hands_folder, work
 from medkit.batch.service.recovery import DIED, Death, recover, too_slow
+from medkit.batch.status.alerts import OF_KIND
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ _PAUSES = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 60.0)  # before a worker is started a
 _HEALTHY_SECONDS = 60.0  # one that was ready for so long begins a new row
 _AGAIN_AND_AGAIN = 3
 _HOPELESS = 5
-_CODES = {Kind.WORKERS: "workers-dying", Kind.CLUSTER: "cluster-fails"}
 _PROCESSES = get_context("spawn")  # forked ones would inherit threads' locks and a GPU that they cannot use
 
 
@@ -182,7 +182,7 @@ class Crew:
     def _note(self, kind: Kind, message: str | None, *, passing: bool = False) -> None:
         if message is not None:
             self._noted.add(kind)
-            self._notices.put(kind, kind, _CODES[kind], message.removeprefix(f"{kind}: "), passing=passing)
+            self._notices.put(kind, kind, OF_KIND[kind], message.removeprefix(f"{kind}: "), passing=passing)
         elif kind in self._noted:
             self._noted.remove(kind)
             self._notices.clear(kind, kind)

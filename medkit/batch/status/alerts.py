@@ -12,6 +12,7 @@ from medkit.batch.ledger import State, Waiting
 from medkit.batch.notices import Kind
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.words import duration, size
+from medkit.dicom.findings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from medkit.batch.notices import Notice
     from medkit.batch.status.summary import Summary
 
-__all__ = ["Alert", "AlertCode", "Thresholds", "alerts"]
+__all__ = ["OF_KIND", "Alert", "AlertCode", "Thresholds", "alerts"]
 
 _HOUR, _MINUTE = 3600.0, 60.0
 
@@ -45,7 +46,7 @@ class AlertCode(StrEnum):
     CLUSTER_FAILS = "cluster-fails"
 
 
-_OF_KIND = {
+OF_KIND = {
     Kind.SOURCE: AlertCode.SOURCE_FAILS,
     Kind.DESTINATION: AlertCode.DESTINATION_FAILS,
     Kind.WITHDRAWAL: AlertCode.WITHDRAWAL_FAILS,
@@ -53,6 +54,7 @@ _OF_KIND = {
     Kind.WORKERS: AlertCode.WORKERS_DYING,
     Kind.CLUSTER: AlertCode.CLUSTER_FAILS,
 }
+"""What is wrong where a part of a kind has a notice."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _quarantine(summary: Summary) -> Iterator[Alert]:
     if count := summary.counts[State.QUARANTINED]:
         yield Alert(
             AlertCode.QUARANTINE,
-            f"{_studies(count)} in quarantine; see why, mend it, and then medkit batch retry",
+            f"{counted(count, 'study', 'studies')} in quarantine; see why, mend it, and then medkit batch retry",
         )
 
 
@@ -181,7 +183,7 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
         ),
     ):  # fmt: skip
         if (age := _age(summary, waiting)) > hours * _HOUR:
-            yield Alert(code, message.format(_studies(waiting.count), duration(age)))
+            yield Alert(code, message.format(counted(waiting.count, "study", "studies"), duration(age)))
     age = 0.0 if summary.shadow else _age(summary, summary.withdrawals)
     if age > thresholds.delivery_hours * _HOUR:
         yield Alert(
@@ -212,7 +214,7 @@ def _noticed(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
         age = max(0.0, summary.at - notice.since)
         if not notice.passing or age > thresholds.down_hours * _HOUR:
             lasting = f", for {duration(age)}" if age >= _MINUTE else ""
-            yield Alert(_OF_KIND[notice.kind], f"{notice.name}{lasting}: {notice.message}")
+            yield Alert(OF_KIND[notice.kind], f"{notice.name}{lasting}: {notice.message}")
 
 
 def _once(notices: Sequence[Notice]) -> list[Notice]:
@@ -225,7 +227,3 @@ def _once(notices: Sequence[Notice]) -> list[Notice]:
 
 def _age(summary: Summary, waiting: Waiting) -> float:
     return 0.0 if waiting.since is None else summary.at - waiting.since
-
-
-def _studies(count: int) -> str:
-    return f"{count} {'study' if count == 1 else 'studies'}"

@@ -28,6 +28,7 @@ from medkit.errors import UsageError
 from tests.batch.ledger.stories import Clock
 
 PATIENCE = 60.0
+CODES = {Kind.WORKERS: "workers-dying", Kind.CLUSTER: "cluster-fails"}
 
 
 def crash(settings, number, logs, pipe, proven):
@@ -106,8 +107,10 @@ class Yard:
         return self.crew
 
     def told(self, kind):
-        """What a person is told of a kind of part."""
-        return [notice.message for notice in Notices(self.settings.job.notices).all() if notice.kind is kind]
+        """What a person is told of a kind of part, by the code of its alert."""
+        notices = [one for one in Notices(self.settings.job.notices).all() if one.kind is kind]
+        assert {one.code for one in notices} <= {CODES[kind]}
+        return [one.message for one in notices]
 
     def let(self, work):
         """What workers do that are started from now on."""
