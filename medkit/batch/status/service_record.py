@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from medkit.batch.folder import ServiceState
-from medkit.batch.hours import Hours, parse_hours
+from medkit.batch.hours import parse_hours
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import Thresholds, alerts
 from medkit.data.writing import write_text
@@ -44,19 +44,17 @@ class ServiceRecord:
     @classmethod
     def read(cls, job: JobFolder) -> ServiceRecord:
         """That of a batch; the defaults where no service left one that can be read."""
-        with suppress(OSError, ValueError, TypeError, KeyError, UsageError):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, UsageError):
             given = json.loads(job.service.read_text(encoding="utf-8"))
             thresholds = given.pop("thresholds")
-            expected = thresholds.pop("expected")
-            hours = Hours() if expected is None else parse_hours(expected)
-            return cls(Thresholds(**thresholds, expected=hours), **given)
+            expected = parse_hours(thresholds.pop("expected"))
+            return cls(Thresholds(**thresholds, expected=expected), **given)
         return cls()
 
     def write(self, job: JobFolder) -> None:
         """Leave it in the folder of a batch. A disk that takes nothing more stops nobody."""
-        hours = self.thresholds.expected
         content = asdict(self)
-        content["thresholds"]["expected"] = None if hours == Hours() else str(hours)
+        content["thresholds"]["expected"] = str(self.thresholds.expected)
         with suppress(OSError):
             write_text(job.service, json.dumps(content, indent=2) + "\n")
 

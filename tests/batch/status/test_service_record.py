@@ -27,7 +27,17 @@ def test_what_a_service_left_is_read_as_it_was(job):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"thresholds": {}}', '{"thresholds": {"expected": "noon"}}', "\xff"]
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "7",
+        '{"thresholds": {}}',
+        '{"thresholds": {"expected": "noon"}}',
+        '{"thresholds": {"expected": null}}',
+        "\xff",
+    ],
 )
 def test_what_nobody_left_or_is_damaged_is_the_defaults(job, text):
     assert ServiceRecord.read(job) == ServiceRecord()
