@@ -128,9 +128,8 @@ class Cluster:
         except UsageError as error:
             if refuse:
                 raise
-            self._tell_trouble(
-                str(error)
-            )  # it was right before: the scheduler may be writing its file just now
+            # It was right before: the scheduler may be writing its file just now.
+            self._tell_trouble(str(error))
             return False
         try:
             self._see(known["workers"], client)

@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from medkit.batch.intake.take import Intake
     from medkit.batch.ledger import Arrival
 
-__all__ = ["LIFTED", "lift_marks"]
-
-LIFTED = "marks-lifted"
+__all__ = ["lift_marks"]
 
 
 def lift_marks(intake: Intake, study: str, reason: str, code: str | None = None) -> int:
@@ -38,7 +36,7 @@ def lift_marks(intake: Intake, study: str, reason: str, code: str | None = None)
     if not marks or not intake.spool.instances(study):
         got = "none" if not marks else "nothing but marks; have it sent"
         raise IllegalTransition(f"study {study}: expected marks of what was not taken, got {got}")
-    arrival = intake.ledger.reopen(study, LIFTED, reason)
+    arrival = intake.ledger.reopen(study, "marks-lifted", reason)
     try:
         for mark in marks:
             intake.audit.append("mark-lifted", study=study, instance=mark.name, code=mark.code)

@@ -87,7 +87,7 @@ def _counts(path: Path, ledger: LedgerView) -> bool:
     """Whether the ledger knows the results of an attempt, or its revision is being made; asked after they were seen."""
     study, revision, token = path.parts[-3], int(path.parts[-2]), path.name
     with ledger.reading():
-        if study not in ledger.find(study):
+        if study not in ledger.find(study):  # not by its LedgerError: a broken disk raises one too
             return False
         record = ledger.study(study)
         making = record.state is State.RUNNING and record.revision == revision
