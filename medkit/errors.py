@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 3
     NONE_SUCCEEDED = 4
     INTERRUPTED = 130
+    NO_READER = 141  # as after SIGPIPE
 
 
 class MedkitError(Exception):

@@ -45,10 +45,13 @@ class _LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:
-            from medkit.cli.consoles import end_without_reader
+        except BrokenPipeError as error:
+            from medkit.cli.consoles import end_without_reader, reader_has_gone
 
-            end_without_reader()
+            if reader_has_gone():
+                end_without_reader()
+            # As itself, click would end with it in silence.
+            raise MedkitError(f"a pipe to another program: {error.strerror or error}") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -60,7 +63,8 @@ class _LazyGroup(click.Group):
 def cli() -> None:
     """Medical-image segmentation with MONAI bundles.
 
-    Exit codes: 0 all done, 2 wrong call or config, 3 some cases failed, 4 none succeeded, 130 interrupted.
+    Exit codes: 0 all done, 2 wrong call or config, 3 some cases failed, 4 none succeeded, 130 interrupted, 141 who read
+    the output has gone.
     """
 
 

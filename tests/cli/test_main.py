@@ -89,7 +89,7 @@ def test_module_and_script_are_the_same():
 def test_help_names_commands_and_exit_codes(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for word in ("predict", "evaluate", "train", "bundle", "130 interrupted"):
+    for word in ("predict", "evaluate", "train", "bundle", "130 interrupted", "141 who read"):
         assert word in out
     assert call(capsys, "predict", "-h")[0] == 0
 
@@ -137,6 +137,7 @@ def test_bare_call_shows_the_help(capsys, arguments):
         (CaseError("x", "a: expected b"), 4, "medkit: a: expected b"),
         (MedkitError("a: expected b"), 4, "medkit: a: expected b"),
         (OSError(28, "No space left on device", "/out"), 4, "medkit: /out: No space left on device"),
+        (BrokenPipeError(32, "Broken pipe"), 4, "medkit: a pipe to another program: Broken pipe"),
         (KeyboardInterrupt(), 130, "medkit: interrupted; every file written so far is whole"),
     ],
 )
