@@ -49,13 +49,12 @@ class CutOff:
         if data := _beginning(message.data_set):
             self._last[association] = (message.context_id, data)
 
-    def is_known(self, association: Association) -> bool:
-        """Whether the study of the instance that is coming can be told now, or more of it would not help."""
-        message = association.dimse.message
-        return (
+    def is_known(self, association: Association, message: DIMSEMessage) -> bool:
+        """Whether the study of what is coming can be told now, or more of it would not help."""
+        if length_of(message.data_set) > _HEADER_BYTES:
+            return True
+        return "AffectedSOPInstanceUID" in message.command_set and (
             association in self._last
-            or message is None
-            or length_of(message.data_set) > _HEADER_BYTES
             or _identify(association, message.context_id, _beginning(message.data_set)) is not None
         )
 

@@ -52,7 +52,8 @@ class NodeLimits:
         pdu_bytes: of one PDU.
         instance_bytes: of one instance, which is held in memory, and of all of an association that wait there; one that
             sends more is aborted.
-        held_bytes: of all associations together; the one that sends more is aborted.
+        held_bytes: of all associations together; the one that sends more is aborted, as soon as it is known which study
+            is then not whole, or when 1 MiB of an instance did not say so.
         seconds: how long a caller may be silent, and how long one PDU may take to come.
     """
 
@@ -219,9 +220,8 @@ class StorageNode:
         elif (
             # Between two instances, or before one said whose it is, nobody could say what is missing.
             message is not None
-            and "AffectedSOPInstanceUID" in message.command_set
             and sum([*self._held.values(), *self._being_taken.values()]) > self.limits.held_bytes
-            and self._cut_off.is_known(association)
+            and self._cut_off.is_known(association, message)
         ):
             self._abort(association, f"at most {self.limits.held_bytes} bytes of all callers together")
 

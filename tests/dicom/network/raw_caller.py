@@ -60,10 +60,12 @@ def fragment(data: bytes, control: int) -> bytes:
     return struct.pack(">BBIIBB", 4, 0, len(data) + 6, len(data) + 2, 1, control) + data
 
 
-def command(sop_instance: str = "1.2.3.4", number: int = 1) -> bytes:
-    """The command set of a C-STORE-RQ."""
+def command(sop_instance: str | None = "1.2.3.4", number: int = 1) -> bytes:
+    """The command set of a C-STORE-RQ; one that names no instance is wrong."""
     asked = Dataset()
-    asked.AffectedSOPClassUID, asked.AffectedSOPInstanceUID = CTImageStorage, sop_instance
+    asked.AffectedSOPClassUID = CTImageStorage
+    if sop_instance is not None:
+        asked.AffectedSOPInstanceUID = sop_instance
     asked.CommandField, asked.MessageID, asked.Priority, asked.CommandDataSetType = 1, number, 0, 0
     raw = encode(asked, True, True)
     return struct.pack("<HHII", 0, 0, 4, len(raw)) + raw

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pydicom
@@ -291,6 +292,20 @@ def test_what_all_callers_send_together_is_bounded(taken, busy, caplog):
             first.settimeout(10)
             busy.may_end.set()
             assert first.recv(1) == b"\x04"
+    assert "at most 100000 bytes of all callers together" in caplog.text
+
+
+@pytest.mark.parametrize("request_of", [None, raw_caller.command(None)], ids=["nothing", "no instance"])
+def test_data_that_will_never_say_whose_they_are_are_bounded_too(taken, request_of, caplog):
+    with node(taken, limits=NodeLimits(held_bytes=100_000)) as listening:
+        caller, _ = raw_caller.ask(listening.port)
+        with caller:
+            with suppress(ConnectionError):
+                if request_of is not None:
+                    caller.sendall(fragment(request_of, COMMAND | LAST))
+                for _ in range(30):
+                    caller.sendall(fragment(bytes(60_000), 0))
+            assert is_aborted(caller)
     assert "at most 100000 bytes of all callers together" in caplog.text
 
 
