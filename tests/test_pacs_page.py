@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from medkit.dicom.network import dicomweb, dimse, node
@@ -10,10 +13,16 @@ from medkit.dicom.network.content import LEFT_ASIDE
 from medkit.dicom.network.private_classes import PRIVATE_CLASSES
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.dicom.rejected import RejectionReason
+from tests.dicom.network.conftest import write_study
+from tests.dicom.network.takers import CALLER, Taken
+from tests.servers.fixtures import loopback, own_network
 from tests.test_readme import blocks
+
+__all__ = ["loopback", "own_network"]
 
 ROOT = Path(__file__).parents[1]
 PAGE = "docs/pacs.md"
+PORT = "11112"
 
 
 def test_the_examples_run():
@@ -87,3 +96,27 @@ def test_the_conformance_statement_names_what_is_negotiated():
     ]
     assert places == sorted(places)
     assert len({*NATIVE, *COMPRESSED}) == len(NATIVE) + len(COMPRESSED) == 18
+
+
+def call(line: str, port: int, folder) -> subprocess.CompletedProcess[str]:
+    given = shlex.split(line)
+    assert (given[:2], given.count(PORT)) == (["python", "-m"], 1)
+    words = [str(port) if word == PORT else word for word in given[1:]]
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_programs_of_the_environment_reach_a_node(loopback, tmp_path):
+    echo, store = next(block for block in blocks(PAGE, "text") if "echoscu" in block).splitlines()
+    study, taken = write_study(tmp_path / "study"), Taken()
+    with node.StorageNode("MEDKIT", taken, [CALLER], port=0) as listening:
+        assert "0x0000 - Success" in call(echo, listening.port, tmp_path).stderr
+        done = call(store, listening.port, tmp_path)
+        assert (done.returncode, done.stderr, len(taken.files)) == (0, "", len(study))
+        taken.status = 0xA700
+        assert call(store, listening.port, tmp_path).returncode == 0
+        assert "0xA700 - Failure" in call(f"{store} -v", listening.port, tmp_path).stderr
+        stranger = call(store.replace(CALLER, "STRANGER"), listening.port, tmp_path)
+        assert stranger.returncode == 1
+        assert "Calling AE title not recognised" in stranger.stderr

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from medkit.dicom.network.node import StorageNode
 
-__all__ = ["CALLER", "Taken", "node"]
+__all__ = ["CALLER", "Taken", "eventually", "node"]
 
 CALLER = "SCANNER"
 
@@ -23,3 +26,11 @@ class Taken:
 
 def node(taken, **more) -> StorageNode:
     return StorageNode("MEDKIT", taken, [CALLER], port=0, **more)
+
+
+def eventually(what: Callable[[], object]) -> bool:
+    """Whether something becomes true within 20 seconds."""
+    until = time.monotonic() + 20
+    while not what() and time.monotonic() < until:
+        time.sleep(0.01)
+    return bool(what())

@@ -6,7 +6,6 @@ import logging
 import socket
 import struct
 import threading
-import time
 from contextlib import ExitStack
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from medkit.dicom.network.node import NodeLimits, StorageNode
 from medkit.dicom.network.tls import TlsFiles
 from tests.dicom.network import raw_caller
+from tests.dicom.network.takers import eventually
 from tests.dicom.network.test_node import associate
 
 
@@ -23,13 +23,6 @@ def node(**more) -> StorageNode:
 
 def knock(port: int, stack: ExitStack) -> socket.socket:
     return stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
-
-
-def eventually(what) -> bool:
-    until = time.monotonic() + 20
-    while not what() and time.monotonic() < until:
-        time.sleep(0.01)
-    return what()
 
 
 def test_silent_strangers_do_not_keep_a_sender_out():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from contextlib import suppress
 
 import pytest
@@ -11,20 +10,13 @@ import pytest
 from medkit.dicom.network.node import NodeLimits
 from tests.dicom.network import raw_caller
 from tests.dicom.network.raw_caller import COMMAND, LAST, fragment, is_aborted, requests, send_in_pieces
-from tests.dicom.network.takers import node
+from tests.dicom.network.takers import eventually, node
 
 LONG_PDU = 2 << 20
 
 
 def keep(told: list):
     return lambda *what: told.append(what)
-
-
-def eventually(what) -> bool:
-    until = time.monotonic() + 20
-    while not what() and time.monotonic() < until:
-        time.sleep(0.01)
-    return bool(what())
 
 
 def beginning(data: bytes, length: int = LONG_PDU) -> bytes:
@@ -57,9 +49,7 @@ def test_of_callers_together_an_instance_of_which_nothing_came_is_told_by_its_re
         first, _ = raw_caller.ask(listening.port)
         with first:
             first.sendall(requests(1, 60_000))
-            until = time.monotonic() + 10
-            while not listening._being_taken and time.monotonic() < until:
-                time.sleep(0.01)
+            assert eventually(lambda: listening._being_taken)
             second, _ = raw_caller.ask(listening.port)
             with second:
                 second.sendall(fragment(raw_caller.command("1.2.3.5"), COMMAND | LAST))
@@ -168,7 +158,6 @@ def test_an_instance_of_which_nothing_says_whose_it_is_is_logged(taken, more, ca
         caller, _ = raw_caller.ask(listening.port)
         with caller:
             caller.sendall(more)
-            time.sleep(0.2)
         assert eventually(lambda: "nothing is marked" in caplog.text)
     assert told == []
     assert "an instance of SCANNER was cut off before it said of which study it is" in caplog.text
@@ -183,7 +172,6 @@ def test_no_study_is_made_of_half_a_uid(taken, caplog):
         caller, _ = raw_caller.ask(listening.port)
         with caller:
             caller.sendall(ASKED + fragment(half, 0))
-            time.sleep(0.2)
         assert eventually(lambda: "nothing is marked" in caplog.text)
     assert told == []
 

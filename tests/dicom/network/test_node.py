@@ -8,7 +8,6 @@ import ssl
 import struct
 import subprocess
 import threading
-import time
 from contextlib import suppress
 
 import numpy as np
@@ -32,7 +31,7 @@ from medkit.dicom.network.tls import TlsFiles
 from medkit.errors import UsageError
 from tests.dicom.network import raw_caller
 from tests.dicom.network.raw_caller import COMMAND, LAST, fragment, is_aborted, requests
-from tests.dicom.network.takers import CALLER, node
+from tests.dicom.network.takers import CALLER, eventually, node
 from tests.servers.dcmtk import storescu
 from tests.servers.programs import DCMTK, program
 
@@ -281,9 +280,7 @@ def test_what_all_callers_send_together_is_bounded(taken, busy, caplog):
         second, _ = raw_caller.ask(listening.port)
         with first, second:
             first.sendall(requests(1, 60_000))
-            until = time.monotonic() + 10
-            while not listening._being_taken and time.monotonic() < until:
-                time.sleep(0.01)
+            assert eventually(lambda: listening._being_taken)
             second.sendall(requests(2, 60_000))
             assert is_aborted(second)
             first.settimeout(0.2)
@@ -316,10 +313,7 @@ def test_what_was_held_is_let_go_with_its_association(taken):
             with caller:
                 caller.sendall(requests(1, 1000) + fragment(raw_caller.command(), COMMAND | LAST))
                 assert caller.recv(1) == b"\x04"
-        until = time.monotonic() + 10
-        while listening._held and time.monotonic() < until:
-            time.sleep(0.01)
-        assert listening._held == listening._being_taken == {}
+        assert eventually(lambda: listening._held == listening._being_taken == {})
 
 
 @pytest.mark.parametrize("uid", ["DOE^JOHN", "1." + "2" * 68])
@@ -355,9 +349,7 @@ def test_those_who_only_knock_take_no_place(taken):
     with node(taken, limits=NodeLimits(associations=2)) as listening:
         for _ in range(5):
             socket.create_connection(("127.0.0.1", listening.port), 10).close()
-        until = time.monotonic() + 10
-        while listening._server.active_associations and time.monotonic() < until:
-            time.sleep(0.01)
+        assert eventually(lambda: not listening._server.active_associations)
         association = associate(listening.port)
         assert association.is_established
         association.release()
@@ -398,10 +390,7 @@ def test_what_does_not_finish_is_aborted(taken):
     listening.start()
     association = associate(listening.port)
     listening.stop(grace_seconds=0.2)
-    until = time.monotonic() + 10
-    while association.is_established and time.monotonic() < until:
-        time.sleep(0.01)
-    assert association.is_aborted
+    assert eventually(lambda: association.is_aborted)
     listening.stop()
 
 
