@@ -32,7 +32,8 @@ __all__ = ["Entity", "Server"]
 
 _LOG = logging.getLogger(__name__)
 _REQUEST_BYTES = 1 << 20  # of an A-ASSOCIATE-RQ with 128 contexts, and more than ever needed
-_P_DATA_TF = 4  # type of the PDUs that bring instances (PS3.8, 9.3.5)
+_TYPES = range(1, 8)  # of PDUs (PS3.8, 9.3.1)
+_P_DATA_TF = 4  # the type of those that bring instances (PS3.8, 9.3.5)
 _STRANGERS = 2  # connections without an association, for each that may be had
 
 
@@ -53,8 +54,8 @@ class Server(ThreadedAssociationServer):
         address: host and port to listen on.
         handlers: pairs of an event of pynetdicom and what handles it.
         tls: speak TLS.
-        long_pdu: told of an association that sends a P-DATA-TF PDU beyond the limit, and what this one begins with,
-            before the connection ends.
+        unfinished: told of an association that sends a P-DATA-TF PDU which is not read to its end, and what came behind
+            its length, before the connection ends; and of the limit in bytes, where it is beyond that.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -69,9 +70,9 @@ class Server(ThreadedAssociationServer):
         address: tuple[str, int],
         handlers: list[Any],
         tls: SSLContext | None,
-        long_pdu: Callable[[Association, bytes], None],
+        unfinished: Callable[[Association, bytes, int | None], None],
     ) -> None:
-        self._tls, self.long_pdu = tls, long_pdu
+        self._tls, self.unfinished = tls, unfinished
         self._strangers: dict[socket.socket, None] = {}  # the first that came first
         self._changing = threading.Lock()
         events = [*handlers, (evt.EVT_REQUESTED, self._know), (evt.EVT_CONN_CLOSE, _let_go)]
@@ -149,7 +150,7 @@ class _Handler(RequestHandler):
             connection,
             max(entity.maximum_pdu_size, _REQUEST_BYTES),
             entity.network_timeout,
-            partial(self.server.long_pdu, association),
+            partial(self.server.unfinished, association),
         )
         return association
 
@@ -162,34 +163,54 @@ class _Reader:
         connection: AssociationSocket,
         longest: int,
         seconds: float,
-        long_pdu: Callable[[bytes], None],
+        unfinished: Callable[[bytes, int | None], None],
     ) -> None:
         self._connection, self._longest, self._seconds = connection, longest, seconds
-        self._long_pdu = long_pdu
-        self._first = 0  # byte of what was read before
+        self._unfinished = unfinished
+        self._type = 0  # of the PDU whose rest is read next
 
     def __call__(self, nr_bytes: int) -> bytearray:
-        if nr_bytes > self._longest:
-            if self._first == _P_DATA_TF:
-                self._long_pdu(bytes(self._receive(self._longest)))
-            raise OSError(f"expected a PDU of at most {self._longest} bytes, got one of {nr_bytes}")
-        data = self._receive(nr_bytes)
-        self._first = data[0] if data else 0
+        kind, self._type = self._type, 0
+        if kind == _P_DATA_TF:
+            return self._instances(nr_bytes)
+        self._check_length(nr_bytes)
+        data = bytearray(nr_bytes)
+        self._fill(data)
+        if not kind and data and data[0] in _TYPES:  # of others nothing more is read
+            self._type = data[0]
         return data
 
-    def _receive(self, nr_bytes: int) -> bytearray:
-        data, there = bytearray(nr_bytes), 0
+    def _instances(self, nr_bytes: int) -> bytearray:
+        """The rest of a P-DATA-TF; of one that has no end it is told what came."""
+        data = bytearray(min(nr_bytes, self._longest))
+        try:
+            self._fill(data)
+        finally:
+            if len(data) < nr_bytes:
+                self._unfinished(bytes(data), self._longest if nr_bytes > self._longest else None)
+        self._check_length(nr_bytes)
+        return data
+
+    def _check_length(self, nr_bytes: int) -> None:
+        if nr_bytes > self._longest:
+            raise OSError(f"expected a PDU of at most {self._longest} bytes, got one of {nr_bytes}")
+
+    def _fill(self, data: bytearray) -> None:
+        """Read as much as there is room for, and leave no more than came, whatever ends it."""
+        there, nr_bytes = 0, len(data)
         connection = self._connection.socket
         assert connection is not None
         until = time.monotonic() + self._seconds  # for all of it: each byte alone may take as long
-        with memoryview(data) as room:
-            while there < nr_bytes and (more := connection.recv_into(room[there:])):
-                there += more
-                if there < nr_bytes and time.monotonic() > until:
-                    raise TimeoutError(
-                        f"expected a PDU within {self._seconds:g} seconds, got {there} bytes of it"
-                    )
-        return data[:there]
+        try:
+            with memoryview(data) as room:
+                while there < nr_bytes and (more := connection.recv_into(room[there:])):
+                    there += more
+                    if there < nr_bytes and time.monotonic() > until:
+                        raise TimeoutError(
+                            f"expected a PDU within {self._seconds:g} seconds, got {there} bytes of it"
+                        )
+        finally:
+            del data[there:]
 
 
 def _let_go(event: Event) -> None:

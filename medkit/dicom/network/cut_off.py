@@ -33,7 +33,9 @@ _LAST_FRAGMENT = 2
 
 
 class CutOff:
-    """Tells whose instances did not come to their end; used by the threads of all associations.
+    """Tells whose instances did not come to their end.
+
+    What is on its way is looked at in the thread of its association that reads it, and in no other: it is being written.
 
     Args:
         tell: called with Study and SOP Instance UID, and ``too-large`` or ``cut-off``.

@@ -49,7 +49,7 @@ class NodeLimits:
 
     Args:
         associations: at one time; further ones are rejected for now.
-        pdu_bytes: of one PDU.
+        pdu_bytes: of one PDU, as callers are told; one that sends more than this, and more than 1 MiB, is aborted.
         instance_bytes: of one instance, which is held in memory, and of all of an association that wait there; one that
             sends more is aborted.
         held_bytes: of all associations together; the one that sends more is aborted, as soon as it is known which study
@@ -128,7 +128,7 @@ class StorageNode:
             (evt.EVT_CONN_CLOSE, self._let_go),
         ]
         try:
-            server = Server(self._ae, (self._host, self._port), handlers, self._tls, self._end_long_pdu)
+            server = Server(self._ae, (self._host, self._port), handlers, self._tls, self._end_unfinished)
         except OSError as error:
             raise UsageError(
                 f"{self._host}, port {self._port}: expected an address to listen on, got {error.strerror or error}; "
@@ -235,12 +235,14 @@ class StorageNode:
         self._cut_off.tell_all(association, code)
         association.abort(block=False)
 
-    def _end_long_pdu(self, association: Association, body: bytes) -> None:
-        """Tell of what was on its way when a PDU came that is not read to its end."""
-        if association.is_established:
-            self._cut_off.read_beginning(association, body)
-            longest = self.limits.pdu_bytes
-            self._abort(association, f"PDUs of at most {longest} bytes, or little more")
+    def _end_unfinished(self, association: Association, body: bytes, longest: int | None) -> None:
+        """Take in what came of a PDU that is not read to its end, and say why where it is beyond the limit."""
+        if not association.accepted_contexts:
+            return
+        # It may be established no more: the thread that looks for silence may have ended it a moment ago.
+        self._cut_off.read_beginning(association, body)
+        if longest is not None:
+            self._abort(association, f"PDUs of at most {longest} bytes")
 
     def _tell_rejected(self, event: Event) -> None:
         peer = event.assoc.requestor
@@ -257,9 +259,9 @@ class StorageNode:
 
     def _tell_aborted(self, event: Event) -> None:
         _LOG.info("an association of %s was aborted", event.assoc.requestor.ae_title)
-        self._cut_off.tell_all(event.assoc, CUT_OFF)
 
     def _let_go(self, event: Event) -> None:
+        """Tell of what was on its way, in the thread that reads it: whatever ended it, nothing more comes."""
         self._held.pop(event.assoc, None)
         self._cut_off.tell_all(event.assoc, CUT_OFF)
 

@@ -71,11 +71,11 @@ def command(sop_instance: str | None = "1.2.3.4", number: int = 1) -> bytes:
     return struct.pack("<HHII", 0, 0, 4, len(raw)) + raw
 
 
-def data_set(sop_instance: str = "1.2.3.4", size: int = 0) -> bytes:
-    """An instance of study 1.2.3 with so many bytes of pixels."""
+def data_set(sop_instance: str = "1.2.3.4", size: int = 0, study: str = "1.2.3") -> bytes:
+    """An instance with so many bytes of pixels."""
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, sop_instance
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", "1.2.3.9"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, "1.2.3.9"
     dataset.PixelData = bytes(size)
     dataset["PixelData"].VR = "OW"
     return encode(dataset, False, True)

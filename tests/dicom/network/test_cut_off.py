@@ -1,7 +1,8 @@
-"""Whoever ends an association, and however: what was on its way is told, once, and never of another study."""
+"""Whoever ends an association, and however: what was on its way is told, once, and of the study that it names."""
 
 from __future__ import annotations
 
+import socket
 import struct
 from contextlib import suppress
 
@@ -88,13 +89,14 @@ WHOLE = fragment(raw_caller.command("1.2.3.4"), COMMAND | LAST) + fragment(
 ASKED = fragment(raw_caller.command("1.2.3.5", 2), COMMAND | LAST)
 
 
-def test_a_pdu_beyond_the_limit_tells_of_the_instance_that_it_begins(taken):
+def test_a_pdu_beyond_the_limit_tells_of_the_instance_that_it_begins(taken, caplog):
     told = []
     with node(taken, cut_off=keep(told)) as listening:
         caller, _ = raw_caller.ask(listening.port)
         ended(listening, caller, ASKED, beginning(raw_caller.data_set("1.2.3.5", 100)))
     assert told == [("1.2.3", "1.2.3.5", "cut-off")]
     assert taken.files == {}
+    assert f"expected PDUs of at most {1 << 20} bytes, got more" in caplog.text
 
 
 def test_a_pdu_beyond_the_limit_with_a_whole_instance_and_half_a_one(taken):
@@ -125,17 +127,41 @@ def test_a_pdu_beyond_the_limit_that_is_none_tells_of_what_came_before(taken, bo
     assert told == [("1.2.3", "1.2.3.5", "cut-off")]
 
 
-@pytest.mark.parametrize("seconds", [0.5, 60], ids=["silent", "gone"])
-def test_a_sender_that_ends_within_an_instance_is_told(taken, seconds):
+BROKEN_OFF = {
+    "between two PDUs": fragment(raw_caller.data_set("1.2.3.5", 1000)[:-500], 0),
+    "in a PDU": fragment(raw_caller.data_set("1.2.3.5"), LAST)[:-1],
+}
+
+
+@pytest.mark.parametrize("how", ["silent", "gone", "reset"])
+@pytest.mark.parametrize("where", BROKEN_OFF)
+def test_a_sender_that_ends_within_an_instance_is_told(taken, where, how, caplog):
     told = []
-    with node(taken, limits=NodeLimits(seconds=seconds), cut_off=keep(told)) as listening:
+    limits = NodeLimits(seconds=0.5 if how == "silent" else 60)
+    with node(taken, limits=limits, cut_off=keep(told)) as listening:
         caller, _ = raw_caller.ask(listening.port)
         with caller:
-            caller.sendall(ASKED + fragment(raw_caller.data_set("1.2.3.5", 1000)[:-500], 0))
-            if seconds < 1:
+            caller.sendall(ASKED + BROKEN_OFF[where])
+            if how == "silent":
                 assert is_aborted(caller)
+            elif how == "reset":
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         assert eventually(lambda: told)
     assert told == [("1.2.3", "1.2.3.5", "cut-off")]
+    assert taken.files == {}
+    assert "PDUs of at most" not in caplog.text
+
+
+def test_a_pdu_that_breaks_off_behind_another_study_is_told_of_its_own(taken):
+    told = []
+    with node(taken, cut_off=keep(told)) as listening:
+        caller, _ = raw_caller.ask(listening.port)
+        with caller:
+            caller.sendall(WHOLE)
+            assert caller.recv(1) == b"\x04"
+            caller.sendall(ASKED + fragment(raw_caller.data_set("1.2.3.5", study="1.2.9"), LAST)[:-1])
+        assert eventually(lambda: told)
+    assert told == [("1.2.9", "1.2.3.5", "cut-off")]
 
 
 def test_a_sender_that_ends_behind_an_instance_has_left_nothing(taken):
