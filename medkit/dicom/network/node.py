@@ -40,6 +40,7 @@ _OUT_OF_RESOURCES = 0xA700
 _LONGEST_AE_TITLE = 16
 _COMMAND_BYTES = 1 << 16  # of a command set, which has some 300
 _MOST_WAITING = 16  # requests of one association that were sent before the answer to the one before
+_FULL = (3, 2)  # source of a rejection and its reason: local-limit-exceeded (PS3.8, table 9-21)
 _PAUSE = 0.05
 
 
@@ -245,16 +246,21 @@ class StorageNode:
             self._abort(association, f"PDUs of at most {longest} bytes")
 
     def _tell_rejected(self, event: Event) -> None:
-        peer = event.assoc.requestor
+        peer, answer = event.assoc.requestor, event.assoc.acceptor.primitive
         called = None if peer.primitive is None else peer.primitive.called_ae_title
         why = []
+        if answer is not None and (answer.result_source, answer.diagnostic) == _FULL:
+            why.append("there are as many associations as there may be")
         if peer.ae_title not in self._ae.require_calling_aet:
             why.append(f"it may not send here, only {', '.join(self._ae.require_calling_aet)} may")
         if called != self._ae.ae_title:
             why.append(f"it calls {called}, and we are {self._ae.ae_title}")
-        told = "; ".join(why) or "there are as many associations as there may be"
         _LOG.warning(
-            "rejected an association of %s with %s from %s: %s", peer.ae_title, called, peer.address, told
+            "rejected an association of %s with %s from %s: %s",
+            peer.ae_title,
+            called,
+            peer.address,
+            "; ".join(why),
         )
 
     def _tell_aborted(self, event: Event) -> None:

@@ -217,7 +217,11 @@ def test_too_many_associations_are_rejected_for_now(taken, caplog):
         assert [one.is_established for one in there] == [True, True]
         assert third.is_rejected
         assert third.acceptor.primitive.result == 2  # transient: to be tried again
-        assert "there are as many associations as there may be" in caplog.text
+        full = "rejected an association of %s with MEDKIT from 127.0.0.1: there are as many associations as there may be"
+        assert eventually(lambda: full % "SCANNER" in caplog.messages)
+        assert associate(listening.port, caller="STRANGER").acceptor.primitive.result == 2
+        title = "; it may not send here, only SCANNER may"
+        assert eventually(lambda: full % "STRANGER" + title in caplog.messages)
         for one in there:
             one.release()
         again = associate(listening.port)
