@@ -55,33 +55,34 @@ def make(order: Order) -> Outcome:
     be_quiet()
     here = get_worker().address
     with _ALONE:
+        begun = False
         try:
-            return _left(_make(order, here), order)
+            _begin(order)
+            begun = True
+            outcome = _make(order, here)
         except _OtherWise as other:
-            return Outcome(other.kind, here, str(other))
+            outcome = Outcome(other.kind, here, str(other))
         except Exception as error:
-            if not Path(order.folder).is_dir():
-                return Outcome(OutcomeKind.UNSEEN, here)
-            if fault := fault_behind(error, Path(order.terms.spool)):
-                return Outcome(OutcomeKind.UNFIT, here, fault)
-            found = verdict_on(error)
-            said = (str(found.state), found.code, str(found), found.delay_seconds)
-            return _left(Outcome(OutcomeKind.VERDICT, here, verdict=said), order)
+            outcome = _outcome_of(error, order, here)
+        if begun and outcome.kind is not OutcomeKind.UNSEEN:
+            # The next study may kill this process before Dask has told of this one, which would be blamed.
+            with suppress(OSError):  # then Dask alone tells
+                outcome.leave(Path(order.folder))
+        return outcome
 
 
-def _left(outcome: Outcome, order: Order) -> Outcome:
-    """An outcome that is written down too: the next study may kill this process before Dask has told of this one."""
-    with suppress(OSError):  # then Dask alone tells
-        outcome.leave(Path(order.folder))
-    return outcome
+def _outcome_of(error: Exception, order: Order, here: str) -> Outcome:
+    if not Path(order.folder).is_dir():
+        return Outcome(OutcomeKind.UNSEEN, here)
+    if fault := fault_behind(error, Path(order.terms.spool)):
+        return Outcome(OutcomeKind.UNFIT, here, fault)
+    found = verdict_on(error)
+    said = (str(found.state), found.code, str(found), found.delay_seconds)
+    return Outcome(OutcomeKind.VERDICT, here, verdict=said)
 
 
 def _make(order: Order, here: str) -> Outcome:
-    store = Path(order.terms.spool)
-    if wrong := unlike(order.terms.traits, traits()) or device_fault() or store_fault(store):
-        raise _OtherWise(OutcomeKind.UNFIT, wrong)
-    folder, seconds = Path(order.folder), dict[str, float]()
-    _begin(folder)
+    store, folder, seconds = Path(order.terms.spool), Path(order.folder), dict[str, float]()
     work, shelf = _unpacked(order.terms.work)
     limit_memory(order.terms.memory_bytes, work.device)
     wanted = Wanted(work.rules, work.outputs.repairs, work.limits)
@@ -99,10 +100,16 @@ def _make(order: Order, here: str) -> Outcome:
     return Outcome(OutcomeKind.MADE, here, made=made, recipe=objects.recipe, makers=makers, seconds=seconds)
 
 
-def _begin(folder: Path) -> None:
-    """Be the one attempt that the folder is for: Dask runs a task again whose worker died."""
+def _begin(order: Order) -> None:
+    """Be fit, and the one attempt that the folder is for: Dask runs a task again whose worker died."""
+    if (
+        wrong := unlike(order.terms.traits, traits())
+        or device_fault()
+        or store_fault(Path(order.terms.spool))
+    ):
+        raise _OtherWise(OutcomeKind.UNFIT, wrong)
     try:
-        (folder / BEGUN).touch(exist_ok=False)
+        (Path(order.folder) / BEGUN).touch(exist_ok=False)
     except FileExistsError:
         raise _OtherWise(OutcomeKind.BEGUN) from None
     except FileNotFoundError:

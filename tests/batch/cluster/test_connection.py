@@ -16,7 +16,7 @@ import pytest
 from medkit.batch.cluster import connection
 from medkit.batch.cluster.connection import Cluster, WorkersGone
 from medkit.batch.cluster.fitness import seal, traits
-from medkit.batch.cluster.order import BEGUN, Order, OutcomeKind, Terms, Work
+from medkit.batch.cluster.order import BEGUN, Order, Outcome, OutcomeKind, Terms, Work
 from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.cluster.task import make_study
 from medkit.batch.ledger import LeaseLost
@@ -173,13 +173,16 @@ def test_another_bundle_than_the_services_makes_nothing_and_a_folder_is_for_one_
         assert outcome.kind is OutcomeKind.UNFIT, outcome
         assert NAME in outcome.said
         assert client.submit(make_study, pickle.dumps(order), pure=False).result().kind is OutcomeKind.BEGUN
+        assert Outcome.left_in(Path(order.folder)) == outcome, "should its worker die before it tells"
         (tmp_path / "again").mkdir()
         unmounted = replace(order.terms, spool=str(tmp_path / "empty"))
         lost = Order(order.study, order.digest, (), str(tmp_path / "again"), unmounted)
         outcome = client.submit(make_study, pickle.dumps(lost), pure=False).result()
         assert (outcome.kind, (tmp_path / "empty").exists()) == (OutcomeKind.UNFIT, False)
+        assert list((tmp_path / "again").iterdir()) == [], "another worker may begin"
         gone = Order(study_hash(1), "f" * 64, (), str(tmp_path / "gone"), order.terms)
         assert client.submit(make_study, pickle.dumps(gone), pure=False).result().kind is OutcomeKind.UNSEEN
+        assert not (tmp_path / "gone").exists()
     assert list(Path(order.folder).rglob("*.dcm")) == []
 
 
