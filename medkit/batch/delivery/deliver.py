@@ -7,6 +7,7 @@ archive that takes its time to show it is asked again for an hour, and one that 
 
 from __future__ import annotations
 
+import logging
 import time
 from enum import StrEnum
 from itertools import groupby
@@ -24,6 +25,7 @@ from medkit.batch.delivery.troubles import (
 )
 from medkit.batch.delivery.withdrawing import withdraw_due
 from medkit.batch.ledger import IllegalTransition, LeaseLost, State
+from medkit.batch.service.logs import told
 from medkit.dicom.network.content import content_hash
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DELIVER", "Outcome", "content_on_disk", "deliver"]
 
+_LOG = logging.getLogger(__name__)
 DELIVER = "deliver"
 """Under which the ledger keeps what the delivery of a study took, from its claim to the last object read back."""
 _SHOWN_WITHIN = 3600.0  # seconds that an archive may take to show what it has taken
@@ -58,9 +61,8 @@ def deliver(
     audit: AuditLog,
     clock: Callable[[], float] = time.time,
     together: int = 20,
-    on_trouble: Callable[[Trouble], None] = lambda trouble: None,
 ) -> Outcome:
-    """Deliver the results of a claimed study; its lease is kept alive meanwhile.
+    """Deliver the results of a claimed study, and log how that ended; its lease is kept alive meanwhile.
 
     A destination that does not answer, or does not show yet what it took, does not keep the others from their objects;
     the study is then given back, without counting the attempt, for longer each time. Whatever else goes wrong is a
@@ -74,20 +76,19 @@ def deliver(
         audit: is told of each step before the ledger is.
         clock: the ledger's.
         together: how many objects are sent at once. To send these may not take longer than the lease.
-        on_trouble: called with what the ledger is told where a study is given back or fails.
 
     Raises:
         LedgerError: the ledger cannot be written; the lease then runs out.
         AuditError, OSError: the audit log cannot be written; the same.
     """
-    delivery = _Delivery(claim, ledger, destinations, results_folder, audit, clock, together, on_trouble)
+    delivery = _Delivery(claim, ledger, destinations, results_folder, audit, clock, together)
     try:
         with Heartbeat(ledger, claim) as beat:
             return delivery.run(beat)
     except LeaseLost:
         delivery.take_back_strays()
         audit.append("delivery-lost", study=claim.study, revision=claim.revision)
-        return Outcome.LOST
+        return delivery.ended(Outcome.LOST)
 
 
 def content_on_disk(path: Path) -> str | None:
@@ -110,16 +111,15 @@ class _Delivery:
         audit: AuditLog,
         clock: Callable[[], float],
         together: int,
-        on_trouble: Callable[[Trouble], None],
     ) -> None:
         self._claim, self._ledger, self._destinations = claim, ledger, destinations
         self._results, self._audit, self._clock, self._together = results_folder, audit, clock, together
-        self._on_trouble = on_trouble
+        self._begun = time.perf_counter()
         self._on_their_way: list[Result] = []
 
     def run(self, beat: Heartbeat) -> Outcome:
         """Deliver, or say why not."""
-        begin, study, revision = time.perf_counter(), self._claim.study, self._claim.revision
+        study, revision = self._claim.study, self._claim.revision
         troubles = withdraw_due(self._ledger, self._destinations, self._results, self._audit, study)
         if not troubles:
             results = sorted(self._ledger.results(study, revision), key=lambda one: one.destination)
@@ -130,11 +130,26 @@ class _Delivery:
                     trouble.destination = name
                     troubles.append(trouble)
         if troubles:
-            return self._end(worst(troubles))
+            return self._stop(worst(troubles))
         self._audit.append("study-delivered", study=study, revision=revision)
-        self._ledger.timed(self._claim, DELIVER, time.perf_counter() - begin)
+        self._ledger.timed(self._claim, DELIVER, time.perf_counter() - self._begun)
         self._ledger.delivered(self._claim)
-        return Outcome.DELIVERED
+        return self.ended(Outcome.DELIVERED)
+
+    def ended(self, outcome: Outcome, trouble: Trouble | None = None) -> Outcome:
+        """Log how the delivery ended, and give it."""
+        fields = told(
+            study=self._claim.study,
+            outcome=outcome,
+            destination=trouble and trouble.destination,
+            code=trouble and trouble.code,
+            reason=trouble and str(trouble),
+            attempt=self._claim.attempt,
+            seconds=round(time.perf_counter() - self._begun, 3),
+        )
+        level = logging.INFO if outcome is Outcome.DELIVERED else logging.WARNING
+        _LOG.log(level, "study ended its delivery", extra=fields)
+        return outcome
 
     def take_back_strays(self) -> None:
         """Withdraw what was sent while the study was superseded, where others have done so before it arrived."""
@@ -234,19 +249,18 @@ class _Delivery:
                 f"expected the result that was made on disk, with {result.sha256}, got {found}; look at the disk",
             )
 
-    def _end(self, trouble: Trouble) -> Outcome:
+    def _stop(self, trouble: Trouble) -> Outcome:
         """Give the study back, or fail."""
-        self._on_trouble(trouble)
         reason = str(trouble)
-        told: dict[str, str | int] = {"study": self._claim.study, "revision": self._claim.revision}
-        told["code"] = trouble.code
+        what: dict[str, str | int] = {"study": self._claim.study, "revision": self._claim.revision}
+        what["code"] = trouble.code
         if trouble.code in WAITING:
-            self._audit.append("delivery-waits", **told)
+            self._audit.append("delivery-waits", **what)
             self._ledger.give_back(self._claim, trouble.code, reason, self._delay())
-            return Outcome.GIVEN_BACK
-        self._audit.append("delivery-failed", **told)
+            return self.ended(Outcome.GIVEN_BACK, trouble)
+        self._audit.append("delivery-failed", **what)
         self._ledger.fail(self._claim, trouble.code, reason)
-        return Outcome.FAILED
+        return self.ended(Outcome.FAILED, trouble)
 
     def _delay(self) -> float:
         """Twice as long with each time that it waited."""

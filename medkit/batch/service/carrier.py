@@ -15,7 +15,7 @@ from threading import Event, Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from medkit.batch.audit import AuditError, as_name
-from medkit.batch.delivery.deliver import DELIVER, Outcome, deliver
+from medkit.batch.delivery.deliver import DELIVER, deliver
 from medkit.batch.delivery.heartbeat import Heartbeat
 from medkit.batch.ledger import Claim, LeaseLost, LedgerError, Stage, State
 from medkit.batch.making import Ended
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from medkit.batch.audit import AuditLog
     from medkit.batch.delivery.destinations import Destination
-    from medkit.batch.delivery.troubles import Trouble
     from medkit.batch.making import KnownBundle, MakingContext
     from medkit.batch.service.flights import FlightBoard
 
@@ -207,39 +206,18 @@ class Carrier(ABC):
         if claim is None:
             return None
         self._board.note(claim, DELIVER)
-        begun, pause = time.monotonic(), _BREATH_SECONDS
-        troubles: list[Trouble] = []
+        pause = _BREATH_SECONDS
         try:
-            outcome = deliver(
-                claim,
-                self._ledger,
-                self._destinations,
-                self._context.results,
-                self._audit,
-                on_trouble=troubles.append,
-            )
+            deliver(claim, self._ledger, self._destinations, self._context.results, self._audit)
         except (LedgerError, AuditError, OSError):
-            _LOG.error("study not delivered: ledger or audit log cannot be written", exc_info=True)
+            fields = told(study=claim.study)
+            _LOG.error(
+                "study not delivered: ledger or audit log cannot be written", exc_info=True, extra=fields
+            )
             with suppress(LedgerError):
                 self._ledger.give_back(
                     claim, "disk-error", "the ledger or the audit log could not be written"
                 )
-            outcome, pause = Outcome.LOST, _PAUSE_SECONDS
+            pause = _PAUSE_SECONDS
         self._board.drop(claim)
-        _tell_delivery(claim, outcome, troubles, time.monotonic() - begun)
         return pause
-
-
-def _tell_delivery(claim: Claim, outcome: Outcome, troubles: Sequence[Trouble], seconds: float) -> None:
-    trouble = troubles[0] if troubles else None
-    fields = told(
-        study=claim.study,
-        outcome=outcome,
-        destination=trouble and trouble.destination,
-        code=trouble and trouble.code,
-        reason=trouble and str(trouble),
-        attempt=claim.attempt,
-        seconds=round(seconds, 3),
-    )
-    level = logging.INFO if outcome is Outcome.DELIVERED else logging.WARNING
-    _LOG.log(level, "study ended its delivery", extra=fields)

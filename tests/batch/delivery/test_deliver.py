@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -225,6 +226,22 @@ def test_an_object_that_was_delivered_and_is_gone_is_not_sent_again_by_itself(jo
     assert job.deliver() is Outcome.FAILED
     assert job.record.code == "result-gone"
     assert job.archive.objects == {}
+
+
+def test_how_a_delivery_ended_is_logged_with_its_reason_and_destination(job, caplog):
+    caplog.set_level(logging.INFO, "medkit.batch")
+    job.make("7")
+    job.archive.faults = ["down"]
+    job.deliver()
+    code, reason = job.record.code, job.record.reason
+    job.clock.pass_by(5)
+    job.deliver()
+    first, second = [one for one in caplog.records if one.getMessage() == "study ended its delivery"]
+    assert (first.levelname, second.levelname) == ("WARNING", "INFO")
+    told = first.medkit_fields
+    assert (told["outcome"], told["destination"], told["attempt"]) == ("given-back", "pacs", 1)
+    assert (told["code"], told["reason"]) == (code, reason)
+    assert second.medkit_fields.keys() == {"study", "outcome", "attempt", "seconds"}
 
 
 def test_nothing_is_sent_after_the_lease(job):

@@ -93,7 +93,7 @@ def test_a_result_that_is_gone_here_and_there_has_nothing_to_be_withdrawn(job):
 
 
 def test_each_withdrawal_is_a_line_of_the_log_and_each_trouble_names_its_destination(job, caplog):
-    caplog.set_level(logging.INFO, "medkit.batch")
+    caplog.set_level(logging.INFO, "medkit.batch.delivery.withdrawing")
     refused_after_delivery(job)
     job.archive.faults = ["down"]
     assert [trouble.destination for trouble in withdraw(job, STUDY)] == ["pacs"]

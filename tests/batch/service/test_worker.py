@@ -134,18 +134,6 @@ def test_what_waits_is_given_back_when_it_has_to_stop(bench, monkeypatch):
     assert [record.attempts for record in records if record.code == "worker-stopped"] == [0, 0]
 
 
-def test_a_delivery_that_fails_is_told_with_its_reason_and_destination(bench, caplog):
-    caplog.set_level(logging.INFO, "medkit.batch")
-    bench.out.rmdir()
-    bench.run_until(lambda: any(one.code is not None for one in bench.ledger.studies(State.MADE)))
-    ended = "study ended its delivery"
-    fields = next(one.medkit_fields for one in caplog.records if one.getMessage() == ended)
-    assert (fields["outcome"], fields["destination"]) == ("given-back", "out")
-    (record,) = [one for one in bench.ledger.studies() if one.study.startswith(fields["study"])]
-    assert (fields["code"], fields["reason"]) == (record.code, record.reason)
-    assert "expected its folder to be there" in fields["reason"]
-
-
 def test_logs_and_audit_log_say_by_which_bundle_a_study_was_made(bench, shelf, caplog):
     caplog.set_level(logging.INFO, "medkit.batch")
     bench.worker.prepare()
