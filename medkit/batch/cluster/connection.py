@@ -102,9 +102,7 @@ class Cluster:
         with self._lock:
             if refuse and self._unfit:
                 worker, (why, _) = min(self._unfit.items())
-                raise UsageError(
-                    f"cluster: worker {worker}: {why}; install the same there, and start it anew"
-                )
+                raise UsageError(f"cluster: worker {worker}: {why}; mend that, and start it anew")
 
     def tend(self) -> float:
         """See who is there; seconds until the next time."""

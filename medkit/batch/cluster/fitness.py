@@ -21,7 +21,10 @@ from medkit.errors import MedkitError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Question", "bundle_traits", "describe", "remove_seals", "seal", "traits", "unlike", "wanted_here"]
+__all__ = [
+    *("WELL", "Question", "bundle_traits", "condition", "describe", "remove_seals", "seal", "traits"),
+    *("unlike", "wanted_here"),
+]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _SOURCES = (".py", ".json")
@@ -32,7 +35,9 @@ _OTHERS = (
 )
 _SEAL = ".seen-"
 _FOLDER = "folder of the batch"
-_DEVICE, _WELL = "device", "that is well"
+_GPU = "a GPU"
+WELL = {_GPU: "that answers"}
+"""The :func:`condition` of a worker that is fit."""
 
 Question = tuple[str, tuple[str, ...], dict[str, str]]
 """Name of the seal, the folders that have it, and where each bundle lies, in plain values."""
@@ -62,6 +67,11 @@ def _version(name: str) -> str:
         return version(name).partition("+")[0]
     except PackageNotFoundError:
         return "none"
+
+
+def condition() -> dict[str, str]:
+    """How the machine of this process is, apart from its folders."""
+    return {_GPU: device_fault() or WELL[_GPU]}
 
 
 def bundle_traits(bundles: Mapping[str, str]) -> dict[str, str]:
@@ -106,7 +116,7 @@ async def describe(question: Question) -> dict[str, str]:
 
 
 def _describe(name: str, folders: tuple[str, ...], bundles: dict[str, str]) -> dict[str, str]:
-    found = traits() | bundle_traits(bundles) | {_DEVICE: device_fault() or _WELL}
+    found = traits() | bundle_traits(bundles) | condition()
     for folder in folders:
         found[f"{_FOLDER} {folder}"] = _seen(Path(folder), name)
     return found
@@ -138,9 +148,4 @@ def unlike(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
 def wanted_here(question: Question) -> dict[str, str]:
     """What a worker has to answer: what this machine has, and that it sees each folder."""
     _, folders, bundles = question
-    return (
-        traits()
-        | bundle_traits(bundles)
-        | {_DEVICE: _WELL}
-        | {f"{_FOLDER} {folder}": "seen" for folder in folders}
-    )
+    return traits() | bundle_traits(bundles) | WELL | {f"{_FOLDER} {folder}": "seen" for folder in folders}

@@ -27,7 +27,7 @@ _AWAY = frozenset(
 
 
 def device_fault() -> str:
-    """What is wrong with the GPU that this process used; empty where it is well, or none was used.
+    """The kind of error with which the GPU that this process used answers; empty where it is well, or none was used.
 
     An error of CUDA stays until the process ends: each later call fails too.
     """
@@ -37,7 +37,7 @@ def device_fault() -> str:
     try:
         torch.zeros(1, device="cuda").add(1).item()
     except Exception as error:
-        return f"expected a GPU that answers, got {type(error).__name__}; start the worker anew"
+        return type(error).__name__
     return ""
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from medkit.batch.cluster.fitness import traits, unlike
-from medkit.batch.cluster.machine import device_fault, fault_behind, store_fault
+from medkit.batch.cluster.fitness import WELL, condition, traits, unlike
+from medkit.batch.cluster.machine import fault_behind, store_fault
 from medkit.batch.cluster.order import BEGUN, SLOW, Outcome, OutcomeKind
 from medkit.batch.cluster.quiet import be_quiet
 from medkit.batch.making import PREDICT, READ, WRITE, BundleShelf
@@ -102,11 +102,8 @@ def _make(order: Order, here: str) -> Outcome:
 
 def _begin(order: Order) -> None:
     """Be fit, and the one attempt that the folder is for: Dask runs a task again whose worker died."""
-    if (
-        wrong := unlike(order.terms.traits, traits())
-        or device_fault()
-        or store_fault(Path(order.terms.spool))
-    ):
+    differs = unlike(order.terms.traits | WELL, traits() | condition())
+    if wrong := differs or store_fault(Path(order.terms.spool)):
         raise _OtherWise(OutcomeKind.UNFIT, wrong)
     try:
         (Path(order.folder) / BEGUN).touch(exist_ok=False)

@@ -17,6 +17,13 @@ def test_this_machine_is_like_itself(tmp_path, bundle_root):
     assert find_bundle(bundle_root).digest().startswith(answer[f"bundle {NAME}"])
 
 
+def test_a_gpu_that_failed_is_told_in_one_sentence(monkeypatch):
+    question = ("0123", (), {})
+    monkeypatch.setattr(fitness, "device_fault", lambda: "RuntimeError")
+    answer = asyncio.run(describe(question))
+    assert unlike(wanted_here(question), answer) == "expected a GPU that answers, got RuntimeError"
+
+
 def test_each_difference_is_told(tmp_path):
     wanted = {"medkit": "0.1.0", "torch": "2.10.0", "bundle brain": "abc"}
     assert unlike(wanted, wanted) == ""

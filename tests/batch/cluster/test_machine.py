@@ -46,4 +46,4 @@ def test_a_gpu_that_was_used_has_to_answer(monkeypatch):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(torch, "zeros", broken)
-    assert device_fault() == "expected a GPU that answers, got RuntimeError; start the worker anew"
+    assert device_fault() == "RuntimeError"
