@@ -6,6 +6,7 @@ It needs no ledger. Whether the objects are ever anything is for the service, wh
 from __future__ import annotations
 
 import faulthandler
+import os
 import pickle
 import time
 from contextlib import contextmanager, suppress
@@ -57,7 +58,8 @@ def make(order: Order) -> Outcome:
     with _ALONE:
         begun = False
         try:
-            _begin(order)
+            with _ended_after(order.terms.stage_seconds, Path(os.devnull)):  # nobody is to blame
+                _begin(order)
             begun = True
             outcome = _make(order, here)
         except _OtherWise as other:
@@ -140,19 +142,26 @@ def _check_bundle(shelf: BundleShelf, name: str, order: Order) -> None:
 
 @contextmanager
 def _stage(name: str, order: Order, seconds: dict[str, float]) -> Iterator[None]:
-    """Time a stage, and end this process when it takes too long: nothing else ends a thread.
-
-    The nanny starts the process again. The clock is one of C, which no Python that hangs keeps from running, and needs
-    neither scheduler nor service.
-    """
+    """Time a stage, and end this process when it takes too long."""
     folder = Path(order.folder)
     if not folder.is_dir():  # the service gave the study back, or is no more: nobody wants this
         raise _OtherWise(OutcomeKind.UNSEEN)
     begin = time.perf_counter()
-    with (folder / SLOW).open("w", encoding="utf-8") as file:
-        faulthandler.dump_traceback_later(order.terms.stage_seconds, exit=True, file=file)
+    with _ended_after(order.terms.stage_seconds, folder / SLOW):
+        yield
+    seconds[name] = time.perf_counter() - begin
+
+
+@contextmanager
+def _ended_after(seconds: float, told: Path) -> Iterator[None]:
+    """End this process where a block takes longer, and write to a file where it was: nothing else ends a thread.
+
+    The nanny starts the process again. The clock is one of C, which no Python that hangs keeps from running, and needs
+    neither scheduler nor service.
+    """
+    with told.open("w", encoding="utf-8") as file:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         try:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
-    seconds[name] = time.perf_counter() - begin

@@ -11,7 +11,9 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import distributed
 import pytest
 import torch
 
@@ -132,16 +134,30 @@ def test_a_worker_and_the_service_are_killed_and_every_study_is_delivered_once(s
     assert len(kept) == len(states)
 
 
-def test_a_bundle_that_hangs_while_it_is_loaded_ends_its_worker_too(tmp_path, bundle_root, monkeypatch):
-    monkeypatch.setattr(BundleShelf, "take", lambda *_: time.sleep(30))
-    one = order_for_a_study(tmp_path, bundle_root, stage_seconds=2.0)
+def exit_code(work):
+    """That of a process of its own which does some work; 7 where that comes to its end."""
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)  # what PyTorch gives to threads is never done where they were lost in a fork
         try:
-            making._make(one, "here")
+            work()
         finally:
             os._exit(7)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 1
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_bundle_that_hangs_while_it_is_loaded_ends_its_worker_too(tmp_path, bundle_root, monkeypatch):
+    monkeypatch.setattr(BundleShelf, "take", lambda *_: time.sleep(30))
+    one = order_for_a_study(tmp_path, bundle_root, stage_seconds=2.0)
+    assert exit_code(lambda: making._make(one, "here")) == 1
     assert "_check_bundle" in (Path(one.folder) / order.SLOW).read_text(encoding="utf-8")
+
+
+def test_a_worker_that_hangs_before_a_study_is_begun_ends_and_no_study_is_to_blame(
+    tmp_path, bundle_root, monkeypatch
+):
+    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(address="here"))
+    monkeypatch.setattr(making, "store_fault", lambda _: time.sleep(30))
+    one = order_for_a_study(tmp_path, bundle_root, stage_seconds=1.0)
+    assert exit_code(lambda: making.make(one)) == 1
+    assert list(Path(one.folder).iterdir()) == []
