@@ -17,15 +17,16 @@ import distributed
 import pytest
 import torch
 
-from medkit.batch.cluster import making, order
+from medkit.batch.cluster import fitness, making, order
 from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import LedgerView, Policy, State
 from medkit.batch.making import BundleSettings, BundleShelf
 from medkit.batch.service.settings import Settings, WorkLimits
 from medkit.batch.spool import SpoolLimits
+from medkit.errors import MedkitError
 from tests.batch.cluster.machines import GPU
-from tests.batch.cluster.test_connection import order_for_a_study
+from tests.batch.cluster.test_connection import order_for, order_for_a_study
 from tests.batch.making.studies import PATIENT, RULE
 from tests.batch.service.conftest import PATIENCE, started, wait_for
 from tests.batch.service.steps import DEADLY, SLOW
@@ -132,6 +133,14 @@ def test_a_worker_and_the_service_are_killed_and_every_study_is_delivered_once(s
     assert states == {study_hash(number): State.DELIVERED for number in numbers}
     kept = [path for path in settings.job.results.glob("*/*/*") if path.is_dir()]
     assert len(kept) == len(states)
+
+
+def test_a_worker_whose_gpu_failed_begins_nothing(tmp_path, bundle_root, monkeypatch):
+    monkeypatch.setattr(fitness, "device_fault", lambda: "RuntimeError")
+    one = order_for(tmp_path, bundle_root)
+    with pytest.raises(MedkitError, match=r"^expected a GPU that answers, got RuntimeError$"):
+        making._begin(one)
+    assert list(Path(one.folder).iterdir()) == []
 
 
 def exit_code(work):
