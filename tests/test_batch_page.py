@@ -89,7 +89,7 @@ def test_the_example_runs(tmp_path, monkeypatch):
         block for block in blocks(PAGE, "python") if "page" in block.split("=")[0] or "page =" in block
     ]
     exec(compile(watching, PAGE, "exec"), made)
-    assert made["page"].startswith("<!doctype html>")
+    assert "<h1>" in made["page"]
 
 
 def test_the_example_of_making_runs(tmp_path, monkeypatch, capsys):

@@ -201,7 +201,7 @@ def test_a_source_in_trouble_is_told_everywhere_and_is_no_reason_to_start_anew(b
     Notices(batch.job.notices, batch.clock).put(
         Kind.SOURCE, "archive-1", "tls-failed", "certificate has expired"
     )
-    with StatusServer(batch.job, clock=batch.clock) as server:
+    with StatusServer(batch.job, clock=batch.clock, kept_free_bytes=0) as server:
         answer, text = ask(server, "/health")
         assert answer.status == 200
         (told,) = json.loads(text)["alerts"]
