@@ -22,7 +22,6 @@ _FLOATS: dict[str, np.dtype[np.floating[Any]]] = {
 _ALLOCATED = (8, 16, 32)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 # A run-length packet of two bytes stands for 128 at most (PS3.5 annex G.3.1).
-_RLE, _RLE_GROWTH = "1.2.840.10008.1.2.5", 64
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,7 @@ def _check_size(instance: Instance, found: PixelFormat, limits: Limits) -> None:
             "raise the limit if you trust the file",
         )
     total = found.frame_bytes * found.frames
-    growth = _RLE_GROWTH if instance.transfer_syntax == _RLE else limits.growth
-    free = 0 if instance.transfer_syntax == _RLE else limits.growth_free_bytes
-    if total > max(size * growth, free) or total > limits.series_bytes:
+    if total > limits.pixel_bytes(size, instance.transfer_syntax):
         raise Refused(
             "too-large",
             f"{where}: expected pixels that {size} bytes can hold, got {total} bytes of {found.frames} frames of "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 __all__ = ["Limits"]
 
 _MIB = 2**20
+_RLE, _RLE_GROWTH = "1.2.840.10008.1.2.5", 64  # two bytes stand for 128 at most (PS3.5, annex G)
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,15 @@ class Limits:
     zip_bytes: int = 256 * 1024 * _MIB
     growth: int = 200
     growth_free_bytes: int = 64 * _MIB
+
+    def pixel_bytes(self, size: int, transfer_syntax: str) -> int:
+        """What the pixels of a file may have decoded, all frames together.
+
+        Args:
+            size: of the file, in bytes.
+            transfer_syntax: UID of its encoding.
+        """
+        growth, free = self.growth, self.growth_free_bytes
+        if transfer_syntax == _RLE:
+            growth, free = _RLE_GROWTH, 0
+        return min(max(size * growth, free), self.series_bytes)

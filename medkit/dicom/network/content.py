@@ -26,6 +26,8 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian
 
 from medkit.dicom.findings import Refused
+from medkit.dicom.limits import Limits
+from medkit.dicom.network.bounds import check_inflated, check_length, check_pixels
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import NATIVE
 from medkit.dicom.pixels import decoding_plugin
@@ -80,6 +82,7 @@ _DEFAULT_REPERTOIRE = frozenset(
 _LOOKS_LIKE_TEXT = re.compile(rb"[\t\n\f\r\x1b\x20-\x7e\x80-\xff]*")
 _UNREADABLE = "\ufffd"  # what pydicom puts in the place of bytes that its character set does not have
 _MOST_KNOWN = 1000
+_LIMITS = Limits(series_bytes=1 << 30)  # the service compares files, and nobody bounds its memory
 _HEADER = 8  # bytes of tag and length in Implicit VR
 
 
@@ -99,7 +102,7 @@ def content_hash(source: Dataset | Path) -> str:
         Refused: ``unknown-syntax``: pixels of one bit, compressed.
         Exception: whatever pydicom and its decoders meet in a broken object.
     """
-    return _KNOWN.get_or_make(source.read_bytes()) if isinstance(source, Path) else _hash(source)
+    return _KNOWN.get_or_make(source) if isinstance(source, Path) else _hash(source)
 
 
 def _hash(dataset: Dataset) -> str:
@@ -109,10 +112,18 @@ def _hash(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def same_content(one: Path, other: Path) -> bool:
-    """Whether two files say the same, however they are encoded; false where one cannot be read."""
+def same_content(one: Path, other: Path, limits: Limits = _LIMITS) -> bool:
+    """Whether two files say the same, however they are encoded; false where one cannot be read or is beyond the limits.
+
+    Anybody may have sent them: how much they would take is asked before they are inflated or decoded.
+
+    Args:
+        one: a DICOM file (PS3.10).
+        other: such a file.
+        limits: of each; ``series_bytes`` is of the file, of its pixels, and of what it is inflated to.
+    """
     try:
-        return content_hash(one) == content_hash(other)
+        return _KNOWN.get_or_make(one, limits) == _KNOWN.get_or_make(other, limits)
     except Exception:  # whatever pydicom meets in a broken object
         return False
 
@@ -124,14 +135,22 @@ class _Known:
         self._lock = Lock()
         self._hashes: OrderedDict[bytes, str] = OrderedDict()
 
-    def get_or_make(self, content: bytes) -> str:
-        """The hash of what a file of these bytes says."""
+    def get_or_make(self, path: Path, limits: Limits | None = None) -> str:
+        """The hash of what a file says, where it is within the limits, if there are any."""
+        if limits is not None:
+            check_length(path, limits)
+        content = path.read_bytes()
         key = hashlib.sha256(content).digest()
         with self._lock:
             known = self._hashes.get(key)
         if known is None:
             keep_quiet()
-            known = _hash(pydicom.dcmread(BytesIO(content)))
+            if limits is not None:
+                check_inflated(content, limits)
+            dataset = pydicom.dcmread(BytesIO(content))
+            if limits is not None:
+                check_pixels(dataset, len(content), limits)
+            known = _hash(dataset)
             with self._lock:
                 self._hashes[key] = known
                 while len(self._hashes) > _MOST_KNOWN:

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
-from pydicom.filereader import dcmread, read_dataset
+from pydicom.filereader import dcmread, read_dataset, read_preamble
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pynetdicom.dsutils import encode_file_meta
@@ -25,12 +25,14 @@ __all__ = [
     "Identity",
     "Unidentified",
     "as_file",
+    "deflated_from",
     "identify",
     "identify_file",
     "received",
 ]
 
 _KEYWORDS = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
+_META_GROUP = 0x0002
 _LAST = Tag("StudyInstanceUID")
 CANNOT_UNDERSTAND, _DOES_NOT_MATCH = 0xC000, 0xA900  # DICOM PS3.4, table GG.4-1
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -111,14 +113,36 @@ def identify_file(file: BinaryIO) -> Identity:
     """
     keep_quiet()
     try:
+        if (start := deflated_from(file)) is not None:  # pydicom would inflate all of it
+            file.seek(start)
+            return identify(file, DeflatedExplicitVRLittleEndian)
         found = dcmread(file, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
         uids = [str(found.get(keyword, "")).strip(" \0") for keyword in _KEYWORDS]
+    except Unidentified:
+        raise
     except Exception as error:  # whatever pydicom meets in what is no DICOM file
         text = f"expected a DICOM file, got one that cannot be read ({type(error).__name__})"
         raise Unidentified(CANNOT_UNDERSTAND, text) from error
     finally:
         file.seek(0)
     return _checked(uids)
+
+
+def deflated_from(file: BinaryIO) -> int | None:
+    """Where the deflated data set of a DICOM file (PS3.10) begins; ``None`` where it is not deflated.
+
+    The file is at its beginning again afterwards.
+
+    Raises:
+        Exception: whatever pydicom meets in what is no DICOM file.
+    """
+    file.seek(0)
+    read_preamble(file, force=False)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != _META_GROUP)
+    next(iter(meta), None)  # where pydicom cannot read the first, it begins anew in another encoding
+    start = file.tell()
+    file.seek(0)
+    return start if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian else None
 
 
 def _checked(uids: list[str]) -> Identity:

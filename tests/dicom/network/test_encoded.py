@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from contextlib import suppress
 
 import pydicom
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -19,7 +21,14 @@ from pydicom.uid import (
 )
 from pynetdicom.dsutils import encode
 
-from medkit.dicom.network.encoded import Identity, Unidentified, as_file, identify
+from medkit.dicom.network.encoded import (
+    Identity,
+    Unidentified,
+    as_file,
+    deflated_from,
+    identify,
+    identify_file,
+)
 
 SYNTAXES = [
     ImplicitVRLittleEndian,
@@ -109,3 +118,38 @@ def test_data_are_taken_from_where_they_stand():
     assert as_file(b"", data).read() == bytes(128) + b"DICM" + b"taken"
     with pytest.raises(pydicom.errors.InvalidDicomError):
         pydicom.dcmread(io.BytesIO(b"no file"))
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
+def test_uids_of_a_file_are_read_in_every_encoding(syntax):
+    dataset = instance()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    assert identify_file(file) == Identity(MRImageStorage, "1.2.3", "1.2")
+    assert file.tell() == 0
+    assert (deflated_from(file) is not None) == syntax.is_deflated
+
+
+def test_of_a_deflated_file_no_more_is_inflated_than_stands_near_its_beginning():
+    dataset = instance()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.add_new(0x00290010, "LO", "MAKER")
+    dataset.add_new(0x00291001, "OB", bytes(200 << 20))
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    del dataset
+    tracemalloc.start()
+    try:
+        assert identify_file(file).study == "1.2"
+        assert tracemalloc.get_traced_memory()[1] < 150 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"", b"no file", bytes(128) + b"DICM"])
+def test_a_file_that_is_none_is_refused(content):
+    with pytest.raises(Unidentified):
+        identify_file(io.BytesIO(content))
