@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Arrival", "Ledger"]
 
 _PURGED = "source-purged"
+_RESULTS_PURGED = "results-purged"
 _DISMISSED = "dismissed"
 
 
@@ -237,6 +238,28 @@ class Ledger(LedgerDelivery):
             self._check_at_end(study)
             self._run("UPDATE studies SET purged_at = ? WHERE study = ?", self._clock(), study)
 
+    def results_purged(self, study: str) -> None:
+        """Note that a study's results are about to be reduced, which only a finished study's may.
+
+        Where it is quarantined, they are delivered no more: they have to be made anew.
+
+        Raises:
+            IllegalTransition: the study is not at an end, or is being received.
+            LedgerError: there is no such study.
+        """
+        with self._changing():
+            self._check_at_end(study)
+            row = self._latest(study)
+            if row is not None and row["state"] == State.QUARANTINED and row["made_at"] is not None:
+                self._run("UPDATE revisions SET made_at = NULL WHERE id = ?", row["id"])
+                state = State.QUARANTINED
+                self._journal(self._clock(), study, row["number"], state, state, _RESULTS_PURGED, None)
+
+    def _lost_results(self, row: sqlite3.Row) -> bool:
+        """Whether the results of a revision were made and purged before they were all delivered."""
+        found = self._one("SELECT 1 FROM results WHERE revision = ?", row["id"])
+        return row["made_at"] is None and found is not None
+
     def claim(self, stage: Stage) -> Claim | None:
         """Take the study that waits longest for a stage; nobody else can have it until the lease runs out."""
         with self._changing():
@@ -401,6 +424,8 @@ class Ledger(LedgerDelivery):
     def retry(self, study: str, reason: str) -> State:
         """Try a quarantined, refused or skipped study again, for a person has mended something. Returns its state.
 
+        Where its results were purged (:meth:`results_purged`), it is made anew, as another revision.
+
         Raises:
             IllegalTransition: it is in another state, or its instances were purged.
         """
@@ -421,7 +446,11 @@ class Ledger(LedgerDelivery):
                 raise IllegalTransition(
                     f"study {study}: its instances were purged; send all of them again first"
                 )
-            self._move(row, state, now, "retried", reason, attempts=0, not_before=now)
+            if self._lost_results(row):  # the objects of a revision are made once
+                self._move(row, State.SUPERSEDED, now, "retried", reason)
+                self._begin(study, row["number"] + 1, row["digest"], row["instances"], now, partial=False)
+            else:
+                self._move(row, state, now, "retried", reason, attempts=0, not_before=now)
         return state
 
     def quarantine(self, study: str, reason: str) -> None:

@@ -345,6 +345,54 @@ def test_a_purged_study_that_comes_again_as_it_was_is_done_already(ledger):
     assert ledger.retry(STUDY, "the rules were mended") is State.READY
 
 
+def set_aside(ledger, clock):
+    """A study whose results were made and not delivered."""
+    arrive(ledger, "1")
+    make(ledger, "x")
+    for _ in range(3):
+        ledger.fail(ledger.claim(Stage.DELIVER), "not-same", "read back another")
+        clock.pass_by(150)
+    assert ledger.study(STUDY).state is State.QUARANTINED
+
+
+def test_what_lost_its_results_is_made_anew_and_delivered(ledger, clock):
+    set_aside(ledger, clock)
+    ledger.results_purged(STUDY)
+    ledger.results_purged(STUDY)
+    (line,) = [one for one in ledger.history(STUDY) if one.code == "results-purged"]
+    assert (line.before, line.after) == (State.QUARANTINED, State.QUARANTINED)
+    assert ledger.retry(STUDY, "the archive was mended") is State.READY
+    found = ledger.study(STUDY)
+    assert (found.state, found.revision, found.instances) == (State.READY, 2, 1)
+    make(ledger, "x")
+    deliver(ledger)
+    assert ledger.withdrawals() == []
+    assert ledger.faults() == []
+
+
+def test_what_lost_its_results_and_instances_is_made_once_they_came_again(ledger, clock):
+    set_aside(ledger, clock)
+    ledger.purged(STUDY)
+    ledger.results_purged(STUDY)
+    with pytest.raises(IllegalTransition, match="its instances were purged"):
+        ledger.retry(STUDY, "the archive was mended")
+    assert arrive(ledger, "1") is None
+    assert ledger.retry(STUDY, "the archive was mended") is State.READY
+    make(ledger, "x")
+    deliver(ledger)
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.SUPERSEDED}))
+def test_results_are_purged_of_a_finished_study_alone(ledger, state):
+    bring(ledger, state)
+    if state in ENDS:
+        ledger.results_purged(STUDY)
+        assert ledger.study(STUDY).state is state
+    else:
+        with pytest.raises(IllegalTransition, match="expected it at an end"):
+            ledger.results_purged(STUDY)
+
+
 def no_hash():
     one = results("x")[0]
     return [type(one)(one.uid, one.destination, "abc", one.path)]

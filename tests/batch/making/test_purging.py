@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.ledger import Result, Stage, State
+from medkit.batch.ledger import IllegalTransition, Result, Stage, State
 from medkit.batch.making import make_study, purge_results, remove_debris
 from medkit.dicom.network.rejection import write_rejection_note
 from medkit.dicom.objects import read_uids
@@ -100,6 +100,93 @@ def test_what_is_not_finished_stays(desk, study):
     assert purge(desk) == []
     assert not any(is_stub(path) for path in desk.made())
     assert purge_results(desk.folder / "none", desk.ledger, 0, desk.clock) == []
+
+
+@pytest.fixture
+def set_aside(desk, study):
+    """A study whose objects were sent, read back as others, and which waits for a person; its hash."""
+    ended = make_study(claimed(desk, study), desk.context)
+    for _ in range(desk.ledger.policy.attempts):
+        claim = desk.ledger.claim(Stage.DELIVER)
+        for one in ended.results if claim.attempt == 1 else ():
+            desk.ledger.sending(claim, one.uid, one.destination)
+            desk.ledger.sent(claim, one.uid, one.destination)
+        desk.ledger.fail(claim, "read-back-differs", "another content")
+        desk.clock.pass_by(3600)
+    return claim.study
+
+
+def test_what_was_set_aside_and_forgotten_names_nobody_either(desk, set_aside):
+    desk.clock.pass_by(29 * DAY)
+    assert purge(desk) == []
+    assert desk.ledger.study(set_aside).state is State.QUARANTINED
+    assert not any(is_stub(path) for path in desk.made())
+    desk.clock.pass_by(2 * DAY)
+    assert purge(desk) == [set_aside]
+    assert all(is_stub(path) for path in desk.made() if path.suffix == ".dcm")
+    assert purge(desk) == [], "once"
+    assert desk.ledger.faults() == []
+
+
+def test_of_what_was_set_aside_no_stub_is_ever_delivered(desk, set_aside):
+    """Retried, it is made anew: the same objects, which go on from where they were."""
+    before = desk.ledger.results(set_aside, 1)
+    whole = {path.name: path.read_bytes() for path in desk.made()}
+    desk.clock.pass_by(31 * DAY)
+    purge(desk)
+    assert desk.ledger.retry(set_aside, "the archive was mended") is State.READY
+    make_study(desk.ledger.claim(Stage.MAKE), desk.context)
+    record = desk.ledger.study(set_aside)
+    assert (record.state, record.revision) == (State.MADE, 2)
+    after = desk.ledger.results(set_aside, 2)
+    assert [(one.uid, one.sha256) for one in after] == [(one.uid, one.sha256) for one in before]
+    assert all(one.delivered_at for one in after)
+    for one in after:
+        path = desk.context.results / one.path
+        assert path.read_bytes() == whole[path.name]
+    assert desk.ledger.withdrawals() == []
+
+
+def test_what_was_set_aside_without_its_instances_has_to_come_again(desk, set_aside):
+    desk.clock.pass_by(31 * DAY)
+    desk.ledger.purged(set_aside)
+    purge(desk)
+    with pytest.raises(IllegalTransition, match="its instances were purged; send all of them again first"):
+        desk.ledger.retry(set_aside, "the archive was mended")
+
+
+def test_what_a_person_retries_while_it_is_looked_at_is_not_purged(desk, set_aside, monkeypatch):
+    desk.clock.pass_by(31 * DAY)
+    withdrawals = desk.ledger.withdrawals
+
+    def retried_meanwhile(study):
+        monkeypatch.undo()
+        desk.ledger.retry(study, "the archive was mended")
+        return withdrawals(study)
+
+    monkeypatch.setattr(desk.ledger, "withdrawals", retried_meanwhile)
+    assert purge(desk) == []
+    assert desk.ledger.study(set_aside).state is State.MADE
+    assert not any(is_stub(path) for path in desk.made())
+
+
+def test_what_is_refused_and_then_delivered_is_purged_once_more(desk, study):
+    claim = claimed(desk, study)
+    desk.ledger.refuse(claim, "gap", "a gap")
+    (desk.context.results / claim.study).mkdir(parents=True)
+    desk.clock.pass_by(31 * DAY)
+    assert purge(desk) == [claim.study]
+    desk.ledger.retry(claim.study, "it may have one")
+    ended = make_study(desk.ledger.claim(Stage.MAKE), desk.context)
+    again = desk.ledger.claim(Stage.DELIVER)
+    for one in ended.results:
+        desk.ledger.sending(again, one.uid, one.destination)
+        desk.ledger.sent(again, one.uid, one.destination)
+        desk.ledger.verified(again, one.uid, one.destination, one.sha256)
+    desk.ledger.delivered(again)
+    desk.clock.pass_by(31 * DAY)
+    assert purge(desk) == [claim.study]
+    assert all(is_stub(path) for path in desk.made() if path.suffix == ".dcm")
 
 
 def test_of_another_revision_again(desk, delivered):
