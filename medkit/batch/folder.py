@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["JobFolder", "ServiceState", "existing_job"]
+
+_LOOKED_AT = 0.2  # seconds for which who asks whether a service runs may hold the lock, and much more
 
 
 class ServiceState(StrEnum):
@@ -78,6 +84,25 @@ class JobFolder:
     def shadow(self) -> Path:
         """Mark of a batch that sends nothing, ever."""
         return self.root / "shadow"
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Have the folder for ourselves while the block runs.
+
+        Raises:
+            UsageError: a service holds it.
+        """
+        lock = FileLock(self.lock, timeout=_LOOKED_AT)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UsageError(
+                f"{self.root}: expected a batch that no other service works on, got one that is running; stop it first"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def is_held(self) -> bool:
         """Whether a service holds the lock, or nobody can tell on this file system."""

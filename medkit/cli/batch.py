@@ -26,6 +26,7 @@ _PATH = click.Path(path_type=Path)
 _STATES = (
     "receiving", "ready", "running", "failed", "made", "delivering", "delivered", "refused", "skipped", "quarantined",
 )  # fmt: skip
+_DAY = 86400.0
 _RETRIED = ("quarantined", "refused", "skipped")
 _folder = click.argument("folder", type=_PATH)
 _json = click.option("--json", "as_json", is_flag=True, help="Print it for machines.")
@@ -224,6 +225,35 @@ def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None
         return "gone"
 
     _move_all(folder, studies, "dismissed", "dismissed", forget)
+
+
+@command.command("purge", short_help="Remove the patients' data of studies that ended long ago.")
+@_folder
+@click.option("--days", required=True, type=click.FloatRange(min=0), metavar="N",
+    help="Keep what ended, and the instances that came, within so many days.",
+)  # fmt: skip
+def purge_command(folder: Path, days: float) -> None:
+    """Remove what the batch in FOLDER keeps of studies that ended more than N days ago.
+
+    Their instances go, and of their results all but class and UIDs, as a service does by itself after its
+    retention_days; 'medkit batch run' never does. The ledger and the audit log keep their lines. What was delivered to
+    folders is yours and stays. A service that works on the batch has to be stopped first.
+
+    Exit code 0: all is gone, if there was anything; 2: a wrong call, or a service works on it; 4: the ledger cannot be
+    read.
+    """
+    from medkit.batch.audit import AuditLog
+    from medkit.batch.folder import existing_job
+    from medkit.batch.ledger import Ledger
+    from medkit.batch.service.keeping import INSTANCES_PURGED, RESULTS_PURGED, purge_old
+    from medkit.batch.status.studies import operator
+    from medkit.dicom.findings import counted
+
+    job, actor = existing_job(folder), operator()
+    with job.hold(), Ledger(job.ledger, actor) as ledger:
+        gone = purge_old(job, ledger, _spool(job), AuditLog(job.audit, actor), days * _DAY)
+    for event, what in ((INSTANCES_PURGED, "instances"), (RESULTS_PURGED, "results")):
+        click.echo(f"{what} of {counted(len(gone[event]), 'study', 'studies')} removed")
 
 
 @command.command("verify", short_help="Check all that a batch keeps.")

@@ -27,6 +27,16 @@ def test_a_folder_is_held_as_long_as_somebody_holds_its_lock(tmp_path):
         assert job.is_held(), "who asked holds it no more"
 
 
+def test_who_holds_a_folder_has_it_for_himself(tmp_path):
+    job = JobFolder(tmp_path)
+    with job.hold():
+        assert job.is_held()
+        with pytest.raises(UsageError, match="got one that is running; stop it first"), job.hold():
+            pass
+        assert job.is_held(), "who was refused takes nothing away"
+    assert not job.is_held()
+
+
 @pytest.mark.parametrize(("name", "got"), [("", "got none"), ("missing", "got no such folder")])
 def test_another_folder_is_none_of_a_batch(tmp_path, name, got):
     with pytest.raises(UsageError, match=f"ledger.sqlite in it, {got}"):

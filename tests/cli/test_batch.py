@@ -16,6 +16,7 @@ from medkit.batch.status.alerts import Thresholds
 from medkit.batch.status.service_record import ServiceRecord
 from medkit.cli import batch as commands
 from medkit.cli import main
+from medkit.dicom.writing.stubs import is_stub
 from tests.batch.ledger.stories import Clock
 from tests.batch.status.live import MAKER, LiveBatch, study, uid
 from tests.batch.status.test_document import SCHEMA
@@ -360,6 +361,39 @@ def test_lift_wants_a_store(batch, capsys):
     batch.spool.folder.rename(batch.spool.folder.with_name("away"))
     code, _, err = run(capsys, "lift", batch.job.root, study("a"))
     assert (code, "expected the store of the batch" in err) == (2, True)
+
+
+def test_purge_removes_what_ended_long_ago_and_says_so(batch, capsys):
+    batch.deliver("a")
+    batch.arrive("b")
+    batch.service.release()
+    code, out, err = run(capsys, "purge", batch.job.root, "--days", "30000")
+    assert (code, out, err) == (0, "instances of 0 studies removed\nresults of 0 studies removed\n", "")
+    assert batch.spool.instances(study("a"))
+    results = [path for path in batch.job.results.rglob("*.dcm") if path.is_file()]
+    assert results
+    code, out, err = run(capsys, "purge", batch.job.root, "--days", "0")
+    assert (code, out, err) == (0, "instances of 1 study removed\nresults of 1 study removed\n", "")
+    assert not batch.spool.instances(study("a"))
+    assert batch.spool.instances(study("b")), "it has not ended"
+    assert all(is_stub(path) for path in results)
+    lines = [json.loads(line) for path in batch.job.audit.glob("*.jsonl") for line in path.open()]
+    purged = [one["event"] for one in lines if one.get("study") == study("a")]
+    assert purged[-2:] == ["instances-purged", "results-purged"]
+    assert run(capsys, "verify", batch.job.root)[0] == 0
+
+
+def test_purge_leaves_a_batch_alone_on_which_a_service_works(batch, capsys):
+    batch.deliver("a")
+    code, out, err = run(capsys, "purge", batch.job.root, "--days", "0")
+    assert (code, out, "got one that is running; stop it first" in err) == (2, "", True)
+    assert batch.spool.instances(study("a"))
+
+
+@pytest.mark.parametrize("days", [[], ["--days", "-1"], ["--days", "many"]])
+def test_purge_wants_days(batch, capsys, days):
+    code, _, err = run(capsys, "purge", batch.job.root, *days)
+    assert (code, "--days" in err) == (2, True)
 
 
 def test_verify_says_what_is_not_as_it_was_left(batch, capsys):

@@ -14,8 +14,6 @@ from multiprocessing import Pipe, connection
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from medkit.batch.audit import AuditLog
 from medkit.batch.delivery.troubles import NOT_SHOWN, worst
 from medkit.batch.delivery.withdrawing import withdraw_due
@@ -23,10 +21,11 @@ from medkit.batch.intake.folder import FolderTaken, take_folder
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import Intake
 from medkit.batch.ledger import Ledger, LedgerError, State
-from medkit.batch.making import purge_results, remove_debris
+from medkit.batch.making import remove_debris
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
+from medkit.batch.service.keeping import purge_old
 from medkit.batch.service.logs import LogSettings, told
 from medkit.batch.service.parts import make_destinations, make_node, missing_folders
 from medkit.batch.service.recovery import service_name
@@ -49,7 +48,6 @@ __all__ = ["Supervisor"]
 _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
-_LOOKED_AT = 0.2  # seconds for which who asks whether a service runs may hold the lock, and much more
 _OPEN = (State.READY, State.RUNNING, State.FAILED, State.MADE, State.DELIVERING)
 
 
@@ -149,12 +147,7 @@ class Supervisor:
         """Have the folder for ourselves, and use it always for the same."""
         root, shadow = self._settings.job.root, self._settings.shadow
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            self._open.enter_context(FileLock(self._settings.job.lock, timeout=_LOOKED_AT))
-        except Timeout:
-            raise UsageError(
-                f"{root}: expected a batch that no other service works on, got one that is running; stop it first"
-            ) from None
+        self._open.enter_context(self._settings.job.hold())
         known, mark = self._settings.job.ledger.exists(), self._settings.job.shadow
         if known and mark.exists() != shadow:
             was = "with" if mark.exists() else "without"
@@ -263,23 +256,11 @@ class Supervisor:
         self.ledger.expire()
         remove_debris(self._settings.job.results, self.ledger)
         kept_seconds = self._settings.retention_days * _DAY
-        gone = {
-            "instances-purged": self._intake.spool.purge(kept_seconds, self._may_go),
-            "results-purged": purge_results(self._settings.job.results, self.ledger, kept_seconds),
-        }
+        gone = purge_old(self._settings.job, self.ledger, self._intake.spool, self._audit, kept_seconds)
         for event, studies in gone.items():
-            for study in studies:
-                self._audit.append(event, study=study)
             if studies:
                 _LOG.info(event.replace("-", " "), extra=told(studies=len(studies)))
         return min(_HOUR, kept_seconds)
-
-    def _may_go(self, study: str) -> bool:
-        try:
-            self.ledger.purged(study)
-        except LedgerError:
-            return False
-        return True
 
 
 class _Taking:

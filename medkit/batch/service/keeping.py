@@ -1,0 +1,56 @@
+"""Remove patients' data of which the time is over: instances first, and then what was made of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medkit.batch.ledger import LedgerError
+from medkit.batch.making import purge_results
+
+if TYPE_CHECKING:
+    from medkit.batch.audit import AuditLog
+    from medkit.batch.folder import JobFolder
+    from medkit.batch.ledger import Ledger
+    from medkit.batch.spool import Spool
+
+__all__ = ["INSTANCES_PURGED", "RESULTS_PURGED", "purge_old"]
+
+INSTANCES_PURGED, RESULTS_PURGED = "instances-purged", "results-purged"
+
+
+def purge_old(
+    job: JobFolder, ledger: Ledger, spool: Spool, audit: AuditLog, older_than_seconds: float
+) -> dict[str, list[str]]:
+    """Remove instances and results of studies that have ended, each with a line of the audit log.
+
+    Args:
+        job: folder of the batch.
+        ledger: its own; says which studies have ended.
+        spool: its own.
+        audit: its own.
+        older_than_seconds: the time for which they are kept.
+
+    Returns:
+        Hashes of the studies whose instances, and of those whose results, are gone now: by :data:`INSTANCES_PURGED` and
+        :data:`RESULTS_PURGED`, which are the events of the audit log as well.
+
+    Raises:
+        OSError, LedgerError, AuditError: something cannot be read or written.
+    """
+
+    def may_go(study: str) -> bool:
+        try:
+            ledger.purged(study)
+        except LedgerError:
+            return False
+        return True
+
+    gone = {}
+    for event, studies in (
+        (INSTANCES_PURGED, spool.purge(older_than_seconds, may_go)),
+        (RESULTS_PURGED, purge_results(job.results, ledger, older_than_seconds)),
+    ):
+        for study in studies:
+            audit.append(event, study=study)
+        gone[event] = studies
+    return gone
