@@ -69,7 +69,8 @@ class StudyRead:
     Args:
         claim: the right to it.
         jobs: at least one.
-        notes: for the reports: that other series could not be read, or that instances were rejected.
+        notes: for the reports: that other series could not be read, that instances were rejected, or that no archive
+            said how many there are.
     """
 
     claim: Claim
@@ -164,7 +165,8 @@ def read_stored(
         Verdict, CaseError, UsageError, OSError: see :func:`read_study`.
     """
     _check_whole(files, spool, study)
-    expected = spool.expected(study) or {}
+    said = spool.expected(study)
+    expected = dict(said or {})
     desk = _read(files, expected, wanted)
     taken_back = ""
     if desk.has_notes and (left := _not_rejected(files, expected)) != files:
@@ -180,7 +182,7 @@ def read_stored(
     jobs = tuple(
         JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
     )
-    return jobs, _notes(unread, taken_back, spool.lifted(study))
+    return jobs, _notes(unread, taken_back, spool.lifted(study), is_counted=said is not None)
 
 
 def _read(files: Sequence[Instance], expected: dict[str, int], wanted: Wanted) -> _Desk:
@@ -346,8 +348,12 @@ def _nothing_chosen(unread: Sequence[_Refusal], reasons: Sequence[str], taken_ba
     return Verdict(State.SKIPPED, "no-rule", "; ".join(reasons) or "there are no rules")
 
 
-def _notes(unread: Sequence[_Refusal], taken_back: str, lifted: Sequence[Mark]) -> tuple[str, ...]:
+def _notes(
+    unread: Sequence[_Refusal], taken_back: str, lifted: Sequence[Mark], *, is_counted: bool
+) -> tuple[str, ...]:
     notes = [taken_back] if taken_back else []
+    if not is_counted:
+        notes.append("the number of images was not checked with an archive")
     if lifted:
         codes = ", ".join(sorted({mark.code for mark in lifted}))
         what = counted(len(lifted), "instance or file was", "instances or files were")

@@ -34,6 +34,7 @@ CT = replace(RULE, inputs={"image": Criteria(frozenset({"CT"}))})
 FIRST = replace(RULE, inputs={"image": Criteria(frozenset({"MR"}), series_description=re.compile("first"))})
 EACH = replace(RULE, each=True)
 STUDY = hash_uid(f"{ROOT}.1")
+UNCOUNTED = "the number of images was not checked with an archive"
 
 
 @pytest.fixture
@@ -61,10 +62,22 @@ def check_ends(desk, claim, state, code, reason):
     return record
 
 
+def test_what_an_archive_counted_is_told_of_no_more(desk, files):
+    store(desk, files)
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 14})
+    assert read_study(claimed(desk), desk.context).notes == ()
+
+
+def test_the_report_says_once_that_nobody_counted(desk, files):
+    make_study(claimed(desk, files), desk.context)
+    (report,) = [path for path in desk.made() if path.name.endswith(".sr.dcm")]
+    assert report.read_bytes().count(UNCOUNTED.encode()) == 1
+
+
 def test_a_study_gives_its_jobs_and_volumes(desk, files):
     read = read_study(claimed(desk, files), desk.context)
     (job,) = read.jobs
-    assert (job.job.bundle, list(job.volumes), read.notes) == (NAME, ["image"], ())
+    assert (job.job.bundle, list(job.volumes), read.notes) == (NAME, ["image"], (UNCOUNTED,))
     assert job.volumes["image"].name == "003"
 
 
@@ -91,7 +104,7 @@ def test_a_scanners_own_objects_are_neither_taken_for_a_series_nor_held_against_
         own.save_as(files / f"own{number}.dcm")
     read = read_study(claimed(desk, files), desk.context)
     (job,) = read.jobs
-    assert (job.volumes["image"].name, job.volumes["image"].array.shape[2], read.notes) == ("003", 14, ())
+    assert (job.volumes["image"].name, job.volumes["image"].array.shape[2], read.notes) == ("003", 14, (UNCOUNTED,))
 
 
 def test_two_series_for_one_input_are_refused(desk, files):
@@ -147,7 +160,7 @@ def test_what_a_person_does_without_is_told_in_the_reports(desk, files):
     said = (
         "1 instance or file was not taken (cut-off), and a person said that the study is whole all the same"
     )
-    assert read.notes == (said,)
+    assert read.notes == (UNCOUNTED, said)
 
 
 def test_an_instance_that_came_with_two_contents(desk, files):
