@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["run_command"]
 
 _PATH = click.Path(path_type=Path)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
 _RETRY_SECONDS = 5.0  # somebody waits
 _FREE_BYTES = 1 << 30
 _SHOWN = 20
@@ -40,6 +41,12 @@ _SHOWN = 20
 )
 @click.option("--workers", default=1, type=click.IntRange(min=1), show_default=True, help="Processes.")
 @cluster_options
+@click.option("--memory-gib", type=_POSITIVE, metavar="N",
+    help="Of one worker; without, nine tenths of the machine's memory, shared by the workers.",
+)  # fmt: skip
+@click.option("--stage-seconds", type=_POSITIVE, metavar="N",
+    help="For reading, for predicting and for writing a study; 3600 by default.",
+)  # fmt: skip
 @click.option("--device", help="Such as cpu or cuda:1; each bundle's own choice by default.")
 @click.option("--accept-licence", is_flag=True, help="Accept terms that forbid commercial use.")
 @kind_option
@@ -51,6 +58,8 @@ def run_command(
     rules: Path,
     output: Path,
     workers: int,
+    memory_gib: float | None,
+    stage_seconds: float | None,
     device: str | None,
     accept_licence: bool,
     kinds: tuple[str, ...],
@@ -69,12 +78,15 @@ def run_command(
     broken; 4: none is delivered; 2: a wrong call; 130: interrupted.
     """
     from medkit.batch.service.logs import LogSettings, set_up_logs
+    from medkit.batch.service.settings import work_limits
     from medkit.batch.service.supervisor import Supervisor
 
+    limits = {"memory_gib": memory_gib, "stage_seconds": stage_seconds}
     outputs = _outputs(kinds, segmentation_type, allow_sheared, repairs)
     settings = replace(
         _settings(rules, output, workers, device, accept_licence),
         outputs=outputs,
+        limits=work_limits({key: value for key, value in limits.items() if value is not None}),
         cluster=cluster_settings(workers, **cluster),
     )
     supervisor = Supervisor(settings, logs := LogSettings("text", output / "batch.log"))

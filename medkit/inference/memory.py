@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 from monai.data.utils import AFFINE_TOL
 from monai.transforms import Spacingd
 from monai.utils import get_equivalent_dtype
@@ -27,10 +25,9 @@ if TYPE_CHECKING:
     from medkit.data.grid import Grid
     from medkit.inference.predictor import LoadedBundle
 
-__all__ = ["check_fits", "check_memory", "describe_memory", "estimate_bytes", "free_memory"]
+__all__ = ["check_fits", "check_memory", "describe_memory", "estimate_bytes"]
 
 GIB = 2**30
-_CGROUP = Path("/sys/fs/cgroup")
 # Bytes a voxel, read off measured runs (benchmarks/memory.py), and by how much more is announced. An image is
 # taken to have four bytes a voxel; its neighbours in a run are one being read and one being written.
 _MARGIN = 1.1
@@ -198,18 +195,6 @@ def describe_memory(
     needed, (grid, _) = max(zip(sizes, peeked, strict=True), key=lambda pair: pair[0])
     largest = f"{_gib(needed)} at the peak for the largest image ({_shown(grid)})"
     return f"memory: {largest}, {_gib(free_bytes)} free"
-
-
-def free_memory() -> int:
-    """Bytes of memory that are free now, within the limit of a container as well."""
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no limit ("max"), or no container
-        return free
-    return min(free, limit - used + int(statistics.get("inactive_file", 0)))
 
 
 def _gib(size: float) -> str:

@@ -8,10 +8,11 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from medkit.data.host_memory import free_memory
 from medkit.data.reading import read_channels
 from medkit.errors import CaseError, UsageError
 from medkit.inference.earlier_results import check_keeps_results
-from medkit.inference.memory import check_memory, describe_memory, free_memory
+from medkit.inference.memory import check_memory, describe_memory
 from medkit.inference.records import (
     DONE,
     FAILED,

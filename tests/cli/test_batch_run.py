@@ -8,6 +8,9 @@ import pytest
 from pydicom import dcmread
 
 from medkit.batch.ledger import Ledger
+from medkit.batch.service.settings import WorkLimits
+from medkit.cli import main
+from medkit.errors import UsageError
 from tests.batch.service.studies import study_hash, write_numbered
 
 BUNDLE = "hippocampus_segmentation_unet"
@@ -68,11 +71,36 @@ def test_kinds_type_and_repairs_are_those_that_are_asked_for(folder):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), WorkLimits()),
+        (("--memory-gib", "1.5"), WorkLimits(memory_bytes=3 << 29)),
+        (("--stage-seconds", "90"), WorkLimits(stage_seconds=90)),
+    ],
+)
+def test_workers_are_bounded_as_is_asked_for(folder, monkeypatch, arguments, expected):
+    """The service is told; nothing is run."""
+    given = []
+
+    def begin(settings, logs):
+        given.append(settings.limits)
+        raise UsageError("seen")
+
+    monkeypatch.setattr("medkit.batch.service.supervisor.Supervisor", begin)
+    rules, out = str(folder / "rules.yaml"), str(folder / "out")
+    with pytest.raises(SystemExit):
+        main(["batch", "run", str(folder), "--rules", rules, "--output", out, *arguments])
+    assert given == [expected]
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ((), "INPUTS"),
         (("nowhere",), "nowhere"),
         (("--workers", "0", "in"), "--workers"),
+        (("--memory-gib", "0", "in"), "--memory-gib"),
+        (("--stage-seconds", "-1", "in"), "--stage-seconds"),
         (("--kind", "nifti", "in"), "--kind"),
         (("--type", "FRACTIONAL", "in"), "--type"),
         (("--repair", "all", "in"), "--repair"),

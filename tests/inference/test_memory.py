@@ -13,7 +13,7 @@ import medkit
 from medkit.data import Case, Grid
 from medkit.errors import CaseError
 from medkit.inference import memory
-from medkit.inference.memory import check_memory, describe_memory, estimate_bytes, free_memory
+from medkit.inference.memory import check_memory, describe_memory, estimate_bytes
 from tests.phantoms import nifti, write_hippocampus
 
 # Shape, spacing and gibibytes at the peak, from benchmarks/memory.py on 2 cores of x86-64, torch 2.13.
@@ -116,16 +116,6 @@ def test_check_refuses_what_does_not_fit(tiny, tmp_path):
     assert caught.value.code == "too-large"
     (tmp_path / "a.nii").write_text("left to the reading")
     check_memory(tiny, case, 0, 1, probabilities=False)
-
-
-@pytest.mark.parametrize(("limit", "expected"), [("max", None), ("3000000", 3_000_000 - 1_000_000 + 200_000)])
-def test_limit_of_a_container(tmp_path, monkeypatch, limit, expected):
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    whole = free_memory()
-    (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text("1000000\n")
-    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 200000\n")
-    assert free_memory() == expected if expected else free_memory() > 0.5 * whole
 
 
 def test_labels_without_scores_on_the_grid_of_the_image_take_less(tiny_root):

@@ -57,7 +57,8 @@ class ShelvedBundle:
         Raises:
             CaseError: the volumes are unfit, lie on different grids, or would not fit into memory.
         """
-        from medkit.inference.memory import check_fits, free_memory
+        from medkit.data.host_memory import free_memory
+        from medkit.inference.memory import check_fits
 
         volume = stack_channels([in_nifti_form(channel) for channel in channels])
         check_fits(self.bundle, volume.name, volume.grid, len(channels), free_memory())

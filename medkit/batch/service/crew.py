@@ -16,6 +16,7 @@ from medkit.batch.ledger import Stage
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.flights import read_hands
 from medkit.batch.service.logs import told
+from medkit.batch.service.memory import worker_memory
 from medkit.batch.service.process import Word, hands_folder, work
 from medkit.batch.service.recovery import DIED, Death, recover, too_slow
 from medkit.batch.status.alerts import OF_KIND
@@ -268,17 +269,17 @@ class Crew:
         }
         if slow:
             return too_slow(limits.stage_seconds, slow)
-        if limits.memory_bytes is None or self._settings.cluster is not None:
-            return None  # no limit, or one of the cluster's workers
+        if self._settings.cluster is not None:
+            return None  # the limit is one of the cluster's workers
         try:
             used = psutil.Process(hands.pid).memory_info().rss
         except psutil.NoSuchProcess:
             return None
-        if used <= limits.memory_bytes:
+        if used <= (most := worker_memory(self._settings)):
             return None
         return Death(
             "too-much-memory",
-            f"expected a worker of at most {limits.memory_bytes >> 20} MiB, got {used >> 20}; raise the limit if it is "
+            f"expected a worker of at most {most >> 20} MiB, got {used >> 20}; raise the limit if it is "
             "right",
         )
 

@@ -17,7 +17,7 @@ from medkit.batch.ledger import Ledger
 from medkit.batch.service.dispatcher import Dispatcher
 from medkit.batch.service.flights import FlightBoard
 from medkit.batch.service.logs import set_up_logs, silence_libraries
-from medkit.batch.service.memory import limit_memory
+from medkit.batch.service.memory import limit_memory, worker_memory
 from medkit.batch.service.parts import make_cluster, make_context, make_destinations
 from medkit.batch.service.worker import Worker
 from medkit.batch.spool import Spool
@@ -107,7 +107,7 @@ def _open_worker(
         cluster = make_cluster(settings, lambda trouble: voice.say(Word.TROUBLE, trouble))
         return Dispatcher(*given, cluster, settings, proven)
     _share_cores(settings)
-    limit_memory(settings.limits.memory_bytes, settings.device)
+    limit_memory(worker_memory(settings), settings.device)
     return Worker(*given)
 
 

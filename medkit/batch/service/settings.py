@@ -38,6 +38,7 @@ __all__ = [
     "WatchSettings",
     "WorkLimits",
     "read_settings",
+    "work_limits",
 ]
 
 _GIB, _MIB = 1 << 30, 1 << 20
@@ -110,7 +111,8 @@ class WorkLimits:
     """What a worker may take.
 
     Args:
-        memory_bytes: of one worker's process; ``None``: what the machine has.
+        memory_bytes: of one worker's process; ``None``: its share of what the machine has, see
+            :func:`medkit.batch.service.memory.worker_memory`, and no limit of ours for workers of a cluster.
         stage_seconds: for one stage of a study (reading, predicting or writing).
         stop_seconds: for what is begun to be ended when the service is stopped.
     """
@@ -293,7 +295,7 @@ def _settings(content: dict[str, Any], base: Path) -> Settings:
         pulls=tuple(_pull(one, base) for one in sources.get("archives", ())),
         outputs=_outputs(content.get("outputs", {})),
         bundles={name: _bundle(one, base) for name, one in content.get("bundles", {}).items()},
-        limits=_work(limits),
+        limits=work_limits(limits),
         spool=_spool(limits),
         policy=_policy(limits),
         thresholds=_thresholds(content.get("alerts", {})),
@@ -362,7 +364,8 @@ def _bundle(given: Mapping[str, Any], base: Path) -> BundleSettings:
     return BundleSettings(**options)
 
 
-def _work(limits: Mapping[str, Any]) -> WorkLimits:
+def work_limits(limits: Mapping[str, Any]) -> WorkLimits:
+    """Those of the key ``limits`` of the file."""
     options = {key: limits[key] for key in ("stage_seconds", "stop_seconds") if key in limits}
     if "memory_gib" in limits:
         options["memory_bytes"] = int(limits["memory_gib"] * _GIB)

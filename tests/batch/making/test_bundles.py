@@ -68,7 +68,7 @@ def test_volumes_on_different_grids_are_not_brought_together(shelf):
 
 
 def test_a_volume_that_does_not_fit_into_memory(shelf, monkeypatch):
-    monkeypatch.setattr("medkit.inference.memory.free_memory", lambda: 1000)
+    monkeypatch.setattr("medkit.data.host_memory.free_memory", lambda: 1000)
     volume = Volume(hippocampus()[0], Grid((13, 11, 9), OBLIQUE), "series 003")
     with pytest.raises(CaseError, match=r"^series 003: expected an image that fits") as error:
         shelf.take(NAME).predict([volume])

@@ -104,7 +104,11 @@ def test_a_scanners_own_objects_are_neither_taken_for_a_series_nor_held_against_
         own.save_as(files / f"own{number}.dcm")
     read = read_study(claimed(desk, files), desk.context)
     (job,) = read.jobs
-    assert (job.volumes["image"].name, job.volumes["image"].array.shape[2], read.notes) == ("003", 14, (UNCOUNTED,))
+    assert (job.volumes["image"].name, job.volumes["image"].array.shape[2], read.notes) == (
+        "003",
+        14,
+        (UNCOUNTED,),
+    )
 
 
 def test_two_series_for_one_input_are_refused(desk, files):
