@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from medkit.batch.intake.counting import forget_counts, is_uncounted
 from medkit.batch.ledger import IllegalTransition, State
 from medkit.batch.service.logs import told
 
@@ -72,6 +73,8 @@ def settle(
 ) -> Settled:
     """Complete studies of which nothing came for so many seconds; where something comes meanwhile, they wait again.
 
+    Those that an archive has to count (:class:`medkit.batch.intake.counting.ArchiveCount`) wait for that too.
+
     Call it every few seconds, in the process that takes the instances: the time begins with the first call that sees a
     study, and anew with each that sees more of it.
 
@@ -92,6 +95,10 @@ def settle(
         if not intake.spool.instances(study):
             empty.append(study)
             continue
+        if is_uncounted(intake.spool, study):
+            if not whole or intake.spool.expected(study) is None:
+                continue
+            forget_counts(intake, studies={study})  # its source has just counted it
         try:
             number = complete(intake, arrival, whole=whole)
         except IllegalTransition:

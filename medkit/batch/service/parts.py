@@ -10,6 +10,7 @@ from medkit.batch.cluster.disks import check_own_disk
 from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestination
 from medkit.batch.delivery.noted import NotedDestination
 from medkit.batch.folder import JobFolder
+from medkit.batch.intake.counting import ArchiveCount
 from medkit.batch.intake.pull import Puller
 from medkit.batch.intake.requests import filter_request, read_accessions, read_studies
 from medkit.batch.intake.watch import WatchedFolder
@@ -18,7 +19,7 @@ from medkit.batch.notices import Notices
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from medkit.batch.delivery.destinations import Destination
     from medkit.batch.intake.memory import Memory
@@ -41,6 +42,7 @@ __all__ = [
     "make_archive",
     "make_cluster",
     "make_context",
+    "make_counts",
     "make_destinations",
     "make_node",
     "make_puller",
@@ -128,8 +130,24 @@ def seen_folder(settings: Settings) -> JobFolder:
     return settings.job if seen is None else JobFolder(seen)
 
 
-def make_node(settings: NodeSettings, intake: Intake) -> StorageNode:
+def make_counts(settings: Settings, intake: Intake) -> dict[str, ArchiveCount]:
+    """What nodes count at, by name of the archive; nothing is asked yet. Raises what :func:`make_archive` does."""
+    names = {node.count_at for node in settings.nodes if node.count_at is not None}
+    return {
+        name: ArchiveCount(name, make_archive(settings.archives[name]), intake, settings.quiet_seconds)
+        for name in sorted(names)
+    }
+
+
+def make_node(
+    settings: NodeSettings, intake: Intake, counts: Mapping[str, ArchiveCount] | None = None
+) -> StorageNode:
     """A node that does not listen yet.
+
+    Args:
+        settings: its own.
+        intake: the door.
+        counts: of :func:`make_counts`.
 
     Raises:
         UsageError: an AE title or a file of TLS cannot be used.
@@ -139,7 +157,7 @@ def make_node(settings: NodeSettings, intake: Intake) -> StorageNode:
     limits = None if settings.associations is None else NodeLimits(associations=settings.associations)
     return StorageNode(
         settings.ae_title,
-        intake.answer,
+        intake.answer if settings.count_at is None else (counts or {})[settings.count_at].answer,
         settings.callers,
         limits=limits,
         cut_off=intake.leave,

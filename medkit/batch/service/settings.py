@@ -68,12 +68,14 @@ class NodeSettings:
         callers: AE titles that may call.
         options: others of :class:`medkit.dicom.network.node.StorageNode`.
         associations: at one time; as many as the node takes by itself where this is ``None``.
+        count_at: name of the archive that is asked how many instances a study has before it counts as all there.
     """
 
     ae_title: str
     callers: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     associations: int | None = None
+    count_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,13 @@ def _contradictions(content: dict[str, Any], base: Path) -> Iterator[tuple[Place
 
 def _unknown_archives(content: dict[str, Any], names: list[str]) -> Iterator[tuple[Place, str]]:
     known = ", ".join(sorted(names)) or "none"
+    for number, node in enumerate(content["sources"].get("nodes", ())):
+        name = node.get("count_at")
+        if name is not None and name not in names:
+            yield (
+                ("sources", "nodes", number, "count_at"),
+                f"expected the name of an archive ({known}), got '{name}'",
+            )
     for number, pull in enumerate(content["sources"].get("archives", ())):
         if pull["archive"] not in names:
             place: Place = ("sources", "archives", number, "archive")
@@ -328,7 +337,8 @@ def _with_tls(given: Mapping[str, Any], base: Path) -> dict[str, Any]:
 def _node(given: Mapping[str, Any], base: Path) -> NodeSettings:
     options = _with_tls(given, base)
     title, callers = options.pop("ae_title"), tuple(options.pop("callers"))
-    return NodeSettings(title, callers, associations=options.pop("associations", None), options=options)
+    associations, count_at = options.pop("associations", None), options.pop("count_at", None)
+    return NodeSettings(title, callers, options, associations, count_at)
 
 
 def _watch(given: Mapping[str, Any], base: Path) -> WatchSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from medkit.batch.intake.counting import forget_counts
 from medkit.batch.intake.memory import Memory
 from medkit.batch.intake.pull import Step
 from medkit.batch.notices import Kind, Notices
@@ -14,16 +15,21 @@ from medkit.batch.service.parts import make_archive, make_puller, make_watched
 from medkit.dicom.network.archive import DOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medkit.batch.intake.counting import ArchiveCount
     from medkit.batch.intake.pull import Puller
     from medkit.batch.intake.take import Intake
     from medkit.batch.intake.watch import WatchedFolder
     from medkit.batch.service.settings import Settings
 
-__all__ = ["open_sources"]
+__all__ = ["count_chores", "open_sources"]
 
 _LOG = logging.getLogger(__name__)
 _AT_ONCE = frozenset({Step.PULLED, Step.UNCHANGED, Step.SEARCHED, Step.SEEN, Step.FAILED})
 _PULL_SECONDS = 5.0
+_COUNT_SECONDS, _SILENT_SECONDS = 1.0, 30.0
+_COUNTING = "counting"  # task of an archive, too
 _REQUESTS = "requests"  # task of an archive: others of its studies may be pulled well
 
 
@@ -47,6 +53,35 @@ def open_sources(settings: Settings, intake: Intake) -> tuple[list[Chore], list[
         puller.retry()  # whoever mended something starts the service anew
         chores.append(Chore(name, _Pull(name, puller, notices).once, notices))
     return chores, memories
+
+
+def count_chores(counts: Mapping[str, ArchiveCount], settings: Settings, intake: Intake) -> list[Chore]:
+    """Ask archives how many instances studies have that nodes took, for good; others are asked no more."""
+    forget_counts(intake, {one.mark_name for one in counts.values()})
+    notices = Notices(settings.job.notices)
+    return [Chore(f"count-{name}", _Count(name, one, notices).once, notices) for name, one in counts.items()]
+
+
+class _Count:
+    """Count what nodes took at an archive."""
+
+    def __init__(self, name: str, count: ArchiveCount, notices: Notices) -> None:
+        self._name, self._count, self._notices = name, count, notices
+        self._last: str | None = None
+
+    def once(self) -> float:
+        """Count what is quiet; seconds until the next time."""
+        trouble = self._count.count()
+        if trouble is None:
+            self._notices.clear(Kind.SOURCE, self._name, _COUNTING)
+        else:
+            message = f"studies wait to be counted: {trouble}"
+            passing = trouble.code == DOWN
+            self._notices.put(Kind.SOURCE, self._name, trouble.code, message, passing=passing, task=_COUNTING)
+            if trouble.code != self._last:
+                _LOG.warning("studies wait to be counted", extra=told(source=self._name, why=trouble.code))
+        self._last = None if trouble is None else trouble.code
+        return _COUNT_SECONDS if trouble is None else _SILENT_SECONDS
 
 
 class _Look:

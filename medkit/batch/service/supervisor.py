@@ -27,9 +27,9 @@ from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.keeping import purge_old
 from medkit.batch.service.logs import LogSettings, told
-from medkit.batch.service.parts import make_destinations, make_node, missing_folders
+from medkit.batch.service.parts import make_counts, make_destinations, make_node, missing_folders
 from medkit.batch.service.recovery import service_name
-from medkit.batch.service.sources import open_sources
+from medkit.batch.service.sources import count_chores, open_sources
 from medkit.batch.spool import Spool
 from medkit.batch.status.server import StatusServer
 from medkit.batch.status.service_record import ServiceRecord
@@ -79,6 +79,7 @@ class Supervisor:
             self.ledger = self._open.enter_context(Ledger(job.ledger, service_name(), settings.policy))
             self._audit = AuditLog(job.audit, service_name())
             self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
+            self._counts = make_counts(settings, self._intake)
             self._crew = Crew(settings, logs or LogSettings(), self._notices)
             self._destinations = {} if settings.shadow else make_destinations(settings)
             self._record = ServiceRecord(settings.thresholds, settings.spool.free_bytes, time.time())
@@ -183,6 +184,7 @@ class Supervisor:
         chores, memories = open_sources(self._settings, self._intake)
         for memory in memories:
             self._open.callback(memory.close)
+        chores += count_chores(self._counts, self._settings, self._intake)
         chores += [
             Chore("settling", self._settle, self._notices),
             Chore("keeping", self._keep, self._notices),
@@ -208,7 +210,7 @@ class Supervisor:
                 stack.enter_context(status)
                 _LOG.info("status at %s", status.url)
             for one in settings.nodes:
-                node = make_node(one, self._intake)
+                node = make_node(one, self._intake, self._counts)
                 node.start()
                 stack.callback(node.stop, settings.limits.stop_seconds)
                 _LOG.info("listening", extra=told(ae_title=one.ae_title, port=node.port))

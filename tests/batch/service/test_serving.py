@@ -106,6 +106,25 @@ def test_a_node_and_a_watched_folder_are_served_until_sigterm(tmp_path, bundle_r
     check_delivered_once(site.job, site.out)
 
 
+def test_what_a_node_takes_is_counted_at_an_archive(orthanc, tmp_path, bundle_root):
+    archive = DimseArchive(orthanc.host, orthanc.dicom_port, orthanc.ae_title)
+    files = sorted(write_numbered(tmp_path / "sent", 6).iterdir())
+    archive.send(files)
+    port = free_port()
+    node = {"ae_title": "MEDKIT", "callers": ["SCANNER"], "port": port, "count_at": "pacs"}
+    known = {"host": orthanc.host, "port": orthanc.dicom_port, "ae_title": orthanc.ae_title}
+    site = Site(tmp_path, bundle_root, sources={"nodes": [node]}, archives={"dimse": {"pacs": known}})
+    scanner = DimseArchive("127.0.0.1", port, "MEDKIT", own_ae_title="SCANNER")
+    with site.serving() as process:
+        wait_for(lambda: b"listening" in site.log.read_bytes(), process, site.log)
+        assert set(scanner.send(files).values()) == {None}
+        site.wait_until(State.DELIVERED, {6}, process)
+        site.end(process)
+    check_delivered_once(site.job, site.out)
+    (report,) = site.job.results.rglob("*.sr.dcm")
+    assert b"not checked with an archive" not in report.read_bytes()
+
+
 def test_studies_of_an_archive_come_back_to_it_as_results(orthanc, tmp_path, bundle_root):
     archive = DimseArchive(orthanc.host, orthanc.dicom_port, orthanc.ae_title)
     archive.send(sorted(write_numbered(tmp_path / "sent", 5).iterdir()))

@@ -45,7 +45,8 @@ folder: night
 rules: rules.yaml
 sources:
   nodes:
-    - {ae_title: MEDKIT, callers: [SCANNER, PACS], port: 0, associations: 4, tls: {certificate: c.pem, key: k.pem}}
+    - {ae_title: MEDKIT, callers: [SCANNER, PACS], port: 0, associations: 4, count_at: web,
+       tls: {certificate: c.pem, key: k.pem}}
   folders:
     - {folder: incoming, poll_seconds: 30, rest_seconds: 2.5, remove: true}
   archives:
@@ -86,7 +87,7 @@ def test_a_file_becomes_settings(tmp_path):
     assert settings.job.root == tmp_path / "night"
     assert [rule.name for rule in settings.rules] == ["any"]
     tls = TlsFiles(tmp_path / "c.pem", tmp_path / "k.pem")
-    assert settings.nodes == (NodeSettings("MEDKIT", ("SCANNER", "PACS"), {"port": 0, "tls": tls}, 4),)
+    assert settings.nodes == (NodeSettings("MEDKIT", ("SCANNER", "PACS"), {"port": 0, "tls": tls}, 4, "web"),)
     assert settings.watched == (
         WatchSettings(tmp_path / "incoming", {"rest_seconds": 2.5, "remove": True}, poll_seconds=30),
     )
@@ -156,6 +157,7 @@ def test_little_has_to_be_said(tmp_path):
         ("{out: results}", "{my out: results}", "destinations.folders: expected a name of letters"),
         ("bundles:\n  brain: {", f"bundles:\n  {'b' * 65}: {{", "bundles: expected a name of letters"),
         ("archives: [pacs]", "archives: [pax]", "expected the name of an archive (pacs, web), got 'pax'"),
+        ("count_at: web", "count_at: net", "sources.nodes[1].count_at: expected the name of an archive"),
         ("archive: web", "archive: net", "sources.archives[2].archive: expected the name of an archive"),
         ("mon-fri 20:00-06:00", "20-6", "sources.archives[1].hours[1]: expected hours such as"),
         ("mon-fri 07:00-19:00", "7-19", "alerts.expected: expected hours such as"),

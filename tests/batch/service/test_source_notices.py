@@ -13,15 +13,17 @@ from pynetdicom.sop_class import (
 )
 
 from medkit.batch.folder import JobFolder
+from medkit.batch.intake.quiet import settle
 from medkit.batch.ledger import Policy
 from medkit.batch.notices import Notices
-from medkit.batch.service.settings import ArchiveSettings, PullSettings, Settings, WatchSettings
-from medkit.batch.service.sources import open_sources
+from medkit.batch.service.parts import make_counts
+from medkit.batch.service.settings import ArchiveSettings, NodeSettings, PullSettings, Settings, WatchSettings
+from medkit.batch.service.sources import count_chores, open_sources
 from medkit.batch.status.alerts import Thresholds, alerts
 from medkit.batch.status.summary import summarise
 from medkit.dicom.network.node import StorageNode
 from medkit.dicom.network.tls import TlsFiles
-from tests.batch.intake.door import open_intake
+from tests.batch.intake.door import open_intake, write_study
 from tests.batch.ledger.stories import Clock
 from tests.dicom.network.certificates import make_certificates
 from tests.servers.loopback import free_port
@@ -166,3 +168,38 @@ def test_a_share_that_is_not_mounted_is_told_until_it_is(tmp_path):
         assert eventually(look, {"folder-1": "folder-unreachable"}) == []
         (tmp_path / "share").mkdir()
         eventually(look, {})
+
+
+def test_an_archive_that_is_to_count_and_does_not_answer_is_told(tmp_path):
+    """What a node took waits for it."""
+    job = JobFolder(tmp_path / "job")
+    job.root.mkdir()
+    intake = open_intake(job.root, Clock())
+    archive = ArchiveSettings(
+        "dimse", {"host": "127.0.0.1", "port": free_port(), "ae_title": "PACS", "seconds": 5}
+    )
+    node = NodeSettings("MEDKIT", ("SCANNER",), count_at="pacs")
+    settings = Settings(job, (), archives={"pacs": archive}, nodes=(node,), quiet_seconds=0)
+    study = write_study(tmp_path / "study")
+    counts = make_counts(settings, intake)
+    assert list(counts) == ["pacs"]
+    with study.paths[0].open("rb") as file:
+        assert counts["pacs"].answer(study.uid, study.datasets[0].SOPInstanceUID, file) == 0
+    (chore,) = count_chores(counts, settings, intake)
+    chore.start()
+
+    def look():
+        notices = Notices(job.notices).all()
+        return {one.name: one.code for one in notices}, notices
+
+    (notice,) = eventually(look, {"pacs-counting": "archive-down"})
+    chore.stop()
+    assert chore.join(PATIENCE)
+    assert notice.passing
+    assert "studies wait to be counted" in notice.message
+    settle(intake, 0.0)
+    assert intake.ledger.study(study.hash).arriving
+    assert count_chores({}, settings, intake) == [], "asked no more, and so forgotten"
+    settle(intake, 0.0)
+    assert not intake.ledger.study(study.hash).arriving
+    intake.ledger.close()

@@ -1,0 +1,214 @@
+"""What a node takes is whole when an archive has counted it, and not before."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from medkit.batch.intake.counting import ArchiveCount, forget_counts, is_uncounted
+from medkit.batch.intake.quiet import settle
+from medkit.batch.ledger import Result, Stage, State
+from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+from tests.batch.intake.door import body, open_intake, write_study
+from tests.batch.intake.pulling import FakeArchive
+
+QUIET = 60.0
+
+
+@pytest.fixture
+def study(tmp_path):
+    return write_study(tmp_path / "study", slices=4)
+
+
+class Desk:
+    """A door, an archive that has a study, and who counts there."""
+
+    def __init__(self, intake, clock, study):
+        self.intake, self.clock, self.study = intake, clock, study
+        self.archive = FakeArchive(study)
+        self.count = ArchiveCount("pacs", self.archive, intake, QUIET, clock)
+
+    def send(self, *numbers):
+        for number in numbers:
+            dataset, path = self.study.datasets[number], self.study.paths[number]
+            source = io.BytesIO(path.read_bytes())
+            assert self.count.answer(self.study.uid, dataset.SOPInstanceUID, source) == 0
+
+    def wait(self, seconds=QUIET):
+        """See what is there, let time pass, count, and settle."""
+        settle(self.intake, QUIET)
+        self.clock.pass_by(seconds)
+        trouble = self.count.count()
+        settle(self.intake, QUIET)
+        return trouble
+
+    @property
+    def record(self):
+        return self.intake.ledger.study(self.study.hash)
+
+    @property
+    def expected(self):
+        return self.intake.spool.expected(self.study.hash)
+
+
+@pytest.fixture
+def desk(intake, clock, study):
+    return Desk(intake, clock, study)
+
+
+def test_a_study_that_is_all_there_completes_and_says_by_how_many(desk):
+    desk.send(0, 1, 2, 3)
+    assert desk.wait(QUIET - 1) is None
+    assert desk.archive.calls == [], "it is not quiet yet"
+    assert desk.wait(1) is None
+    assert (desk.record.state, desk.record.arriving) == (State.READY, False)
+    assert desk.expected == {desk.study.series: 4}
+    assert desk.intake.spool.marks(desk.study.hash) == []
+
+
+def test_a_part_of_a_study_waits_for_the_rest(desk):
+    desk.send(0, 1, 2)
+    for _ in range(2):
+        desk.wait()
+        assert desk.record.arriving
+    desk.send(3)
+    desk.wait()
+    assert (desk.record.state, desk.record.instances, desk.expected) == (
+        State.READY,
+        4,
+        {desk.study.series: 4},
+    )
+
+
+def test_a_part_of_a_study_that_stays_one_completes_as_what_the_archive_has_more_of(desk):
+    """The reader refuses it then, and a person is called."""
+    desk.send(0, 1, 2)
+    for _ in range(desk.intake.ledger.policy.attempts):
+        assert desk.record.arriving
+        desk.wait(3600)
+    assert (desk.record.state, desk.record.arriving) == (State.READY, False)
+    assert desk.expected == {desk.study.series: 4}
+    desk.send(3)
+    desk.wait()
+    assert (desk.record.revision, desk.record.instances) == (2, 4)
+
+
+def test_an_archive_that_still_receives_is_waited_for(desk):
+    whole = FakeArchive.held(desk.study)
+    desk.send(0, 1, 2, 3)
+    for number in range(4):
+        desk.archive.studies[desk.study.uid] = dict(list(whole.items())[:number])
+        for _ in range(desk.intake.ledger.policy.attempts - 1):
+            desk.wait(3600)
+        assert desk.record.arriving
+    desk.archive.studies[desk.study.uid] = whole
+    desk.wait(3600)
+    assert (desk.record.arriving, desk.expected) == (False, {desk.study.series: 4})
+
+
+def test_a_study_that_the_archive_does_not_have_is_none_of_its_studies(desk):
+    desk.archive.studies.clear()
+    desk.send(0, 1, 2, 3)
+    for _ in range(desk.intake.ledger.policy.attempts):
+        desk.wait(3600)
+    assert desk.expected == {desk.study.series: 0}
+
+
+@pytest.mark.parametrize(
+    "error", [ArchiveDown("nobody answers"), ArchiveRefused("not-allowed", "not for you")]
+)
+def test_an_archive_that_does_not_answer_keeps_the_study_waiting(desk, monkeypatch, error):
+    def fail(study_uid):
+        raise error
+
+    desk.send(0, 1, 2, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.archive, "counts", fail)
+        for _ in range(10):
+            assert desk.wait(3600) is error
+            assert desk.record.arriving
+    assert desk.wait(3600) is None
+    assert desk.record.state is State.READY
+
+
+def test_what_was_sent_again_is_counted_again(desk):
+    desk.archive.studies[desk.study.uid].popitem()
+    desk.send(0, 1, 2, 3)
+    for _ in range(desk.intake.ledger.policy.attempts):
+        desk.wait(3600)
+    assert desk.expected == {desk.study.series: 3}, "the archive has less"
+    desk.archive.studies[desk.study.uid] = FakeArchive.held(desk.study)
+    desk.send(0)
+    desk.wait()
+    assert (desk.record.revision, desk.expected) == (2, {desk.study.series: 4})
+
+
+def test_an_instance_that_comes_while_it_is_counted_is_counted_too(desk, monkeypatch):
+    desk.send(0, 1, 2)
+    desk.archive.studies[desk.study.uid].popitem()
+    counts = desk.archive.counts
+
+    def late(study_uid):
+        monkeypatch.undo()
+        found = counts(study_uid)
+        desk.send(3)
+        return found
+
+    monkeypatch.setattr(desk.archive, "counts", late)
+    desk.wait()
+    desk.archive.studies[desk.study.uid] = FakeArchive.held(desk.study)
+    desk.wait()
+    assert (desk.record.instances, desk.record.arriving) == (4, False)
+    assert desk.expected == {desk.study.series: 4}
+
+
+def test_who_is_killed_counts_after_the_next_start(desk, tmp_path, clock):
+    desk.send(0, 1)
+    later = Desk(open_intake(tmp_path / "job", clock, "later"), clock, desk.study)
+    later.wait()
+    later.wait()
+    assert later.record.arriving
+    assert is_uncounted(later.intake.spool, desk.study.hash)
+    later.send(2, 3)
+    later.wait()
+    assert later.expected == {desk.study.series: 4}
+    later.intake.ledger.close()
+
+
+def test_where_nobody_counts_any_more_a_study_is_whole_after_its_quiet_time(desk):
+    desk.send(0, 1)
+    settle(desk.intake, QUIET)
+    desk.clock.pass_by(QUIET)
+    forget_counts(desk.intake, {desk.count.mark_name})
+    settle(desk.intake, QUIET)
+    assert desk.record.arriving
+    forget_counts(desk.intake)
+    settle(desk.intake, QUIET)
+    assert (desk.record.state, desk.expected) == (State.READY, None)
+
+
+def test_our_own_results_in_the_archive_are_no_images_that_are_missing(desk):
+    desk.send(0, 1, 2, 3)
+    desk.wait()
+    claim = desk.intake.ledger.claim(Stage.MAKE)
+    made = [Result("2.25.77", "pacs", "a" * 64, "x.seg.dcm")]
+    desk.intake.ledger.made(claim, made, "recipe")
+    desk.archive.studies[desk.study.uid]["2.25.77"] = ("2.25.7", b"")
+    assert desk.count.answer(desk.study.uid, "2.25.77", io.BytesIO(b"ours")) == 0
+    assert desk.intake.spool.marks(desk.study.hash) == []
+    desk.send(0)
+    desk.wait()
+    assert (desk.record.revision, desk.expected) == (1, {desk.study.series: 4})
+
+
+def test_what_is_no_instance_leaves_no_mark(desk):
+    assert desk.count.answer("", "1.2", io.BytesIO(b"")) == 0xC000
+    assert desk.intake.ledger.arrivals() == []
+
+
+def test_what_nobody_can_read_is_left_to_the_reader(desk):
+    for number in range(2):
+        assert desk.count.answer(desk.study.uid, f"1.2.{number}", body()) == 0
+    desk.wait()
+    assert (desk.record.state, desk.expected, desk.archive.calls) == (State.READY, None, [])
