@@ -10,6 +10,7 @@ import numpy as np
 from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.geometry import same_direction, same_place, same_spacing
 from medkit.dicom.group import Group
+from medkit.dicom.intensities import same_meaning
 from medkit.dicom.interlaced import check_whole_rows
 from medkit.dicom.limits import Limits
 from medkit.dicom.phases import told_apart
@@ -103,11 +104,11 @@ def _without_resent(
             kept.append(plane)
             continue
         again += 1
-        if not same_place(first, plane) or content(first) != content(plane) or first.strict != plane.strict:
+        if not _alike_in_all(first, plane, content):
             raise Refused(
                 "duplicate",
-                f"{plane.where}: expected one object of each SOP Instance UID, got another content than in "
-                f"{first.where}; find out which is right and remove the other",
+                f"{plane.where}: expected one object of each SOP Instance UID, got another content, or "
+                f"another meaning of it, than in {first.where}; find out which is right and remove the other",
             )
     notes = (
         [
@@ -120,6 +121,19 @@ def _without_resent(
         else []
     )
     return kept, notes
+
+
+def _alike_in_all(one: Plane, other: Plane, content: Callable[[Plane], bytes]) -> bool:
+    """Whether two planes are one, whichever of the two is read."""
+    return (
+        one.strict == other.strict
+        and one.format.frames == other.format.frames
+        and same_place(one, other)
+        and same_direction(one, other)
+        and same_spacing(one, other)
+        and same_meaning(one, other)
+        and content(one) == content(other)
+    )
 
 
 def _strict_groups(planes: Sequence[Plane]) -> list[list[Plane]]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medkit.dicom.format import PixelFormat
     from medkit.dicom.planes import Plane
 
-__all__ = ["REMARKS", "Mapping", "Table", "mapping_of", "output_type", "values_of"]
+__all__ = ["REMARKS", "Mapping", "Table", "mapping_of", "output_type", "same_meaning", "values_of"]
 
 _TYPES = tuple(np.dtype(name) for name in ("u1", "i2", "u2", "i4", "u4"))
 
@@ -38,7 +38,7 @@ class Table:
     entries: NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Mapping:
     """How the stored numbers of one frame become values.
 
@@ -109,6 +109,22 @@ def mapping_of(plane: Plane) -> Mapping:
             "export it again",
         )
     return Mapping(slope, intercept, padding=padding, unit=unit)
+
+
+def same_meaning(one: Plane, other: Plane) -> bool:
+    """Whether the same stored numbers in two frames are the same values, and the same padding.
+
+    Raises:
+        Refused: see :func:`mapping_of`.
+    """
+    if replace(one.format, frames=1) != replace(other.format, frames=1):
+        return False
+    here, there = mapping_of(one), mapping_of(other)
+    if replace(here, table=None) != replace(there, table=None):
+        return False
+    if here.table is None or there.table is None:
+        return here.table is there.table
+    return here.table.first == there.table.first and np.array_equal(here.table.entries, there.table.entries)
 
 
 def _real_world(plane: Plane, padding: tuple[int, int] | None) -> Mapping:

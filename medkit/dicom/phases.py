@@ -13,6 +13,7 @@ from pydicom.valuerep import DT
 from medkit.dicom.findings import Finding, Refused, Repair, counted
 from medkit.dicom.geometry import coordinates, same_place
 from medkit.dicom.group import Group
+from medkit.dicom.intensities import same_meaning
 from medkit.dicom.interlaced import check_turns
 
 if TYPE_CHECKING:
@@ -198,10 +199,7 @@ def _without_copies(
     for place in places:
         place = sorted(place, key=_instance_number)
         kept.append(place[0])
-        same = [
-            content(plane) == content(place[0]) and _as_values(plane) == _as_values(place[0])
-            for plane in place[1:]
-        ]
+        same = [same_meaning(plane, place[0]) and content(plane) == content(place[0]) for plane in place[1:]]
         copies += sum(same)
         others += len(same) - sum(same)
     phases = {len(place) for place in places} == {len(places[0])}
@@ -246,12 +244,6 @@ def _mend_of_phases(group: Group, places: list[list[Plane]], repairs: Collection
         f"{asked}no pick or repair can tell them apart (most private elements, such as GE's gradient directions, "
         "and all without their creator are not read): convert them with the scanner's own software"
     )
-
-
-def _as_values(plane: Plane) -> tuple[str, ...]:
-    """What turns stored numbers into values."""
-    names = ("RescaleSlope", "RescaleIntercept", "BitsStored", "PixelRepresentation", "HighBit")
-    return tuple(elements.text(name) for elements in plane.values for name in names)
 
 
 def _instance_number(plane: Plane) -> tuple[float, str]:

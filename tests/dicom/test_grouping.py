@@ -6,6 +6,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+from pydicom.uid import RLELossless
 
 import medkit.dicom.grouping
 from medkit.dicom import Limits, read
@@ -84,6 +85,32 @@ def test_an_object_that_came_twice_is_used_once(stack, written):
     (volume,) = read(written([*stack.datasets, *stack.datasets])).volumes
     assert volume.array.shape[2] == 9
     assert "duplicate" in [note.code for note in volume.notes]
+
+
+def test_an_object_that_came_again_in_another_transfer_syntax_is_used_once(stack, written):
+    again = deepcopy(stack.datasets[4])
+    again.compress(RLELossless, generate_instance_uid=False)
+    again.RescaleSlope = "1.00"
+    (volume,) = read(written([*stack.datasets, again])).volumes
+    assert "duplicate" in [note.code for note in volume.notes]
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RescaleIntercept", "-1000"),
+        ("PhotometricInterpretation", "MONOCHROME1"),
+        ("ImageOrientationPatient", ["-1", "0", "0", "0", "-1", "0"]),
+        ("PixelSpacing", ["1.5", "1.5"]),
+    ],
+)
+def test_an_object_that_came_again_with_another_meaning_is_refused(name, value, first, stack, written):
+    again = deepcopy(stack.datasets[4])
+    setattr(again, name, value)
+    reading = read(written([again, *stack.datasets] if first else [*stack.datasets, again]))
+    assert reading.volumes == ()
+    assert [refusal.code for refusal in reading.refused] == ["duplicate"]
 
 
 def test_a_row_of_slices_with_settings_of_their_own_is_refused(mr, written):

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 
 from medkit.dicom import read
+from medkit.dicom.elements import Elements
 from medkit.dicom.findings import Refused
 from medkit.dicom.format import PixelFormat
-from medkit.dicom.intensities import Mapping, Table, output_type, values_of
+from medkit.dicom.intensities import Mapping, Table, output_type, same_meaning, values_of
 
 
 def plane(allocated=16, stored=16, shift=0, signed=False, floating=None):
@@ -100,6 +103,33 @@ def test_a_table_ends_in_its_ends(first, count):
         stored = raw.view("i2") if signed else raw
         expected = [int(entries[min(max(int(number) - first, 0), count - 1)]) for number in stored]
         assert out.tolist() == expected
+
+
+def of_table(first, entries):
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS", [len(entries), first, 16])
+    item.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
+    dataset = Dataset()
+    dataset.ModalityLUTSequence = Items([item])
+    return dataset
+
+
+def with_header(dataset, **shape):
+    elements = Elements(dataset, "file")
+    instance = SimpleNamespace(elements=elements, little_endian=True)
+    return SimpleNamespace(**vars(plane(**shape)), instance=instance, values=(elements,))
+
+
+def test_the_same_numbers_mean_the_same_under_equal_tables_and_bits_alone():
+    table = with_header(of_table(-5, [3, 4]))
+    assert same_meaning(table, with_header(of_table(-5, [3, 4])))
+    others = (of_table(-5, [3, 9]), of_table(-6, [3, 4]), of_table(-5, [3, 4, 5]), Dataset())
+    assert not any(same_meaning(table, with_header(other)) for other in others)
+    assert not same_meaning(with_header(Dataset()), table)
+    bare = with_header(Dataset())
+    assert same_meaning(bare, with_header(Dataset()))
+    assert not same_meaning(bare, with_header(Dataset(), signed=True))
+    assert not same_meaning(bare, with_header(Dataset(), stored=12))
 
 
 def test_padding_is_compared_before_rescaling():

@@ -103,6 +103,16 @@ def test_a_copy_with_another_slope_is_no_copy(stack, written):
     assert [repair.code for repair in volume.repairs] == ["drop-duplicates"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("PixelPaddingValue", 900), ("PhotometricInterpretation", "MONOCHROME1")]
+)
+def test_a_copy_with_another_padding_or_shown_in_another_way_is_no_copy(name, value, stack, written):
+    again = deepcopy(stack.datasets[2])
+    again.SOPInstanceUID, again.InstanceNumber = "1.2.3", 99
+    setattr(again, name, value)
+    assert [refusal.code for refusal in read(written([*stack.datasets, again])).refused] == ["duplicate"]
+
+
 def test_phases_without_any_difference_are_not_mixed_on_request_either(two, written):
     folder = written(together(two))
     (plain,) = read(folder).refused

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -9,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 
 from tests.dicom_series.grids import grid
 from tests.dicom_series.kinds import add, kind
-from tests.dicom_series.stacks import Stack, numbers, pixels, set_pixels, uid
+from tests.dicom_series.stacks import Coding, Stack, numbers, pixels, set_pixels, uid
 from tests.dicom_series.truth import REFUSAL, Truth
 
 _RESAMPLE = ("resample",)
@@ -229,6 +233,58 @@ def uid_twice_other_pixels(folder: Path, rng: Generator) -> Truth:
     stack.write(folder)
     # Every slice has its place: the fault is in the name alone.
     return Truth((), others=((stack.volume(),),))
+
+
+def sent_again(
+    folder: Path, rng: Generator, *, change: Callable[[Dataset], None], coding: Coding | None = None
+) -> Truth:
+    """One object came twice, with the same pixels that mean other values the second time."""
+    stack = Stack(rng, coding=coding)
+    again = deepcopy(stack.datasets[4])
+    change(again)
+    stack.datasets.append(again)
+    stack.write(folder)
+    return REFUSAL
+
+
+def _halved(dataset: Dataset) -> None:
+    dataset.RescaleSlope = "0.5"
+
+
+def _unsigned(dataset: Dataset) -> None:
+    dataset.PixelRepresentation = 0
+
+
+def _of_eight_bits(dataset: Dataset) -> None:
+    dataset.BitsStored, dataset.HighBit = 8, 7
+
+
+def _by_table(dataset: Dataset) -> None:
+    del dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    item.ModalityLUTType = "HU"
+    item.add_new("LUTData", "US", list(range(4096)))
+    dataset.ModalityLUTSequence = Items([item])
+
+
+def _padded(dataset: Dataset) -> None:
+    dataset.add_new("PixelPaddingValue", "US", int(pixels(dataset)[3, 3]))
+
+
+_SIGNED = Coding(intercept=0, bits_stored=16, signed=True)
+for _name, _about, _change, _coding in (
+    ("slope", "another RescaleSlope", _halved, None),
+    ("sign", "another PixelRepresentation", _unsigned, _SIGNED),
+    ("bits", "another BitsStored", _of_eight_bits, None),
+    ("table", "a modality LUT in place of the slope", _by_table, None),
+    ("padding", "a PixelPaddingValue that the first has not", _padded, None),
+):
+    add(
+        f"uid-twice-other-{_name}",
+        f"an object twice with the same pixels, and {_about} the second time",
+        partial(sent_again, change=_change, coding=_coding),
+    )
 
 
 @kind("a slice is missing, and another stands twice: the number of files is right", _RESAMPLE)
