@@ -98,13 +98,13 @@ class Elements:
         """All values as one string, with backslashes between them; empty where there are none."""
         return "\\".join(self.strings(name))
 
-    def numbers(self, name: str) -> list[float]:
-        """The values as finite numbers.
+    def numbers(self, name: str, *, finite: bool = True) -> list[float]:
+        """The values as numbers, infinite ones and NaN among them only where ``finite`` is off.
 
         Raises:
             Refused: ``bad-value``, where one is none.
         """
-        return [self._number(name, value) for value in self._values(name)]
+        return [self._number(name, value, finite) for value in self._values(name)]
 
     def number(self, name: str) -> float | None:
         """The one value; ``None`` where there is none.
@@ -171,7 +171,7 @@ class Elements:
         text = unicodedata.normalize("NFKC", self.decoded(name))
         return "=".join(group.rstrip("^ ") for group in text.split("=")).rstrip("=")
 
-    def _number(self, name: str, value: str | float) -> float:
+    def _number(self, name: str, value: str | float, finite: bool) -> float:
         try:
             number = float(value)
         except ValueError:
@@ -184,7 +184,7 @@ class Elements:
                 Finding("decimal-comma", f"{name}: read {text!r} with its comma as the decimal point")
             ] = None
             number = float(text.replace(",", "."))
-        if not math.isfinite(number):
+        if finite and not math.isfinite(number):
             raise Refused(
                 "bad-value", f"{self.where}: expected a finite number as {name}, got {value}; export it again"
             )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ class Mapping:
         slope: multiplies.
         intercept: is added then.
         table: instead of both.
-        padding: lowest and highest stored number that stand for no measurement.
+        padding: lowest and highest stored number that stand for no measurement; both NaN where NaN does.
         unit: as the file names it.
         said: whether the file says how to rescale, or holds real numbers as they are.
         bounds: lowest and highest stored number that the slope is for, where the file says so.
@@ -55,7 +56,7 @@ class Mapping:
     slope: float = 1.0
     intercept: float = 0.0
     table: Table | None = None
-    padding: tuple[int, int] | None = None
+    padding: tuple[float, float] | None = None
     unit: str = ""
     said: bool = True
     bounds: tuple[int, int] | None = None
@@ -127,7 +128,7 @@ def same_meaning(one: Plane, other: Plane) -> bool:
     return here.table.first == there.table.first and np.array_equal(here.table.entries, there.table.entries)
 
 
-def _real_world(plane: Plane, padding: tuple[int, int] | None) -> Mapping:
+def _real_world(plane: Plane, padding: tuple[float, float] | None) -> Mapping:
     """The one mapping of a parametric map, whose values are real-world ones (PS3.3 C.7.6.16.2.11).
 
     It is from stored numbers, whatever rescaling there is beside it.
@@ -150,10 +151,10 @@ def _real_world(plane: Plane, padding: tuple[int, int] | None) -> Mapping:
     return Mapping(slope, intercept, padding=padding, unit=unit, bounds=bounds)
 
 
-def _padding(elements: Elements, found: PixelFormat) -> tuple[int, int] | None:
+def _padding(elements: Elements, found: PixelFormat) -> tuple[float, float] | None:
     """As stored numbers: the range is compared before any rescaling (PS3.3 C.7.5.1.1.2)."""
     if found.floating is not None:
-        return None
+        return _real_padding(elements, "Double" if found.floating == np.float64 else "")
     values = [elements.integer(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if values[0] is None:
         return None
@@ -161,6 +162,23 @@ def _padding(elements: Elements, found: PixelFormat) -> tuple[int, int] | None:
         _in_range(value, found) for value in (values[0], values[0] if values[1] is None else values[1])
     )
     return low, high
+
+
+def _real_padding(elements: Elements, prefix: str) -> tuple[float, float] | None:
+    """Of floating-point pixels; it may be infinite or NaN (PS3.3 C.7.6.24 and C.7.6.25)."""
+    names = [f"{prefix}FloatPixelPadding{end}" for end in ("Value", "RangeLimit")]
+    value, limit = (elements.numbers(name, finite=False) for name in names)
+    if not value:
+        return None
+    ends = (value[0], limit[0] if limit else value[0])
+    without = [math.isnan(end) for end in ends]
+    if len(value) > 1 or len(limit) > 1 or without.count(True) == 1:
+        raise Refused(
+            "bad-value",
+            f"{elements.where}: expected one number or NaN as {names[0]} and as {names[1]}, got {value} and {limit}; "
+            "export it again",
+        )
+    return (math.nan, math.nan) if all(without) else (min(ends), max(ends))
 
 
 def _in_range(value: int, found: PixelFormat) -> int:
@@ -235,8 +253,9 @@ def values_of(
         out: ``(rows, columns)`` of the type of :func:`output_type`.
 
     Returns:
-        Where padding is, if the file has a padding value; and codes of remarks: ``high-bits`` (something beside the
-        value in its bits), ``sign-bits`` (negative numbers whose sign fills no more than their own bits).
+        Where padding is, if the file has a padding value (what float32 cannot hold of it becomes 0); and codes of
+        remarks: ``high-bits`` (something beside the value in its bits), ``sign-bits`` (negative numbers whose sign fills
+        no more than their own bits).
 
     Raises:
         Refused: ``not-finite``, ``bad-rescale`` (stored numbers that no mapping is for).
@@ -250,7 +269,10 @@ def values_of(
             low, high = mapping.padding
             whole = raw.view(f"i{raw.dtype.itemsize}") if found.signed else raw
             padding = ((stored >= low) & (stored <= high)) | ((whole >= low) & (whole <= high))
-    elif not np.isfinite(raw).all():
+    elif mapping.padding is not None:
+        low, high = mapping.padding
+        padding = np.isnan(raw) if math.isnan(low) else (raw >= low) & (raw <= high)
+    if found.floating is not None and not np.isfinite(raw if padding is None else raw[~padding]).all():
         raise Refused(
             "not-finite", f"{plane.where}: expected finite numbers, got some that are not; export it again"
         )
@@ -266,14 +288,24 @@ def values_of(
         else:
             out[...] = stored
     else:
-        _write_real(stored, plane, mapping, out)
+        _write_real(stored, plane, mapping, out, padding)
     return padding, remarks
 
 
-def _write_real(stored: NDArray[Any], plane: Plane, mapping: Mapping, out: NDArray[Any]) -> None:
+def _write_real(
+    stored: NDArray[Any],
+    plane: Plane,
+    mapping: Mapping,
+    out: NDArray[Any],
+    padding: NDArray[np.bool_] | None,
+) -> None:
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
         out[...] = stored.astype(np.float64) * mapping.slope + mapping.intercept
-    if not np.isfinite(out).all():
+    held = np.isfinite(out)
+    if padding is not None:
+        out[padding & ~held] = 0
+        held |= padding
+    if not held.all():
         raise Refused(
             "not-finite",
             f"{plane.where}: expected values that float32 can hold, got some above {np.finfo(out.dtype).max:.3g}; "

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
@@ -16,6 +17,7 @@ from medkit.dicom.elements import Elements
 from medkit.dicom.findings import Refused
 from medkit.dicom.format import PixelFormat
 from medkit.dicom.intensities import Mapping, Table, output_type, same_meaning, values_of
+from tests.dicom_series import make
 
 
 def plane(allocated=16, stored=16, shift=0, signed=False, floating=None):
@@ -139,6 +141,57 @@ def test_padding_is_compared_before_rescaling():
     assert out[0] == -1024
     assert out[1] == -5024, "the value stays; the mask tells"
     assert valued(raw, plane(), Mapping(padding=(63536, 63600)))[1].tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("parametric-map-padding", "(-9999.0, -9999.0)"),
+        ("parametric-map-padding-range", "(-9999.0, -9000.0)"),
+        ("parametric-map-padding-nan", "(nan, nan)"),
+        ("parametric-map-padding-infinite", "(-inf, -inf)"),
+        ("parametric-map-padding-double", "(-1.7976931348623157e+308, -1.7976931348623157e+308)"),
+    ],
+)
+def test_padding_of_real_numbers_is_masked_and_told(kind, shown, tmp_path):
+    (true,) = make(kind, tmp_path).volumes
+    (volume,) = read(tmp_path).volumes
+    assert np.array_equal(volume.padding, true.hidden)
+    assert volume.facts["padding_voxels"] == np.count_nonzero(true.hidden) > 0
+    (note,) = [note for note in volume.notes if note.code == "padding"]
+    assert shown in note.message
+    inside = volume.array[volume.padding]
+    assert set(inside.tolist()) <= {0.0} if "9999" not in shown else inside.max() <= -9000
+    assert np.isfinite(volume.array).all()
+
+
+def test_padding_of_real_numbers_is_compared_exactly():
+    at = plane(32, 32, 0, True, np.dtype("f4"))
+    pad = np.float32(-1.1)
+    raw = np.array([pad, np.nextafter(pad, np.float32(0)), np.nextafter(pad, np.float32(-2)), 5], "f4")
+    out, padding, _ = valued(raw, at, Mapping(slope=2, padding=(float(pad), float(pad))))
+    assert padding.tolist() == [True, False, False, False]
+    assert out[0] == 2 * pad, "the value stays; the mask tells"
+
+
+@pytest.mark.parametrize("ends", [(np.nan, -5.0), (-5.0, np.nan)])
+def test_padding_between_a_number_and_none_is_refused(ends, tmp_path):
+    make("parametric-map", tmp_path)
+    (path,) = tmp_path.iterdir()
+    dataset = dcmread(path)
+    dataset.FloatPixelPaddingValue, dataset.FloatPixelPaddingRangeLimit = ends
+    dataset.save_as(path)
+    (refusal,) = read(tmp_path).refused
+    assert refusal.code == "bad-value"
+    assert "FloatPixelPaddingValue" in refusal.message
+
+
+def test_numbers_that_are_none_are_refused_beside_padding():
+    at = plane(32, 32, 0, True, np.dtype("f4"))
+    for raw, padding in (([np.nan, np.inf], (np.nan, np.nan)), ([np.nan, -1], (-1.0, -1.0))):
+        with pytest.raises(Refused) as refused:
+            valued(np.array(raw, "f4"), at, Mapping(padding=padding))
+        assert refused.value.finding.code == "not-finite"
 
 
 def test_numbers_that_are_none_are_refused():

@@ -153,15 +153,33 @@ for _name, _about, _storage, _modality in (
     add(_name, _about, partial(unplaced, storage=_storage, modality=_modality))
 
 
-@kind("a parametric map in floating point")
-def parametric_map(folder: Path, rng: Generator) -> Truth:
+def real_map(
+    folder: Path,
+    rng: Generator,
+    *,
+    double: bool = False,
+    pad: float | None = None,
+    limit: float | None = None,
+) -> Truth:
+    """A parametric map in floating point; ``pad`` stands in the corners of each frame, up to ``limit``."""
     stack = Stack(rng, modality="MR", coding=coding_of("MR"))
     dataset = enhanced(rng, stack.identity, frames_of(stack))
     dataset.SOPClassUID = ParametricMapStorage
     exact = [stack.values(stack.grid.points(position)) for position in stack.positions]
     del dataset.PixelData, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
-    dataset.BitsAllocated = 32
-    dataset.FloatPixelData = np.stack(exact).astype("<f4").tobytes()
+    dataset.BitsAllocated = 64 if double else 32
+    stored = np.stack(exact).astype("<f8" if double else "<f4")
+    hidden = np.zeros(stored.shape, bool)
+    prefix = "Double" if double else ""
+    if pad is not None:
+        hidden[:, :3, :4] = hidden[:, -2:, -3:] = True
+        stored[hidden] = pad
+        setattr(dataset, f"{prefix}FloatPixelPaddingValue", pad)
+        if limit is not None:
+            stored[:, 0, 0] = limit
+            stored[:, 0, 1] = (pad + limit) / 2
+            setattr(dataset, f"{prefix}FloatPixelPaddingRangeLimit", limit)
+    setattr(dataset, f"{prefix}FloatPixelData", stored.tobytes())
     mapping = item(
         RealWorldValueIntercept=0.0, RealWorldValueSlope=1.0, LUTLabel="made", LUTExplanation="made"
     )
@@ -170,7 +188,25 @@ def parametric_map(folder: Path, rng: Generator) -> Truth:
     shared = dataset.SharedFunctionalGroupsSequence[0]
     shared.RealWorldValueMappingSequence = Items([mapping])
     write(folder, [dataset], rng)
-    return Truth((replace(stack.volume(), tolerance=ROUNDING),))
+    return Truth((replace(stack.volume(), tolerance=ROUNDING, hidden=hidden.T),))
+
+
+for _name, _about, _options in (
+    ("", "", {}),
+    ("-double", " of 64 bits", {"double": True}),
+    ("-padding", ", padded with -9999", {"pad": -9999.0}),
+    ("-padding-range", ", padded with -9999 to -9000", {"pad": -9000.0, "limit": -9999.0}),
+    ("-padding-nan", ", padded with NaN", {"pad": np.nan}),
+    ("-padding-infinite", ", padded with minus infinity", {"pad": -np.inf}),
+    (
+        "-padding-double",
+        " of 64 bits, padded with the lowest of their numbers",
+        {"double": True, "pad": float(np.finfo(np.float64).min)},
+    ),
+):
+    add(
+        f"parametric-map{_name}", f"a parametric map in floating point{_about}", partial(real_map, **_options)
+    )
 
 
 def whole_map(folder: Path, rng: Generator, *, mappings: int = 1, last: int = 65535) -> Truth:
