@@ -16,6 +16,8 @@ from pydicom.uid import (
     RLETransferSyntaxes,
 )
 
+from medkit.dicom.codestreams import SIGN_BYTES, check_jpeg, codestream_signed, codestream_size
+from medkit.dicom.extended_jpeg import EXTENDED, extended_frame
 from medkit.dicom.findings import Finding, Refused
 from medkit.dicom.instance import inflated
 
@@ -29,15 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_length",
-    "codestream_signed",
-    "codestream_size",
     "decoding_plugin",
     "pixels_signed",
     "stored_frames",
 ]
 
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
-_SIGN_BYTES = 43  # of a JPEG 2000 image, up to the depth of its first component
 _END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _HTJ2K = {"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"}
 _SIGN_MISMATCH = Finding(
@@ -49,7 +48,7 @@ _SIGN_MISMATCH = Finding(
 _PLUGINS: dict[str, str] = {
     **dict.fromkeys((*JPEG2000TransferSyntaxes, *_HTJ2K), "pylibjpeg"),
     **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
-    **dict.fromkeys(JPEGTransferSyntaxes, "gdcm"),
+    **dict.fromkeys((*JPEGTransferSyntaxes, *EXTENDED), "gdcm"),
     **dict.fromkeys(RLETransferSyntaxes, "pydicom"),
 }
 
@@ -222,6 +221,11 @@ def _decoded(instance: Instance, found: PixelFormat, encoded: bytes, number: int
             "short; copy it again",
         )
     _check_codestream_size(instance, found, encoded, number)
+    where = f"{instance.source.shown}, frame {number}"
+    if _PLUGINS[syntax] == "gdcm":
+        check_jpeg(encoded, where, 1)
+    if syntax in EXTENDED:
+        return extended_frame(encoded, found, where)
     # Fragmented and alone, so that the decoder sees one frame and no more of the file.
     item = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0" + struct.pack("<I", len(encoded)) + encoded
     options: Any = {
@@ -261,7 +265,7 @@ def _check_sign(
     on_request = found.signed and instance.elements.integer("PixelRepresentation") == 0
     if not on_request:
         instance.elements.notes[_SIGN_MISMATCH] = None
-    sign = encoded[_SIGN_BYTES - 1] & 0x7F  # bits of the number, less one
+    sign = encoded[SIGN_BYTES - 1] & 0x7F  # bits of the number, less one
     if not (signed or on_request) or not ((array.view(f"u{array.dtype.itemsize}") >> sign) & 1).any():
         return
     where = instance.source.shown
@@ -300,34 +304,4 @@ def pixels_signed(instance: Instance) -> bool | None:
         if len(table) < 8:
             return None
         file.seek(element.offset + 16 + struct.unpack_from("<I", table, 4)[0])
-        return codestream_signed(file.read(_SIGN_BYTES))
-
-
-def codestream_signed(encoded: bytes) -> bool | None:
-    """Whether a JPEG 2000 image says that its numbers are signed (ISO 15444-1 annex A.5.1); ``None`` for others."""
-    if encoded[:4] != b"\xff\x4f\xff\x51" or len(encoded) < _SIGN_BYTES:
-        return None
-    return bool(encoded[42] & 0x80)
-
-
-def codestream_size(encoded: bytes) -> tuple[int, int] | None:
-    """Rows and columns that a JPEG or JPEG 2000 image says of itself, before it is decoded; ``None`` for others."""
-    if encoded[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: SOC, SIZ (ISO 15444-1 annex A.5.1)
-        if len(encoded) < 24:
-            return None
-        width, height, left, top = struct.unpack_from(">IIII", encoded, 8)
-        return height - top, width - left
-    if encoded[:2] != b"\xff\xd8":
-        return None
-    place = 2
-    while place + 9 <= len(encoded) and encoded[place] == 0xFF:
-        marker = encoded[place + 1]
-        if marker == 0xFF:
-            place += 1
-            continue
-        (length,) = struct.unpack_from(">H", encoded, place + 2)
-        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            rows, columns = struct.unpack_from(">HH", encoded, place + 5)
-            return rows, columns
-        place += 2 + length
-    return None
+        return codestream_signed(file.read(SIGN_BYTES))

@@ -119,6 +119,3 @@ REFUSED = {
     "zeroed": "broken-file",
     "zeroed-last": "broken-file",
 }
-
-# Refused though a careful person could read them: no decoder with a free licence takes 12-bit JPEG with loss.
-READABLE = {"jpeg-extended": "undecodable"}

@@ -10,7 +10,6 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from medkit.dicom import read
-from medkit.dicom.pixels import codestream_signed, codestream_size
 from tests.dicom_series import make
 from tests.dicom_series.stacks import save
 
@@ -86,16 +85,6 @@ def test_uncompressed_bytes_under_a_compressed_syntax(stack, tmp_path):
     data = (tmp_path / "a").read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0", 1)
     (tmp_path / "a").write_bytes(data)
     assert [refusal.code for refusal in read(tmp_path / "a").refused] == ["undecodable"]
-
-
-def test_the_size_that_a_picture_says_of_itself(large):
-    for syntax in (JPEGLSLossless, JPEG2000Lossless):
-        dataset = deepcopy(large)
-        dataset.compress(syntax, generate_instance_uid=False)
-        (frame,) = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1)
-        assert codestream_size(frame) == (48, 64)
-    assert codestream_size(b"") is None
-    assert codestream_size(b"\xff\xd8\xff") is None
 
 
 @pytest.mark.parametrize("header", [0, 1])
@@ -182,8 +171,3 @@ def test_the_repair_of_a_sign_changes_nothing_else(large, tmp_path):
     (volume,) = read(tmp_path / "a", repairs=["sign-of-stream"]).volumes
     assert volume.repairs == ()
     assert np.array_equal(volume.array[..., 0], one(tmp_path / "a"))
-
-
-def test_only_jpeg_2000_says_its_sign():
-    assert codestream_signed(b"\xff\xd8" + bytes(60)) is None
-    assert codestream_signed(b"\xff\x4f\xff\x51") is None

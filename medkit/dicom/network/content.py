@@ -19,12 +19,14 @@ import numpy as np
 import pydicom
 from pydicom.charset import convert_encodings
 from pydicom.dataelem import RawDataElement
+from pydicom.encaps import generate_frames
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.pixels.utils import iter_pixels
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian
 
+from medkit.dicom.codestreams import check_jpeg
 from medkit.dicom.findings import Refused
 from medkit.dicom.limits import Limits
 from medkit.dicom.network.bounds import check_inflated, check_length, check_pixels
@@ -244,6 +246,11 @@ def _add_pixels(digest: _Digest, dataset: Dataset, element: DataElement) -> None
             packed = packed.view(np.uint16).byteswap().view(np.uint8)
         digest.add(packed[: (count + 7) // 8].tobytes())
         return
+    if decoding_plugin(syntax) == "gdcm":
+        for encoded in generate_frames(
+            element.value, number_of_frames=int(dataset.get("NumberOfFrames") or 1)
+        ):
+            check_jpeg(encoded, "an object", int(dataset.SamplesPerPixel))
     for frame in iter_pixels(dataset, raw=True, decoding_plugin=decoding_plugin(syntax)):
         digest.add(repr(frame.shape).encode())
         # Of one type, since decoders give numbers in as many bits as they please.

@@ -34,6 +34,7 @@ from medkit.dicom.findings import Refused
 from medkit.dicom.network.content import LEFT_ASIDE, content_hash
 from medkit.dicom.writing import make_parametric_map, make_segmentation, open_source, save
 from tests.dicom.writing.sources import MAKER, geometry, some_labels, write_series
+from tests.dicom_series.syntaxes import compress
 
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
 LOSSLESS = [RLELossless, JPEGLSLossless, JPEG2000Lossless]
@@ -105,6 +106,18 @@ def test_compression_with_loss_is_another_content():
     packed = image()
     packed.compress(JPEGLSNearLossless, jls_error=9, generate_instance_uid=False)
     assert content_hash(stored(packed)) != content_hash(image())
+
+
+def test_a_jpeg_image_that_would_end_the_decoder_is_refused(tmp_path):
+    path = tmp_path / "a.dcm"
+    image().save_as(path, enforce_file_format=True)
+    compress(path, JPEGLosslessSV1)
+    dataset = pydicom.dcmread(path)
+    assert content_hash(dataset) == content_hash(image())
+    place = dataset.PixelData.index(b"\xff\xc3") + 9  # the number of its components
+    dataset.PixelData = dataset.PixelData[:place] + b"\0" + dataset.PixelData[place + 1 :]
+    with pytest.raises(Refused, match="expected a JPEG image of 1 sample a pixel"):
+        content_hash(dataset)
 
 
 def test_what_another_program_converts_is_the_same(tmp_path, tool):

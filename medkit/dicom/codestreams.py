@@ -1,0 +1,109 @@
+"""What compressed pictures say of themselves, before a decoder sees them."""
+
+from __future__ import annotations
+
+import struct
+
+from medkit.dicom.findings import Refused, counted
+
+__all__ = ["SIGN_BYTES", "check_jpeg", "codestream_precision", "codestream_signed", "codestream_size"]
+
+SIGN_BYTES = 43  # of a JPEG 2000 image, up to the depth of its first component
+_HUFFMAN_TABLES, _SCAN = 0xC4, 0xDA
+_JFIF = b"JFIF\0"  # and the number of its version, of which there is one
+# Bits of a number by the kind of frame: baseline, extended, progressive, lossless (ITU-T T.81 table B.2).
+_PRECISIONS = {0xC0: (8,), 0xC1: (8, 12), 0xC2: (8, 12), 0xC3: range(2, 17)}
+# What may stand before a scan: tables, restart interval, comment, applications' own.
+_BEFORE_SCAN = {*_PRECISIONS, _HUFFMAN_TABLES, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
+
+
+def check_jpeg(encoded: bytes, where: str, components: int) -> None:
+    """Check a JPEG image up to its first scan: some faults there end gdcm, and this process with it.
+
+    Args:
+        encoded: the image.
+        where: how messages call it.
+        components: samples of a pixel that it must have.
+
+    Raises:
+        Refused: ``undecodable``.
+    """
+    if not _sound_jpeg(encoded, components):
+        raise Refused(
+            "undecodable",
+            f"{where}: expected a JPEG image of {counted(components, 'sample', 'samples')} a pixel with its tables, got "
+            "a broken or another one; copy or convert it",
+        )
+
+
+def _sound_jpeg(encoded: bytes, components: int) -> bool:
+    """Whether whole segments lead to a scan, among them one frame that the standard knows, and its tables."""
+    frames, tables, place = 0, False, 2
+    while encoded[:2] == b"\xff\xd8" and place + 4 <= len(encoded) and encoded[place] == 0xFF:
+        marker = encoded[place + 1]
+        if marker == 0xFF:
+            place += 1
+            continue
+        (length,) = struct.unpack_from(">H", encoded, place + 2)
+        segment = encoded[place + 4 : place + 2 + length]
+        if length < 2 or len(segment) != length - 2:
+            return False
+        if marker == _SCAN:
+            return frames == 1 and tables
+        if marker not in _BEFORE_SCAN:
+            return False
+        if marker in _PRECISIONS:
+            frames += 1
+            # Precision, rows, columns, number of components, and three bytes of each.
+            sizes = len(segment) == 6 + 3 * components and segment[5] == components
+            if not sizes or segment[0] not in _PRECISIONS[marker]:
+                return False
+        if segment.startswith(_JFIF) and segment[len(_JFIF) :][:1] != b"\1":
+            return False
+        tables |= marker == _HUFFMAN_TABLES
+        place += 2 + length
+    return False
+
+
+def codestream_signed(encoded: bytes) -> bool | None:
+    """Whether a JPEG 2000 image says that its numbers are signed (ISO 15444-1 annex A.5.1); ``None`` for others."""
+    if encoded[:4] != b"\xff\x4f\xff\x51" or len(encoded) < SIGN_BYTES:
+        return None
+    return bool(encoded[42] & 0x80)
+
+
+def codestream_size(encoded: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG or JPEG 2000 image says of itself, before it is decoded; ``None`` for others."""
+    if encoded[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: SOC, SIZ (ISO 15444-1 annex A.5.1)
+        if len(encoded) < 24:
+            return None
+        width, height, left, top = struct.unpack_from(">IIII", encoded, 8)
+        return height - top, width - left
+    place = _frame_header(encoded)
+    if place is None:
+        return None
+    rows, columns = struct.unpack_from(">HH", encoded, place + 1)
+    return rows, columns
+
+
+def codestream_precision(encoded: bytes) -> int | None:
+    """Bits of a number, as a JPEG image says them of itself; ``None`` for others."""
+    place = _frame_header(encoded)
+    return None if place is None else encoded[place]
+
+
+def _frame_header(encoded: bytes) -> int | None:
+    """Where the parameters of a JPEG frame stand: precision, rows, columns (ITU-T T.81 annex B.2.2)."""
+    if encoded[:2] != b"\xff\xd8":
+        return None
+    place = 2
+    while place + 9 <= len(encoded) and encoded[place] == 0xFF:
+        marker = encoded[place + 1]
+        if marker == 0xFF:
+            place += 1
+            continue
+        (length,) = struct.unpack_from(">H", encoded, place + 2)
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+            return place + 4
+        place += 2 + length
+    return None
