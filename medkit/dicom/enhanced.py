@@ -68,6 +68,13 @@ _WITHIN_VOLUME = {
     "FrameAcquisitionDateTime",
     "FrameReferenceDateTime",
 }
+# That place a frame and give it values: of two items nobody knows which is right.
+_ONE_ITEM = (
+    "PlanePositionSequence",
+    "PlaneOrientationSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+)
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 _REAL_WORLD = "RealWorldValueMappingSequence"
 _RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
@@ -149,6 +156,10 @@ def _plane(
     soft: dict[str, str],
     dimensions: list[str],
 ) -> Plane:
+    for name in _ONE_ITEM:
+        if (count := len(groups.items(name))) > 1:
+            text = f"{instance.source.shown}, frame {number}: expected one item of {name}, got {count}; export it again"
+            raise Refused("bad-value", text)
     place, turn = groups["PlanePositionSequence"], groups["PlaneOrientationSequence"]
     measures, content = groups["PixelMeasuresSequence"], groups["FrameContentSequence"]
     position = None if place is None else vector(place, "ImagePositionPatient", 3)

@@ -64,6 +64,8 @@ _KEYWORDS = [
     "TriggerTime",
     "NominalPercentageOfCardiacPhase",
     "SequenceName",
+    "ScanningSequence",
+    "PatientPosition",
     "ScanOptions",
     "ConvolutionKernel",
     "KVP",

@@ -23,6 +23,8 @@ __all__ = ["check_turns", "check_whole_rows"]
 _KEYS = ("acquisition", "contrast", "echo", "filter", "repetition-time", "scan-options", "sequence-name")
 # That no scanner changes within a volume: what differs in them is two volumes, wherever their slices lie.
 _CHOSEN = {"component", "image-type", "kernel"}
+# Fewer slices on end, on the average, are not blocks: settings that follow the heart change from slice to slice.
+_BLOCK = 3
 # Slices of two groups that lie this much of a distance from each other at least are at places of their own.
 _APART = 0.1
 
@@ -75,6 +77,7 @@ def check_turns(group: Group) -> None:
     """Check that a row whose slices lie at places of their own is one volume.
 
     Where its slices come from two acquisitions in turn, a note is added: of MR these are packages of one volume.
+    So it is where blocks of slices lie side by side that differ in a setting: they may be parts of two scans.
 
     Raises:
         Refused: ``interlaced``, where slices before and after contrast, or of two acquisitions of CT, take turns;
@@ -84,10 +87,9 @@ def check_turns(group: Group) -> None:
     for key in _KEYS:
         values = [plane.soft.get(key, "") for plane in planes]
         if not _recur(values):
+            group.notes += _blocks_note(key, values)
             continue
-        # Contrast is free text, that may name somebody.
-        named = [f"{key}={value or 'none'}" for value in dict.fromkeys(values) if key != "contrast"]
-        shown = " and ".join(named) or f"several values of {key}"
+        shown = _shown(key, values)
         parts = [[plane for plane in planes if plane.soft.get(key, "") == value] for value in set(values)]
         said = f"{planes[0].where}: expected slices of one {key} in a row, got {shown} in turn"
         if not is_even(planes):
@@ -99,6 +101,24 @@ def check_turns(group: Group) -> None:
             group.notes.append(
                 Finding("in-turn", f"slices of {shown} take turns; they are taken for one volume")
             )
+
+
+def _blocks_note(key: str, values: Sequence[str]) -> list[Finding]:
+    """Say that values change along a row once or a few times.
+
+    Several acquisitions are the table's positions in one scan; two may be two scans.
+    """
+    blocks = len(list(itertools.groupby(values)))
+    if not 1 < blocks <= (2 if key == "acquisition" else len(values) / _BLOCK):
+        return []
+    said = f"slices of {_shown(key, values)} lie side by side; they are taken for one volume"
+    return [Finding("side-by-side", said)]
+
+
+def _shown(key: str, values: Sequence[str]) -> str:
+    """The different values for a message. Contrast is free text, that may name somebody."""
+    named = [f"{key}={value or 'none'}" for value in dict.fromkeys(values) if key != "contrast"]
+    return " and ".join(named) or f"several values of {key}"
 
 
 def _recur(values: Sequence[str]) -> bool:

@@ -44,6 +44,8 @@ _STRICT = {
     "component": "ComplexImageComponent",
     "cardiac-phase": "NominalPercentageOfCardiacPhase",
     "units": "Units",
+    "scanning-sequence": "ScanningSequence",
+    "patient-position": "PatientPosition",
     "rescale-type": "RescaleType",
     "stack": "StackID",
 }

@@ -38,6 +38,8 @@ _SQUEEZE = 0.2
 # Distances are one where they differ by less.
 _ALIKE = 0.02
 _FEW = 3
+# Of so many thicknesses at least a slice may be missing between two.
+_FAR = 1.5
 
 
 class ContentDigests:
@@ -309,7 +311,7 @@ def _notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[Finding
                 "executable-preamble", "a file begins as a Windows program does; do not pass it on as it is"
             )
         )
-    return [*notes, *_scale_notes(planes, mappings), *_number_notes(planes)]
+    return [*notes, *_scale_notes(planes, mappings), *_number_notes(planes), *_distance_note(planes)]
 
 
 def _scale_notes(planes: Sequence[Plane], mappings: Sequence[Mapping]) -> list[Finding]:
@@ -352,6 +354,18 @@ def _number_notes(planes: Sequence[Plane]) -> list[Finding]:
             Finding("instance-numbers", f"InstanceNumber goes in steps of {abs(step)}: others may be missing")
         ]
     return []
+
+
+def _distance_note(planes: Sequence[Plane]) -> list[Finding]:
+    """Of two slices nobody knows whether they are neighbours but by the header."""
+    thickness = planes[0].thickness
+    if len(planes) != 2 or thickness is None:
+        return []
+    distance = abs(float(np.diff(coordinates(planes))[0]))
+    if distance <= _FAR * thickness:
+        return []
+    said = f"two slices lie {distance:.4g} mm apart, where the header has {thickness:.4g} mm: others may be missing"
+    return [Finding("far-apart", said)]
 
 
 def _lossy(plane: Plane) -> bool:

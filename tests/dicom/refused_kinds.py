@@ -26,6 +26,7 @@ REFUSED = {
     "enhanced-nothing-tells-apart": "multi-phase",
     "enhanced-orientation-absent": "no-geometry",
     "enhanced-position-absent": "no-geometry",
+    "enhanced-position-twice": "bad-value",
     "enhanced-position-absent-on-one": "no-geometry",
     "enhanced-spacing-mixed": "mixed-spacing",
     "enhanced-truncated": "truncated",

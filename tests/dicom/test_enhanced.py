@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pydicom
 import pytest
@@ -36,6 +38,21 @@ def test_a_frame_s_own_slope_goes_before_that_of_all(tmp_path):
     raw = pydicom.dcmread(path).pixel_array[4].T
     np.testing.assert_allclose(after.array[..., number], raw * 2.0 + 5)
     assert after.array.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "name", ["PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation"]
+)
+def test_two_items_where_one_is_allowed_are_refused(name, tmp_path):
+    name = f"{name}Sequence"
+    path, dataset = enhanced(tmp_path)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    groups = shared if name in shared else dataset.PerFrameFunctionalGroupsSequence[4]
+    groups[name].value.append(deepcopy(groups[name].value[0]))
+    dataset.save_as(path)
+    (refusal,) = read(path).refused
+    assert refusal.code == "bad-value"
+    assert f"expected one item of {name}, got 2" in refusal.message
 
 
 def test_frames_are_named_in_the_order_of_the_volume(tmp_path):

@@ -79,6 +79,60 @@ def test_two_packages_of_one_volume_are_one_with_a_note(mr, written):
     assert [note.code for note in volume.notes] == ["in-turn"]
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "shown"),
+    [
+        ("AcquisitionNumber", (1, 2), "slices of acquisition=1 and acquisition=2 lie side by side"),
+        (
+            "RepetitionTime",
+            ("500", "4000"),
+            "slices of repetition-time=500 and repetition-time=4000 lie side by side",
+        ),
+        (
+            "ContrastBolusAgent",
+            ("", "Agent of Smith"),
+            "slices of several values of contrast lie side by side",
+        ),
+    ],
+)
+@pytest.mark.parametrize("first", [range(5), range(8), (0, 1, 2, 3, 5, 6, 7, 8)])
+def test_blocks_that_differ_in_a_setting_are_one_volume_with_a_note(first, name, values, shown, mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        setattr(dataset, name, values[number not in first])
+    (volume,) = read(written(mr.datasets)).volumes
+    assert volume.array.shape[2] == 9
+    if name == "AcquisitionNumber" and 8 in first:
+        assert volume.notes == (), "of three blocks no two are two scans"
+        return
+    (note,) = volume.notes
+    assert note.code == "side-by-side"
+    assert note.message.startswith(shown)
+
+
+def test_a_repetition_time_of_each_heartbeat_needs_no_note(mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.RepetitionTime = str(800 + number % 4 * 7)
+    (volume,) = read(written(mr.datasets[:6])).volumes
+    assert volume.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("ScanningSequence", ("SE", "GR")), ("PatientPosition", ("HFS", "FFS"))]
+)
+def test_no_volume_has_two_sequences_or_two_positions_of_the_patient(name, values, mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        setattr(dataset, name, values[number > 4])
+    reading = read(written(mr.datasets))
+    assert [volume.array.shape[2] for volume in reading.volumes] == [5, 4]
+    assert len({volume.name for volume in reading.volumes}) == 2
+    for number, dataset in enumerate(mr.datasets):
+        setattr(dataset, name, values[number == 4])
+    assert [refusal.code for refusal in read(written(mr.datasets, "one")).refused] == ["mixed-parameters"]
+    for number, dataset in enumerate(mr.datasets):
+        setattr(dataset, name, values[number % 2])
+    assert [refusal.code for refusal in read(written(mr.datasets, "turn")).refused] == ["interlaced"]
+
+
 def test_acquisitions_in_blocks_need_no_note(stack, written):
     for number, dataset in enumerate(stack.datasets):
         dataset.AcquisitionNumber = 1 + number // 3

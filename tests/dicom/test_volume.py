@@ -77,6 +77,25 @@ def test_every_second_number_is_missing(stack, written):
     assert codes(written(stack.datasets)) == {"instance-numbers"}
 
 
+@pytest.mark.parametrize(
+    ("kept", "said", "noted"),
+    [
+        ((0, 7), True, True),
+        ((0, 2), True, True),
+        ((0, 1), True, False),
+        ((0, 7), False, False),
+        ((0, 2, 4), True, False),
+    ],
+)
+def test_two_slices_far_apart(kept, said, noted, stack, written):
+    for dataset in stack.datasets:
+        if not said:
+            del dataset.SliceThickness
+    for number, dataset in enumerate(stack.datasets[place] for place in kept):
+        dataset.InstanceNumber = number + 1
+    assert codes(written([stack.datasets[place] for place in kept])) == ({"far-apart"} if noted else set())
+
+
 def test_facts_for_machines(stack, written):
     (volume,) = read(written(stack.datasets)).volumes
     assert volume.facts["series_number"] == 3

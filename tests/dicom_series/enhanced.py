@@ -437,3 +437,13 @@ def enhanced_spacing_mixed(folder: Path, rng: Generator) -> Truth:
     write_enhanced(folder, rng, stack.identity, frames)
     alone = replace(finer.volume(4, 1), required=False)
     return Truth((), others=((stack.volume(0, 4), stack.volume(5), alone),))
+
+
+@kind("enhanced, two places for one of its frames")
+def enhanced_position_twice(folder: Path, rng: Generator) -> Truth:
+    stack = made(rng)
+    dataset = enhanced(rng, stack.identity, frames_of(stack))
+    places = dataset.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence
+    places.append(item(ImagePositionPatient=numbers(stack.positions[4])))
+    write(folder, [dataset], rng)
+    return Truth((), others=((stack.volume(),),))

@@ -125,6 +125,27 @@ def stacks_named(dataset: Dataset, one: int, number: int) -> None:
     dataset.StackID, dataset.InStackPositionNumber = str(one + 1), number + 1
 
 
+def halves(folder: Path, rng: Generator, *, name: str, values: tuple[str, str]) -> Truth:
+    """One even row, of which the second half is of another scan, as an attribute says that is one for a scan."""
+    one = Stack(rng, modality="MR")
+    two = Stack(rng, one.grid, modality="MR", identity=one.identity, offset=STEP)
+    datasets = [*one.datasets[:5], *two.datasets[5:]]
+    for number, dataset in enumerate(datasets):
+        setattr(dataset, name, values[number >= 5])
+    write(folder, datasets, rng)
+    return Truth((), others=((one.volume(0, 5), two.volume(5)),))
+
+
+add(
+    "scanning-sequence-halves",
+    "half of the slices of another ScanningSequence",
+    partial(halves, name="ScanningSequence", values=("SE", "GR")),
+)
+add(
+    "patient-position-halves",
+    "half of the slices of another PatientPosition",
+    partial(halves, name="PatientPosition", values=("HFS", "FFS")),
+)
 for _name, _about, _mark, _modality, _count in (
     ("phases", "two passes by AcquisitionNumber and time", phases, "CT", 2),
     ("phases-by-time", "two passes by AcquisitionTime alone", times_only, "CT", 2),
