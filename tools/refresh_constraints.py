@@ -24,7 +24,7 @@ def main() -> None:
         python = Path(folder) / "bin" / "python"
         subprocess.run([python, "-m", "pip", "install", "--quiet", pinned[0], f"{ROOT}[dev]"], check=True)
         frozen = subprocess.run(
-            [python, "-m", "pip", "freeze", "--exclude", "medkit-imaging"],
+            [python, "-m", "pip", "freeze", "--all", "--exclude", "pip", "--exclude", "medkit-imaging"],
             check=True,
             capture_output=True,
             text=True,

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -41,6 +48,74 @@ def test_what_is_built_runs_as_no_root(path):
         assert stage.instructions[-1][0] != "RUN"
         entry = [line for one in lineage(stage, known) for line in one.all("ENTRYPOINT")]
         assert entry[-1].startswith("["), "a shell would keep signals to itself"
+
+
+def health_check() -> list[str]:
+    """Words of what the images of medkit ask, each of which has the stage that says it."""
+    _, known = stages(DOCKER / "Dockerfile")
+    told = [
+        [line for one in lineage(stage, known) for line in one.all("HEALTHCHECK")]
+        for stage in known
+        if stage.name in targets()["Dockerfile"]
+    ]
+    assert told[0]
+    assert told == [told[0]] * 2
+    (line,) = told[0]
+    return json.loads(line.partition("CMD ")[2])
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "well"),
+    [
+        ("medkit serve /etc/medkit/serve.yaml", 200, True),
+        ("/sbin/docker-init -- medkit serve /etc/medkit/serve.yaml", 503, False),
+        ("medkit serve /etc/medkit/serve.yaml", None, False),
+        ("medkit predict hippocampus_segmentation_unet /serve", None, True),
+    ],
+)
+def test_an_image_is_well_where_its_service_is(tmp_path, command, status, well):
+    program, option, code = health_check()
+    assert (program, option) == ("python", "-c")
+    (tmp_path / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in command.split()))
+    code = code.replace("/proc/1/cmdline", str(tmp_path / "cmdline"))
+    (asked,) = re.findall(r"http://[^']+", code)
+    assert (
+        asked
+        in load_yaml((DOCKER / "compose.yaml").read_text())["services"]["medkit"]["healthcheck"]["test"][-1]
+    )
+    with answering(status) as address:
+        code = code.replace(asked.removesuffix("/health"), address)
+        done = subprocess.run([sys.executable, option, code], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == well, done.stderr
+    assert well or "urllib.error" in done.stderr
+
+
+@contextmanager
+def answering(status: int | None) -> Iterator[str]:
+    """The address of a server that answers /health with a status; ``None``: nobody is there."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    address = f"http://127.0.0.1:{server.server_port}"
+    if status is None:
+        server.server_close()
+        yield address
+        return
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield address
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @EVERY
