@@ -12,7 +12,7 @@ import pytest
 from medkit.bundle.store import find_bundle
 from medkit.cli.bundle import build_command
 from medkit.data import Case, find_cases, read_volume
-from medkit.errors import CaseError, MedkitError
+from medkit.errors import CaseError, ExitCode, MedkitError
 from medkit.inference.run import leave_out_results
 from medkit.networks import create
 
@@ -117,6 +117,11 @@ OTHERS = {
     heading: found for heading, body in PARTS.items() if not code_of(heading) and (found := quoted(body))
 }
 RAISED = case_errors(modules())
+
+
+def test_every_exit_code_is_told():
+    table = PAGE.read_text(encoding="utf-8").partition("**Exit codes**")[2].partition("## The file")[0]
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == list(ExitCode)
 
 
 def test_every_code_has_its_section_and_every_section_its_code():
