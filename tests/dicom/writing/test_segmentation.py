@@ -243,11 +243,13 @@ def test_a_tilted_source_is_refused_unless_it_is_allowed(tmp_path):
 
 
 def test_why_tilted_sources_are_refused(tmp_path):
-    # If dcmqi learns to place sheared slices, this fails, and the refusal can go.
+    # If one learns to place sheared slices, this fails, and the refusal can go.
     source = sheared(tmp_path)
     labels = some_labels(source.volume.array.shape)
     dataset = make_segmentation(source, labels, source.volume.affine, MAKER, allow_sheared=True)
     save(dataset, tmp_path / "seg.dcm")
+    with pytest.raises(RuntimeError, match="do not form a regularly-spaced volume"):
+        segread(tmp_path / "seg.dcm").get_volume(combine_segments=True)
     _, affine = by_dcmqi(tmp_path / "seg.dcm")[0]
     corners = np.array([[0, 0, 0], [0, 0, labels.shape[2] - 1]])
     true, found = (nib.affines.apply_affine(each, corners) for each in (source.volume.affine, affine))
