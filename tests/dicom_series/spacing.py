@@ -244,7 +244,8 @@ def sent_again(
     change(again)
     stack.datasets.append(again)
     stack.write(folder)
-    return REFUSAL
+    # Padding has no value: what is read is right whichever is meant, and what is left out is not.
+    return Truth((), others=((stack.volume(),),)) if change is _padded else REFUSAL
 
 
 def _halved(dataset: Dataset) -> None:
