@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["REMARKS", "Mapping", "Table", "mapping_of", "output_type", "same_meaning", "values_of"]
 
+_REAL_PADDING: dict[np.dtype[Any], tuple[str, str]] = {
+    np.dtype(np.float32): ("FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit"),
+    np.dtype(np.float64): ("DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit"),
+}
 _TYPES = tuple(np.dtype(name) for name in ("u1", "i2", "u2", "i4", "u4"))
 
 
@@ -154,7 +158,7 @@ def _real_world(plane: Plane, padding: tuple[float, float] | None) -> Mapping:
 def _padding(elements: Elements, found: PixelFormat) -> tuple[float, float] | None:
     """As stored numbers: the range is compared before any rescaling (PS3.3 C.7.5.1.1.2)."""
     if found.floating is not None:
-        return _real_padding(elements, "Double" if found.floating == np.float64 else "")
+        return _real_padding(elements, _REAL_PADDING[found.floating])
     values = [elements.integer(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if values[0] is None:
         return None
@@ -164,9 +168,8 @@ def _padding(elements: Elements, found: PixelFormat) -> tuple[float, float] | No
     return low, high
 
 
-def _real_padding(elements: Elements, prefix: str) -> tuple[float, float] | None:
+def _real_padding(elements: Elements, names: tuple[str, str]) -> tuple[float, float] | None:
     """Of floating-point pixels; it may be infinite or NaN (PS3.3 C.7.6.24 and C.7.6.25)."""
-    names = [f"{prefix}FloatPixelPadding{end}" for end in ("Value", "RangeLimit")]
     value, limit = (elements.numbers(name, finite=False) for name in names)
     if not value:
         return None
