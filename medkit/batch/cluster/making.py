@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from medkit.batch.cluster.allocator import keep_freed_memory
 from medkit.batch.cluster.fitness import WELL, condition, traits, unlike
 from medkit.batch.cluster.machine import fault_behind, store_fault
 from medkit.batch.cluster.order import BEGUN, SLOW, Outcome, OutcomeKind
@@ -54,6 +55,7 @@ def make(order: Order) -> Outcome:
     from distributed import get_worker
 
     be_quiet()
+    keep_freed_memory()
     here = get_worker().address
     with _ALONE:
         begun = False

@@ -26,6 +26,7 @@ from medkit.batch.service.settings import Settings, WorkLimits
 from medkit.batch.spool import SpoolLimits
 from medkit.errors import MedkitError
 from tests.batch.cluster.machines import GPU
+from tests.batch.cluster.test_allocator import mapped
 from tests.batch.cluster.test_connection import order_for, order_for_a_study
 from tests.batch.making.studies import PATIENT, RULE
 from tests.batch.service.conftest import PATIENCE, started, wait_for
@@ -89,6 +90,8 @@ def test_results_are_those_of_a_local_worker_and_what_kills_workers_is_set_aside
     assert [word for word in (*PATIENT, ROOT) if word in text] == []
     with machines.client() as client:
         worked = client.run(lambda: "medkit.batch.cluster.making" in sys.modules)
+        kept = client.run(mapped)
+    assert not any(kept[address] for address, did in worked.items() if did), "memory is kept"
     names = {address: info["name"] for address, info in machines.workers().items()}
     assert "plain" not in {names[address] for address, did in worked.items() if did}
 
