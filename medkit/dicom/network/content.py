@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import DataElement, Dataset
 
-__all__ = ["LEFT_ASIDE", "content_hash", "same_content"]
+__all__ = ["LEFT_ASIDE", "content_hash", "note_content", "same_content"]
 
 LEFT_ASIDE = {
     "LengthToEnd": "retired, a length in bytes",
@@ -130,6 +130,16 @@ def same_content(one: Path, other: Path, limits: Limits = _LIMITS) -> bool:
         return False
 
 
+def note_content(digest: str, content: str) -> None:
+    """Note what a file says, as another process with the same medkit found, so that it is not decoded here too.
+
+    Args:
+        digest: SHA-256 of its bytes, hexadecimal; of those that lie here.
+        content: its :func:`content_hash`.
+    """
+    _KNOWN.note(bytes.fromhex(digest), content)
+
+
 class _Known:
     """What the latest files say, by the SHA-256 of their bytes: a result is asked for when made, sent and read back."""
 
@@ -153,11 +163,15 @@ class _Known:
             if limits is not None:
                 check_pixels(dataset, len(content), limits)
             known = _hash(dataset)
-            with self._lock:
-                self._hashes[key] = known
-                while len(self._hashes) > _MOST_KNOWN:
-                    self._hashes.popitem(last=False)
+            self.note(key, known)
         return known
+
+    def note(self, key: bytes, known: str) -> None:
+        """Keep a hash, and let the oldest go."""
+        with self._lock:
+            self._hashes[key] = known
+            while len(self._hashes) > _MOST_KNOWN:
+                self._hashes.popitem(last=False)
 
 
 _KNOWN = _Known()

@@ -8,6 +8,7 @@ from threading import Event, Thread
 from threading import enumerate as living
 
 import pytest
+from pydicom.errors import InvalidDicomError
 
 from medkit.batch.audit import AuditLog
 from medkit.batch.cluster.connection import WorkersGone
@@ -23,6 +24,7 @@ from medkit.batch.service.flights import FlightBoard
 from medkit.batch.service.settings import Settings, WorkLimits
 from medkit.batch.spool import Spool, SpoolLimits
 from medkit.data.hashing import hash_files
+from medkit.dicom.network.content import content_hash
 from medkit.errors import UsageError
 from tests.batch.making.studies import RULE, shelf_of
 from tests.batch.service.studies import study_hash, write_numbered
@@ -202,7 +204,12 @@ def test_what_the_cluster_made_is_told_with_its_bundles(bench):
         return outcome
 
     bench.run(answer)
-    assert [path.name for path in bench.settings.job.results.rglob("*.*")] == ["003.seg.dcm"]
+    (made,) = bench.settings.job.results.rglob("*.*")
+    assert made.name == "003.seg.dcm"
+    assert content_hash(made) == "a" * 64, "it is delivered without being decoded again"
+    made.write_bytes(b"another")
+    with pytest.raises(InvalidDicomError):
+        content_hash(made)
     (entry,) = bench.ledger.made_by(str(maker))
     assert (entry.study, entry.after) == (bench.study().study, State.MADE)
     lines = [json.loads(line) for path in bench.settings.job.audit.glob("*.jsonl") for line in path.open()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from copy import deepcopy
 from dataclasses import replace
@@ -31,7 +32,7 @@ from pydicom.uid import (
 )
 
 from medkit.dicom.findings import Refused
-from medkit.dicom.network.content import LEFT_ASIDE, content_hash
+from medkit.dicom.network.content import LEFT_ASIDE, content_hash, note_content
 from medkit.dicom.writing import make_parametric_map, make_segmentation, open_source, save
 from tests.dicom.writing.sources import MAKER, geometry, some_labels, write_series
 from tests.dicom_series.syntaxes import compress
@@ -383,6 +384,15 @@ def test_the_same_bytes_are_decoded_once_and_others_anew(tmp_path, monkeypatch):
     one.unlink()
     with pytest.raises(FileNotFoundError):
         content_hash(one)
+
+
+def test_what_another_process_found_is_not_decoded_here_and_holds_for_its_bytes_alone(tmp_path):
+    one, other = tmp_path / "one.dcm", tmp_path / "other.dcm"
+    save(image(seed=103), one)
+    save(image(seed=104), other)
+    note_content(hashlib.sha256(one.read_bytes()).hexdigest(), "f" * 64)
+    assert content_hash(one) == "f" * 64
+    assert content_hash(other) == content_hash(pydicom.dcmread(other)) != "f" * 64
 
 
 VALUES = {
