@@ -175,7 +175,7 @@ def service(
     samples = bench.some(_LONG * workers)
     intake_seconds = take(site, samples)
     with serving(site, threads, cores) as running:
-        used = _Used(running)
+        used = _Used(running, "cluster" in settings)
         assert wait_until(lambda: used.look() and _all_delivered(site, len(samples)), every=1.0), site.log
     ready = _ready(site)
     found = {"studies": len(samples), "startup": ready - running.started, "intake": intake_seconds}
@@ -197,7 +197,7 @@ def cluster(bench: Bench) -> dict[str, Any]:
     finally:
         machines.close()
         os.sched_setaffinity(0, before)
-    return {name: row[name] for name in ("studies", "startup", "hour", "parts")}
+    return {name: row[name] for name in ("studies", "startup", "hour", "cores", "cpu", "parts")}
 
 
 def take(site: Site, samples: Sequence[Sample]) -> float:
@@ -252,24 +252,33 @@ def parts(site: Site) -> dict[str, float]:
 
 
 class _Used:
-    """How many cores the workers of a service keep busy."""
+    """How many cores the workers of a service keep busy; of one with a cluster, all processes that were started here."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, service: Service, everything: bool) -> None:
+        self._service, self._everything = service, everything
         self._marks: list[tuple[float, float]] = []
 
     def look(self) -> bool:
         """Note what was used so far; always true, as long as the service lives."""
         if not self._service.alive:
             raise RuntimeError("the service has ended by itself; see its log")
-        seconds = sum(sum(one.cpu_times()[:2]) for one in self._service.processes()[1:])
-        self._marks.append((time.monotonic(), seconds))
+        here = (
+            psutil.Process().children(recursive=True) if self._everything else self._service.processes()[1:]
+        )
+        self._marks.append((time.monotonic(), sum(map(_seconds, here))))
         return True
 
     def cores(self) -> float:
         """In the second half of the time, when nothing is being started any more."""
         middle, last = self._marks[len(self._marks) // 2], self._marks[-1]
         return (last[1] - middle[1]) / (last[0] - middle[0])
+
+
+def _seconds(process: psutil.Process) -> float:
+    try:
+        return sum(process.cpu_times()[:2])
+    except psutil.NoSuchProcess:  # a helper of the start
+        return 0.0
 
 
 def batch_run(bench: Bench) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import count
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from batch_service import make_site
 from batch_studies import write_hippocampus, write_small
-from batch_throughput import BUNDLE, ONE, Bench, steady, take, ways
+from batch_throughput import BUNDLE, ONE, Bench, _Used, steady, take, ways
 from results import Results
 
 from medkit.batch.ledger import LedgerView, State
@@ -69,3 +72,29 @@ def test_ways_are_no_more_than_there_are_cores_and_rivals(tmp_path):
         "MONAI Deploy kept warm, 4 at once, 1 thread",
     } <= all_of_them.keys()
     assert next(iter(all_of_them)) == "one process a study, 4 threads"
+
+
+class Using:
+    """A process that has used a second more of a core whenever it is looked at; or that is gone."""
+
+    def __init__(self, gone: bool = False) -> None:
+        self.gone, self.looks = gone, 0
+
+    def cpu_times(self):
+        if self.gone:
+            raise psutil.NoSuchProcess(1)
+        self.looks += 1
+        return (self.looks * 0.75, self.looks * 0.25, 100.0, 100.0)
+
+
+@pytest.mark.parametrize(("everything", "cores"), [(False, 1.0), (True, 3.0)])
+def test_cores_are_those_of_the_workers_and_with_a_cluster_of_all_processes(monkeypatch, everything, cores):
+    service, worker, scheduler = Using(), Using(), Using()
+    running = SimpleNamespace(alive=True, processes=lambda: [service, worker])
+    children = [service, worker, scheduler, Using(gone=True)]
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(children=lambda recursive: children))
+    clock = count()
+    monkeypatch.setattr("batch_throughput.time.monotonic", lambda: next(clock))
+    used = _Used(running, everything)
+    assert all(used.look() for _ in range(9))
+    assert used.cores() == cores

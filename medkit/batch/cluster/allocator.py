@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
     """Undo what Dask's nanny sets (``MALLOC_TRIM_THRESHOLD_=65536``), once in a process; whether that was done.
 
     glibc then takes each block above 128 KiB from the system, and gives it back when it is freed, so that the kernel has
-    to fill it with zeros each time: more than a third of what inference takes on a small volume. Who set something else
+    to fill it with zeros each time: up to a third of what inference takes on a small volume. Who set something else
     keeps it, and other libraries of C have no such setting.
     """
     if os.environ.get(_VARIABLE) != _BY_NANNY or _OWN_VARIABLE in os.environ:
