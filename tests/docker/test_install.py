@@ -75,7 +75,9 @@ def bare(packages, tmp_path_factory):
         if canonicalize_name(found.metadata["Name"]) not in packages
         for file in found.files or []
     }
-    (info,) = [file.parts[0] for file in map(Path, medkit.files or []) if file.name == "METADATA"]
+    # A checkout may have metadata of its own beside those of the environment, under the other name.
+    names = {"METADATA", "PKG-INFO"}
+    (info,) = [file.parts[0] for file in map(Path, medkit.files or []) if file.name in names]
     (site / info).symlink_to(Path(medkit.locate_file(info)))
     for name, found in packages.items():
         for file in map(Path, found.files or []):
