@@ -25,7 +25,7 @@ from batch_verdicts import Held, Verdicts, judge_destination, judge_ends, judge_
 
 from medkit.batch.ledger import LedgerError, LedgerView
 from medkit.batch.ledger.states import ENDS
-from medkit.batch.service.flights import read_hands
+from medkit.batch.service.flights import Hands, read_hands
 from medkit.bundle.store import find_bundle
 from medkit.dicom.network.content import content_hash
 from tests.batch.service.steps import add_poison
@@ -57,9 +57,13 @@ _PATIENCE_SECONDS = 1500.0
 
 @dataclass
 class Run:
-    """What a run was, and what came of it."""
+    """What a run was, and what came of it.
+
+    ``hits`` are how often each study (by its hash) may have been what killed a worker that the run killed.
+    """
 
     samples: list[Sample]
+    hits: Counter[str] = field(default_factory=Counter)
     happened: Counter[str] = field(default_factory=Counter)
     at_work: int = 0
     sent_again: int = 0
@@ -188,14 +192,23 @@ class Faults:
 
     def _busy(self) -> list[int]:
         """Processes of workers that do something with a study."""
-        hands = read_hands(self._service.site.job.work / "workers")
-        return sorted(one.pid for one in hands if one.alive and any(flight.stage for flight in one.flights))
+        return sorted(one.pid for one in self._hands() if one.alive and one.suspects())
+
+    def _hands(self) -> list[Hands]:
+        return read_hands(self._service.site.job.work / "workers")
 
     def _kill_worker(self) -> None:
         victims = self._busy() or sorted(one.pid for one in self._service.processes()[1:])
         if victims:
-            with suppress(psutil.NoSuchProcess):
-                psutil.Process(self._chance.choice(victims)).kill()
+            self._kill(self._chance.choice(victims))
+
+    def _kill(self, pid: int) -> None:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            process.suspend()  # so that it dies with what it has in its hands now
+            hands = [one for one in self._hands() if one.pid == pid]
+            process.kill()
+            self._run.hits.update({flight.claim.study for one in hands for flight in one.suspects()})
 
     def _kill_service(self) -> None:
         self._service.kill()
@@ -203,8 +216,7 @@ class Faults:
 
     def _kill_all(self) -> None:
         for process in self._service.processes():
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+            self._kill(process.pid)
         self._service.kill()
         self._service.start()
 
@@ -332,7 +344,7 @@ def _judge(
     run: Run, expected: dict[str, dict[str, str]], site: Site, destinations: dict[str, list[Held]]
 ) -> None:
     found = states(site.job)
-    judge_ends(run.samples, found, run.verdicts)
+    judge_ends(run.samples, found, run.hits, SETTINGS["limits"]["attempts"], run.verdicts)
     for name, held in destinations.items():
         judge_destination(name, run.samples, expected, held, run.verdicts)
     run.ends = Counter((str(state), code) for state, code in found.values())

@@ -13,6 +13,7 @@ from batch_studies import WAYS, Sample
 
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import LedgerView, State
+from medkit.batch.service.recovery import DIED
 from medkit.batch.status.verification import verify
 from medkit.data.writing import UNFINISHED
 
@@ -91,13 +92,22 @@ def judge_destination(
 
 
 def judge_ends(
-    samples: Iterable[Sample], ends: Mapping[str, tuple[State, str | None]], found: Verdicts
+    samples: Iterable[Sample],
+    ends: Mapping[str, tuple[State, str | None]],
+    hits: Mapping[str, int],
+    attempts: int,
+    found: Verdicts,
 ) -> None:
     """See that every good study ended as delivered, and every broken one for its reason.
+
+    A broken study of which every attempt was ended by a kill has never shown what is wrong with it: that its worker
+    died is its reason then. A good one has to get through all the same.
 
     Args:
         samples: all studies.
         ends: hash of each study to its state and code in the ledger.
+        hits: hash of each study to how many kills hit a worker that was at work on it.
+        attempts: how many a study has.
         found: is added to.
     """
     for sample in samples:
@@ -106,6 +116,8 @@ def judge_ends(
         if not sample.way:
             if state is not State.DELIVERED:
                 found.faults["lost"].append(got)
+        elif (state, code) == (State.QUARANTINED, DIED.code) and hits.get(sample.study, 0) >= attempts:
+            continue
         elif (state, code) != (WAYS[sample.way].state, WAYS[sample.way].code):
             found.faults["unexplained"].append(f"{got}, though {sample.way}")
 

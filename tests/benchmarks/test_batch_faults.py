@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from collections import Counter
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from batch_faults import ARCHIVE, BOTH, EVENTS, FULL, LOW, SERVICE, WORKER, Faults, Run, make_samples
 from batch_pages import faults_page
 from batch_studies import WAYS, Sample
 
-from medkit.batch.ledger import State
+from medkit.batch.identity import hash_uid
+from medkit.batch.ledger import Claim, Stage, State
+from medkit.batch.service.flights import FlightBoard
 
 
 def plan(count: int, seed: int) -> list[str]:
@@ -69,3 +76,30 @@ def test_a_lost_study_is_a_failure_and_stands_on_the_page(tmp_path):
     page = faults_page(run, 1, 4)
     assert "**FAILED: see below" in page
     assert "| lost | 1 | archive, study 1: 1.2.3 is not there |" in page
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """The site of a service, and a process that is told to have a study at work in its hands and another that waits."""
+    folder = tmp_path / "work" / "workers"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        board = FlightBoard(folder, "worker-1")
+        for name, stage in (("a", "network"), ("b", None)):
+            board.note(Claim(hash_uid(name), 1, "d" * 64, Stage.MAKE, 1, 1, 1000.0), stage)
+        content = json.loads(board.path.read_text()) | {
+            "pid": process.pid,
+            "started": psutil.Process(process.pid).create_time(),
+        }
+        board.path.write_text(json.dumps(content))
+        yield SimpleNamespace(job=SimpleNamespace(work=tmp_path / "work")), process
+        process.kill()
+
+
+def test_what_a_killed_worker_was_at_work_on_is_counted(worker):
+    site, process = worker
+    run = Run([])
+    faults = Faults(run, random.Random(1), SimpleNamespace(site=site), None, None)
+    assert faults._busy() == [process.pid]
+    faults._kill_worker()
+    assert process.wait(10) < 0
+    assert run.hits == {hash_uid("a"): 1}

@@ -12,6 +12,7 @@ from medkit.batch.ledger import Ledger, State
 from medkit.batch.spool import Spool, SpoolLimits
 
 WAY = "a slice is missing"
+ATTEMPTS = 5
 
 
 @pytest.fixture
@@ -90,9 +91,24 @@ def test_ends_that_are_not_as_they_should_be(samples, change, kind):
         told = {
             sample.study: (ends | wrong)[sample.number] for sample in samples if (ends | wrong)[sample.number]
         }
-        judge_ends(samples, told, found)
+        judge_ends(samples, told, {}, ATTEMPTS, found)
         assert kinds(found) == expected
         assert found.good == (not expected)
+
+
+@pytest.mark.parametrize(
+    ("number", "hits", "expected"),
+    [(3, ATTEMPTS, {}), (3, ATTEMPTS - 1, {"unexplained": 1}), (2, ATTEMPTS, {"lost": 1})],
+)
+def test_a_broken_study_that_was_killed_at_every_attempt_is_explained_and_a_good_one_is_lost(
+    samples, number, hits, expected
+):
+    told = {sample.study: (State.DELIVERED, None) for sample in samples[:2]}
+    told[samples[2].study] = (WAYS[WAY].state, WAYS[WAY].code)
+    told[samples[number - 1].study] = (State.QUARANTINED, "worker-died")
+    found = Verdicts()
+    judge_ends(samples, told, {samples[number - 1].study: hits}, ATTEMPTS, found)
+    assert kinds(found) == expected
 
 
 @pytest.fixture
