@@ -19,16 +19,21 @@ from tests.traced_memory import peak_bytes
 DAY = 86400
 
 
-@pytest.fixture
-def delivered(desk, study):
-    """A study that is made and delivered, with a note beside a result; its objects, by the name of their file."""
-    ended = make_study(claimed(desk, study), desk.context)
+def deliver(desk, made):
+    """Let the ledger know a study's results as delivered and verified."""
     claim = desk.ledger.claim(Stage.DELIVER)
-    for one in ended.results:
+    for one in made.results:
         desk.ledger.sending(claim, one.uid, one.destination)
         desk.ledger.sent(claim, one.uid, one.destination)
         desk.ledger.verified(claim, one.uid, one.destination, one.sha256)
     desk.ledger.delivered(claim)
+
+
+@pytest.fixture
+def delivered(desk, study):
+    """A study that is made and delivered, with a note beside a result; its objects, by the name of their file."""
+    ended = make_study(claimed(desk, study), desk.context)
+    deliver(desk, ended)
     paths = desk.made()
     write_rejection_note(paths[0])
     return {path: read_uids(path) for path in paths}
@@ -178,12 +183,7 @@ def test_what_is_refused_and_then_delivered_is_purged_once_more(desk, study):
     assert purge(desk) == [claim.study]
     desk.ledger.retry(claim.study, "it may have one")
     ended = make_study(desk.ledger.claim(Stage.MAKE), desk.context)
-    again = desk.ledger.claim(Stage.DELIVER)
-    for one in ended.results:
-        desk.ledger.sending(again, one.uid, one.destination)
-        desk.ledger.sent(again, one.uid, one.destination)
-        desk.ledger.verified(again, one.uid, one.destination, one.sha256)
-    desk.ledger.delivered(again)
+    deliver(desk, ended)
     desk.clock.pass_by(31 * DAY)
     assert purge(desk) == [claim.study]
     assert all(is_stub(path) for path in desk.made() if path.suffix == ".dcm")
