@@ -31,12 +31,12 @@ from medkit.data.hashing import hash_files
 from medkit.data.writing import UNFINISHED
 from medkit.dicom.network.content import same_content
 from medkit.dicom.network.cut_off import TOO_LARGE
-from medkit.errors import MedkitError
+from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken"]
+__all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken", "existing_spool"]
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
 LOW_DISK, TOO_MANY = "low-disk", "too-many"
@@ -384,6 +384,20 @@ def _instance(path: Path) -> Instance:
     """What the name of a file says."""
     instance, _, content = path.name.removesuffix(_SUFFIX).partition("-")
     return Instance(path, instance, content, path.stat().st_size)
+
+
+def existing_spool(folder: Path) -> Spool:
+    """The store of a batch that was begun.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return Spool(folder, make=False)
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: expected the store of the batch, got {error.strerror or error}; check the disk"
+        ) from error
 
 
 def _names(folder: Path) -> list[str]:

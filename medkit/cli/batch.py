@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from medkit.batch.audit import Head
     from medkit.batch.folder import JobFolder
     from medkit.batch.ledger import Ledger, LedgerView, Result, State
-    from medkit.batch.spool import Spool
 
 _PATH = click.Path(path_type=Path)
 # Spelled out, as in `State`, so that the help needs no ledger.
@@ -187,12 +186,13 @@ def lift_command(folder: Path, studies: tuple[str, ...], code: str | None, reaso
     from medkit.batch.folder import existing_job
     from medkit.batch.intake.lifting import lift_marks
     from medkit.batch.intake.take import Intake
+    from medkit.batch.spool import existing_spool
     from medkit.batch.status.studies import operator
 
     job = existing_job(folder)
 
     def lift(ledger: Ledger, study: str) -> State:
-        intake = Intake(ledger, _spool(job), AuditLog(job.audit, operator()))
+        intake = Intake(ledger, existing_spool(job.spool), AuditLog(job.audit, operator()))
         lift_marks(intake, study, reason, code)
         return ledger.study(study).state
 
@@ -216,12 +216,13 @@ def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None
     from medkit.batch.folder import existing_job
     from medkit.batch.intake.dismissing import dismiss
     from medkit.batch.intake.take import Intake
+    from medkit.batch.spool import existing_spool
     from medkit.batch.status.studies import operator
 
     job = existing_job(folder)
 
     def forget(ledger: Ledger, study: str) -> str:
-        dismiss(Intake(ledger, _spool(job), AuditLog(job.audit, operator())), study, reason)
+        dismiss(Intake(ledger, existing_spool(job.spool), AuditLog(job.audit, operator())), study, reason)
         return "gone"
 
     _move_all(folder, studies, "dismissed", "dismissed", forget)
@@ -246,12 +247,13 @@ def purge_command(folder: Path, days: float) -> None:
     from medkit.batch.folder import existing_job
     from medkit.batch.ledger import Ledger
     from medkit.batch.service.keeping import INSTANCES_PURGED, RESULTS_PURGED, purge_old
+    from medkit.batch.spool import existing_spool
     from medkit.batch.status.studies import operator
     from medkit.dicom.findings import counted
 
     job, actor = existing_job(folder), operator()
     with job.hold(), Ledger(job.ledger, actor) as ledger:
-        gone = purge_old(job, ledger, _spool(job), AuditLog(job.audit, actor), days * _DAY)
+        gone = purge_old(job, ledger, existing_spool(job.spool), AuditLog(job.audit, actor), days * _DAY)
     for event, what in ((INSTANCES_PURGED, "instances"), (RESULTS_PURGED, "results")):
         click.echo(f"{what} of {counted(len(gone[event]), 'study', 'studies')} removed")
 
@@ -386,22 +388,6 @@ def _objects(view: LedgerView, study: str) -> Iterator[tuple[int, list[Result]]]
     for revision in range(1, view.study(study).revision + 1):
         if results := view.results(study, revision):
             yield revision, results
-
-
-def _spool(job: JobFolder) -> Spool:
-    """The store of a batch.
-
-    Raises:
-        UsageError: there is none.
-    """
-    from medkit.batch.spool import Spool
-
-    try:
-        return Spool(job.spool, make=False)
-    except OSError as error:
-        raise UsageError(
-            f"{job.spool}: expected the store of the batch, got {error.strerror or error}"
-        ) from error
 
 
 def _head(text: str) -> Head:

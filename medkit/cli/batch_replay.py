@@ -76,7 +76,7 @@ def replay_command(
         from medkit.batch.replay import complete_studies, open_side, replay_study, rules_of
         from medkit.batch.replay_tables import ReplayTables
         from medkit.batch.rules_file import read_rules
-        from medkit.batch.spool import Spool
+        from medkit.batch.spool import existing_spool
         from medkit.batch.status.studies import find_study
         from medkit.bundle.store import find_bundle
         from medkit.dicom.findings import counted
@@ -88,7 +88,7 @@ def replay_command(
             open_side(bundle, replayed, device, accept_licence=accept_licence),
             open_side(against, replayed, device, accept_licence=accept_licence),
         )
-        tables, spool = ReplayTables(output, sides, pictures), Spool(job.spool)
+        spool, tables = existing_spool(job.spool), ReplayTables(output, sides, pictures)
         with LedgerView(job.ledger) as view:
             asked = [find_study(view, text) for text in studies]
             found = asked or complete_studies(view, spool)[:last]

@@ -105,6 +105,15 @@ def test_a_wrong_call(night, tmp_path, tiny_root, capsys, monkeypatch, changes, 
     assert "Traceback" not in err
 
 
+def test_a_batch_without_its_store(night, tmp_path, tiny_root, capsys):
+    night.spool.folder.rename(tmp_path / "away")
+    given = ["--rules", tmp_path / "rules.yaml", "--bundle", tiny_root, "--against", tiny_root]
+    code, _, err = run(capsys, night.folder, *given, "-o", tmp_path / "out")
+    assert (code, "expected the store of the batch" in err) == (2, True)
+    assert not night.spool.folder.exists()
+    assert not (tmp_path / "out").exists()
+
+
 def test_studies_that_were_purged_are_told(night, tmp_path, tiny_root, capsys):
     while (claim := night.ledger.claim(Stage.MAKE)) is not None:
         night.ledger.skip(claim, "no-rule", "no rule wants it")
