@@ -30,7 +30,7 @@ from medkit.batch.marks import Mark, StudyMarks
 from medkit.data.hashing import hash_files
 from medkit.data.writing import UNFINISHED
 from medkit.dicom.network.content import same_content
-from medkit.dicom.network.cut_off import TOO_LARGE
+from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ __all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken", "e
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
 LOW_DISK, TOO_MANY = "low-disk", "too-many"
+# What is only on its way, such as the rest of a folder, is no reason to do anything.
+WHAT_TO_DO = {
+    LOW_DISK: "the disk was too full; make room, and send the study again",
+    TOO_LARGE: "above a limit; raise it if that is right, and send the study again",
+    TOO_MANY: "above a limit; raise it if that is right, and send the study again",
+    CUT_OFF: "the sender broke off; send the study again",
+}
 _SUFFIX = ".dcm"
 _STORE = "store"  # owner of the marks that the store leaves itself
 _PREAMBLE, _MAGIC = 128, b"DICM"

@@ -14,10 +14,10 @@ from medkit.batch.spool import (
     CANNOT_UNDERSTAND,
     LOW_DISK,
     OUT_OF_RESOURCES,
+    WHAT_TO_DO,
     NotTaken,
     Taken,
 )
-from medkit.batch.status.not_taken import WHAT_TO_DO
 from medkit.dicom.network.cut_off import CUT_OFF
 from medkit.dicom.network.rejection import rejection_uid
 

@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medkit.batch.marks import StudyMarks
-from medkit.batch.spool import LOW_DISK, TOO_MANY
+from medkit.batch.spool import WHAT_TO_DO
 from medkit.dicom.findings import counted
-from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,15 +19,7 @@ if TYPE_CHECKING:
     from medkit.batch.folder import JobFolder
     from medkit.batch.ledger import StudyRecord
 
-__all__ = ["WHAT_TO_DO", "with_what_was_not_taken"]
-
-# What is only on its way, such as the rest of a folder, is no reason to do anything.
-WHAT_TO_DO = {
-    LOW_DISK: "the disk was too full; make room, and send the study again",
-    TOO_LARGE: "above a limit; raise it if that is right, and send the study again",
-    TOO_MANY: "above a limit; raise it if that is right, and send the study again",
-    CUT_OFF: "the sender broke off; send the study again",
-}
+__all__ = ["with_what_was_not_taken"]
 
 
 def with_what_was_not_taken(job: JobFolder, studies: Iterable[StudyRecord]) -> list[StudyRecord]:
