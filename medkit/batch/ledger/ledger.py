@@ -255,11 +255,6 @@ class Ledger(LedgerDelivery):
                 state = State.QUARANTINED
                 self._journal(self._clock(), study, row["number"], state, state, _RESULTS_PURGED, None)
 
-    def _lost_results(self, row: sqlite3.Row) -> bool:
-        """Whether the results of a revision were made and purged before they were all delivered."""
-        found = self._one("SELECT 1 FROM results WHERE revision = ?", row["id"])
-        return row["made_at"] is None and found is not None
-
     def claim(self, stage: Stage) -> Claim | None:
         """Take the study that waits longest for a stage; nobody else can have it until the lease runs out."""
         with self._changing():
@@ -442,11 +437,12 @@ class Ledger(LedgerDelivery):
                     f"study {study}: expected it quarantined, refused or skipped, got {got}"
                 )
             state = State.MADE if row["made_at"] is not None else State.READY
-            if state is State.READY and self.study(study).purged:
+            record = self.study(study)
+            if state is State.READY and record.purged:
                 raise IllegalTransition(
                     f"study {study}: its instances were purged; send all of them again first"
                 )
-            if self._lost_results(row):  # the objects of a revision are made once
+            if record.results_purged:  # the objects of a revision are made once
                 self._move(row, State.SUPERSEDED, now, "retried", reason)
                 self._begin(study, row["number"] + 1, row["digest"], row["instances"], now, partial=False)
             else:

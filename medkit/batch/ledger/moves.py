@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.batch.identity import is_hash
 from medkit.batch.ledger.states import (
-    ENDS,
     TRANSITIONS,
     IllegalTransition,
     LeaseLost,
@@ -174,7 +173,7 @@ class LedgerMoves(LedgerView):
 
     def _check_at_end(self, study: str) -> None:
         record = self.study(study)
-        if record.state not in ENDS or record.arriving:
+        if not record.ended:
             got = "being received" if record.arriving else record.state
             raise IllegalTransition(f"study {study}: expected it at an end, got {got}")
 

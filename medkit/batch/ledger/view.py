@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from medkit.batch.ledger.database import open_database, transaction
 from medkit.batch.ledger.makers import names_maker
-from medkit.batch.ledger.states import DECIDED, LedgerError, Stage, State
+from medkit.batch.ledger.states import DECIDED, ENDS, LedgerError, Stage, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +39,7 @@ class StudyRecord:
         reason: one line for a person.
         recipe: what the results were made by.
         purged: whether its instances were removed after their time.
+        results_purged: whether its results were, before all of them were delivered.
     """
 
     study: str
@@ -54,6 +55,12 @@ class StudyRecord:
     reason: str | None
     recipe: str | None
     purged: bool
+    results_purged: bool
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is at an end, and nothing comes of it."""
+        return self.state in ENDS and not self.arriving
 
 
 @dataclass(frozen=True)
@@ -427,7 +434,8 @@ _WITH_REASON = tuple(state for state in State if state not in (State.DELIVERED, 
 _STUDIES = f"""SELECT s.study, coalesce(r.state, '{State.RECEIVING}') AS state, arriving_since IS NOT NULL AS arriving,
     coalesce(number, 0) AS number, coalesce(digest, '') AS digest, coalesce(instances, 0) AS instances,
     coalesce(attempts, 0) AS attempts, owner, coalesce(since, arriving_since) AS since, code, reason, recipe,
-    purged_at IS NOT NULL AS purged
+    purged_at IS NOT NULL AS purged,
+    made_at IS NULL AND EXISTS (SELECT 1 FROM results WHERE revision = r.id) AS results_purged
     FROM studies s LEFT JOIN revisions r ON r.study = s.study AND r.state != '{State.SUPERSEDED}'"""
 
 _LATEST_TIMINGS = "(SELECT name, seconds FROM timings ORDER BY rowid DESC LIMIT ?)"
@@ -465,20 +473,14 @@ def _study(row: sqlite3.Row) -> StudyRecord:
         reason=row["reason"],
         recipe=row["recipe"],
         purged=bool(row["purged"]),
+        results_purged=bool(row["results_purged"]),
     )
 
 
 def _entry(row: sqlite3.Row) -> Entry:
-    return Entry(
-        row["at"],
-        row["actor"],
-        row["study"],
-        row["revision"],
-        State(row["before"]) if row["before"] else None,
-        State(row["after"]),
-        row["code"],
-        row["reason"],
-    )
+    before = State(row["before"]) if row["before"] else None
+    changed = (row["study"], row["revision"], before, State(row["after"]))
+    return Entry(row["at"], row["actor"], *changed, row["code"], row["reason"])
 
 
 def _result(row: sqlite3.Row) -> Result:

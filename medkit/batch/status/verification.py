@@ -133,7 +133,7 @@ def _instances(spool: Spool | None, record: StudyRecord, *, hashes: bool) -> Ite
 
 
 def _results(job: JobFolder, view: LedgerView, record: StudyRecord, *, hashes: bool) -> Iterator[str]:
-    if record.state not in _UNSENT:
+    if record.state not in _UNSENT or record.results_purged:
         return
     results = view.results(record.study, record.revision)
     unsent = {job.results / result.path: result.sha256 for result in results if result.delivered_at is None}

@@ -80,6 +80,18 @@ def test_instances_that_were_purged_or_still_arrive_are_no_fault(batch):
     assert check(batch).faults == ()
 
 
+def test_results_that_were_purged_before_they_were_delivered_are_no_fault(batch):
+    batch.make("a")
+    batch.ledger.quarantine(study("a"), "set aside")
+    (path,) = batch.job.results.rglob("*.dcm")
+    path.write_bytes(b"bitrot")
+    assert kinds(check(batch)) == ["results"], "a person may have it delivered"
+    batch.ledger.results_purged(study("a"))
+    assert check(batch).faults == ()
+    path.unlink()
+    assert check(batch).faults == ()
+
+
 def test_instances_of_a_study_that_the_ledger_does_not_know(batch):
     (batch.job.spool / "studies" / ("a" * 64)).mkdir()
     (fault,) = check(batch).faults
