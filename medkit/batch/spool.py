@@ -25,6 +25,7 @@ from threading import Lock
 from typing import IO, TYPE_CHECKING, Protocol
 
 from medkit.batch.durable import sync_folder
+from medkit.batch.failures import Failures
 from medkit.batch.identity import hash_revision, hash_uid, is_hash
 from medkit.batch.marks import Mark, StudyMarks
 from medkit.data.hashing import hash_files
@@ -235,21 +236,33 @@ class Spool(StudyMarks):
 
         Returns:
             Hashes of the studies that were removed.
+
+        Raises:
+            OSError: a file cannot be removed; all others are first.
         """
-        gone = []
+        gone, failures = [], Failures()
         for study in self.studies():
-            folder = self._studies / study
-            old = self._clock() - folder.stat().st_mtime > older_than_seconds
-            held = {path.name for path in folder.iterdir()}
-            if old and may_go(study):
-                self._remove(folder, held)
-                gone.append(study)
+            with failures.kept():
+                folder = self._studies / study
+                changed = folder.stat().st_mtime
+                held = {path.name for path in folder.iterdir()}
+                if self._clock() - changed > older_than_seconds and may_go(study):
+                    self._remove(folder, held, changed)
+                    gone.append(study)
+        failures.raise_first()
         return gone
 
-    def _remove(self, folder: Path, held: set[str]) -> None:
+    def _remove(self, folder: Path, held: set[str], changed: float) -> None:
         """Remove what was there of a study that is at its end; what came since stays where it is, whatever happens."""
+        failures = Failures()
         for name in sorted(held):
-            (folder / name).unlink(missing_ok=True)
+            with failures.kept():
+                (folder / name).unlink(missing_ok=True)
+        try:
+            failures.raise_first()
+        except OSError:
+            os.utime(folder, (changed, changed))  # or what is left would be kept as long again
+            raise
         with suppress(OSError):  # something came meanwhile
             folder.rmdir()
         sync_folder(self._studies)

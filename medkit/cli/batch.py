@@ -241,7 +241,7 @@ def purge_command(folder: Path, days: float) -> None:
     folders is yours and stays. A service that works on the batch has to be stopped first.
 
     Exit code 0: all is gone, if there was anything; 2: a wrong call, or a service works on it; 4: the ledger cannot be
-    read.
+    read, or the disk refused to remove something, after which the rest is gone.
     """
     from medkit.batch.audit import AuditLog
     from medkit.batch.folder import existing_job

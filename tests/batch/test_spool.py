@@ -284,6 +284,29 @@ def test_what_comes_while_a_study_is_purged_stays(spool):
     assert left.instance == hash_uid("1.2.3.late")
 
 
+def test_a_file_that_cannot_be_removed_keeps_no_other_from_going(tmp_path, monkeypatch):
+    spool = Spool(tmp_path, ROOMY, clock=lambda: 1000.0)
+    for uid, number in (("1.2.3", "1"), ("1.2.3", "2"), ("1.2.3", "3"), ("1.2.4", "1"), ("1.2.5", "1")):
+        put(spool, number, study=uid)
+    for study in spool.studies():
+        os.utime(tmp_path / "studies" / study, (100, 100))
+    bad = spool.instances(STUDY)[1]
+    real = Path.unlink
+
+    def refused(self, **options):
+        if self == bad.path:
+            raise PermissionError(1, "Operation not permitted", str(self))
+        real(self, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refused)
+        for _ in range(2):
+            with pytest.raises(PermissionError, match=bad.path.name):
+                spool.purge(50, lambda study: True)
+            assert (spool.studies(), spool.instances(STUDY)) == ([STUDY], [bad])
+    assert spool.purge(50, lambda study: True) == [STUDY]
+
+
 def test_a_purge_that_is_killed_loses_nothing_that_came_meanwhile(spool, monkeypatch):
     put(spool, "1"), put(spool, "2")
     real = Path.unlink

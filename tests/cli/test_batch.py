@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
@@ -16,7 +17,7 @@ from medkit.batch.status.alerts import Thresholds
 from medkit.batch.status.service_record import ServiceRecord
 from medkit.cli import batch as commands
 from medkit.cli import main
-from medkit.dicom.writing.stubs import is_stub
+from medkit.dicom.writing.stubs import is_stub, reduce_to_stub
 from tests.batch.ledger.stories import Clock
 from tests.batch.status.live import MAKER, LiveBatch, study, uid
 from tests.batch.status.test_document import SCHEMA
@@ -363,8 +364,13 @@ def test_lift_wants_a_store(batch, capsys):
     assert (code, "expected the store of the batch" in err) == (2, True)
 
 
-def test_purge_removes_what_ended_long_ago_and_says_so(batch, capsys):
-    batch.deliver("a")
+@pytest.mark.parametrize("state", [State.DELIVERED, State.QUARANTINED])
+def test_purge_removes_what_ended_long_ago_and_says_so(batch, capsys, state):
+    if state is State.DELIVERED:
+        batch.deliver("a")
+    else:
+        batch.make("a")
+        batch.ledger.quarantine(study("a"), "set aside")
     batch.arrive("b")
     batch.service.release()
     code, out, err = run(capsys, "purge", batch.job.root, "--days", "30000")
@@ -381,6 +387,24 @@ def test_purge_removes_what_ended_long_ago_and_says_so(batch, capsys):
     purged = [one["event"] for one in lines if one.get("study") == study("a")]
     assert purged[-2:] == ["instances-purged", "results-purged"]
     assert run(capsys, "verify", batch.job.root)[0] == 0
+
+
+def test_purge_says_what_the_disk_refuses_and_removes_the_rest(batch, capsys, monkeypatch):
+    for name in ("a", "b"):
+        batch.deliver(name)
+    batch.service.release()
+    bad = next(batch.job.results.glob(f"{study('a')}/**/*.dcm"))
+
+    def reduce(path):
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        reduce_to_stub(path)
+
+    monkeypatch.setattr("medkit.batch.making.purging.reduce_to_stub", reduce)
+    code, out, err = run(capsys, "purge", batch.job.root, "--days", "0")
+    assert (code, out, err) == (4, "", f"medkit: {bad}: Input/output error\n")
+    assert batch.spool.studies() == []
+    assert [path for path in batch.job.results.rglob("*.dcm") if not is_stub(path)] == [bad]
 
 
 def test_purge_leaves_a_batch_alone_on_which_a_service_works(batch, capsys):

@@ -23,9 +23,19 @@ def reduce_to_stub(path: Path) -> None:
 
     Raises:
         OSError: the file cannot be read or written.
+        ValueError: what is read is no object that has them all; the file is as it was.
     """
-    stub = _read(path, _UIDS)
-    save(stub, path)
+    try:
+        stub = _read(path, _UIDS)
+        if all(stub.get(name) for name in _UIDS):
+            save(stub, path)
+            return
+        reason = "one is missing"
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever pydicom meets in a damaged file, of which it may quote values
+        reason = type(error).__name__
+    raise ValueError(f"{path}: expected a DICOM object with {', '.join(_UIDS)}, got none ({reason})")
 
 
 def is_stub(path: Path) -> bool:

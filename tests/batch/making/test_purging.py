@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -9,10 +10,10 @@ import pytest
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import IllegalTransition, Result, Stage, State
-from medkit.batch.making import make_study, purge_results, remove_debris
+from medkit.batch.making import make_study, purge_results, purging, remove_debris
 from medkit.dicom.network.rejection import write_rejection_note
 from medkit.dicom.objects import read_uids
-from medkit.dicom.writing.stubs import is_stub
+from medkit.dicom.writing.stubs import is_stub, reduce_to_stub
 from tests.batch.making.studies import PATIENT, claimed
 from tests.traced_memory import peak_bytes
 
@@ -39,8 +40,8 @@ def delivered(desk, study):
     return {path: read_uids(path) for path in paths}
 
 
-def purge(desk):
-    return purge_results(desk.context.results, desk.ledger, 30 * DAY, desk.clock)
+def purge(desk, tell=lambda study: None):
+    return purge_results(desk.context.results, desk.ledger, 30 * DAY, desk.clock, tell)
 
 
 def test_nothing_goes_before_its_time(desk, delivered):
@@ -65,6 +66,89 @@ def test_class_and_uids_are_left(desk, delivered):
         names = [word for word in PATIENT[:-1] if word.encode() in content.replace(b"medkit", b"")]
         assert names == []
     assert purge(desk) == [], "once"
+
+
+def test_a_result_that_the_disk_has_damaged_is_removed_and_told(desk, delivered, caplog):
+    desk.clock.pass_by(31 * DAY)
+    damaged, *others = sorted(delivered)
+    damaged.write_bytes(b"garbage that may name a patient")
+    (study,) = (record.study for record in desk.ledger.studies())
+    with caplog.at_level("WARNING", "medkit.batch"):
+        assert purge(desk) == [study]
+    assert sorted(desk.context.results.rglob("*.dcm")) == others
+    assert all(is_stub(path) for path in others)
+    (line,) = caplog.records
+    name = damaged.relative_to(desk.context.results)
+    assert line.getMessage() == f"{name} cannot be read and was removed; look at the disk"
+    assert line.medkit_fields == {"study": study[:12]}
+    assert purge(desk) == [], "once"
+    (desk.context.results / study / "purged").write_bytes(b"\xff\xfe")
+    assert purge(desk) == [study], "the mark itself may be damaged"
+
+
+def test_a_note_goes_though_a_person_removed_its_result(desk, delivered):
+    desk.clock.pass_by(31 * DAY)
+    (note,) = desk.context.results.rglob("*.rejection.dcm")
+    note.with_name(note.name.replace(".rejection", "")).unlink()
+    assert len(purge(desk)) == 1
+    assert not note.exists()
+
+
+def test_a_file_that_the_disk_does_not_give_out_keeps_no_other_from_going(desk, delivered, monkeypatch):
+    desk.clock.pass_by(31 * DAY)
+    (study,) = (record.study for record in desk.ledger.studies())
+    bad, *others = sorted(delivered)
+    whole, told = bad.read_bytes(), []
+
+    def reduce(path):
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        reduce_to_stub(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(purging, "reduce_to_stub", reduce)
+        for _ in range(2):
+            with pytest.raises(OSError, match=bad.name):
+                purge(desk, told.append)
+    assert all(is_stub(path) for path in others)
+    assert (bad.read_bytes(), told) == (whole, []), "it is tried again"
+    assert purge(desk, told.append) == told == [study]
+    assert is_stub(bad)
+
+
+def test_a_damaged_study_keeps_no_other_from_being_purged(desk):
+    """Whichever of the two comes first."""
+    hashes = [hash_uid(f"1.2.{number}") for number in range(2)]
+    for one in hashes:
+        desk.ledger.receive(one)
+        (arrival,) = desk.ledger.arrivals()
+        desk.ledger.complete(arrival, "0" * 64, 1)
+        desk.ledger.refuse(desk.ledger.claim(Stage.MAKE), "gap", "a gap")
+        (desk.context.results / one).mkdir(parents=True)
+    desk.clock.pass_by(31 * DAY)
+    for bad, other in (hashes, hashes[::-1]):
+        (desk.context.results / bad / "purged").mkdir()  # the mark cannot be written
+        told = []
+        with pytest.raises(OSError, match="purged"):
+            purge(desk, told.append)
+        assert other in told
+        (desk.context.results / bad / "purged").rmdir()
+        (desk.context.results / other / "purged").unlink()
+
+
+def test_a_crash_before_it_is_noted_has_it_told_again(desk, delivered):
+    desk.clock.pass_by(31 * DAY)
+    (study,) = (record.study for record in desk.ledger.studies())
+    told = []
+
+    def killed(one):
+        told.append(one)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        purge(desk, killed)
+    assert purge(desk, told.append) == [study]
+    assert told == [study, study]
 
 
 def test_results_of_years_are_gone_through_in_no_more_memory_than_those_of_a_day(tmp_path):
@@ -93,7 +177,7 @@ class Remembering:
         return [study]
 
     def study(self, study):
-        return SimpleNamespace(study=study, state=State.MADE, revision=1, arriving=False, since=0.0)
+        return SimpleNamespace(study=study, state=State.MADE, revision=1, ended=False, since=0.0)
 
     def results(self, study, revision):
         return [Result("2.25.1", "out", "0" * 64, f"{study}/{revision}/1/bundle/seg.dcm")]
