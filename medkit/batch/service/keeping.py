@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medkit.batch.failures import Failures
 from medkit.batch.ledger import LedgerError
 from medkit.batch.making import purge_results
 
@@ -23,6 +24,9 @@ def purge_old(
 ) -> dict[str, list[str]]:
     """Remove instances and results of studies that have ended, each with a line of the audit log.
 
+    The line of instances is written before they go, and that of results before it is noted that they are gone: a crash
+    between leaves a line too many, and never one too few.
+
     Args:
         job: folder of the batch.
         ledger: its own; says which studies have ended.
@@ -35,22 +39,30 @@ def purge_old(
         :data:`RESULTS_PURGED`, which are the events of the audit log as well.
 
     Raises:
-        OSError, LedgerError, AuditError: something cannot be read or written.
+        OSError: something cannot be read or removed; all else is first.
+        LedgerError, AuditError: the ledger or the audit log cannot be read or written.
     """
 
     def may_go(study: str) -> bool:
         try:
+            record = ledger.study(study)
+            if not record.ended:
+                return False
+            if not record.purged:  # a removal that failed was told
+                audit.append(INSTANCES_PURGED, study=study)
             ledger.purged(study)
         except LedgerError:
             return False
         return True
 
-    gone = {}
-    for event, studies in (
-        (INSTANCES_PURGED, spool.purge(older_than_seconds, may_go)),
-        (RESULTS_PURGED, purge_results(job.results, ledger, older_than_seconds)),
-    ):
-        for study in studies:
-            audit.append(event, study=study)
-        gone[event] = studies
+    def tell(study: str) -> None:
+        audit.append(RESULTS_PURGED, study=study)
+
+    gone: dict[str, list[str]] = {}
+    failures = Failures()
+    with failures.kept():
+        gone[INSTANCES_PURGED] = spool.purge(older_than_seconds, may_go)
+    with failures.kept():
+        gone[RESULTS_PURGED] = purge_results(job.results, ledger, older_than_seconds, tell=tell)
+    failures.raise_first()
     return gone

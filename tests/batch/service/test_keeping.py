@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from medkit.batch.ledger import State
@@ -18,6 +21,12 @@ def batch(tmp_path):
     live = LiveBatch(tmp_path, Clock())
     yield live
     live.ledger.close()
+
+
+def events(batch, name):
+    """What the audit log says of a study since it came."""
+    lines = [json.loads(line) for path in batch.job.audit.glob("*.jsonl") for line in path.open()]
+    return [one["event"] for one in lines if one.get("study") == study(name)][1:]
 
 
 def purge(batch, days):
@@ -44,3 +53,63 @@ def test_what_goes_on_stays(batch, state):
     assert purge(batch, -40000) == {INSTANCES_PURGED: [], RESULTS_PURGED: []}
     assert batch.spool.instances(study(state))
     assert not any(is_stub(path) for path in batch.job.results.rglob("*.dcm"))
+
+
+def test_one_damaged_result_keeps_nothing_from_going(batch):
+    """Not the patients' data behind it, and not the lines of the audit log."""
+    batch.make("a")
+    batch.ledger.quarantine(study("a"), "set aside")
+    for name in ("b", "c"):
+        batch.deliver(name)
+    for path in batch.job.results.glob(f"{study('a')}/**/*.dcm"):
+        path.write_bytes(b"garbage")
+    everything = sorted(map(study, "abc"))
+    gone = purge(batch, -40000)
+    assert gone[INSTANCES_PURGED] == everything
+    assert sorted(gone[RESULTS_PURGED]) == everything
+    assert batch.spool.studies() == []
+    left = list(batch.job.results.rglob("*.dcm"))
+    assert len(left) == 2
+    assert all(is_stub(path) for path in left)
+    for name in "abc":
+        assert events(batch, name) == [INSTANCES_PURGED, RESULTS_PURGED]
+    assert purge(batch, -40000) == {INSTANCES_PURGED: [], RESULTS_PURGED: []}
+
+
+def test_what_the_disk_refuses_is_tried_again_and_told_once(batch, monkeypatch):
+    for name in "ab":
+        batch.deliver(name)
+    (bad,) = batch.spool.instances(study("a"))
+    real = Path.unlink
+
+    def refused(self, missing_ok=False):
+        if self == bad.path:
+            raise PermissionError(1, "Operation not permitted", str(self))
+        real(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refused)
+        for _ in range(3):
+            with pytest.raises(PermissionError, match=bad.path.name):
+                purge(batch, -40000)
+    assert batch.spool.studies() == [study("a")]
+    assert all(is_stub(path) for path in batch.job.results.rglob("*.dcm"))
+    assert purge(batch, -40000) == {INSTANCES_PURGED: [study("a")], RESULTS_PURGED: []}
+    for name in "ab":
+        assert sorted(events(batch, name)) == [INSTANCES_PURGED, RESULTS_PURGED]
+
+
+def test_nothing_goes_of_which_the_audit_log_cannot_be_told(batch, monkeypatch):
+    batch.deliver("a")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch.audit, "append", full)
+        with pytest.raises(OSError, match="No space left"):
+            purge(batch, -40000)
+    assert batch.spool.instances(study("a"))
+    gone = purge(batch, -40000)
+    assert gone == {INSTANCES_PURGED: [study("a")], RESULTS_PURGED: [study("a")]}
+    assert events(batch, "a") == [INSTANCES_PURGED, RESULTS_PURGED]
