@@ -121,10 +121,13 @@ class Outcome:
     def leave(self, folder: Path) -> None:
         """Write it into the folder of its order, where it is found should its worker die before it could tell.
 
+        Nothing is written where the folder is gone: the service gave the study back, or is no more.
+
         Raises:
             OSError: it cannot be written.
         """
-        write_text(folder / ENDED, json.dumps(asdict(self)))
+        if folder.is_dir():  # or it would be made anew, and nobody would look for it
+            write_text(folder / ENDED, json.dumps(asdict(self)))
 
     @classmethod
     def left_in(cls, folder: Path) -> Outcome | None:

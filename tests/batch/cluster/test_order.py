@@ -25,6 +25,11 @@ def test_it_is_found_as_it_was_left(tmp_path, outcome):
     assert Outcome.left_in(tmp_path) == outcome
 
 
+def test_a_folder_that_the_service_removed_is_not_made_again(tmp_path):
+    OUTCOMES[0].leave(tmp_path / "study" / "1" / ".part-3")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_and_half_of_it_are_nothing(tmp_path):
     assert Outcome.left_in(tmp_path) is None
     OUTCOMES[0].leave(tmp_path)
