@@ -103,7 +103,7 @@ def replay_command(
     _print(tables, sides)
     if purged:
         there = counted(len(purged), "study is", "studies are")
-        click.echo(f"{there} not stored any more: the instances were purged (retention_days)")
+        click.echo(f"{there} not stored any more: the instances were purged")
     click.echo(f"tables and pictures  {output}")
     raise click.exceptions.Exit(tables.exit_code(lowest_dice))
 
