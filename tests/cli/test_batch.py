@@ -95,7 +95,7 @@ def test_status_goes_by_what_the_service_goes_by(batch, capsys, monkeypatch):
     assert [alert["code"] for alert in found["alerts"]] == ["nothing-came", "delivery-stuck"]
     ServiceRecord(asked, 2 * free, began).write(batch.job)
     found = json.loads(run(capsys, "status", batch.job.root, "--json", "--silent-hours", 2)[1])
-    assert [alert["code"] for alert in found["alerts"]] == ["delivery-stuck", "disk-low"]
+    assert [alert["code"] for alert in found["alerts"]] == ["delivery-stuck", "store-full"]
     assert found["alerts"][1]["message"].startswith("nothing is taken: ")
 
 

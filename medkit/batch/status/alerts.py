@@ -37,6 +37,7 @@ class AlertCode(StrEnum):
     DELIVERY_STUCK = "delivery-stuck"
     WORKERS_SILENT = "workers-silent"
     WITHDRAWALS_DUE = "withdrawals-due"
+    STORE_FULL = "store-full"
     DISK_LOW = "disk-low"
     SOURCE_FAILS = "source-fails"
     DESTINATION_FAILS = "destination-fails"
@@ -196,7 +197,7 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
 def _disk(summary: Summary, kept_free_bytes: int) -> Iterator[Alert]:
     if summary.free_bytes < kept_free_bytes:
         yield Alert(
-            AlertCode.DISK_LOW,
+            AlertCode.STORE_FULL,
             f"nothing is taken: {size(summary.free_bytes)} free on the disk, expected {size(kept_free_bytes)}; make "
             "room, and have sent again what was not taken",
         )

@@ -167,8 +167,8 @@ class StatusServer:
 
     def _health(self) -> _Answer:
         try:
-            summary, told = self._status()
-            found = not_ready(summary, told, self._kept_free)
+            _, told = self._status()
+            found = not_ready(told)
         except (MedkitError, OSError) as error:
             found, told = [str(error)], []
         found += self._problems()

@@ -161,12 +161,13 @@ def test_a_shadow_delivers_nothing_and_nobody_is_called_for_it(batch):
 
 def test_a_full_disk_is_told_as_that(batch):
     (alert,) = alerts(look(batch, free=11 << 30), Thresholds(), None, 10 << 30)
+    assert alert.code is AlertCode.DISK_LOW
     assert (
         alert.message
         == "11.0 GiB free on the disk, expected 20.0 GiB; make room, or soon nothing more is taken"
     )
     (alert,) = alerts(look(batch, free=9 << 30), Thresholds(), None, 10 << 30)
-    assert alert.code is AlertCode.DISK_LOW
+    assert alert.code is AlertCode.STORE_FULL
     assert alert.message.startswith(
         "nothing is taken: 9.0 GiB free on the disk, expected 10.0 GiB; make room"
     )

@@ -35,7 +35,7 @@ def test_an_empty_batch_keeps_to_the_schema(batch):
 def test_a_study_in_each_state_keeps_to_the_schema(batch):
     found = document(batch.one_of_each(), free=0)
     assert found["well"] is False
-    assert [alert["code"] for alert in found["alerts"]] == ["quarantine", "disk-low"]
+    assert [alert["code"] for alert in found["alerts"]] == ["quarantine", "store-full"]
     assert found["studies"] == dict.fromkeys(STATES, 1)
     assert found["stages"]["reading"] == {"count": 3, "mean_seconds": 0.5, "longest_seconds": 0.5}
     refused = next(one for one in found["troubled"] if one["state"] == "refused")

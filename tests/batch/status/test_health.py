@@ -9,8 +9,7 @@ from tests.batch.status.test_summary import look
 
 
 def problems(batch, **options):
-    summary = look(batch, **options)
-    return not_ready(summary, alerts(summary, Thresholds()))
+    return not_ready(alerts(look(batch, **options), Thresholds()))
 
 
 def test_a_study_in_quarantine_is_no_reason_to_start_anew(batch):

@@ -39,7 +39,7 @@ def test_prometheus_reads_them(batch):
     assert found["medkit_batch_last_arrival_timestamp_seconds",] == batch.clock.now - 1
     assert found["medkit_batch_disk_free_bytes",] == 123
     told = {code: found["medkit_batch_alert", code] for code in AlertCode}
-    assert {code for code, on in told.items() if on} == {AlertCode.QUARANTINE, AlertCode.DISK_LOW}
+    assert {code for code, on in told.items() if on} == {AlertCode.QUARANTINE, AlertCode.STORE_FULL}
 
 
 def test_an_empty_batch_has_them_too(batch):

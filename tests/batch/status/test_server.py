@@ -174,7 +174,7 @@ def test_what_only_the_service_knows_stands_among_the_alerts(batch):
         told = json.loads(ask(server, "/status.json")[1])
         Draft202012Validator(SCHEMA).validate(told)
         assert told["well"] is False
-        assert [alert["code"] for alert in told["alerts"]] == ["disk-low", "workers-dying"]
+        assert [alert["code"] for alert in told["alerts"]] == ["store-full", "workers-dying"]
         assert "workers: 1 of 2 die again and again (exit code 7 &lt;b&gt;)" in ask(server, "/")[1]
         assert 'medkit_batch_alert{code="workers-dying"} 1.0' in ask(server, "/metrics")[1]
 
