@@ -25,6 +25,21 @@ FLOORS = (
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 # "medkit" is the package itself, which imports `medkit.inference` when a bundle is loaded.
 SELF = "medkit"
+# The same within `batch`, where those on one floor do not know each other.
+BATCH_FLOORS = (
+    {"service"},
+    {"status", "replay_tables"},
+    {"intake", "delivery", "cluster", "replay"},
+    {"making"},
+    {"spool", "rules_file"},
+    {"ledger", "audit", "marks"},
+    {
+        "durable", "failures", "folder", "hours", "identity", "logs", "memory_limit", "notices", "rules",
+        "yaml_faults",
+    },
+)  # fmt: skip
+BATCH = "medkit.batch."
+BATCH_FLOOR = {BATCH + name: number for number, names in enumerate(BATCH_FLOORS) for name in names}
 # "importer -> imported" of an import that points up only for a type, with the reason. None so far.
 UPWARD_FOR_TYPES: dict[str, str] = {}
 # Distributions that only one package may know.
@@ -100,6 +115,29 @@ def upward(package: Path) -> list[str]:
     ]
 
 
+def not_down_in_batch(package: Path) -> list[str]:
+    """Imports within ``batch`` that do not point down."""
+    return [
+        f"{importer} -> {imported}"
+        for importer, tree in modules(package).items()
+        for imported in imports(tree)
+        if importer.startswith(BATCH) and imported.startswith(BATCH)
+        if (above := _in_batch(importer)) != (below := _in_batch(imported))
+        and BATCH_FLOOR.get(above, 0) >= BATCH_FLOOR.get(below, 0)
+    ]
+
+
+def _in_batch(name: str) -> str:
+    return ".".join(name.split(".")[:3])
+
+
+def unplaced_in_batch(package: Path) -> list[str]:
+    """What lies in ``batch``, but on no floor of it."""
+    found = {_in_batch(name) for name in modules(package) if name.startswith(BATCH)}
+    assert found, f"nothing in the batch of {package}: this test has lost its subject"
+    return sorted(found ^ BATCH_FLOOR.keys())
+
+
 def circles(package: Path) -> list[str]:
     """Pairs of places on one floor that reach each other."""
     below: dict[str, set[str]] = {}
@@ -167,11 +205,13 @@ def unplaced(package: Path) -> list[str]:
 
 RULES = {
     "no import points up": upward,
+    "every import within the batch points down": not_down_in_batch,
     "no circle on a floor": circles,
     "each distribution has one owner": strangers,
     "only the command line prints": prints,
     "every folder says what belongs there": without_purpose,
     "everything lies on a floor": unplaced,
+    "everything in the batch lies on one of its floors": unplaced_in_batch,
 }
 
 
@@ -202,7 +242,7 @@ def test_the_whole_package_is_looked_at():
 PURPOSE = '"""What it is. What it is not."""\n'
 
 
-def house(folder: Path, **contents: str) -> Path:
+def house(folder: Path, /, **contents: str) -> Path:
     """A package ``medkit`` with a module ``a`` in each of the folders named."""
     (folder / "__init__.py").write_text(PURPOSE)
     for name, content in contents.items():
@@ -268,6 +308,31 @@ def test_a_relative_import_is_refused(tmp_path):
         upward(house(tmp_path, data="from ..inference import predictor"))
 
 
+@pytest.mark.parametrize(
+    ("importer", "line"),
+    [
+        ("intake", "from medkit.batch.service.a import x"),
+        ("intake", "if TYPE_CHECKING:\n    from medkit.batch.status import a"),
+        ("delivery", "def f():\n    import medkit.batch.intake.a"),
+        ("ledger", "from medkit.batch import spool"),
+        ("ledger", "from medkit.batch.marks import Mark"),
+    ],
+)
+def test_an_import_within_the_batch_that_does_not_point_down_is_found(tmp_path, importer, line):
+    (tmp_path / "batch").mkdir()
+    house(tmp_path / "batch", **{importer: line})
+    (found,) = not_down_in_batch(tmp_path)
+    assert found.startswith(f"medkit.batch.{importer}.a -> medkit.batch.")
+
+
+@pytest.mark.parametrize("importer", ["service", "intake", "ledger"])
+def test_an_import_within_the_batch_that_points_down_passes(tmp_path, importer):
+    (tmp_path / "batch").mkdir()
+    lines = f"from medkit.batch.durable import sync_folder\nfrom medkit.batch.{importer} import b\nimport medkit.cli"
+    house(tmp_path / "batch", **{importer: lines})
+    assert not_down_in_batch(tmp_path) == []
+
+
 def test_a_circle_is_found(tmp_path):
     package = house(
         tmp_path,
@@ -301,6 +366,9 @@ def test_what_lies_on_no_floor_is_found(tmp_path):
     package = house(tmp_path, data="", attic="")
     (package / "cellar.py").write_text("")
     assert unplaced(package) == ["attic", "cellar"]
+    (package / "batch").mkdir()
+    house(package / "batch", attic="", **{name.removeprefix(BATCH): "" for name in BATCH_FLOOR})
+    assert unplaced_in_batch(package) == ["medkit.batch.attic"]
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)

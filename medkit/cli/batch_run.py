@@ -77,7 +77,7 @@ def run_command(
     Exit code 0: all studies are delivered, or no rule wants them; 3: some are refused or quarantined, or files are
     broken; 4: none is delivered; 2: a wrong call; 130: interrupted.
     """
-    from medkit.batch.service.logs import LogSettings, set_up_logs
+    from medkit.batch.logs import LogSettings, set_up_logs
     from medkit.batch.service.settings import work_limits
     from medkit.batch.service.supervisor import Supervisor
 

@@ -32,7 +32,7 @@ def command(config: Path, shadow: bool, check: bool, form: str) -> None:
     Exit code 0: it was told to stop; 2: CONFIG is wrong, or a bundle, a port or the folder cannot be used; 4: the
     ledger cannot be read.
     """
-    from medkit.batch.service.logs import LogSettings, set_up_logs
+    from medkit.batch.logs import LogSettings, set_up_logs
     from medkit.batch.service.settings import read_settings
     from medkit.batch.service.supervisor import Supervisor
     from medkit.cli.signals import signals_call

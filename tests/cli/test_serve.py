@@ -81,7 +81,7 @@ def test_what_is_served_is_what_the_file_says_but_for_the_shadow(
             served.append("closed")
 
     monkeypatch.setattr(module, "Supervisor", Supervisor)
-    monkeypatch.setattr("medkit.batch.service.logs.set_up_logs", lambda *_: None)  # or those of all tests go
+    monkeypatch.setattr("medkit.batch.logs.set_up_logs", lambda *_: None)  # or those of all tests go
     done = CliRunner().invoke(command, [str(write(tmp_path, text)), "--logs", "json", *options])
     assert done.exit_code == 0
     assert served == [(shadow, tmp_path / "night", "json"), "served", "closed"]

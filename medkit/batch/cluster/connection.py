@@ -17,8 +17,8 @@ from uuid import uuid4
 from medkit.batch.cluster.fitness import describe, remove_seals, seal, unlike, wanted_here
 from medkit.batch.cluster.task import failed_on, make_study
 from medkit.batch.ledger import State
+from medkit.batch.logs import told
 from medkit.batch.making.verdicts import Verdict
-from medkit.batch.service.logs import told
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:

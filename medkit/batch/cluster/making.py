@@ -26,7 +26,7 @@ from medkit.batch.making.publishing import sync_all
 from medkit.batch.making.reading import Wanted, read_revision
 from medkit.batch.making.verdicts import verdict_on
 from medkit.batch.making.writing import write_objects
-from medkit.batch.service.memory import limit_memory
+from medkit.batch.memory_limit import limit_memory
 from medkit.batch.spool import Spool
 from medkit.data.hashing import hash_files
 from medkit.errors import MedkitError

@@ -7,7 +7,7 @@ import os
 import sys
 from functools import cache
 
-from medkit.batch.service.logs import LogSettings, set_up_logs, silence_libraries
+from medkit.batch.logs import LogSettings, set_up_logs, silence_libraries
 
 __all__ = ["be_quiet"]
 

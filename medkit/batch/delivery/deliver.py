@@ -25,7 +25,7 @@ from medkit.batch.delivery.troubles import (
 )
 from medkit.batch.delivery.withdrawing import withdraw_due
 from medkit.batch.ledger import IllegalTransition, LeaseLost, State
-from medkit.batch.service.logs import told
+from medkit.batch.logs import told
 from medkit.dicom.network.content import content_hash
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from medkit.batch.delivery.destinations import Made
 from medkit.batch.delivery.troubles import Trouble, asking, find_destination
 from medkit.batch.ledger import IllegalTransition
-from medkit.batch.service.logs import told
+from medkit.batch.logs import told
 from medkit.dicom.objects import read_uids
 from medkit.errors import CaseError
 

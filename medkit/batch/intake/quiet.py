@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.intake.counting import forget_counts, is_uncounted
 from medkit.batch.ledger import IllegalTransition, State
-from medkit.batch.service.logs import told
+from medkit.batch.logs import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

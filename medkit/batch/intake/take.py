@@ -8,8 +8,8 @@ from typing import IO, TYPE_CHECKING
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import QuietTimes
 from medkit.batch.ledger import LedgerError
+from medkit.batch.logs import told
 from medkit.batch.marks import Mark
-from medkit.batch.service.logs import told
 from medkit.batch.spool import (
     CANNOT_UNDERSTAND,
     LOW_DISK,

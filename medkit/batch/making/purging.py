@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from medkit.batch.failures import Failures
 from medkit.batch.identity import is_hash
 from medkit.batch.ledger import LedgerError
+from medkit.batch.logs import told
 from medkit.batch.making.publishing import entries
-from medkit.batch.service.logs import told
 from medkit.data.writing import write_text
 from medkit.dicom.writing.stubs import reduce_to_stub
 

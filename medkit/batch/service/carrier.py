@@ -18,8 +18,8 @@ from medkit.batch.audit import AuditError, as_name
 from medkit.batch.delivery.deliver import DELIVER, deliver
 from medkit.batch.delivery.heartbeat import Heartbeat
 from medkit.batch.ledger import Claim, LeaseLost, LedgerError, Stage, State
+from medkit.batch.logs import told
 from medkit.batch.making import Ended
-from medkit.batch.service.logs import told
 from medkit.errors import ExitCode
 
 if TYPE_CHECKING:

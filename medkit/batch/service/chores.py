@@ -6,8 +6,8 @@ import logging
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from medkit.batch.logs import told
 from medkit.batch.notices import Kind
-from medkit.batch.service.logs import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable

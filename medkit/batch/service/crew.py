@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from medkit.batch.ledger import Stage
+from medkit.batch.logs import told
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.flights import read_hands
-from medkit.batch.service.logs import told
 from medkit.batch.service.memory import worker_memory
 from medkit.batch.service.process import Word, hands_folder, work
 from medkit.batch.service.recovery import DIED, Death, recover, too_slow
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
+    from medkit.batch.logs import LogSettings
     from medkit.batch.service.flights import Hands
-    from medkit.batch.service.logs import LogSettings
     from medkit.batch.service.settings import Settings
 
 __all__ = ["Crew"]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.audit import AuditLog
 from medkit.batch.ledger import Ledger
+from medkit.batch.logs import set_up_logs, silence_libraries
+from medkit.batch.memory_limit import limit_memory
 from medkit.batch.service.dispatcher import Dispatcher
 from medkit.batch.service.flights import FlightBoard
-from medkit.batch.service.logs import set_up_logs, silence_libraries
-from medkit.batch.service.memory import limit_memory, worker_memory
+from medkit.batch.service.memory import worker_memory
 from medkit.batch.service.parts import make_cluster, make_context, make_destinations
 from medkit.batch.service.worker import Worker
 from medkit.batch.spool import Spool
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
+    from medkit.batch.logs import LogSettings
     from medkit.batch.service.carrier import Carrier
-    from medkit.batch.service.logs import LogSettings
     from medkit.batch.service.settings import Settings
 
 __all__ = ["Word", "hands_folder", "work"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medkit.batch.ledger import LeaseLost, Ledger
-from medkit.batch.service.logs import told
+from medkit.batch.logs import told
 
 if TYPE_CHECKING:
     from collections.abc import Collection

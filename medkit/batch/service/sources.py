@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from medkit.batch.intake.counting import forget_counts
 from medkit.batch.intake.memory import Memory
 from medkit.batch.intake.pull import Step
+from medkit.batch.logs import told
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
-from medkit.batch.service.logs import told
 from medkit.batch.service.parts import make_archive, make_puller, make_watched
 from medkit.dicom.network.archive import DOWN
 

@@ -21,12 +21,12 @@ from medkit.batch.intake.folder import FolderTaken, take_folder
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import Intake
 from medkit.batch.ledger import Ledger, LedgerError, State
+from medkit.batch.logs import LogSettings, told
 from medkit.batch.making import remove_debris
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.keeping import purge_old
-from medkit.batch.service.logs import LogSettings, told
 from medkit.batch.service.parts import make_counts, make_destinations, make_node, missing_folders
 from medkit.batch.service.recovery import service_name
 from medkit.batch.service.sources import count_chores, open_sources

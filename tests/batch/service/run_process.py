@@ -6,8 +6,8 @@ import pickle
 import sys
 from pathlib import Path
 
+from medkit.batch.logs import LogSettings, set_up_logs
 from medkit.batch.service import crew
-from medkit.batch.service.logs import LogSettings, set_up_logs
 from medkit.batch.service.supervisor import Supervisor
 
 

@@ -16,11 +16,11 @@ from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.folder import JobFolder
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Claim, Stage
+from medkit.batch.logs import LogSettings
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.service import crew as module
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.flights import FlightBoard
-from medkit.batch.service.logs import LogSettings
 from medkit.batch.service.process import Word, hands_folder
 from medkit.batch.service.recovery import DIED
 from medkit.batch.service.settings import Settings, WorkLimits

@@ -10,8 +10,8 @@ import torch  # noqa: F401  (once here, and not in each process)
 
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import LedgerError
+from medkit.batch.logs import LogSettings
 from medkit.batch.service import process as module
-from medkit.batch.service.logs import LogSettings
 from medkit.batch.service.process import Word, hands_folder, work
 from medkit.batch.service.settings import Settings
 from medkit.errors import UsageError

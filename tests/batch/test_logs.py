@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from medkit.batch.service.logs import LogSettings, set_up_logs, told
+from medkit.batch.logs import LogSettings, set_up_logs, told
 from medkit.errors import CaseError
 
 STUDY = "ab" * 32
@@ -66,7 +66,7 @@ def test_no_words_of_others_and_no_text_of_an_error_get_in(stream, form):
     assert "Doe" not in text
     assert "1.2.3" not in text
     assert "CaseError" in text
-    assert "service/test_logs.py:" in text, "where it was raised"
+    assert "batch/test_logs.py:" in text, "where it was raised"
     assert text.count("\n") == 2, "an error of another library, and ours"
 
 
