@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
     from monai.bundle import ConfigParser
     from torch import nn
 
-__all__ = ["ConfigInstance", "one_line", "own_code", "read_config", "read_config_file", "root_cause"]
+__all__ = [
+    *("ConfigInstance", "note_bundle", "one_line", "own_code"),
+    *("read_config", "read_config_file", "root_cause"),
+]
 
 # A bundle's modules between uses: what it imports late must be what it imported before.
 _kept: dict[str, dict[str, ModuleType]] = {}
+# Whose parts are being built: other bundles may be loaded for them.
+_building: ContextVar[ConfigInstance | None] = ContextVar("building", default=None)
 
 
 @contextmanager
@@ -115,6 +121,7 @@ class ConfigInstance:
 
     Attributes:
         checkpoints: files that weights were loaded from, in that order.
+        bundles: that were loaded while parts were built, however the config asked for them, and the digest of each.
     """
 
     def __init__(self, folder: BundleFolder, kind: str, overrides: dict[str, Any]) -> None:
@@ -127,6 +134,7 @@ class ConfigInstance:
         self.parser: ConfigParser = ConfigParser(config)
         self.parser.read_meta(str(folder.config_path("metadata")))
         self.checkpoints: list[Path] = []
+        self.bundles: list[tuple[BundleFolder, str]] = []
         self._hint = hint_at_whole_components(overrides)
 
     def __contains__(self, key: str) -> bool:
@@ -151,8 +159,12 @@ class ConfigInstance:
             ) from error
 
     def _evaluate(self, key: str) -> Any:
-        with own_code(self.folder.root):
-            return self.parser.get_parsed_content(key)
+        token = _building.set(self)
+        try:
+            with own_code(self.folder.root):
+                return self.parser.get_parsed_content(key)
+        finally:
+            _building.reset(token)
 
     def run(self, key: str) -> None:
         """Evaluate a list of expressions such as ``initialize``; a missing one is no fault.
@@ -235,6 +247,12 @@ class ConfigInstance:
                 f"{self.path}: neither 'checkpointloader' nor 'handlers' loads weights into the network"
             )
         return loaders
+
+
+def note_bundle(folder: BundleFolder, digest: str) -> None:
+    """Tell whichever config is being built, if any, that a bundle was loaded for it."""
+    if outer := _building.get():
+        outer.bundles.append((folder, digest))
 
 
 def _is_checkpoint(path: str) -> bool:

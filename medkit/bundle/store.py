@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 __all__ = ["BundleFolder", "bundles_root", "find_bundle", "has_trainer", "list_bundles"]
 
 _SUFFIXES = (".json", ".yaml", ".yml")
+_LOADERS = (".load_bundle", "medkit.load")  # how targets end that load a bundle
+_LANGUAGE = ("@", "$", "%")  # with which values begin that are known only when the config is built
 _MOSTLY, _NEAR = (
     0.8,
     0.5,
@@ -91,28 +94,56 @@ class BundleFolder:
         if not self.weights.is_file():
             return self.name
         own = {bundle.name: bundle for bundle in list_bundles()}
-        return next((name for name in self._others if name in own and not own[name].weights.is_file()), None)
+        try:
+            named = list(_named(self._inference))
+        except UsageError:  # whoever loads it tells
+            return None
+        return next((name for name in named if name in own and not own[name].weights.is_file()), None)
 
     @cached_property
-    def _others(self) -> tuple[str, ...]:
-        """Bundles that the inference config loads, by name or folder."""
+    def _inference(self) -> dict[str, Any]:
+        """The inference config as its file has it; empty where there is none."""
         try:
             path = self.config_path("inference")
-        except UsageError:  # whoever reads it tells
-            return ()
+        except UsageError:  # whoever loads it tells
+            return {}
         if path.suffix == ".json":
-            return tuple(_loaded_by_name(_read_json(path)))
-        from monai.bundle import ConfigParser  # slow to import, and nobody's own bundle needs it
+            return _read_json(path)
+        # Here, for it takes MONAI, whose import is slow and which none of medkit's own bundles needs for this.
+        from medkit.bundle.instance import read_config_file
 
-        return tuple(_loaded_by_name(ConfigParser.load_config_file(path)))
+        return read_config_file(path)
 
-    def digest(self, loaded: Iterable[Path] = ()) -> str:
+    def digest(
+        self,
+        loaded: Iterable[Path] = (),
+        bundles: Iterable[tuple[BundleFolder, str]] = (),
+        config: Mapping[str, Any] | None = None,
+    ) -> str:
         """SHA-256 over the sorted configs and weights, those of bundles that it loads too: the identity of what runs.
+
+        By its files alone, a bundle that the inference config names by a reference or an expression does not count, nor
+        one that is not there: only loading tells which these are, and whether they are wanted.
 
         Args:
             loaded: checkpoints in use, in the order of loading. Those outside of ``models/`` count as well, by
                 their contents alone; the others are among the bundle's files already.
+            bundles: that were loaded with it, and the digest of each as it was loaded. Those that the config names
+                count as well.
+            config: the inference config as it was built, with its overrides; that of the file by default.
+
+        Raises:
+            UsageError: the inference config cannot be read, or that of a bundle that it names.
         """
+        return self._digest(loaded, tuple(bundles), config, frozenset())
+
+    def _digest(
+        self,
+        loaded: Iterable[Path],
+        bundles: Collection[tuple[BundleFolder, str]],
+        config: Mapping[str, Any] | None,
+        above: frozenset[Path],
+    ) -> str:
         digest = hashlib.sha256()
         found = [p for folder in ("configs", "models", "scripts") for p in (self.root / folder).rglob("*")]
         files = sorted(p for p in found if p.is_file() and "__pycache__" not in p.parts)
@@ -123,8 +154,13 @@ class BundleFolder:
         for path in loaded:
             if path.resolve() not in own:
                 digest.update(b"checkpoint\0" + _file_digest(path))
-        for other in self._others:
-            digest.update(b"bundle\0" + find_bundle(other).digest().encode())
+        named = _found(self._inference if config is None else config)
+        above |= {self.root}  # whose files are in already: a bundle may name itself, or one that names it
+        others = {(other.name, made) for other, made in bundles}
+        for root in named.keys() - above - {other.root for other, _ in bundles}:
+            others.add((named[root].name, named[root]._digest((), (), None, above)))
+        for _, made in sorted(others):
+            digest.update(b"bundle\0" + made.encode())
         return digest.hexdigest()
 
 
@@ -148,14 +184,25 @@ def _trains(path: Path) -> bool:
         return False
 
 
-def _loaded_by_name(part: Any) -> Iterator[str]:
-    """The bundles that parts of a config are made by loading."""
+def _named(part: Any) -> Iterator[str]:
+    """Names or folders of bundles that parts of a config are made by loading, as far as it says them in plain words."""
     if isinstance(part, dict):
-        if str(part.get("_target_", "")).endswith(".load_bundle"):
-            yield str(part.get("bundle"))
+        name, disabled = part.get("bundle"), str(part.get("_disabled_", False)).strip().lower() == "true"
+        if str(part.get("_target_", "")).endswith(_LOADERS) and not disabled:
+            yield from [name] if isinstance(name, str) and not name.startswith(_LANGUAGE) else []
         part = list(part.values())
     for inner in part if isinstance(part, list) else ():
-        yield from _loaded_by_name(inner)
+        yield from _named(inner)
+
+
+def _found(config: Mapping[str, Any]) -> dict[Path, BundleFolder]:
+    """The bundles that a config names and that are there, by folder."""
+    found = {}
+    for name in _named(config):
+        with suppress(UsageError, OSError):  # whoever loads it tells
+            folder = find_bundle(name)
+            found[folder.root] = folder
+    return found
 
 
 def _file_digest(path: Path) -> bytes:

@@ -16,8 +16,6 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from medkit.bundle.store import BundleFolder
-
 __all__ = ["WeightsFile", "check_differ", "digest_with", "fold_weights", "own_images", "training_notes"]
 
 
@@ -115,9 +113,9 @@ def check_differ(files: Sequence[WeightsFile]) -> None:
             )
 
 
-def digest_with(bundle: BundleFolder, files: Sequence[WeightsFile]) -> str:
+def digest_with(own: str, files: Sequence[WeightsFile]) -> str:
     """Identity of a bundle that runs with other weights than its own: SHA-256 over its digest and theirs."""
-    digest = hashlib.sha256(bundle.digest().encode())
+    digest = hashlib.sha256(own.encode())
     for file in files:
         digest.update(b"\0" + file.sha256.encode())
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from monai.transforms import AsDiscreted, Invertd, LoadImaged, SaveImaged
 
-from medkit.bundle.instance import ConfigInstance, read_config
+from medkit.bundle.instance import ConfigInstance, note_bundle, read_config
 from medkit.bundle.licence import accepted_licence
 from medkit.bundle.randomness import kept_random_state
 from medkit.bundle.store import find_bundle
@@ -70,7 +70,9 @@ def load_bundle(
     files, axes = tuple(WeightsFile(Path(file)) for file in weights), parse_axes(flips)
     check_differ(files)
     with kept_random_state():
-        return _build(folder, device, dict(overrides or {}), axes, files, licence, calibrate)
+        loaded = _build(folder, device, dict(overrides or {}), axes, files, licence, calibrate)
+    note_bundle(folder, loaded.digest)
+    return loaded
 
 
 def _build(
@@ -111,8 +113,16 @@ def _build(
         loaders=_image_loaders(preprocessing, folder),
         weights_files=files,
         calibrate=calibrate,
-        digest=digest_with(folder, files) if files else folder.digest(config.checkpoints),
+        digest=_digest(config, files),
     )
+
+
+def _digest(config: ConfigInstance, files: Sequence[WeightsFile]) -> str:
+    """Identity of what runs, as it was built."""
+    changed: Mapping[str, Any] = config.parser.get()
+    if not files:
+        return config.folder.digest(config.checkpoints, config.bundles, changed)
+    return digest_with(config.folder.digest((), config.bundles, changed), files)
 
 
 def _placed(folder: BundleFolder, device: str | None) -> dict[str, Any]:

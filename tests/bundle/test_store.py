@@ -13,6 +13,8 @@ from medkit.bundle import store
 from medkit.bundle.store import BundleFolder, bundles_root, find_bundle, list_bundles
 from medkit.errors import UsageError
 
+BUNDLES = Path(__file__).parents[2] / "bundles"
+
 
 def write_bundle(root: Path, **metadata) -> Path:
     (root / "configs").mkdir(parents=True)
@@ -33,7 +35,7 @@ def tree(tmp_path, monkeypatch):
 
 
 def test_the_source_tree_has_bundles_beside_configs():
-    assert bundles_root() == Path(__file__).parents[2] / "bundles"
+    assert bundles_root() == BUNDLES
 
 
 def test_a_tree_without_bundles_yet_still_is_one(tree):
@@ -233,17 +235,90 @@ def test_the_digest_is_of_names_as_well(tmp_path):
     assert BundleFolder(root).digest() != before
 
 
+def loading(bundle, **more) -> dict[str, object]:
+    """A part of a config that loads a bundle."""
+    return {"_target_": "medkit.inference.loading.load_bundle", "bundle": str(bundle), **more}
+
+
+def write_inference(root: Path, text: str, suffix: str = "json") -> Path:
+    """Put an inference config into a bundle, and give the bundle's folder back."""
+    (root / "configs" / f"inference.{suffix}").write_text(text)
+    return root
+
+
+def change_weights(root: Path, content: bytes) -> None:
+    (root / "models").mkdir(exist_ok=True)
+    (root / "models" / "model.pt").write_bytes(content)
+
+
 @pytest.mark.parametrize("suffix", ["json", "yaml"])
-def test_the_digest_is_of_the_bundles_that_it_loads_too(tmp_path, suffix):
+@pytest.mark.parametrize("target", ["medkit.inference.loading.load_bundle", "medkit.load"])
+def test_the_digest_is_of_the_bundles_that_it_loads_too(tmp_path, suffix, target):
     inner = write_bundle(tmp_path / "inner", version="1.0")
-    (inner / "models").mkdir()
-    (inner / "models" / "model.pt").write_bytes(b"weights")
-    root = write_bundle(tmp_path / "mine", version="1.0")
-    part = {"_target_": "medkit.inference.loading.load_bundle", "bundle": str(inner)}
-    (root / "configs" / f"inference.{suffix}").write_text(json.dumps({"inferer": {"finder": part}}))
+    change_weights(inner, b"weights")
+    config = {"inferer": {"finder": loading(inner, _target_=target)}}
+    root = write_inference(write_bundle(tmp_path / "mine", version="1.0"), json.dumps(config), suffix)
     before = BundleFolder(root).digest()
     (inner / "docs").mkdir()
     (inner / "docs" / "README.md").write_text("text")
     assert BundleFolder(root).digest() == before
-    (inner / "models" / "model.pt").write_bytes(b"other weights")
+    change_weights(inner, b"other weights")
     assert BundleFolder(root).digest() != before
+
+
+@pytest.mark.parametrize(
+    "part",
+    [loading("@which"), loading("$'finder'"), loading("%which"), loading("nowhere"), loading("brain_extracton"),
+     loading(BUNDLES / "brain_extraction", _disabled_=True), {"_target_": "medkit.load"}],
+)  # fmt: skip
+def test_bundles_that_the_files_alone_do_not_tell_are_no_part_of_the_digest(tmp_path, part):
+    root = write_inference(write_bundle(tmp_path / "mine"), json.dumps({"finder": part}))
+    plain = write_bundle(tmp_path / "plain")
+    (plain / "configs" / "inference.json").write_bytes((root / "configs" / "inference.json").read_bytes())
+    counted = json.dumps({"finder": loading(BUNDLES / "brain_extraction")})
+    digest = BundleFolder(root).digest()
+    assert digest == BundleFolder(plain).digest(config={})
+    assert digest != BundleFolder(plain).digest(config=json.loads(counted))
+
+
+def test_the_config_that_was_built_tells_which_bundles_count(tmp_path):
+    one, two = (write_bundle(tmp_path / name, version=name) for name in ("one", "two"))
+    root = write_inference(write_bundle(tmp_path / "mine"), json.dumps({"finder": loading(one)}))
+    folder, built = BundleFolder(root), {"finder": loading(two)}
+    assert folder.digest(config={"finder": loading(one)}) == folder.digest() != folder.digest(config=built)
+    # What was loaded counts as it was loaded, once, and by its name where there are several.
+    digests = [BundleFolder(inner).digest() for inner in (one, two)]
+    pairs = list(zip(map(BundleFolder, (one, two)), digests, strict=True))
+    assert folder.digest(bundles=pairs[:1]) == folder.digest()
+    assert folder.digest(bundles=pairs[1:], config={}) == folder.digest(config=built)
+    swapped = list(zip(map(BundleFolder, (one, two)), reversed(digests), strict=True))
+    assert (
+        folder.digest(bundles=pairs) == folder.digest(bundles=pairs[::-1]) != folder.digest(bundles=swapped)
+    )
+
+
+def test_bundles_that_name_themselves_or_each_other_have_a_digest(tmp_path):
+    one, two = (write_bundle(tmp_path / name, version=name) for name in ("one", "two"))
+    write_inference(one, json.dumps({"finder": loading(one)}))
+    assert BundleFolder(one).digest() == BundleFolder(one).digest(config={})
+    write_inference(one, json.dumps({"finder": loading(two)}))
+    write_inference(two, json.dumps({"finder": loading(one)}))
+    before = [BundleFolder(root).digest() for root in (one, two)]
+    assert before[0] != before[1]
+    change_weights(two, b"weights")
+    assert all(BundleFolder(root).digest() != old for root, old in zip((one, two), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"), [("yaml", "a: [1"), ("yaml", "- 1"), ("json", "{"), ("json", "[1]")]
+)
+def test_an_inference_config_that_cannot_be_read_has_no_digest_and_names_no_bundles(tmp_path, suffix, text):
+    inner = write_inference(write_bundle(tmp_path / "inner"), text, suffix)
+    outer = write_inference(write_bundle(tmp_path / "outer"), json.dumps({"finder": loading(inner)}))
+    for root in (inner, outer):
+        with pytest.raises(
+            UsageError, match=rf"inner/configs/inference\.{suffix}: (cannot be read|expected)"
+        ):
+            BundleFolder(root).digest()
+    change_weights(inner, b"weights")
+    assert BundleFolder(inner).lacks_weights_of is None

@@ -39,6 +39,14 @@ def test_bundles_that_wait_for_weights_say_whose():
         assert (f"of {lacking}, which it runs" in lines[bundle.name]) == (lacking not in (None, bundle.name))
 
 
+def test_a_bundle_whose_config_is_broken_is_listed(tmp_path):
+    root = make_tiny_bundle(tmp_path)
+    (root / "configs" / "inference.json").unlink()
+    (root / "configs" / "inference.yaml").write_text("a: [1", encoding="utf-8")
+    result = run("list", tmp_path)
+    assert (result.exit_code, result.output.split()[:2]) == (0, ["tiny_segmentation", "0.1.0"])
+
+
 @pytest.mark.parametrize("place", ["nowhere", "file", "empty", "bundle"])
 def test_a_folder_without_bundles_is_refused(tmp_path, place):
     (tmp_path / "empty").mkdir()

@@ -5,7 +5,7 @@ import asyncio
 from medkit.batch.cluster import fitness
 from medkit.batch.cluster.fitness import bundle_traits, describe, seal, traits, unlike, wanted_here
 from medkit.bundle.store import find_bundle
-from tests.tiny_bundle import NAME
+from tests.tiny_bundle import NAME, edit_json, make_tiny_bundle
 
 
 def test_this_machine_is_like_itself(tmp_path, bundle_root):
@@ -60,6 +60,17 @@ def test_a_changed_file_of_medkit_is_another_medkit_whatever_its_version(monkeyp
 def test_a_bundle_that_is_not_there_is_told_as_such(tmp_path):
     (found,) = bundle_traits({"brain": str(tmp_path / "nowhere")}).values()
     assert "nowhere" in found
+
+
+def test_a_bundle_whose_config_is_broken_or_that_names_itself_is_told_as_such(tmp_path):
+    root = make_tiny_bundle(tmp_path)
+    config = root / "configs" / "inference.json"
+    edit_json(config, lambda content: content.update(own={"_target_": "medkit.load", "bundle": str(root)}))
+    (found,) = bundle_traits({"brain": str(root)}).values()
+    assert set(found) <= set("0123456789abcdef")
+    config.rename(config.with_suffix(".yaml")).write_text("a: [1", encoding="utf-8")
+    (found,) = bundle_traits({"brain": str(root)}).values()
+    assert "inference.yaml: cannot be read" in found
 
 
 def test_another_folder_is_not_taken_for_the_one_with_the_seal(tmp_path):
