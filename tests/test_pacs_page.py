@@ -95,7 +95,7 @@ def test_the_conformance_statement_names_what_is_negotiated():
         for name in ("Explicit VR Little", "Implicit VR Little", "Deflated", "Big Endian", "JPEG-LS")
     ]
     assert places == sorted(places)
-    assert len({*NATIVE, *COMPRESSED}) == len(NATIVE) + len(COMPRESSED) == 18
+    assert len({*NATIVE, *COMPRESSED}) == len(NATIVE) + len(COMPRESSED) == 20
 
 
 def call(line: str, port: int, folder) -> subprocess.CompletedProcess[str]:

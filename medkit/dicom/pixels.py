@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from pydicom.encaps import generate_frames
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import (
-    UID,
-    JPEG2000TransferSyntaxes,
-    JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
-    RLETransferSyntaxes,
-)
+from pydicom.uid import RLETransferSyntaxes
 
-from medkit.dicom.codestreams import SIGN_BYTES, check_jpeg, codestream_signed, codestream_size
-from medkit.dicom.extended_jpeg import EXTENDED, extended_frame
+from medkit.dicom.codestreams import SIGN_BYTES, codestream_signed
+from medkit.dicom.decoding import decoded_frame, decoding_library
 from medkit.dicom.findings import Finding, Refused
 from medkit.dicom.instance import inflated
 
@@ -31,31 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_length",
-    "decoding_plugin",
     "pixels_signed",
     "stored_frames",
 ]
 
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
-_HTJ2K = {"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"}
 _SIGN_MISMATCH = Finding(
     "sign-mismatch",
     "compressed pixels and PixelRepresentation differ in whether numbers are signed; they are read as "
     "PixelRepresentation says: check that values are as expected",
 )
-# One decoder each, the one that gave the right numbers for every file tried, so that results do not depend on luck.
-_PLUGINS: dict[str, str] = {
-    **dict.fromkeys((*JPEG2000TransferSyntaxes, *_HTJ2K), "pylibjpeg"),
-    **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
-    **dict.fromkeys((*JPEGTransferSyntaxes, *EXTENDED), "gdcm"),
-    **dict.fromkeys(RLETransferSyntaxes, "pydicom"),
-}
-
-
-def decoding_plugin(transfer_syntax: str) -> str:
-    """The name of pydicom's plugin that decodes a compressed transfer syntax here; empty for a native one."""
-    return _PLUGINS.get(transfer_syntax, "")
 
 
 def stored_frames(instance: Instance, found: PixelFormat, numbers: Iterable[int]) -> Iterator[NDArray[Any]]:
@@ -92,7 +71,7 @@ def check_length(instance: Instance, found: PixelFormat) -> None:
     if element is None or element.length is None:
         return
     where, expected = instance.source.shown, found.frame_bytes * found.frames
-    if instance.transfer_syntax in _PLUGINS:
+    if decoding_library(instance.transfer_syntax):
         raise Refused(
             "undecodable",
             f"{where}: expected compressed pixels in items, got {element.length} bytes without; export it again",
@@ -152,7 +131,7 @@ def _encapsulated(
     instance: Instance, found: PixelFormat, element: PixelElement, file: BinaryIO, numbers: Iterable[int]
 ) -> Iterator[NDArray[Any]]:
     where, syntax = instance.source.shown, instance.transfer_syntax
-    if syntax not in _PLUGINS:
+    if not decoding_library(syntax):
         raise Refused(
             "unknown-syntax",
             f"{where}: expected a transfer syntax that can be decoded, got {syntax or 'none'}; convert it "
@@ -210,7 +189,7 @@ def _check_items(data: bytes, where: str) -> None:
 
 
 def _decoded(instance: Instance, found: PixelFormat, encoded: bytes, number: int) -> NDArray[Any]:
-    syntax: UID = instance.transfer_syntax
+    syntax = instance.transfer_syntax
     ending = encoded.rstrip(b"\0")
     if syntax not in RLETransferSyntaxes and not (
         ending.endswith(_END_OF_IMAGE) or _END_OF_IMAGE in ending[-16:]
@@ -220,33 +199,7 @@ def _decoded(instance: Instance, found: PixelFormat, encoded: bytes, number: int
             f"{instance.source.shown}: expected frame {number} up to the end of its image, got one that is cut "
             "short; copy it again",
         )
-    _check_codestream_size(instance, found, encoded, number)
-    where = f"{instance.source.shown}, frame {number}"
-    if _PLUGINS[syntax] == "gdcm":
-        check_jpeg(encoded, where, 1)
-    if syntax in EXTENDED:
-        return extended_frame(encoded, found, where)
-    # Fragmented and alone, so that the decoder sees one frame and no more of the file.
-    item = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0" + struct.pack("<I", len(encoded)) + encoded
-    options: Any = {
-        "rows": found.rows,
-        "columns": found.columns,
-        "number_of_frames": 1,
-        "samples_per_pixel": 1,
-        "bits_allocated": found.allocated,
-        "bits_stored": found.stored,
-        "photometric_interpretation": found.photometric,
-        "pixel_representation": int(found.signed),
-        "pixel_keyword": "PixelData",
-        "correct_unused_bits": False,
-    }
-    array, _ = get_decoder(syntax).as_array(
-        item + b"\xfe\xff\xdd\xe0\x00\x00\x00\x00",
-        raw=True,
-        index=0,
-        decoding_plugin=_PLUGINS[syntax],
-        **options,
-    )
+    array = decoded_frame(encoded, syntax, found, f"{instance.source.shown}, frame {number}")
     _check_sign(instance, found, encoded, array, number)
     return array.view(f"u{array.dtype.itemsize}")
 
@@ -280,17 +233,6 @@ def _check_sign(
         f"{where}: expected numbers without a sign as PixelRepresentation says, got a JPEG 2000 image in frame {number} "
         "that has one, and negative numbers; export it again, or ask for the repair sign-of-stream",
     )
-
-
-def _check_codestream_size(instance: Instance, found: PixelFormat, encoded: bytes, number: int) -> None:
-    size = codestream_size(encoded)
-    if size is not None and size != (found.rows, found.columns):
-        raise Refused(
-            "bad-pixels",
-            f"{instance.source.shown}: expected {found.rows} x {found.columns} pixels in frame {number}, got "
-            "an image of "
-            f"{size[0]} x {size[1]}; export it again",
-        )
 
 
 def pixels_signed(instance: Instance) -> bool | None:

@@ -11,31 +11,9 @@ import pytest
 from pydicom.encaps import encapsulate, generate_frames
 
 from medkit.dicom import read
-from tests.dicom_series.stacks import save
 
 # Options of dcmcjpeg: processes 2 and 4, 6 and 8, 10 and 12.
 PROCESSES = {"+ee": "51", "+es": "53", "+ep": "55"}
-
-
-@pytest.fixture
-def picture(stack, tool, tmp_path):
-    """Makes a compressed picture of noise on a ramp, and gives its path."""
-
-    def make(option="+ee", bits=12):
-        dataset = stack.datasets[0]
-        ramp = np.linspace(0.1, 0.8, 48 * 64).reshape(48, 64)
-        pixels = (ramp + np.random.default_rng(0).uniform(-0.1, 0.2, ramp.shape)) * (2**bits - 1)
-        pixels = pixels.astype("<u1" if bits == 8 else "<u2")
-        dataset.Rows, dataset.Columns = pixels.shape
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 * pixels.itemsize, bits, bits - 1
-        dataset.PixelData = pixels.tobytes()
-        dataset["PixelData"].VR = "OW" if bits > 8 else "OB"
-        save(tmp_path / "native.dcm", dataset)
-        command = [tool("dcmcjpeg"), option, "+q", "90", tmp_path / "native.dcm", tmp_path / "packed.dcm"]
-        subprocess.run(command, check=True)
-        return tmp_path / "packed.dcm"
-
-    return make
 
 
 @pytest.fixture

@@ -26,16 +26,16 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian
 
-from medkit.dicom.codestreams import check_jpeg
+from medkit.dicom.decoding import decoded_frame, decoding_library
 from medkit.dicom.findings import Refused
+from medkit.dicom.format import PixelFormat
 from medkit.dicom.limits import Limits
 from medkit.dicom.network.bounds import check_inflated, check_length, check_pixels
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.syntaxes import NATIVE
-from medkit.dicom.pixels import decoding_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from pydicom import DataElement, Dataset
@@ -260,16 +260,45 @@ def _add_pixels(digest: _Digest, dataset: Dataset, element: DataElement) -> None
             packed = packed.view(np.uint16).byteswap().view(np.uint8)
         digest.add(packed[: (count + 7) // 8].tobytes())
         return
-    if decoding_plugin(syntax) == "gdcm":
-        for encoded in generate_frames(
-            element.value, number_of_frames=int(dataset.get("NumberOfFrames") or 1)
-        ):
-            check_jpeg(encoded, "an object", int(dataset.SamplesPerPixel))
-    for frame in iter_pixels(dataset, raw=True, decoding_plugin=decoding_plugin(syntax)):
+    for frame in _frames(dataset, element):
         digest.add(repr(frame.shape).encode())
         # Of one type, since decoders give numbers in as many bits as they please.
         kind = np.dtype("<i8") if frame.dtype.kind in "iub" else frame.dtype.newbyteorder("<")
         digest.add_numbers(frame, kind)
+
+
+def _frames(dataset: Dataset, element: DataElement) -> Iterator[NDArray[Any]]:
+    """Frames as pydicom reads them; those that gdcm decodes by the way that images are read."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    library = decoding_library(syntax)
+    if library != "gdcm":
+        yield from iter_pixels(dataset, raw=True, decoding_plugin=library)
+        return
+    found, samples = _format(dataset), int(dataset.SamplesPerPixel)
+    for encoded in generate_frames(element.value, number_of_frames=found.frames):
+        yield decoded_frame(
+            encoded,
+            syntax,
+            found,
+            "an object",
+            samples=samples,
+            planar=int(dataset.get("PlanarConfiguration") or 0),
+            correct_unused_bits=True,
+        )
+
+
+def _format(dataset: Dataset) -> PixelFormat:
+    stored = int(dataset.BitsStored)
+    return PixelFormat(
+        int(dataset.Rows),
+        int(dataset.Columns),
+        int(dataset.get("NumberOfFrames") or 1),
+        int(dataset.BitsAllocated),
+        stored,
+        int(dataset.get("HighBit", stored - 1)) - (stored - 1),
+        bool(dataset.PixelRepresentation),
+        dataset.PhotometricInterpretation,
+    )
 
 
 def _pieces(element: DataElement, raw: Any, encoding: _Encoding) -> list[bytes]:

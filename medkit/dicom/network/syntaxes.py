@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -12,6 +13,8 @@ from pydicom.uid import (
     JPEGTransferSyntaxes,
     RLETransferSyntaxes,
 )
+
+from medkit.dicom.extended_jpeg import EXTENDED
 
 __all__ = ["COMPRESSED", "NATIVE", "PLAIN"]
 
@@ -25,6 +28,7 @@ COMPRESSED = (
     *JPEGLSTransferSyntaxes,
     *JPEG2000TransferSyntaxes,
     *JPEGTransferSyntaxes,
+    *sorted(UID(syntax) for syntax in EXTENDED.difference(JPEGTransferSyntaxes)),
     *RLETransferSyntaxes,
 )
 """With compression of pixels, without loss and with."""

@@ -32,7 +32,7 @@ from pydicom.uid import (
 )
 
 from medkit.dicom.findings import Refused
-from medkit.dicom.network.content import LEFT_ASIDE, content_hash, note_content
+from medkit.dicom.network.content import LEFT_ASIDE, content_hash, note_content, same_content
 from medkit.dicom.writing import make_parametric_map, make_segmentation, open_source, save
 from tests.dicom.writing.sources import MAKER, geometry, some_labels, write_series
 from tests.dicom_series.syntaxes import compress
@@ -118,6 +118,32 @@ def test_a_jpeg_image_that_would_end_the_decoder_is_refused(tmp_path):
     place = dataset.PixelData.index(b"\xff\xc3") + 9  # the number of its components
     dataset.PixelData = dataset.PixelData[:place] + b"\0" + dataset.PixelData[place + 1 :]
     with pytest.raises(Refused, match="expected a JPEG image of 1 sample a pixel"):
+        content_hash(dataset)
+
+
+@pytest.mark.parametrize(
+    ("option", "bits"),
+    [("+eb", 8), *((option, bits) for option in ("+ee", "+es", "+ep") for bits in (8, 12))],
+)
+def test_jpeg_with_loss_is_compared_by_its_pixels(option, bits, picture, tool, tmp_path):
+    path, again, unpacked = picture(option, bits), tmp_path / "again.dcm", tmp_path / "unpacked.dcm"
+    resent = pydicom.dcmread(path)
+    resent.RetrieveAETitle, resent.file_meta.ImplementationVersionName = "PACS", "ANOTHER"
+    resent.save_as(again)
+    assert same_content(path, again)
+    subprocess.run([tool("dcmdjpeg"), path, unpacked], check=True)
+    assert same_content(path, unpacked), "as dcmtk decodes it"
+    changed = pydicom.dcmread(unpacked)
+    changed.PixelData = bytes([changed.PixelData[0] ^ 1]) + changed.PixelData[1:]
+    changed.save_as(again)
+    assert not same_content(path, again)
+
+
+def test_a_jpeg_image_larger_than_its_object_says_is_not_decoded(picture):
+    dataset = pydicom.dcmread(picture("+ee"))
+    place = dataset.PixelData.index(b"\xff\xc1") + 5  # its rows and columns
+    dataset.PixelData = dataset.PixelData[:place] + b"\xff\xff\xff\xff" + dataset.PixelData[place + 4 :]
+    with pytest.raises(Refused, match="expected 48 x 64 pixels, got an image of 65535 x 65535"):
         content_hash(dataset)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pydicom.uid import ImplicitVRLittleEndian
 
+from medkit.dicom.decoding import decoding_library
+from medkit.dicom.extended_jpeg import EXTENDED
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE, PLAIN
-from medkit.dicom.pixels import decoding_plugin
 
 
 def test_all_compressed_syntaxes_have_a_decoder_and_no_native_one():
     assert COMPRESSED
-    assert all(decoding_plugin(syntax) for syntax in COMPRESSED)
-    assert not any(decoding_plugin(syntax) for syntax in NATIVE)
+    assert all(decoding_library(syntax) for syntax in COMPRESSED)
+    assert set(EXTENDED) <= set(COMPRESSED)
+    assert not any(decoding_library(syntax) for syntax in NATIVE)
 
 
 def test_none_is_named_twice_and_all_are_real():
