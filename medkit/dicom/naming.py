@@ -19,6 +19,14 @@ _CODED = {
     *("class", "component", "directionality", "dose-type", "dose-units", "frame-of-reference", "image-type"),
     *("kernel", "matrix", "modality", "plane", "rescale-type", "scan-options", "spacing", "units"),
 }
+# Words of the standard, which has no others for these keys (PS3.3 C.8.3.1 and C.7.3.1.1.2).
+_WORDS = {
+    "scanning-sequence": {"SE", "IR", "GR", "EP", "RM"},
+    "patient-position": {
+        *("HFP", "HFS", "HFDR", "HFDL", "FFP", "FFS", "FFDR", "FFDL"),
+        *("LFP", "LFS", "RFP", "RFS", "AFDR", "AFDL", "PFDR", "PFDL"),
+    },
+}
 # Numbers of fewer digits before the point than a date has, one or several.
 _NUMBER = r"[+-]?[0-9]{0,7}(\.[0-9]*)?([eE](-[0-9]{1,2}|\+?0?[0-7]))?"
 _NUMBERS = re.compile(rf"{_NUMBER}(\\{_NUMBER})*")
@@ -26,6 +34,8 @@ _NUMBERS = re.compile(rf"{_NUMBER}(\\{_NUMBER})*")
 
 def tells_nothing_of_a_person(key: str, value: str) -> bool:
     """Whether a value can be shown: a coded word or a number, and no time."""
+    if key in _WORDS:
+        return _WORDS[key].issuperset(value.split("\\"))
     return key in _CODED or (key not in _TIMES and _NUMBERS.fullmatch(value) is not None)
 
 

@@ -22,6 +22,9 @@ from tests.dicom_series.stacks import Stack
         ("direction", "0.1\\-0.2\\.5"),
         ("kernel", "B30f"),
         ("stack", ""),
+        ("scanning-sequence", "SE"),
+        ("scanning-sequence", "EP\\SE"),
+        ("patient-position", "HFS"),
     ],
 )
 def test_numbers_and_coded_words_are_shown(key, value):
@@ -36,6 +39,9 @@ def test_numbers_and_coded_words_are_shown(key, value):
         ("frame-reference-time", "20200102101112.5"),
         ("frame-reference-time", "2.02001e+13"),
         ("stack", "Smith"),
+        ("scanning-sequence", "SMITH"),
+        ("scanning-sequence", "SE\\SMITH"),
+        ("patient-position", "19500101"),
         ("sequence-name", "smith_epi"),
         ("trigger-time", "19500101"),
     ],
@@ -63,6 +69,7 @@ def test_a_name_is_taken_once():
         ("AcquisitionDateTime", ("20200102101112.000000", "20200102101512.000000")),
         ("AcquisitionTime", ("101112", "101512")),
         ("SequenceName", ("smith_1", "smith_2")),
+        ("PatientPosition", ("HFS", "Smith")),
     ],
 )
 def test_verdicts_have_no_words_and_times_of_a_person(name, values, mr, written):
