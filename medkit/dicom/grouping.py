@@ -30,6 +30,8 @@ _ROW = 3
 # Scanners write what is one setting with digits that change from slice to slice.
 _MEASURED = ("echo-time", "inversion-time", "flip-angle", "kvp")
 _SAME_SETTING = 2e-3
+# That place no voxel, and that anonymisers and converters drop from some slices.
+_MAY_BE_UNSAID = ("scanning-sequence", "patient-position")
 
 
 def split(
@@ -136,11 +138,11 @@ def _alike_in_all(one: Plane, other: Plane, content: Callable[[Plane], bytes]) -
     )
 
 
-def _strict_groups(planes: Sequence[Plane]) -> list[list[Plane]]:
+def _strict_groups(planes: Sequence[Plane], but_for: Collection[str] = ()) -> list[list[Plane]]:
     by_key: dict[tuple[object, ...], list[Plane]] = {}
     for plane in planes:
-        key = (plane.format.rows, plane.format.columns, tuple(sorted(plane.strict.items())))
-        by_key.setdefault(key, []).append(plane)
+        strict = sorted(item for item in plane.strict.items() if item[0] not in but_for)
+        by_key.setdefault((plane.format.rows, plane.format.columns, *strict), []).append(plane)
     return list(by_key.values())
 
 
@@ -167,7 +169,11 @@ def _check_few_directions(planes: Sequence[Plane], limits: Limits) -> None:
 
 
 def settings_alike(planes: Sequence[Plane]) -> list[Plane]:
-    """Give settings that differ in their last digits one value; the exact one may still tell volumes apart."""
+    """Give settings that differ in their last digits one value; the exact one may still tell volumes apart.
+
+    A slice that lacks a scanning sequence or a position of the patient gets that of the slices that share its other
+    settings, where these have one alone.
+    """
     made = list(planes)
     for key in _MEASURED:
         exact = {text for plane in planes if (text := plane.strict.get(key, "")) and "\\" not in text}
@@ -179,7 +185,19 @@ def settings_alike(planes: Sequence[Plane]) -> list[Plane]:
             alike[text] = first
         if any(one != other for one, other in alike.items()):
             made = [_with_setting(plane, key, alike) for plane in made]
-    return made
+    return _with_unsaid(made)
+
+
+def _with_unsaid(planes: Sequence[Plane]) -> list[Plane]:
+    agreed: dict[int, dict[str, str]] = {}
+    for alike in _strict_groups(planes, but_for=_MAY_BE_UNSAID):
+        said = {key: {text for plane in alike if (text := plane.strict.get(key))} for key in _MAY_BE_UNSAID}
+        one = {key: found.pop() for key, found in said.items() if len(found) == 1}
+        agreed |= {id(plane): one for plane in alike if not one.keys() <= plane.strict.keys()}
+    return [
+        replace(plane, strict=agreed[id(plane)] | plane.strict) if id(plane) in agreed else plane
+        for plane in planes
+    ]
 
 
 def _with_setting(plane: Plane, key: str, alike: dict[str, str]) -> Plane:

@@ -44,7 +44,6 @@ _STRICT = {
     "component": "ComplexImageComponent",
     "cardiac-phase": "NominalPercentageOfCardiacPhase",
     "units": "Units",
-    "scanning-sequence": "ScanningSequence",
     "patient-position": "PatientPosition",
     "rescale-type": "RescaleType",
     "stack": "StackID",
@@ -151,6 +150,8 @@ def classic_planes(instance: Instance, found: PixelFormat) -> list[Plane]:
 def strict_keys(elements: Elements) -> dict[str, str]:
     """The keys of a classic object that never differ within a volume."""
     keys = {key: key_text(elements, name) for key, name in _STRICT.items()}
+    # A set of words, which a scanner may write in any order.
+    keys["scanning-sequence"] = "\\".join(sorted(elements.strings("ScanningSequence")))
     keys["modality"] = elements.text("Modality")
     keys["class"] = elements.text("SOPClassUID")
     keys["frame-of-reference"] = elements.text("FrameOfReferenceUID")

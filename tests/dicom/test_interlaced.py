@@ -119,18 +119,69 @@ def test_a_repetition_time_of_each_heartbeat_needs_no_note(mr, written):
 @pytest.mark.parametrize(
     ("name", "values"), [("ScanningSequence", ("SE", "GR")), ("PatientPosition", ("HFS", "FFS"))]
 )
-def test_no_volume_has_two_sequences_or_two_positions_of_the_patient(name, values, mr, written):
+def test_no_volume_has_two_sequences_or_two_positions_of_the_patient(name, values, mr, written, tmp_path):
     for number, dataset in enumerate(mr.datasets):
         setattr(dataset, name, values[number > 4])
     reading = read(written(mr.datasets))
+    key = {"ScanningSequence": "scanning-sequence", "PatientPosition": "patient-position"}[name]
     assert [volume.array.shape[2] for volume in reading.volumes] == [5, 4]
-    assert len({volume.name for volume in reading.volumes}) == 2
+    assert [volume.name for volume in reading.volumes] == [f"003_{key}-{value}" for value in values]
+    for volume, value in zip(reading.volumes, values, strict=True):
+        assert volume.facts["keys"] == {key: value}
+        assert volume.facts["parameters"][key] == value
+        (picked,) = read(tmp_path / "series", picks={key: value}).volumes
+        assert picked.frames_sha256 == volume.frames_sha256
+        assert picked.name == volume.name
     for number, dataset in enumerate(mr.datasets):
         setattr(dataset, name, values[number == 4])
     assert [refusal.code for refusal in read(written(mr.datasets, "one")).refused] == ["mixed-parameters"]
     for number, dataset in enumerate(mr.datasets):
         setattr(dataset, name, values[number % 2])
     assert [refusal.code for refusal in read(written(mr.datasets, "turn")).refused] == ["interlaced"]
+
+
+LACKING = {
+    "one": {4},
+    "every second": {1, 3, 5, 7},
+    "the first four": {0, 1, 2, 3},
+    "all but one": {*range(8)},
+}
+
+
+@pytest.mark.parametrize("name", ["ScanningSequence", "PatientPosition"])
+@pytest.mark.parametrize("lacking", LACKING.values(), ids=LACKING)
+def test_slices_that_lack_such_a_word_are_not_parted(lacking, name, mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        setattr(dataset, name, {"ScanningSequence": ["SE", "IR"], "PatientPosition": "HFS"}[name])
+        if number in lacking:
+            delattr(dataset, name)
+    (volume,) = read(written(mr.datasets)).volumes
+    assert volume.array.shape[2] == 9
+    assert volume.notes == ()
+    assert volume.name == "003"
+
+
+def test_a_slice_that_lacks_a_word_of_which_there_are_two_is_of_neither(mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.PatientPosition = ("HFS", "FFS")[number > 4]
+    del mr.datasets[2].PatientPosition
+    (refusal,) = read(written(mr.datasets)).refused
+    assert refusal.code == "mixed-parameters"
+
+
+def test_two_words_are_parted_though_slices_of_both_lack_another(mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.ScanningSequence = ("SE", "GR")[number > 4]
+        if number % 2:
+            del dataset.PatientPosition
+    assert [volume.array.shape[2] for volume in read(written(mr.datasets)).volumes] == [5, 4]
+
+
+def test_words_of_a_scanning_sequence_come_in_any_order(mr, written):
+    for number, dataset in enumerate(mr.datasets):
+        dataset.ScanningSequence = (["SE", "IR"], ["IR", "SE"])[number % 2]
+    (volume,) = read(written(mr.datasets)).volumes
+    assert volume.array.shape[2] == 9
 
 
 def test_acquisitions_in_blocks_need_no_note(stack, written):
