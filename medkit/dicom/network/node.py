@@ -1,7 +1,8 @@
 """A DICOM node that takes instances: SCP of C-STORE and C-ECHO for callers that are on its list.
 
 What a caller sends is handed on as it came, encoded, in the form of a file; the answer to the caller is what the taker
-says. Nothing is decoded but the three UIDs that tell where an instance belongs.
+says. Nothing is decoded here but the three UIDs that tell where an instance belongs; what the taker decodes, it decodes
+in this process.
 """
 
 from __future__ import annotations
