@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from medkit.dicom.findings import Refused, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["SIGN_BYTES", "check_jpeg", "codestream_precision", "codestream_signed", "codestream_size"]
 
 SIGN_BYTES = 43  # of a JPEG 2000 image, up to the depth of its first component
-_HUFFMAN_TABLES, _SCAN = 0xC4, 0xDA
-_JFIF = b"JFIF\0"  # and the number of its version, of which there is one
+_HUFFMAN_TABLES, _SCAN, _APP0 = 0xC4, 0xDA, 0xE0
+# libjpeg takes so many bytes that begin so for JFIF, and gdcm ends where the version behind them is another than 1.
+_JFIF, _JFIF_BYTES = b"JFIF\0", 14
 # Bits of a number by the kind of frame: baseline, extended, progressive, lossless (ITU-T T.81 table B.2).
 _PRECISIONS = {0xC0: (8,), 0xC1: (8, 12), 0xC2: (8, 12), 0xC3: range(2, 17)}
 # What may stand before a scan: tables, restart interval, comment, applications' own.
@@ -38,16 +43,8 @@ def check_jpeg(encoded: bytes, where: str, components: int) -> None:
 
 def _sound_jpeg(encoded: bytes, components: int) -> bool:
     """Whether whole segments lead to a scan, among them one frame that the standard knows, and its tables."""
-    frames, tables, place = 0, False, 2
-    while encoded[:2] == b"\xff\xd8" and place + 4 <= len(encoded) and encoded[place] == 0xFF:
-        marker = encoded[place + 1]
-        if marker == 0xFF:
-            place += 1
-            continue
-        (length,) = struct.unpack_from(">H", encoded, place + 2)
-        segment = encoded[place + 4 : place + 2 + length]
-        if length < 2 or len(segment) != length - 2:
-            return False
+    frames, tables = 0, False
+    for marker, segment in _segments(encoded):
         if marker == _SCAN:
             return frames == 1 and tables
         if marker not in _BEFORE_SCAN:
@@ -58,11 +55,27 @@ def _sound_jpeg(encoded: bytes, components: int) -> bool:
             sizes = len(segment) == 6 + 3 * components and segment[5] == components
             if not sizes or segment[0] not in _PRECISIONS[marker]:
                 return False
-        if segment.startswith(_JFIF) and segment[len(_JFIF) :][:1] != b"\1":
+        jfif = marker == _APP0 and len(segment) >= _JFIF_BYTES and segment.startswith(_JFIF)
+        if jfif and segment[len(_JFIF)] != 1:
             return False
         tables |= marker == _HUFFMAN_TABLES
-        place += 2 + length
     return False
+
+
+def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment of a JPEG image, up to what is no whole one (ITU-T T.81 annex B.1.1)."""
+    place = 2
+    while encoded[:2] == b"\xff\xd8" and place + 4 <= len(encoded) and encoded[place] == 0xFF:
+        marker = encoded[place + 1]
+        if marker == 0xFF:  # a byte that fills up
+            place += 1
+            continue
+        (length,) = struct.unpack_from(">H", encoded, place + 2)
+        segment = encoded[place + 4 : place + 2 + length]
+        if length < 2 or len(segment) != length - 2:
+            return
+        yield marker, segment
+        place += 2 + length
 
 
 def codestream_signed(encoded: bytes) -> bool | None:
@@ -79,31 +92,22 @@ def codestream_size(encoded: bytes) -> tuple[int, int] | None:
             return None
         width, height, left, top = struct.unpack_from(">IIII", encoded, 8)
         return height - top, width - left
-    place = _frame_header(encoded)
-    if place is None:
+    header = _frame_header(encoded)
+    if header is None:
         return None
-    rows, columns = struct.unpack_from(">HH", encoded, place + 1)
+    rows, columns = struct.unpack_from(">HH", header, 1)
     return rows, columns
 
 
 def codestream_precision(encoded: bytes) -> int | None:
     """Bits of a number, as a JPEG image says them of itself; ``None`` for others."""
-    place = _frame_header(encoded)
-    return None if place is None else encoded[place]
+    header = _frame_header(encoded)
+    return None if header is None else header[0]
 
 
-def _frame_header(encoded: bytes) -> int | None:
-    """Where the parameters of a JPEG frame stand: precision, rows, columns (ITU-T T.81 annex B.2.2)."""
-    if encoded[:2] != b"\xff\xd8":
-        return None
-    place = 2
-    while place + 9 <= len(encoded) and encoded[place] == 0xFF:
-        marker = encoded[place + 1]
-        if marker == 0xFF:
-            place += 1
-            continue
-        (length,) = struct.unpack_from(">H", encoded, place + 2)
-        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            return place + 4
-        place += 2 + length
+def _frame_header(encoded: bytes) -> bytes | None:
+    """Parameters of a JPEG or JPEG-LS frame: precision, rows, columns ... (ITU-T T.81 annex B.2.2, T.87 annex C.2.2)."""
+    for marker, segment in _segments(encoded):
+        if (0xC0 <= marker <= 0xCF and marker not in (_HUFFMAN_TABLES, 0xC8, 0xCC)) or marker == 0xF7:
+            return segment if len(segment) >= 6 else None
     return None

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless
 
 from medkit.dicom import read
 from medkit.dicom.codestreams import check_jpeg, codestream_precision, codestream_signed, codestream_size
@@ -39,7 +39,8 @@ def test_the_size_that_a_picture_says_of_itself(syntax, stack):
 def test_what_a_jpeg_picture_says_of_itself():
     assert codestream_size(jpeg()) == (48, 64)
     assert codestream_precision(jpeg()) == 8
-    for nothing in (b"", b"\xff\xd8\xff", b"\xff\xd8" + bytes(60)):
+    short = jpeg()[: jpeg().index(b"\xff\xc0")] + b"\xff\xc0\0\2"
+    for nothing in (b"", b"\xff\xd8\xff", b"\xff\xd8" + bytes(60), short, short + bytes(9)):
         assert codestream_size(nothing) is None
         assert codestream_precision(nothing) is None
 
@@ -55,6 +56,27 @@ def test_only_jpeg_2000_says_its_sign():
 def test_pictures_of_other_encoders_are_sound(options):
     check_jpeg(jpeg(**options), "file", 1)
     check_jpeg(jpeg(np.stack([PICTURE] * 3, -1), **options), "file", 3)
+
+
+@pytest.mark.parametrize(
+    ("marker", "length"),
+    [(0xFE, 14), (0xE1, 14), (0xE0, 13), (0xE0, 5)],
+    ids=["a comment", "another application", "too short", "no version"],
+)
+def test_words_that_are_no_version_of_jfif_are_sound(marker, length, stack, tmp_path):
+    path = tmp_path / "a.dcm"
+    dataset = stack.datasets[0]
+    dataset.Rows, dataset.Columns, dataset.RescaleIntercept = *PICTURE.shape, "0"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    words = b"JFIF\0\2".ljust(length, b"\0")[:length]
+    segment = bytes([0xFF, marker, 0, length + 2]) + words
+    whole = jpeg()
+    dataset.PixelData = pydicom.encaps.encapsulate([whole[:2] + segment + whole[2:]])
+    dataset["PixelData"].VR = "OB"
+    save(path, dataset)
+    (volume,) = read(path).volumes
+    assert np.array_equal(volume.array[..., 0].T, np.asarray(Image.open(io.BytesIO(whole))))
 
 
 def refused(data):
