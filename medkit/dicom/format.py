@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkit.dicom.findings import Refused
+from medkit.dicom.findings import Refused, counted
 
 if TYPE_CHECKING:
     from medkit.dicom.instance import Instance
@@ -21,7 +21,6 @@ _FLOATS: dict[str, np.dtype[np.floating[Any]]] = {
 }
 _ALLOCATED = (8, 16, 32)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-# A run-length packet of two bytes stands for 128 at most (PS3.5 annex G.3.1).
 
 
 @dataclass(frozen=True)
@@ -119,16 +118,11 @@ def _whole(instance: Instance, rows: int, columns: int, photometric: str) -> Pix
 
 def _check_size(instance: Instance, found: PixelFormat, limits: Limits) -> None:
     where, size = instance.source.shown, instance.source.size
-    if found.rows * found.columns > limits.frame_pixels:
-        raise Refused(
-            "too-large",
-            f"{where}: expected at most {limits.frame_pixels} pixels a frame, got {found.rows} x {found.columns}; "
-            "raise the limit if you trust the file",
-        )
     total = found.frame_bytes * found.frames
-    if total > limits.pixel_bytes(size, instance.transfer_syntax):
+    if not limits.fits(found.rows, found.columns, total, size, instance.transfer_syntax):
         raise Refused(
             "too-large",
-            f"{where}: expected pixels that {size} bytes can hold, got {total} bytes of {found.frames} frames of "
-            f"{found.rows} x {found.columns}; raise the limits if you trust the file",
+            f"{where}: expected at most {limits.frame_pixels} pixels a frame, got {found.rows} x {found.columns}, and "
+            f"pixels that {size} bytes can hold, got {total} bytes of {counted(found.frames, 'frame', 'frames')}; raise "
+            "the limits if you trust the file",
         )

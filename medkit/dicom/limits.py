@@ -39,6 +39,19 @@ class Limits:
     growth: int = 200
     growth_free_bytes: int = 64 * _MIB
 
+    def fits(self, rows: int, columns: int, pixel_bytes: int, size: int, transfer_syntax: str) -> bool:
+        """Whether frames are small enough, and pixels such that a file can hold them.
+
+        Args:
+            rows: of a frame.
+            columns: of a frame.
+            pixel_bytes: of all frames, decoded.
+            size: see :meth:`pixel_bytes`.
+            transfer_syntax: see there.
+        """
+        small = rows * columns <= self.frame_pixels
+        return small and pixel_bytes <= self.pixel_bytes(size, transfer_syntax)
+
     def pixel_bytes(self, size: int, transfer_syntax: str) -> int:
         """What the pixels of a file may have decoded, all frames together.
 

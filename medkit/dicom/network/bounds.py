@@ -78,8 +78,9 @@ def check_pixels(dataset: Dataset, size: int, limits: Limits) -> None:
         )
     )
     total = rows * columns * samples * bits * frames // 8
-    most = limits.pixel_bytes(size, dataset.file_meta.TransferSyntaxUID)
-    if rows * columns > limits.frame_pixels or total > most:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not limits.fits(rows, columns, total, size, syntax):
+        most = limits.pixel_bytes(size, syntax)
         raise _refused(
             f"at most {limits.frame_pixels} pixels a frame and {most} bytes of {size}, got {frames} x {rows} x "
             f"{columns} x {samples} of {bits} bits"
