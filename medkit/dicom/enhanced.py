@@ -128,16 +128,16 @@ class FunctionalGroups:
 
     def __init__(self, own: Elements, shared: Elements | None) -> None:
         self.sets = (own,) if shared is None else (own, shared)
-        self.found: dict[str, Elements | None] = {}
+        self.found: dict[str, list[Elements]] = {}
 
     def __getitem__(self, name: str) -> Elements | None:
-        if name not in self.found:
-            self.found[name] = next(iter(self.items(name)), None)
-        return self.found[name]
+        return next(iter(self.items(name)), None)
 
     def items(self, name: str) -> list[Elements]:
         """All items of a functional group that may have several."""
-        return next((items for group in self.sets if (items := group.items(name))), [])
+        if name not in self.found:
+            self.found[name] = next((items for group in self.sets if (items := group.items(name))), [])
+        return self.found[name]
 
 
 def _has_frame_type(shared: Elements | None, per_frame: list[Elements]) -> bool:
@@ -156,15 +156,14 @@ def _plane(
     soft: dict[str, str],
     dimensions: list[str],
 ) -> Plane:
+    where = f"{instance.source.shown}, frame {number}"
     for name in _ONE_ITEM:
         if (count := len(groups.items(name))) > 1:
-            text = f"{instance.source.shown}, frame {number}: expected one item of {name}, got {count}; export it again"
-            raise Refused("bad-value", text)
+            raise Refused("bad-value", f"{where}: expected one item of {name}, got {count}; export it again")
     place, turn = groups["PlanePositionSequence"], groups["PlaneOrientationSequence"]
     measures, content = groups["PixelMeasuresSequence"], groups["FrameContentSequence"]
     position = None if place is None else vector(place, "ImagePositionPatient", 3)
     cosines = None if turn is None else vector(turn, "ImageOrientationPatient", 6)
-    where = f"{instance.source.shown}, frame {number}"
     instance.elements.notes.update(dict.fromkeys(cosines_note(cosines)))
     transformation = groups["PixelValueTransformationSequence"]
     values = tuple(group for group in (transformation, instance.elements) if group is not None)
