@@ -55,7 +55,8 @@ def split(
     Raises:
         Refused: ``mixed-frame-of-reference``, ``mixed-orientation``, ``mixed-spacing``,
             ``mixed-matrix``, ``mixed-parameters``, ``interlaced``, ``nonuniform``, ``multi-phase``, ``duplicate`` or
-            ``too-large``.
+            ``too-large``; of slices that may be copies also what ``content`` raises, and
+            :func:`medkit.dicom.intensities.mapping_of`.
     """
     kept, repaired = _without_localizers(planes, repairs)
     kept, notes = _without_resent(kept, content)

@@ -76,7 +76,7 @@ def mapping_of(plane: Plane) -> Mapping:
 
     Raises:
         Refused: ``bad-rescale`` (a slope without intercept, or of zero; a parametric map without one real-world value
-            mapping), ``lut`` (an impossible table).
+            mapping), ``lut`` (an impossible table), ``bad-value`` (what is no number).
     """
     elements = plane.instance.elements
     padding = _padding(elements, plane.format)
