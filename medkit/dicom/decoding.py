@@ -14,7 +14,7 @@ from pydicom.uid import (
     RLETransferSyntaxes,
 )
 
-from medkit.dicom.codestreams import check_jpeg, codestream_size
+from medkit.dicom.codestreams import check_jpeg, codestream_size, open_ended
 from medkit.dicom.extended_jpeg import EXTENDED, extended_frame
 from medkit.dicom.findings import Refused
 
@@ -54,6 +54,7 @@ def decoded_frame(
     """The numbers in one compressed frame.
 
     JPEG that pydicom does not have decoded, see :mod:`medkit.dicom.extended_jpeg`, goes to gdcm itself, if it is grey.
+    Of grey JPEG whose data were cut short nothing is made up, but for progressive pictures and the last few bytes.
 
     Args:
         encoded: the frame.
@@ -74,6 +75,7 @@ def decoded_frame(
     _check_size(encoded, found, where)
     if decoding_library(syntax) == _GDCM:
         check_jpeg(encoded, where, samples)
+        encoded = open_ended(encoded) if samples == 1 else encoded
     if syntax in EXTENDED and samples == 1:
         return extended_frame(encoded, found, where)
     # Fragmented and alone, so that the decoder sees one frame and no more of the file.

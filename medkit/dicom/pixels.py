@@ -1,4 +1,7 @@
-"""Stored numbers of the frames of one object: native or compressed, whole or refused (PS3.5 section 8)."""
+"""Stored numbers of the frames of one object, native or compressed (PS3.5 section 8).
+
+What is not whole is refused, as far as decoders tell: see "What cannot be read" in ``docs/dicom.md``.
+"""
 
 from __future__ import annotations
 
