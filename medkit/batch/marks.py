@@ -83,6 +83,10 @@ class StudyMarks:
         """What is missed of a study, whoever says so: names of :meth:`marks`, each with its code."""
         return {mark.name: mark.code for mark in self.marks(study)}
 
+    def has(self, study: str, mark: Mark) -> bool:
+        """Whether this is missed of a study; asked for each instance, it looks through no folder."""
+        return (self._studies / study / mark.file).exists()
+
     def miss(self, study: str, mark: Mark) -> None:
         """Mark a study as not whole: something of it came, or is to come, that was not taken.
 

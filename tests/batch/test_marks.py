@@ -42,11 +42,13 @@ def test_what_is_missed_for_a_reason_of_the_source_is_marked_until_it_is_found(s
     for mark in (PLACE, PLACE):
         spool.miss(STUDY, mark)
     assert spool.missing(STUDY) == {PLACE.name: "broken-file"}
+    assert spool.has(STUDY, PLACE)
     spool.found(STUDY, Mark(PLACE.name, "too-large", PLACE.owner))
     assert spool.marks(STUDY) == [PLACE]
     spool.found(STUDY, PLACE)
     spool.found(hash_uid("1.2.9"), PLACE)
     assert spool.missing(STUDY) == {}
+    assert not spool.has(STUDY, PLACE)
 
 
 def test_a_mark_is_its_owners_alone(spool):
@@ -99,6 +101,7 @@ def test_a_mark_that_was_lifted_is_kept_apart(spool):
     spool.lift(STUDY, PLACE)
     digests.append(spool.digest(STUDY))
     assert (spool.marks(STUDY), spool.missing(STUDY), spool.lifted(STUDY)) == ([], {}, [PLACE])
+    assert not spool.has(STUDY, PLACE)
     assert len(set(digests)) == 3
     spool.miss_only(STUDY, PLACE.owner, {PLACE})
     assert spool.lifted(STUDY) == [PLACE], "its source still finds it so"

@@ -74,7 +74,6 @@ class ArchiveCount:
         self._mark = Mark(self.mark_name, NOT_COUNTED, _OWNER)
         self._archive, self._intake, self._quiet, self._clock = archive, intake, quiet_seconds, clock
         self._policy: Policy = intake.ledger.policy
-        self._marked: set[str] = set()  # that no folder is looked through for each instance
         self._looked: dict[str, _Looked] = {}
         self._lock = Lock()
 
@@ -110,7 +109,7 @@ class ArchiveCount:
                 looked = self._looked[one.study] = _Looked(one.arrivals)
             if quiet[one.study] < self._quiet or self._clock() < looked.due:
                 continue
-            if self._mark not in self._intake.spool.marks(one.study):
+            if not self._intake.spool.has(one.study, self._mark):
                 continue
             try:
                 self._count(one.study, looked)
@@ -152,9 +151,7 @@ class ArchiveCount:
 
     def _begin(self, study: str) -> None:
         with self._lock:
-            if study not in self._marked:
-                self._intake.begin(study, self._mark)
-                self._marked.add(study)
+            self._intake.begin(study, self._mark)
 
     def _end(self, study: str, looked: _Looked, counts: dict[str, int] | None) -> None:
         """Let a study complete with these counts, unless something of it came while the archive was asked."""
@@ -164,7 +161,6 @@ class ArchiveCount:
             ]:
                 if counts is not None:
                     self._intake.spool.expect(study, counts)
-                self._marked.discard(study)
                 self._intake.spool.found(study, self._mark)
 
 

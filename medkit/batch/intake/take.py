@@ -151,7 +151,7 @@ class Intake:
         Raises:
             OSError, LedgerError: the mark or the ledger cannot be written.
         """
-        if mark not in self.spool.marks(study):
+        if not self.spool.has(study, mark):
             self.ledger.receive(study)
             self.spool.miss(study, mark)
 

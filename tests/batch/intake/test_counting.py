@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
 from medkit.batch.intake.counting import ArchiveCount, forget_counts, is_uncounted
+from medkit.batch.intake.dismissing import dismiss
+from medkit.batch.intake.memory import Memory
+from medkit.batch.intake.pull import Puller, Step
 from medkit.batch.intake.quiet import settle
+from medkit.batch.intake.requests import Request
 from medkit.batch.ledger import Result, Stage, State
+from medkit.batch.spool import SpoolLimits
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from tests.batch.intake.door import body, open_intake, write_study
 from tests.batch.intake.pulling import FakeArchive
@@ -186,6 +193,51 @@ def test_where_nobody_counts_any_more_a_study_is_whole_after_its_quiet_time(desk
     forget_counts(desk.intake)
     settle(desk.intake, QUIET)
     assert (desk.record.state, desk.expected) == (State.READY, None)
+
+
+def test_what_comes_after_a_pull_that_counted_is_counted_too(desk, tmp_path, clock):
+    """The pull took the mark away, and not who left it."""
+    whole = FakeArchive.held(desk.study)
+    desk.archive.studies[desk.study.uid] = dict(list(whole.items())[:2])
+    desk.send(0)
+    with closing(Memory(tmp_path / "memory.sqlite")) as memory:
+        requests = [Request(desk.study.uid)]
+        puller = Puller(desk.archive, desk.intake, requests, memory, quiet_seconds=0, monotonic=clock)
+        assert puller.step() is Step.PULLED
+    assert (desk.record.instances, desk.record.arriving) == (2, False)
+    desk.archive.studies[desk.study.uid] = whole
+    desk.send(2)
+    desk.wait()
+    assert desk.record.arriving
+    desk.send(3)
+    desk.wait()
+    assert (desk.record.instances, desk.record.arriving) == (4, False)
+    assert desk.expected == {desk.study.series: 4}
+
+
+def test_what_comes_after_another_process_dismissed_it_is_counted_too(tmp_path, clock, study):
+    free = 1
+    intake = open_intake(
+        tmp_path / "job",
+        clock,
+        limits=SpoolLimits(free_bytes=10),
+        usage=lambda _: SimpleNamespace(free=free),
+    )
+    desk = Desk(intake, clock, study)
+    uid, source = study.datasets[0].SOPInstanceUID, io.BytesIO(study.paths[0].read_bytes())
+    assert desk.count.answer(study.uid, uid, source) == 0xA700
+    clock.pass_by(3600)
+    person = open_intake(tmp_path / "job", clock, "person")
+    dismiss(person, study.hash, "the sender gave up", clock)
+    person.ledger.close()
+    free = 100
+    desk.send(0, 1)
+    desk.wait()
+    assert desk.record.arriving
+    desk.send(2, 3)
+    desk.wait()
+    assert (desk.record.instances, desk.expected) == (4, {study.series: 4})
+    intake.ledger.close()
 
 
 def test_our_own_results_in_the_archive_are_no_images_that_are_missing(desk):
