@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-__all__ = ["Mark", "StudyMarks"]
+__all__ = ["NOT_COUNTED", "Mark", "StudyMarks"]
 
+NOT_COUNTED = "not-counted"
+"""Of a mark that says that an archive is still to be asked how much there is; no revision begins with one."""
 _EXPECTED = "expected.json"
 _LIFTED = ".lifted"
 _PARTS = 2  # of a mark's file behind its name: code and owner

@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from medkit.batch.durable import sync_folder
 from medkit.batch.failures import Failures
 from medkit.batch.identity import hash_revision, hash_uid, is_hash
-from medkit.batch.marks import Mark, StudyMarks
+from medkit.batch.marks import NOT_COUNTED, Mark, StudyMarks
 from medkit.data.hashing import hash_files
 from medkit.data.writing import UNFINISHED
 from medkit.dicom.network.content import same_content
@@ -209,10 +209,11 @@ class Spool(StudyMarks):
     def digest(self, study: str) -> str:
         """Hash by which a revision of a study is known: instances, contents, what is missed, lifted and expected.
 
-        All of these decide what becomes of a study: once nothing is missed any more, it is another revision.
+        All of these decide what becomes of a study: once nothing is missed any more, it is another revision. That it is
+        still to be counted is none of them: it is the same revision as long as nobody knows better.
         """
         names = [f"{one.instance}-{one.content}" for one in self.instances(study)]
-        names += {f"{mark.name}.{mark.code}" for mark in self.marks(study)}
+        names += {f"{mark.name}.{mark.code}" for mark in self.marks(study) if mark.code != NOT_COUNTED}
         names += {f"{mark.name}.{mark.code}.lifted" for mark in self.lifted(study)}
         if (expected := self.expected(study)) is not None:
             names.append(json.dumps(expected, sort_keys=True))

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import LedgerError
-from medkit.batch.marks import Mark
+from medkit.batch.marks import NOT_COUNTED, Mark
 from medkit.batch.spool import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from medkit.dicom.objects import read_uids
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from medkit.dicom.network.archive import Archive
     from medkit.dicom.objects import ObjectUids
 
-__all__ = ["NOT_COUNTED", "ArchiveCount", "forget_counts", "is_uncounted"]
+__all__ = ["ArchiveCount", "forget_counts", "is_uncounted"]
 
-NOT_COUNTED = "not-counted"
 _OWNER = "count"
 _DERIVED_ROOT = "2.25."  # that of the series of our own results, which the archive has and nobody sends
 

@@ -15,7 +15,7 @@ from medkit.batch.intake.pull import Puller, Step
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.requests import Request
 from medkit.batch.ledger import Result, Stage, State
-from medkit.batch.spool import SpoolLimits
+from medkit.batch.spool import OUT_OF_RESOURCES, SpoolLimits
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from tests.batch.intake.door import body, open_intake, write_study
 from tests.batch.intake.pulling import FakeArchive
@@ -36,11 +36,13 @@ class Desk:
         self.archive = FakeArchive(study)
         self.count = ArchiveCount("pacs", self.archive, intake, QUIET, clock)
 
+    def answer(self, number):
+        dataset, path = self.study.datasets[number], self.study.paths[number]
+        return self.count.answer(self.study.uid, dataset.SOPInstanceUID, io.BytesIO(path.read_bytes()))
+
     def send(self, *numbers):
         for number in numbers:
-            dataset, path = self.study.datasets[number], self.study.paths[number]
-            source = io.BytesIO(path.read_bytes())
-            assert self.count.answer(self.study.uid, dataset.SOPInstanceUID, source) == 0
+            assert self.answer(number) == 0
 
     def wait(self, seconds=QUIET):
         """See what is there, let time pass, count, and settle."""
@@ -62,6 +64,17 @@ class Desk:
 @pytest.fixture
 def desk(intake, clock, study):
     return Desk(intake, clock, study)
+
+
+@pytest.fixture
+def low_desk(tmp_path, clock, study):
+    """One whose disk is too full until ``free`` says otherwise."""
+    limits, usage = SpoolLimits(free_bytes=10), lambda _: SimpleNamespace(free=found.free)
+    intake = open_intake(tmp_path / "job", clock, limits=limits, usage=usage)
+    found = Desk(intake, clock, study)
+    found.free = 1
+    yield found
+    intake.ledger.close()
 
 
 def test_a_study_that_is_all_there_completes_and_says_by_how_many(desk):
@@ -215,29 +228,19 @@ def test_what_comes_after_a_pull_that_counted_is_counted_too(desk, tmp_path, clo
     assert desk.expected == {desk.study.series: 4}
 
 
-def test_what_comes_after_another_process_dismissed_it_is_counted_too(tmp_path, clock, study):
-    free = 1
-    intake = open_intake(
-        tmp_path / "job",
-        clock,
-        limits=SpoolLimits(free_bytes=10),
-        usage=lambda _: SimpleNamespace(free=free),
-    )
-    desk = Desk(intake, clock, study)
-    uid, source = study.datasets[0].SOPInstanceUID, io.BytesIO(study.paths[0].read_bytes())
-    assert desk.count.answer(study.uid, uid, source) == 0xA700
+def test_what_comes_after_another_process_dismissed_it_is_counted_too(low_desk, tmp_path, clock, study):
+    assert low_desk.answer(0) == OUT_OF_RESOURCES
     clock.pass_by(3600)
     person = open_intake(tmp_path / "job", clock, "person")
     dismiss(person, study.hash, "the sender gave up", clock)
     person.ledger.close()
-    free = 100
-    desk.send(0, 1)
-    desk.wait()
-    assert desk.record.arriving
-    desk.send(2, 3)
-    desk.wait()
-    assert (desk.record.instances, desk.expected) == (4, {study.series: 4})
-    intake.ledger.close()
+    low_desk.free = 100
+    low_desk.send(0, 1)
+    low_desk.wait()
+    assert low_desk.record.arriving
+    low_desk.send(2, 3)
+    low_desk.wait()
+    assert (low_desk.record.instances, low_desk.expected) == (4, {study.series: 4})
 
 
 def test_our_own_results_in_the_archive_are_no_images_that_are_missing(desk):
@@ -252,6 +255,22 @@ def test_our_own_results_in_the_archive_are_no_images_that_are_missing(desk):
     desk.send(0)
     desk.wait()
     assert (desk.record.revision, desk.expected) == (1, {desk.study.series: 4})
+
+
+def test_what_was_sent_again_on_a_low_disk_changes_nothing_of_a_study_that_was_counted(low_desk, study):
+    """It is held already: no other revision is begun, and so no result withdrawn."""
+    low_desk.free = 100
+    low_desk.send(0, 1, 2, 3)
+    low_desk.wait()
+    low_desk.intake.ledger.skip(low_desk.intake.ledger.claim(Stage.MAKE), "no-rule", "nothing to do")
+    low_desk.free = 1
+    assert low_desk.answer(0) == OUT_OF_RESOURCES
+    assert low_desk.record.arriving
+    assert is_uncounted(low_desk.intake.spool, study.hash)
+    low_desk.wait()
+    assert (low_desk.record.state, low_desk.record.revision) == (State.SKIPPED, 1)
+    assert not low_desk.record.arriving
+    assert low_desk.intake.spool.marks(study.hash) == []
 
 
 def test_what_is_no_instance_leaves_no_mark(desk):
