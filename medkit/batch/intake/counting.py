@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from medkit.dicom.network.archive import Archive
     from medkit.dicom.objects import ObjectUids
 
-__all__ = ["ArchiveCount", "forget_counts", "is_uncounted"]
+__all__ = ["ArchiveCount", "end_counts", "forget_counts", "is_uncounted"]
 
 _OWNER = "count"
 _DERIVED_ROOT = "2.25."  # that of the series of our own results, which the archive has and nobody sends
@@ -168,19 +168,30 @@ def is_uncounted(spool: Spool, study: str) -> bool:
     return bool(_marks(spool, study))
 
 
-def forget_counts(intake: Intake, kept: Collection[str] = (), studies: Collection[str] | None = None) -> None:
-    """Ask no archive any more about studies that are being received.
+def end_counts(spool: Spool, study: str) -> None:
+    """Ask no archive any more about a study: who calls knows how much there is of it.
+
+    Raises:
+        OSError: a mark cannot be removed.
+    """
+    for mark in _marks(spool, study):
+        spool.found(study, mark)
+
+
+def forget_counts(intake: Intake, kept: Collection[str]) -> None:
+    """Ask archives no more that are no longer asked, about no study that is being received.
 
     Args:
         intake: the door.
         kept: ``mark_name`` of archives that are asked.
-        studies: hashes of those that are meant; all where this is ``None``.
+
+    Raises:
+        OSError, LedgerError: a mark cannot be removed, or the ledger cannot be read.
     """
     for one in intake.ledger.arrivals():
-        if studies is None or one.study in studies:
-            for mark in _marks(intake.spool, one.study):
-                if mark.name not in kept:
-                    intake.spool.found(one.study, mark)
+        for mark in _marks(intake.spool, one.study):
+            if mark.name not in kept:
+                intake.spool.found(one.study, mark)
 
 
 def _marks(spool: Spool, study: str) -> list[Mark]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
+from medkit.batch.intake.counting import end_counts
 from medkit.batch.intake.files import BROKEN, Unreadable, owner_of, place_of, take_file
 from medkit.batch.intake.quiet import settle
 from medkit.batch.marks import Mark
@@ -37,6 +38,7 @@ class FolderTaken:
     Args:
         begun: hash of a study to the number of its new revision.
         unchanged: hashes of studies that are what they were.
+        arriving: hashes of studies that are still being received: more came by another way, or an archive counts first.
         postponed: hashes of studies that are not all taken, for the disk is nearly full: take the source again.
         instances: how many were taken, those that were there already among them.
         own: results of medkit, which are left out.
@@ -47,6 +49,7 @@ class FolderTaken:
 
     begun: dict[str, int] = field(default_factory=dict)
     unchanged: list[str] = field(default_factory=list)
+    arriving: list[str] = field(default_factory=list)
     postponed: list[str] = field(default_factory=list)
     instances: int = 0
     own: int = 0
@@ -60,6 +63,8 @@ def take_folder(
     intake: Intake,
     limits: Limits | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    nobody_counts: bool = False,
 ) -> FolderTaken:
     """Take all studies of a source, one after the other. After a crash, take it again: nothing is taken twice.
 
@@ -71,6 +76,9 @@ def take_folder(
         intake: the door.
         limits: of headers and zips.
         progress: called after each file with how many of how many are done.
+        nobody_counts: also complete studies of the source that an archive was still to count, after a node had taken
+            something of them (:class:`medkit.batch.intake.counting.ArchiveCount`): no such node runs, and the source is
+            believed. Otherwise they wait for that.
 
     Raises:
         UsageError: nothing there.
@@ -92,7 +100,10 @@ def take_folder(
             def step(number: int, before: int = done) -> None:
                 progress(before + number, len(found.objects))
 
-            _take_study(intake, owner_of("folder", source), study, objects, found, taken, step)
+            if _take_study(intake, owner_of("folder", source), study, objects, found, taken, step):
+                if nobody_counts:
+                    end_counts(intake.spool, study)
+                _complete(intake, study, taken)
             done += len(objects)
     return taken
 
@@ -105,7 +116,8 @@ def _take_study(
     found: FoundObjects,
     taken: FolderTaken,
     progress: Callable[[int], None],
-) -> None:
+) -> bool:
+    """Take what the source has of a study; whether there is something to complete."""
     missed = {Mark(place_of(one.source), BROKEN, owner) for one in found.broken_beside(objects)}
     held = {one.instance for one in intake.spool.instances(study)}
     if any(_is_new(intake, one, held) for one in objects):
@@ -118,18 +130,23 @@ def _take_study(
             taken.left[study] = refusal.code
             if refusal.code == LOW_DISK:
                 taken.postponed.append(study)
-                return
+                return False
         progress(number)
     held = {one.instance for one in intake.spool.instances(study)}
     missed = {mark for mark in missed if mark.name not in held}  # or it came whole, by another way
     intake.spool.miss_only(study, owner, missed if held else ())
     if not held:  # nothing of it can be read or nothing is anybody else's
-        return
+        return False
     if missed.difference(intake.spool.lifted(study)):
         taken.left.setdefault(study, BROKEN)
+    return True
+
+
+def _complete(intake: Intake, study: str, taken: FolderTaken) -> None:
     settled = settle(intake, 0.0, {study}, whole=True)
     taken.begun |= settled.begun
     taken.unchanged += settled.unchanged
+    taken.arriving += [one.study for one in intake.ledger.arrivals() if one.study == study]
 
 
 def _is_new(intake: Intake, one: FoundObject, held: Collection[str]) -> bool:

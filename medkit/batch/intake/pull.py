@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from medkit.batch.hours import is_open
 from medkit.batch.identity import hash_uid
+from medkit.batch.intake.counting import end_counts
 from medkit.batch.intake.quiet import settle
 from medkit.batch.ledger import Policy
 from medkit.batch.marks import Mark
@@ -298,6 +299,9 @@ class Puller:
         study, spool = hash_uid(uid), self._intake.spool
         expected = Counter(counts)
         expected.subtract(transfer.own)
+        end_counts(
+            spool, study
+        )  # before: what a node takes from now on is no part of these, and marks it again
         spool.expect(study, {series: count for series, count in expected.items() if count > 0})
         spool.found(study, _unfinished(study))
         settle(self._intake, 0.0, {study}, whole=True)

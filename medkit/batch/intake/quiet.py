@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from medkit.batch.intake.counting import forget_counts, is_uncounted
+from medkit.batch.intake.counting import is_uncounted
 from medkit.batch.ledger import IllegalTransition, State
 from medkit.batch.logs import told
 
@@ -96,9 +96,7 @@ def settle(
             empty.append(study)
             continue
         if is_uncounted(intake.spool, study):
-            if not whole or intake.spool.expected(study) is None:
-                continue
-            forget_counts(intake, studies={study})  # its source has just counted it
+            continue
         try:
             number = complete(intake, arrival, whole=whole)
         except IllegalTransition:

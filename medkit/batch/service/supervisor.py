@@ -292,7 +292,7 @@ class _Taking:
         try:
             for one in self._inputs:
                 self._before = self.files[1]
-                self._taken.append(take_folder(one, self._intake, progress=self._show))
+                self._taken.append(take_folder(one, self._intake, progress=self._show, nobody_counts=True))
         except Exception as error:
             self._error = error  # raised where it is waited for
 

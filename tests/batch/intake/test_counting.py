@@ -10,6 +10,7 @@ import pytest
 
 from medkit.batch.intake.counting import ArchiveCount, forget_counts, is_uncounted
 from medkit.batch.intake.dismissing import dismiss
+from medkit.batch.intake.folder import take_folder
 from medkit.batch.intake.memory import Memory
 from medkit.batch.intake.pull import Puller, Step
 from medkit.batch.intake.quiet import settle
@@ -203,7 +204,7 @@ def test_where_nobody_counts_any_more_a_study_is_whole_after_its_quiet_time(desk
     forget_counts(desk.intake, {desk.count.mark_name})
     settle(desk.intake, QUIET)
     assert desk.record.arriving
-    forget_counts(desk.intake)
+    forget_counts(desk.intake, ())
     settle(desk.intake, QUIET)
     assert (desk.record.state, desk.expected) == (State.READY, None)
 
@@ -226,6 +227,31 @@ def test_what_comes_after_a_pull_that_counted_is_counted_too(desk, tmp_path, clo
     desk.wait()
     assert (desk.record.instances, desk.record.arriving) == (4, False)
     assert desk.expected == {desk.study.series: 4}
+
+
+def test_a_source_that_brings_all_and_has_not_counted_leaves_the_study_to_be_counted(desk, tmp_path):
+    """Though somebody counted before: what is held since then may be more."""
+    desk.send(0, 1, 2, 3)
+    desk.wait()
+    desk.send(0)
+    assert desk.expected == {desk.study.series: 4}
+    taken = take_folder(tmp_path / "study", desk.intake)
+    assert (taken.begun, taken.unchanged, taken.arriving) == ({}, [], [desk.study.hash])
+    assert is_uncounted(desk.intake.spool, desk.study.hash)
+    desk.wait()
+    assert (desk.record.revision, desk.record.arriving) == (1, False)
+
+
+def test_where_nobody_counts_a_folder_that_is_taken_in_is_whole_by_itself(desk, tmp_path):
+    other = write_study(tmp_path / "other", 2)
+    other_desk = Desk(desk.intake, desk.clock, other)
+    other_desk.count = desk.count
+    other_desk.send(0)
+    desk.send(0, 1)
+    taken = take_folder(tmp_path / "study", desk.intake, nobody_counts=True)
+    assert (taken.begun, taken.arriving) == ({desk.study.hash: 1}, [])
+    assert (desk.record.instances, desk.expected) == (4, None)
+    assert is_uncounted(desk.intake.spool, other.hash), "the folder has none of it"
 
 
 def test_what_comes_after_another_process_dismissed_it_is_counted_too(low_desk, tmp_path, clock, study):

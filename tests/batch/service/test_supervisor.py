@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from threading import Timer
 import pytest
 
 from medkit.batch.folder import JobFolder, ServiceState
+from medkit.batch.intake.counting import ArchiveCount, is_uncounted
 from medkit.batch.ledger import State
 from medkit.batch.service import crew
 from medkit.batch.service.process import Word
@@ -22,7 +24,9 @@ from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import Thresholds
 from medkit.batch.status.service_record import ServiceRecord, service_state
 from medkit.errors import MedkitError, UsageError
-from tests.batch.intake.door import write_study
+from tests.batch.intake.door import open_intake, write_study
+from tests.batch.intake.pulling import FakeArchive
+from tests.batch.ledger.stories import Clock
 from tests.servers.loopback import free_port
 
 
@@ -143,6 +147,31 @@ def test_a_batch_that_is_stopped_before_its_end_says_so(settings, let, tmp_path)
     with opened(settings) as supervisor:
         assert supervisor.run_once([tmp_path / "in"], lambda *_: supervisor.stop()) is None
         assert supervisor.ledger.counts()[State.QUARANTINED] == 0
+
+
+def test_what_a_node_began_to_take_is_made_where_a_folder_brings_it_and_else_waits_to_be_counted(
+    settings, let, tmp_path
+):
+    """No node runs then, and the next service still has to count the other."""
+    let(wait)
+    one, other = write_study(tmp_path / "in"), write_study(tmp_path / "elsewhere", 2)
+    intake = open_intake(settings.job.root, Clock())
+    count = ArchiveCount("pacs", FakeArchive(one, other), intake, 60.0)
+    for study in (one, other):
+        source = io.BytesIO(study.paths[0].read_bytes())
+        assert count.answer(study.uid, study.datasets[0].SOPInstanceUID, source) == 0
+    with opened(settings) as supervisor:
+
+        def stop(done, total, counts):
+            if counts[State.READY]:
+                supervisor.stop()
+
+        assert supervisor.run_once([tmp_path / "in"], stop) is None
+    assert not intake.ledger.study(one.hash).arriving
+    assert intake.ledger.study(one.hash).instances == 3
+    assert intake.ledger.study(other.hash).arriving
+    assert is_uncounted(intake.spool, other.hash)
+    intake.ledger.close()
 
 
 def test_an_input_that_is_nowhere_ends_it(settings, let, tmp_path):
