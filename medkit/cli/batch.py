@@ -14,7 +14,7 @@ from medkit.cli.batch_run import run_command
 from medkit.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from medkit.batch.audit import Head
     from medkit.batch.folder import JobFolder
@@ -220,12 +220,14 @@ def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None
     from medkit.batch.status.studies import operator
 
     job = existing_job(folder)
+    spool = existing_spool(job.spool)
 
     def forget(ledger: Ledger, study: str) -> str:
-        dismiss(Intake(ledger, existing_spool(job.spool), AuditLog(job.audit, operator())), study, reason)
+        dismiss(Intake(ledger, spool, AuditLog(job.audit, operator())), study, reason)
         return "gone"
 
-    _move_all(folder, studies, "dismissed", "dismissed", forget)
+    # One that was dismissed until something broke off is none of the ledger's any more.
+    _move_all(folder, studies, "dismissed", "dismissed", forget, spool.studies())
 
 
 @command.command("purge", short_help="Remove the patients' data of studies that ended long ago.")
@@ -330,19 +332,25 @@ def _move_all(
     said: str,
     event: str,
     move: Callable[[Ledger, str], str],
+    others: Collection[str] = (),
 ) -> None:
-    """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved is named."""
+    """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved is named.
+
+    Those of ``others`` may be meant too, which the ledger does not know any more.
+    """
     from medkit.batch.audit import AuditLog
     from medkit.batch.folder import existing_job
-    from medkit.batch.ledger import IllegalTransition, Ledger
+    from medkit.batch.ledger import IllegalTransition, Ledger, State
     from medkit.batch.status.studies import find_study, operator
 
     job, actor = existing_job(folder), operator()
     with Ledger(job.ledger, actor) as ledger:
-        found = studies(ledger) if callable(studies) else [find_study(ledger, text) for text in studies]
+        found = (
+            studies(ledger) if callable(studies) else [find_study(ledger, text, others) for text in studies]
+        )
         audit, moved = AuditLog(job.audit, actor), 0
         for study in dict.fromkeys(found):
-            before = ledger.study(study).state
+            before = ledger.study(study).state if ledger.find(study) else State.RECEIVING
             try:
                 after = move(ledger, study)
             except IllegalTransition as error:

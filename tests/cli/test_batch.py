@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import shutil
 import time
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from medkit.batch.audit import AuditLog
 from medkit.batch.ledger import LedgerView, Result, Stage, State
 from medkit.batch.marks import Mark
 from medkit.batch.status.alerts import Thresholds
@@ -355,6 +357,28 @@ def test_dismiss_awaits_a_study_no_longer(batch, capsys):
     code, out, err = run(capsys, "dismiss", batch.job.root, uid("b"))
     assert (code, out, "expected one that came to nothing" in err) == (4, "", True)
     assert run(capsys, "verify", batch.job.root)[0] == 0
+
+
+def test_a_dismissal_that_broke_off_is_ended_by_the_next_one(batch, capsys, monkeypatch):
+    batch.clock.now = time.time() - 2 * 3600
+    batch.ledger.receive(study("a"))
+    batch.spool.miss(study("a"), Mark("ab" * 32, "cut-off", "door"))
+
+    def full(*args, **fields):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditLog, "append", full)
+        code, out, err = run(capsys, "dismiss", batch.job.root, study("a")[:12])
+    assert (code != 0, out, "No space" in err) == (True, "", True)
+    code, out, _ = run(capsys, "verify", batch.job.root)
+    assert (code, "left of a dismissal that broke off; dismiss it again" in out) == (3, True)
+    for text in (study("a")[:12], uid("a")):
+        assert run(capsys, "history", batch.job.root, text)[0] == 2, "the ledger does not know it"
+    code, out, err = run(capsys, "dismiss", batch.job.root, uid("a"))
+    assert (code, out, err) == (0, f"dismissed {study('a')[:12]}: receiving, now gone\n", "")
+    assert run(capsys, "verify", batch.job.root)[0] == 0
+    assert run(capsys, "dismiss", batch.job.root, uid("a"))[0] == 2
 
 
 def test_lift_wants_a_store(batch, capsys):

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from medkit.batch.ledger import IllegalTransition
+from medkit.batch.marks import NOT_COUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ _AT_REST = 3600.0  # seconds without an arrival: what brings the study now would
 
 
 def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] = time.time) -> int:
-    """Await a study no longer of which nothing is there but marks; return how many there were.
+    """Await a study no longer of which nothing is there but marks; return how many of these said what was not taken.
 
     The ledger's journal is told who says so, and why; the audit log of each mark. Should the study come after all, it is
     one like any other.
@@ -33,20 +34,29 @@ def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] 
         IllegalTransition: it is not being received, something of it is there, or came within the hour.
         LedgerError: the ledger cannot be written; nothing was done; call it again.
         OSError, AuditError: a mark cannot be removed, or the audit log not be written; the study is awaited no longer.
-            Marks that are left count again, should it come after all, until what they miss comes or a person lifts them.
+            Call it again: what is left is done then. Until that, marks that are left count, should it come after all.
     """
     arrival = next((one for one in intake.ledger.arrivals() if one.study == study), None)
-    if arrival is None or intake.spool.instances(study):
+    if intake.spool.instances(study) or (arrival is None and not _broke_off(intake, study)):
         got = "one that is at rest" if arrival is None else "instances, of which something is made"
         raise IllegalTransition(f"study {study}: expected one that came to nothing, got {got}")
-    if clock() - arrival.last_arrival < _AT_REST:
+    if arrival is not None and clock() - arrival.last_arrival < _AT_REST:
         raise IllegalTransition(
             f"study {study}: expected that nothing was heard of it for an hour, got less; wait"
         )
     # The ledger first: marks that are left behind by a crash are on the safe side, a study without its marks is not.
     marks = [*intake.spool.marks(study), *intake.spool.lifted(study)]
-    intake.ledger.dismiss(arrival, reason)
-    for mark in marks:
+    if arrival is not None:
+        intake.ledger.dismiss(arrival, reason)
+    missed = [mark for mark in marks if mark.code != NOT_COUNTED]
+    for mark in missed:
         intake.audit.append("mark-dismissed", study=study, instance=mark.name, code=mark.code)
     intake.spool.forget(study, marks)
-    return len(marks)
+    return len(missed)
+
+
+def _broke_off(intake: Intake, study: str) -> bool:
+    """Whether an earlier call told the ledger that nothing is to come of a study, and not all that follows was done."""
+    known = bool(intake.ledger.find(study))
+    gone = not known or intake.ledger.study(study).purged
+    return gone and study in intake.spool.studies()

@@ -12,6 +12,8 @@ from medkit.batch.identity import hash_uid, is_hash
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from medkit.batch.ledger import LedgerView
 
 __all__ = ["find_study", "operator"]
@@ -20,8 +22,13 @@ _BEGINNING = re.compile(r"[0-9a-f]{4,64}")
 _UID = re.compile(r"\d+(\.\d+)+")
 
 
-def find_study(view: LedgerView, text: str) -> str:
+def find_study(view: LedgerView, text: str, others: Collection[str] = ()) -> str:
     """The hash of a study, from it, from four or more of its first digits, or from the Study Instance UID.
+
+    Args:
+        view: of the ledger.
+        text: what a person says.
+        others: hashes of studies that may be meant though the ledger does not know them.
 
     Raises:
         UsageError: no study, or several, are meant.
@@ -33,7 +40,7 @@ def find_study(view: LedgerView, text: str) -> str:
         raise UsageError(
             f"expected the hash of a study, four or more of its first digits, or its Study Instance UID, got '{text}'"
         )
-    found = view.find(said, limit=2)
+    found = sorted({*view.find(said, limit=2), *(one for one in others if one.startswith(said))})
     if len(found) > 1:
         raise UsageError(
             f"'{text}': expected digits with which one study begins, got several; give more of them"

@@ -88,7 +88,7 @@ def verify(
         found += _study(job, view, spool, record, hashes=hashes)
         if on_progress is not None:
             on_progress(number, len(records))
-    found += _strangers(view, stored)
+    found += _strangers(view, spool, stored)
     return Verification(tuple(found), len(records), instances, head)
 
 
@@ -144,9 +144,12 @@ def _results(job: JobFolder, view: LedgerView, record: StudyRecord, *, hashes: b
             yield f"{path}: expected the result that was made, got another content; look at the disk"
 
 
-def _strangers(view: LedgerView, stored: set[str]) -> Iterator[Fault]:
+def _strangers(view: LedgerView, spool: Spool | None, stored: set[str]) -> Iterator[Fault]:
     for study in sorted(stored):
         try:
             view.study(study)
         except LedgerError:
-            yield Fault("instances", f"study {study}: has stored instances, and the ledger does not know it")
+            text = "has stored instances, and the ledger does not know it"
+            if spool is None or not spool.instances(study):
+                text = "is left of a dismissal that broke off; dismiss it again"
+            yield Fault("instances", f"study {study}: {text}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from medkit.batch.intake.dismissing import dismiss
 from medkit.batch.intake.quiet import settle
 from medkit.batch.ledger import IllegalTransition, LedgerError, Stage, State
+from medkit.batch.marks import NOT_COUNTED, Mark
 from medkit.dicom.network.cut_off import CUT_OFF
 from tests.batch.intake.door import body, events
 from tests.batch.ledger.stories import STUDY
@@ -95,4 +99,44 @@ def test_what_was_made_of_an_earlier_revision_stays(intake, clock):
     record = intake.ledger.study(STUDY)
     assert (record.state, record.revision, record.arriving, record.purged) == (State.SKIPPED, 1, False, True)
     assert intake.ledger.faults() == []
+    assert intake.spool.studies() == []
+
+
+@pytest.mark.parametrize("purged", [False, True], ids=["new", "earlier-revision"])
+@pytest.mark.parametrize("fails", ["audit", "marks", "folder"])
+def test_what_broke_off_is_done_by_the_next_call(intake, clock, monkeypatch, purged, fails):
+    if purged:
+        intake.take("1.2.3", "1.2.3.1", body())
+        settle(intake, 0)
+        intake.ledger.skip(intake.ledger.claim(Stage.MAKE), "no-rule", "nothing to do")
+        intake.spool.purge(-1, lambda study: intake.ledger.purged(study) is None)
+    intake.leave("1.2.3", "1.2.3.2", CUT_OFF)
+    clock.pass_by(HOUR)
+
+    def full(*args, **fields):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    subject, name = {
+        "audit": (intake.audit, "append"),
+        "marks": (intake.spool, "found"),
+        "folder": (intake.spool, "expect_nothing"),
+    }[fails]
+    with monkeypatch.context() as patch:
+        patch.setattr(subject, name, full)
+        with pytest.raises(OSError, match="No space"):
+            dismiss(intake, STUDY, "cancelled", clock)
+    assert intake.spool.studies() == [STUDY]
+    assert dismiss(intake, STUDY, "cancelled", clock) == (0 if fails == "folder" else 1)
+    assert intake.spool.studies() == intake.ledger.arrivals() == []
+    assert events(intake)[-1] == ("mark-dismissed", CUT_OFF)
+    with pytest.raises(IllegalTransition, match="came to nothing, got one that is at rest"):
+        dismiss(intake, STUDY, "cancelled", clock)
+
+
+def test_that_it_was_to_be_counted_was_missed_by_nobody(intake, clock):
+    intake.begin(STUDY, Mark("ab" * 32, NOT_COUNTED, "count"))
+    intake.leave("1.2.3", "1.2.3.2", CUT_OFF)
+    clock.pass_by(HOUR)
+    assert dismiss(intake, STUDY, "cancelled", clock) == 1
+    assert [code for event, code in events(intake) if event == "mark-dismissed"] == [CUT_OFF]
     assert intake.spool.studies() == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import shutil
 import sqlite3
 
@@ -9,7 +10,7 @@ from medkit.batch.audit import Head
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import Ledger, LedgerView, State
 from medkit.batch.status.verification import verify
-from tests.batch.status.live import study
+from tests.batch.status.live import study, uid
 
 
 def check(batch, **options):
@@ -93,9 +94,11 @@ def test_results_that_were_purged_before_they_were_delivered_are_no_fault(batch)
 
 
 def test_instances_of_a_study_that_the_ledger_does_not_know(batch):
-    (batch.job.spool / "studies" / ("a" * 64)).mkdir()
-    (fault,) = check(batch).faults
-    assert (fault.kind, "does not know it" in fault.message) == ("instances", True)
+    batch.spool.store(uid("a"), "1.2.3.4", io.BytesIO(b"x"))
+    (batch.job.spool / "studies" / ("f" * 64)).mkdir()
+    unknown, left = sorted(check(batch).faults, key=lambda fault: "dismissal" in fault.message)
+    assert (unknown.kind, "does not know it" in unknown.message) == ("instances", True)
+    assert (left.kind, f"{'f' * 64}: is left of a dismissal" in left.message) == ("instances", True)
 
 
 @pytest.mark.parametrize("state", [State.MADE, State.DELIVERED])
