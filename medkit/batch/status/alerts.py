@@ -167,8 +167,9 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
     for code, waiting, hours, message in (
         (
             AlertCode.RECEIVING_STUCK, summary.receiving, thresholds.receiving_hours,
-            "{0} not begun though nothing more came, for {1} of the first; see whether the service runs, and have sent "
-            "again, or dismiss, what nothing could be taken of",
+            "{0} not begun though nothing more came, for {1} of the first; see whether the service runs, and why they "
+            "wait (medkit batch status FOLDER --state receiving); have sent again, or dismiss, what nothing could be "
+            "taken of",
         ),
         (
             AlertCode.MAKING_STUCK, summary.making, thresholds.making_hours,

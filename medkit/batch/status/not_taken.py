@@ -1,4 +1,4 @@
-"""Why a study that is being received does not go on: what of it was not taken.
+"""Why a study that is being received does not go on: what of it was not taken, or that it is to be counted.
 
 The ledger knows no reason of it, since nothing of it was begun; the marks beside its instances do.
 """
@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from medkit.batch.marks import StudyMarks
+from medkit.batch.marks import NOT_COUNTED, StudyMarks
 from medkit.batch.spool import WHAT_TO_DO
 from medkit.dicom.findings import counted
 
@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["with_what_was_not_taken"]
 
+_UNCOUNTED = (
+    "waits to be counted: its archive is still to be asked, or has another number of instances; if that lasts, look at "
+    "the archive, and whether all of the study was sent to both"
+)
+
 
 def with_what_was_not_taken(job: JobFolder, studies: Iterable[StudyRecord]) -> list[StudyRecord]:
-    """Studies, those that are being received with a reason where something of them was not taken.
+    """Studies, those that are being received with a reason where something of them was not taken or counted.
 
     Args:
         job: folder of the batch.
@@ -39,8 +44,10 @@ def _explained(marks: StudyMarks, study: StudyRecord) -> StudyRecord:
     except OSError:  # nobody can tell
         return study
     codes = Counter(code for code in missing if code in WHAT_TO_DO)
-    if not codes:
-        return study
-    ((code, count),) = codes.most_common(1)
-    what = counted(count, "instance was", "instances were")
-    return replace(study, code=code, reason=f"{what} not taken: {WHAT_TO_DO[code]}")
+    if codes:
+        ((code, count),) = codes.most_common(1)
+        what = counted(count, "instance was", "instances were")
+        return replace(study, code=code, reason=f"{what} not taken: {WHAT_TO_DO[code]}")
+    if NOT_COUNTED in missing:
+        return replace(study, code=NOT_COUNTED, reason=_UNCOUNTED)
+    return study

@@ -56,6 +56,16 @@ def test_what_is_on_its_way_is_no_reason(batch):
     assert reason(batch) == (None, None)
 
 
+def test_that_it_waits_to_be_counted_is_told_where_there_is_no_other_reason(batch):
+    batch.receive("a")
+    batch.spool.miss(study("a"), Mark("ab" * 32, "not-counted", "count"))
+    code, text = reason(batch)
+    assert code == "not-counted"
+    assert text.startswith("waits to be counted: its archive is still to be asked, or has another number")
+    batch.spool.miss(study("a"), Mark(hash_uid("1.2"), "cut-off", "door"))
+    assert reason(batch)[0] == "cut-off"
+
+
 def test_the_reason_of_the_ledger_stands(batch):
     batch.arrive("a")
     batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), "tilt", "expected none")
