@@ -124,7 +124,11 @@ class ArchiveCount:
 
     def _count(self, study: str, looked: _Looked) -> None:
         instances = self._intake.spool.instances(study)
-        uids = next((uids for one in instances if (uids := _uids(one)) is not None), None)
+        try:
+            uids = _any_uids(instances)
+        except OSError:  # a disk that is away for a while, or too many open files
+            self._looked[study] = replace(looked, due=self._clock() + self._policy.delay(1))
+            return
         if uids is None:
             if instances:  # there is nothing to ask for, and the reader tells of each
                 self._end(study, looked, None)
@@ -198,7 +202,24 @@ def _marks(spool: Spool, study: str) -> list[Mark]:
     return [mark for mark in spool.marks(study) if (mark.code, mark.owner) == (NOT_COUNTED, _OWNER)]
 
 
+def _any_uids(instances: Sequence[Instance]) -> ObjectUids | None:
+    """Of the first that can be read; ``None`` where all are broken.
+
+    Raises:
+        OSError: one cannot be opened, and all others are broken.
+    """
+    failed: CaseError | None = None
+    for one in instances:
+        try:
+            return read_uids(one.path)
+        except CaseError as error:
+            failed = error if error.code == "unreachable" else failed
+    if failed is not None:
+        raise OSError(str(failed))
+    return None
+
+
 def _uids(one: Instance) -> ObjectUids | None:
-    with suppress(CaseError, OSError):
+    with suppress(CaseError):
         return read_uids(one.path)
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from medkit.batch.intake.requests import Request
 from medkit.batch.ledger import Result, Stage, State
 from medkit.batch.spool import OUT_OF_RESOURCES, SpoolLimits
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+from medkit.dicom.sources import SourceFile
 from tests.batch.intake.door import body, open_intake, write_study
 from tests.batch.intake.pulling import FakeArchive
 
@@ -309,3 +312,21 @@ def test_what_nobody_can_read_is_left_to_the_reader(desk):
         assert desk.count.answer(desk.study.uid, f"1.2.{number}", body()) == 0
     desk.wait()
     assert (desk.record.state, desk.expected, desk.archive.calls) == (State.READY, None, [])
+
+
+def test_what_cannot_be_opened_now_is_counted_later(desk, monkeypatch):
+    """Too many open files are no reason to take two of four for all."""
+
+    def too_many(self):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    desk.send(0, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(SourceFile, "open", too_many)
+        for _ in range(10):
+            assert desk.wait(3600) is None
+            assert desk.record.arriving
+    assert desk.archive.calls == []
+    desk.send(2, 3)
+    desk.wait()
+    assert (desk.record.arriving, desk.expected) == (False, {desk.study.series: 4})
