@@ -22,7 +22,7 @@ def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] 
     """Await a study no longer of which nothing is there but marks; return how many of these said what was not taken.
 
     The ledger's journal is told who says so, and why; the audit log of each mark. Should the study come after all, it is
-    one like any other.
+    one like any other; where that is in this very moment, its marks stay.
 
     Args:
         intake: the door; its ledger is that of the person.
@@ -51,7 +51,13 @@ def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] 
     missed = [mark for mark in marks if mark.code != NOT_COUNTED]
     for mark in missed:
         intake.audit.append("mark-dismissed", study=study, instance=mark.name, code=mark.code)
+    still = intake.spool.marks(study)
     intake.spool.forget(study, marks)
+    if any(one.study == study for one in intake.ledger.arrivals()):
+        for mark in (
+            still
+        ):  # something came meanwhile, and its source may have gone by its mark, which it found there
+            intake.spool.miss(study, mark)
     return len(missed)
 
 

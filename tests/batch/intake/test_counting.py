@@ -272,6 +272,29 @@ def test_what_comes_after_another_process_dismissed_it_is_counted_too(low_desk, 
     assert (low_desk.record.instances, low_desk.expected) == (4, {study.series: 4})
 
 
+def test_what_comes_while_another_process_dismisses_it_is_counted_too(low_desk, tmp_path, clock, study):
+    """The node found its mark, and the other process took it away after that."""
+    assert low_desk.answer(0) == OUT_OF_RESOURCES
+    clock.pass_by(3600)
+    person = open_intake(tmp_path / "job", clock, "person")
+    append = person.audit.append
+
+    def late(event, **fields):
+        low_desk.free = 100
+        low_desk.send(0, 1)
+        append(event, **fields)
+
+    person.audit.append = late
+    dismiss(person, study.hash, "the sender gave up", clock)
+    person.ledger.close()
+    assert [mark.code for mark in low_desk.intake.spool.marks(study.hash)] == ["not-counted"]
+    low_desk.wait()
+    assert low_desk.record.arriving
+    low_desk.send(2, 3)
+    low_desk.wait()
+    assert (low_desk.record.instances, low_desk.expected) == (4, {study.series: 4})
+
+
 def test_our_own_results_in_the_archive_are_no_images_that_are_missing(desk):
     desk.send(0, 1, 2, 3)
     desk.wait()
