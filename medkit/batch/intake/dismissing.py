@@ -53,10 +53,9 @@ def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] 
         intake.audit.append("mark-dismissed", study=study, instance=mark.name, code=mark.code)
     still = intake.spool.marks(study)
     intake.spool.forget(study, marks)
+    # Something may have come meanwhile, whose source found its mark there and relies on it.
     if any(one.study == study for one in intake.ledger.arrivals()):
-        for mark in (
-            still
-        ):  # something came meanwhile, and its source may have gone by its mark, which it found there
+        for mark in still:
             intake.spool.miss(study, mark)
     return len(missed)
 

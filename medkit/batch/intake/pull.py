@@ -299,9 +299,8 @@ class Puller:
         study, spool = hash_uid(uid), self._intake.spool
         expected = Counter(counts)
         expected.subtract(transfer.own)
-        end_counts(
-            spool, study
-        )  # before: what a node takes from now on is no part of these, and marks it again
+        # First: what a node takes from now on was not counted here, and marks the study again.
+        end_counts(spool, study)
         spool.expect(study, {series: count for series, count in expected.items() if count > 0})
         spool.found(study, _unfinished(study))
         settle(self._intake, 0.0, {study}, whole=True)
