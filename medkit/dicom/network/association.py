@@ -12,6 +12,7 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.pdu import A_ASSOCIATE_RJ
 
 from medkit.dicom.network.archive import TLS_FAILED, ArchiveDown, ArchiveRefused
+from medkit.dicom.network.checkpoint import Checkpoint
 from medkit.dicom.network.node import check_ae_title
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.tls import tls_fault
@@ -135,6 +136,7 @@ class Peer:
 
     def _prepare(self, event: Event) -> None:
         """Send at once what is there, and wait for nobody without end, in the middle of a message either."""
+        event.assoc._reactor_checkpoint = Checkpoint(event.assoc)
         wrapped = event.assoc.dul.socket
         if wrapped is not None and wrapped.socket is not None:
             wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
