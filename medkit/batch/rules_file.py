@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.rules import Criteria, Range, Rule
-from medkit.batch.yaml_faults import Place, check_yaml, raise_first
+from medkit.batch.yaml_faults import Place, check_yaml, raise_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,11 +19,10 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     """The rules of a file, in its order.
 
     Raises:
-        UsageError: the file cannot be read, or a rule is wrong: the first fault, with its line and key, and how many
-            more there are.
+        UsageError: the file cannot be read, or rules are wrong: each fault in a line of its own, with its line and key.
     """
     content, faults = _checked(path)
-    raise_first(faults)
+    raise_faults(faults)
     return tuple(_rule(rule) for rule in content["rules"])
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jsonschema import ValidationError
 
-__all__ = ["Place", "check_yaml", "raise_first"]
+__all__ = ["Place", "check_yaml", "close_to", "placed", "raise_faults"]
 
 Place = tuple[str | int, ...]
 """The way to a value: keys, and places in lists from 0."""
@@ -47,23 +47,32 @@ def check_yaml(
     content = read_yaml(path)
     found = list(_odd_keys(content))
     if not found:
-        found = [(_place(error), _message(error)) for error in _validator(schema).iter_errors(content)]
+        found = [fault for error in _validator(schema).iter_errors(content) for fault in _told(error)]
     if not found:
         found = list(more(content))
+    return content, placed(path, found)
+
+
+def placed(path: Path, found: Iterable[tuple[Place, str]]) -> list[str]:
+    """What is wrong in places of a file that can be read, in one line each, in the order of the file."""
     lines = _lines(path)
-    placed = sorted((_line(lines, place), _path(place), message) for place, message in found)
-    return content, [f"{path}: line {line}: {where}: {message}" for line, where, message in placed]
+    told = sorted((_line(lines, place), _path(place), message) for place, message in found)
+    return [f"{path}: line {line}: {where}: {message}" for line, where, message in told]
 
 
-def raise_first(faults: list[str]) -> None:
-    """Raise the first fault, if there is one, and say how many more there are.
+def raise_faults(faults: Iterable[str]) -> None:
+    """Raise what is wrong, all of it, if there is anything.
 
     Raises:
-        UsageError: there is a fault.
+        UsageError: there is a fault; each has a line of the message.
     """
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise UsageError(f"{faults[0]}{more}")
+    if faults := list(faults):
+        raise UsageError("\n".join(faults))
+
+
+def close_to(name: str, known: Iterable[str]) -> str | None:
+    """What a misspelt key or name may be meant to be."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
 
 
 @cache
@@ -85,29 +94,31 @@ def _odd_keys(content: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
             yield from _odd_keys(value, (*place, number))
 
 
-def _place(error: ValidationError) -> Place:
+def _told(error: ValidationError) -> Iterator[tuple[Place, str]]:
+    """One fault for each key that is wrong in what the schema says of a value."""
     place: Place = tuple(error.absolute_path)
-    strange = _strange_keys(error)
-    return (*place, strange[0]) if strange else place
+    schema, content = error.schema, error.instance
+    assert isinstance(schema, dict)
+    got = repr(content)
+    if error.validator == "additionalProperties" and error.validator_value is False:
+        known = schema["properties"]
+        for key in _strange_keys(schema, content):
+            close = close_to(key, known)
+            hint = f"did you mean '{close}'?" if close else f"it has: {', '.join(known)}"
+            yield (*place, key), f"unknown key '{key}'; {hint}"
+        return
+    if error.validator == "required":
+        missing = next(key for key in schema["required"] if error.message.startswith(repr(key)))
+        if schema.get("additionalProperties") is False and any(
+            close_to(key, schema["properties"]) == missing for key in _strange_keys(schema, content)
+        ):
+            return  # it is there, misspelt, which is told
+        got = f"none for '{missing}'"
+    yield place, f"expected {schema['description']}, got {' '.join(got.split())[:80]}"
 
 
-def _message(error: ValidationError) -> str:
-    known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
-    if strange := _strange_keys(error):
-        close = difflib.get_close_matches(str(strange[0]), known, n=1, cutoff=0.5)
-        hint = f"did you mean '{close[0]}'?" if close else f"it has: {', '.join(known)}"
-        return f"unknown key '{strange[0]}'; {hint}"
-    got = f"none for {error.message.split(' ')[0]}" if error.validator == "required" else repr(error.instance)
-    assert isinstance(error.schema, dict)
-    return f"expected {error.schema['description']}, got {' '.join(got.split())[:80]}"
-
-
-def _strange_keys(error: ValidationError) -> list[Any]:
-    if error.validator != "additionalProperties" or error.validator_value is not False:
-        return []
-    assert isinstance(error.schema, dict)
-    assert isinstance(error.instance, dict)
-    return [key for key in error.instance if key not in error.schema["properties"]]
+def _strange_keys(schema: dict[str, Any], content: Any) -> list[str]:
+    return [key for key in content if key not in schema["properties"]]
 
 
 def _lines(path: Path) -> Any:

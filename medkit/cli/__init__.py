@@ -77,7 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(_explained(error), err=True)
         code = ExitCode.USAGE
     except UsageError as error:
-        click.echo(f"medkit: {error}", err=True)
+        for line in str(error).splitlines():  # one fault each
+            click.echo(f"medkit: {line}", err=True)
         code = ExitCode.USAGE
     except MedkitError as error:
         click.echo(f"medkit: {error}", err=True)

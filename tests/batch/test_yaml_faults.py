@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from medkit.batch.yaml_faults import check_yaml, raise_first
+from medkit.batch.yaml_faults import check_yaml, raise_faults
 from medkit.errors import UsageError
 
 SCHEMAS = ("service.schema.json", "rules.schema.json")
@@ -89,12 +89,29 @@ def test_contradictions_are_looked_for_where_the_schema_finds_nothing(tmp_path):
     assert len(asked) == 1
 
 
-def test_the_first_fault_is_raised_with_the_number_of_the_others():
-    raise_first([])
+def test_all_faults_are_raised_a_line_each():
+    raise_faults([])
     with pytest.raises(UsageError, match=r"^one$"):
-        raise_first(["one"])
-    with pytest.raises(UsageError, match=r"^one \(and 2 more\)$"):
-        raise_first(["one", "two", "three"])
+        raise_faults(["one"])
+    with pytest.raises(UsageError, match=r"^one\ntwo\nthree$"):
+        raise_faults(["one", "two", "three"])
+
+
+def test_a_misspelt_key_is_told_in_the_place_of_the_one_that_is_missing_then(tmp_path):
+    _, faults = check(tmp_path, SMALL.replace("sources:", "source:"))
+    assert faults == ["line 3: source: unknown key 'source'; did you mean 'sources'?"]
+    node = "{nodes: [{ae_title: A, caller: [B], prt: 1}]}"
+    _, faults = check(tmp_path, SMALL.replace("{folders: [{folder: c}]}", node))
+    assert faults == [
+        "line 3: sources.nodes[1].caller: unknown key 'caller'; did you mean 'callers'?",
+        "line 3: sources.nodes[1].prt: unknown key 'prt'; did you mean 'port'?",
+    ]
+    _, faults = check(tmp_path, SMALL.replace("rules: b\n", "zzz: 1\n"))
+    assert [fault.partition(": ")[2][:30] for fault in faults] == [
+        "the whole: expected a mapping ",
+        "zzz: unknown key 'zzz'; it has",
+    ]
+    assert faults[0].endswith("got none for 'rules'")
 
 
 def parts(node, place="$"):

@@ -16,10 +16,10 @@ from medkit.batch.hours import parse_hours
 from medkit.batch.intake.watch import WatchedFolder
 from medkit.batch.ledger import Policy
 from medkit.batch.making import BundleSettings, Outputs
-from medkit.batch.rules_file import read_rules
+from medkit.batch.rules_file import check_rules, read_rules
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import Thresholds
-from medkit.batch.yaml_faults import Place, check_yaml, raise_first
+from medkit.batch.yaml_faults import Place, check_yaml, close_to, placed, raise_faults
 from medkit.dicom.network.tls import TlsFiles
 from medkit.dicom.writing.results import ResultKind
 from medkit.dicom.writing.segmentation import SegmentationType
@@ -38,6 +38,7 @@ __all__ = [
     "WatchSettings",
     "WorkLimits",
     "read_settings",
+    "rules_path",
     "work_limits",
 ]
 
@@ -183,13 +184,26 @@ def read_settings(path: Path) -> Settings:
     """The settings of a file, and the rules that it names. Paths are relative to the file's folder.
 
     Raises:
-        UsageError: a file cannot be read or says something wrong: the first fault, with its line and key, and how many
-            more there are.
+        UsageError: a file cannot be read or says something wrong: each fault in a line, with its place in the file.
     """
     base = path.absolute().parent
     content, faults = check_yaml(path, "service.schema.json", lambda content: _contradictions(content, base))
-    raise_first(faults)
+    raise_faults(faults + _faults_of_rules(path, content))
     return _settings(content, base)
+
+
+def rules_path(path: Path, content: Mapping[str, Any]) -> Path:
+    """The rules file that the settings name which were read from a file."""
+    return path.absolute().parent / str(content["rules"])
+
+
+def _faults_of_rules(path: Path, content: Mapping[str, Any]) -> list[str]:
+    if not isinstance(content.get("rules"), str):
+        return []  # which is a fault of the settings
+    try:
+        return check_rules(rules_path(path, content))
+    except UsageError as error:
+        return placed(path, [(("rules",), str(error))])
 
 
 def _contradictions(content: dict[str, Any], base: Path) -> Iterator[tuple[Place, str]]:
@@ -201,6 +215,7 @@ def _contradictions(content: dict[str, Any], base: Path) -> Iterator[tuple[Place
         yield ("archives", "dicomweb", name), "expected a name of its own, got that of a DIMSE archive"
     for name in sorted(set(content["destinations"].get("folders", {})) & set(names)):
         yield ("destinations", "folders", name), "expected a name of its own, got that of an archive"
+    yield from _unused_bundles(content, base)
     yield from _wrong_hours(content)
     yield from _wrong_cluster(content)
     yield from _wrong_watches(content, base)
@@ -230,6 +245,21 @@ def _unknown_archives(content: dict[str, Any], names: list[str]) -> Iterator[tup
                 ("destinations", "archives", number),
                 f"expected the name of an archive ({known}), got '{name}'",
             )
+
+
+def _unused_bundles(content: dict[str, Any], base: Path) -> Iterator[tuple[Place, str]]:
+    """Settings of a bundle that no rule uses: the one that is meant would run without them."""
+    try:
+        used = {rule.bundle for rule in read_rules(base / content["rules"])}
+    except UsageError:  # told elsewhere
+        return
+    for name in content.get("bundles", {}).keys() - used:
+        close = close_to(name, used)
+        hint = f"; did you mean '{close}'?" if close else "; mend the name, or leave it out"
+        yield (
+            ("bundles", name),
+            f"expected a bundle that a rule uses ({', '.join(sorted(used))}), got '{name}'{hint}",
+        )
 
 
 def _wrong_cluster(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:

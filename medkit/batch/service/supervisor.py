@@ -33,7 +33,7 @@ from medkit.batch.service.sources import count_chores, open_sources
 from medkit.batch.spool import Spool
 from medkit.batch.status.server import StatusServer
 from medkit.batch.status.service_record import ServiceRecord
-from medkit.batch.yaml_faults import raise_first
+from medkit.batch.yaml_faults import raise_faults
 from medkit.dicom.network.archive import DOWN
 from medkit.errors import MedkitError, UsageError
 
@@ -70,7 +70,7 @@ class Supervisor:
         self._heard, self._bell = Pipe(duplex=False)
         self._rings = 0
         # Later that is a trouble which passes: what was there at the start comes back.
-        raise_first(missing_folders(settings))
+        raise_faults(missing_folders(settings))
         with self._open:
             self._hold_folder()
             job = settings.job

@@ -193,6 +193,43 @@ def test_a_fault_in_the_rules_is_told_as_well(tmp_path):
         read_settings(path)
 
 
+def test_all_faults_of_both_files_are_told_a_line_each(tmp_path):
+    text = (
+        WHOLE.replace("workers: 2", "wrokers: 2")
+        .replace("port: 104", "port: 0")
+        .replace("out: results", "out: 3")
+    )
+    path = write(tmp_path, text)
+    (tmp_path / "rules.yaml").write_text(RULES.replace("bundle", "bundel"), encoding="utf-8")
+    with pytest.raises(UsageError) as raised:
+        read_settings(path)
+    places = [line.removeprefix(f"{tmp_path}/").split(": ")[:3] for line in str(raised.value).splitlines()]
+    assert [(file, key) for file, _, key in places] == [
+        ("service.yaml", "archives.dimse.pacs.port"),
+        ("service.yaml", "destinations.folders.out"),
+        ("service.yaml", "wrokers"),
+        ("rules.yaml", "rules[1].bundel"),
+    ]
+
+
+def test_rules_that_are_not_there_are_told_where_they_are_named(tmp_path):
+    path = write(tmp_path, SMALL)
+    (tmp_path / "rules.yaml").unlink()
+    with pytest.raises(UsageError, match=r"service\.yaml: line 2: rules: .*rules\.yaml: no such file$"):
+        read_settings(path)
+
+
+def test_settings_of_a_bundle_that_no_rule_uses_are_refused(tmp_path):
+    path = write(tmp_path, f"{SMALL}bundles:\n  brian: {{location: /nowhere}}\n")
+    with pytest.raises(UsageError) as raised:
+        read_settings(path)
+    assert str(raised.value) == (
+        f"{path}: line 9: bundles.brian: expected a bundle that a rule uses (brain), got 'brian'; did you mean 'brain'?"
+    )
+    with pytest.raises(UsageError, match=r"got 'liver'; mend the name, or leave it out$"):
+        read_settings(write(tmp_path, f"{SMALL}bundles:\n  liver: {{}}\n"))
+
+
 def test_a_folder_comes_to_rest_before_a_study_is_complete_though_the_file_says_nothing_of_it(tmp_path):
     with pytest.raises(UsageError, match=r"below quiet_seconds, got 10 \+ 5 and 15"):
         read_settings(write(tmp_path, f"{SMALL}quiet_seconds: 15\n"))
