@@ -13,6 +13,7 @@ from medkit.bundle.overrides import TARGET
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["merge", "read_fragment", "read_yaml"]
@@ -27,19 +28,44 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: no such file, another encoding than UTF-8, a syntax error, a key given twice, or not a mapping.
     """
     from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import DuplicateKeyError
     from ruamel.yaml.error import YAMLError
 
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = YAML(typ="safe", pure=True).load(text)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: expected text in UTF-8, got something else; save it as UTF-8") from error
+    except DuplicateKeyError as error:
+        faults = [*_keys_given_twice(YAML(typ="safe", pure=True).compose(text))]
+        if not faults:  # written in two ways, as 1 and 1.0
+            faults = [
+                f"line {error.problem_mark.line + 1}: expected a key once, got it again; leave one of them out"
+            ]
+        raise UsageError("\n".join(f"{path}: {fault}" for fault in faults)) from error
     except YAMLError as error:
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected a mapping at the top, got {type(content).__name__}")
     return content
+
+
+def _keys_given_twice(node: Any, place: str = "") -> Iterator[str]:
+    """One line for each key that a mapping has already, below a node of YAML."""
+    if node.id == "sequence":
+        for number, child in enumerate(node.value, 1):
+            yield from _keys_given_twice(child, f"{place}[{number}]")
+    elif node.id == "mapping":
+        first: dict[tuple[str, str], Any] = {}
+        for key, child in node.value:
+            inside, line = f"{place}.{key.value}".lstrip("."), key.start_mark.line + 1
+            known = first.setdefault((key.tag, str(key.value)), key)
+            if known is not key:
+                before = known.start_mark.line + 1
+                yield f"line {line}: {inside}: expected a key once, got it in line {before} too; leave one of them out"
+            yield from _keys_given_twice(child, inside)
 
 
 def read_fragment(path: Path, _below: tuple[Path, ...] = ()) -> dict[str, Any]:

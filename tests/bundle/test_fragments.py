@@ -37,7 +37,7 @@ def test_values_are_those_of_yaml_1_2(tmp_path, text, value):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a: 1\na: 2\n", "duplicate key"), ("a: [1\n", "not valid YAML"), ("- 1\n", "expected a mapping"),
+    [("a: 1\na: 2\n", "line 2: a: expected a key once"), ("a: [1\n", "not valid YAML"), ("- 1\n", "expected a mapping"),
      ("", "expected a mapping"), ("a: !!python/object:os.system x\n", "not valid YAML")],
 )  # fmt: skip
 def test_what_is_no_mapping_is_refused(tmp_path, text, words):
@@ -46,6 +46,26 @@ def test_what_is_no_mapping_is_refused(tmp_path, text, words):
         read_yaml(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "a: 1\nb:\n  - {c: 2, 1: 3,\n     c: 4, '1': 5}\na: 6\n",
+            [
+                "line 4: b[1].c: expected a key once, got it in line 3 too; leave one of them out",
+                "line 5: a: expected a key once, got it in line 1 too; leave one of them out",
+            ],
+        ),
+        ("a: 1\n1: 2\n1.0: 3\n", ["line 3: expected a key once, got it again; leave one of them out"]),
+    ],
+)
+def test_keys_that_are_there_twice_are_all_told(tmp_path, text, told):
+    path = write(tmp_path, file=text)
+    with pytest.raises(UsageError) as caught:
+        read_yaml(path)
+    assert str(caught.value).splitlines() == [f"{path}: {one}" for one in told]
 
 
 def test_a_file_in_another_encoding_is_refused(tmp_path):

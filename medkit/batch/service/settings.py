@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _GIB, _MIB = 1 << 30, 1 << 20
+_ALL_HOSTS = frozenset({"0.0.0.0", "::"})
 _REQUESTS = ("studies", "accessions", "filter")
 
 
@@ -216,6 +217,7 @@ def _contradictions(content: dict[str, Any], base: Path) -> Iterator[tuple[Place
     for name in sorted(set(content["destinations"].get("folders", {})) & set(names)):
         yield ("destinations", "folders", name), "expected a name of its own, got that of an archive"
     yield from _unused_bundles(content, base)
+    yield from _shared_ports(content)
     yield from _wrong_hours(content)
     yield from _wrong_cluster(content)
     yield from _wrong_watches(content, base)
@@ -260,6 +262,34 @@ def _unused_bundles(content: dict[str, Any], base: Path) -> Iterator[tuple[Place
             ("bundles", name),
             f"expected a bundle that a rule uses ({', '.join(sorted(used))}), got '{name}'{hint}",
         )
+
+
+def _shared_ports(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """What would listen where the status page or a node does."""
+    from medkit.dicom.network.dimse import MoveTarget
+    from medkit.dicom.network.node import StorageNode
+
+    status, known = content.get("status", {}), signature(StorageNode).parameters
+    page = (status.get("host", Settings.status_host), status.get("port", Settings.status_port))
+    taken: list[tuple[str, str, int]] = [("the status page", *page)]
+    asked: list[tuple[Place, str, int, str]] = []
+    for number, node in enumerate(content["sources"].get("nodes", ())):
+        host, port = (node.get(key, known[key].default) for key in ("host", "port"))
+        asked.append((("sources", "nodes", number, "port"), host, port, f"node {node['ae_title']}"))
+    for name, archive in content.get("archives", {}).get("dimse", {}).items():
+        if move := archive.get("move"):
+            host = move.get("host", MoveTarget.host)
+            asked.append((("archives", "dimse", name, "move", "port"), host, move["port"], ""))
+    for place, host, port, name in asked:
+        for other, other_host, other_port in taken:
+            if port == other_port != 0 and (host == other_host or {host, other_host} & _ALL_HOSTS):
+                yield (
+                    place,
+                    f"expected a port of its own, got {port}, that of {other}; give one of them another",
+                )
+                break
+        if name:  # a node that an archive moves to listens for a while
+            taken.append((name, host, port))
 
 
 def _wrong_cluster(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:

@@ -29,6 +29,7 @@ from medkit.dicom.network.tls import TlsFiles
 from medkit.dicom.writing.results import ResultKind
 from medkit.dicom.writing.segmentation import SegmentationType
 from medkit.errors import UsageError
+from medkit.inference.mirroring import parse_axes
 
 RULES = "rules: [{name: any, bundle: brain, inputs: {image: {modality: MR}}}]\n"
 SMALL = """\
@@ -173,6 +174,10 @@ def test_little_has_to_be_said(tmp_path):
         ("kinds: [seg, sr]", "kinds: []", "outputs.kinds: expected a list of seg, sr and sc, got []"),
         ("[split-gaps]", "[straighten]", "expected a repair after which"),
         ("MEDKIT, callers", "TOO-LONG-A-TITLE-X, callers", "expected an AE title of at most 16"),
+        ("flips: LR", "flips: XX", "bundles.brain.flips: expected axes of the body, LR, AP and SI, with commas between"),
+        ("flips: LR", "flips: LR AP", "bundles.brain.flips: expected axes of the body"),
+        ("port: 0", "port: 9000", "nodes[1].port: expected a port of its own, got 9000, that of the status page"),
+        ("port: 11113", "port: 9000", "archives.dimse.pacs.move.port: expected a port of its own, got 9000"),
         ("callers: [SCANNER, PACS]", "callers: []", "expected a list of AE titles that may call"),
     ],
 )  # fmt: skip
@@ -240,6 +245,40 @@ def test_a_name_that_is_taken_is_one_to_the_audit_log(tmp_path, name):
     settings = read_settings(write(tmp_path, SMALL.replace("{out:", f"{{{name}:")))
     assert list(settings.folders) == [name]
     assert FIELDS["destination"].fullmatch(name)
+
+
+@pytest.mark.parametrize("flips", ["", "LR", "si, LR", "AP,SI,LR", "lr,"])
+def test_flips_are_taken_as_they_are_read_later(tmp_path, flips):
+    text = f"{SMALL}bundles: {{brain: {{flips: '{flips}'}}}}\n"
+    assert parse_axes(read_settings(write(tmp_path, text)).bundles["brain"].flips) is not None
+
+
+NODES = """\
+folder: night
+rules: rules.yaml
+sources:
+  nodes:
+    - {ae_title: A, callers: [S]}
+    - {ae_title: B, callers: [S], host: HOST, port: PORT}
+destinations: {folders: {out: results}}
+"""
+
+
+def test_two_nodes_listen_on_a_port_of_their_own_each(tmp_path):
+    def text(port, host="127.0.0.1"):
+        return NODES.replace("PORT", str(port)).replace("HOST", host)
+
+    for port, host, other in (
+        (11112, "127.0.0.1", "A"),
+        (11112, "0.0.0.0", "A"),
+        (8090, "0.0.0.0", "the status"),
+    ):
+        with pytest.raises(
+            UsageError, match=rf"line 6: sources\.nodes\[2\]\.port: .*got {port}, that of .*{other}"
+        ):
+            read_settings(write(tmp_path, text(port, host)))
+    for port, host in ((11113, "127.0.0.1"), (0, "0.0.0.0"), (11112, "192.0.2.1")):
+        assert len(read_settings(write(tmp_path, text(port, host))).nodes) == 2
 
 
 def test_names_are_told_apart(tmp_path):
