@@ -53,11 +53,21 @@ def _contradictions(rules: list[dict[str, Any]]) -> Iterator[tuple[Place, str]]:
         if rule.get("series") == "each" and len(rule["inputs"]) > 1:
             yield (*place, "series"), "expected one for a rule of several inputs, got each"
         for name, criteria in rule["inputs"].items():
+            yield from _wrong_modalities(criteria["modality"], (*place, "inputs", name, "modality"))
             for key in ("slice_thickness_mm", "slices"):
                 limits = criteria.get(key, {})
                 if limits.get("min", 0) > limits.get("max", float("inf")):
                     message = f"expected min below max, got {limits['min']} and {limits['max']}"
                     yield (*place, "inputs", name, key), message
+
+
+def _wrong_modalities(given: str | list[str], place: Place) -> Iterator[tuple[Place, str]]:
+    """What no series has: every study would be skipped."""
+    from medkit.dicom.modalities import modality_fault
+
+    for number, word in enumerate([given] if isinstance(given, str) else given):
+        if (fault := modality_fault(word)) is not None:
+            yield place if isinstance(given, str) else (*place, number), fault
 
 
 def _rule(rule: dict[str, Any]) -> Rule:

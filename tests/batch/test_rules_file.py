@@ -121,6 +121,12 @@ WRONG = [
         13,
         "accept[1]: expected derived, secondary, own-result or unmarked",
     ),
+    (
+        SMALL.replace("MR", "MRI"),
+        5,
+        "image.modality: expected a modality as DICOM writes it, such as CT, MR or PT, got 'MRI'",
+    ),
+    (GOOD.replace("[MR, ct]", "[MR, pet]"), 6, "image.modality[2]: expected a modality as DICOM writes it"),
     (SECOND, 6, "rules[2].name: expected a name of its own, got that of rule 1 again"),
     (
         SMALL.replace("    inputs", "    series: both\n    inputs"),
@@ -159,7 +165,7 @@ def test_all_faults_are_told_in_the_order_of_the_file(tmp_path):
     [
         ("rules: [", "not valid YAML"),
         ("- a", "expected a mapping at the top"),
-        ("rules: 1\nrules: 2", "not valid YAML"),
+        ("rules: 1\nrules: 2", "line 2: rules: expected a key once"),
     ],
 )
 def test_what_is_no_yaml_is_refused(tmp_path, text, message):
