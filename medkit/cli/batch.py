@@ -308,14 +308,17 @@ def check_rules_command(rules: Path) -> None:
     """
     from medkit.batch.making.known import fitting_bundle
     from medkit.batch.rules_file import check_rules, read_rules
+    from medkit.batch.yaml_faults import Place, placed
 
     faults = check_rules(rules)
     named = read_rules(rules) if not faults else ()
-    for rule in named:
+    unfit: list[tuple[Place, str]] = []
+    for number, rule in enumerate(named):
         try:
             fitting_bundle(rule)
         except UsageError as error:
-            faults.append(f"{rules}: rule {rule.name}: {error}")
+            unfit.append((("rules", number, "bundle"), str(error)))
+    faults += placed(rules, unfit)
     for fault in faults:
         click.echo(fault, err=True)
     for rule in named if not faults else ():

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medkit.errors import ExitCode
+from medkit.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from medkit.batch.service.checks import Checked
     from medkit.batch.service.settings import Settings
 
 
@@ -18,33 +19,49 @@ if TYPE_CHECKING:
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--shadow", is_flag=True, help="Make all results and send none, whatever CONFIG says.")
 @click.option(
-    "--check", is_flag=True, help="Only check CONFIG, its rules, and that bundles and folders are there."
+    "--check",
+    is_flag=True,
+    help="Only check CONFIG, its rules, and that what they name is there and can be used.",
+)
+@click.option(
+    "--archives", is_flag=True, help="With --check: ask each archive that CONFIG names whether it answers."
 )
 @click.option(
     "--logs", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="How lines of the log look, which go to standard error.",
 )  # fmt: skip
-def command(config: Path, shadow: bool, check: bool, form: str) -> None:
+def command(config: Path, shadow: bool, check: bool, archives: bool, form: str) -> None:
     """Take studies, make results and send them, as the YAML file CONFIG says (see docs/batch.md), until told to stop.
 
     SIGTERM or Ctrl-C ends it in good order; a second one at once. Whatever ends it, the next call goes on.
 
-    Exit code 0: it was told to stop; 2: CONFIG is wrong, or a bundle, a port or the folder cannot be used; 4: the
-    ledger cannot be read.
+    Exit code 0: it was told to stop, or nothing is wrong; 2: CONFIG is wrong, or a bundle, a port or the folder cannot
+    be used; 3: an archive does not answer --archives; 4: the ledger cannot be read.
     """
     from medkit.batch.logs import LogSettings, set_up_logs
+    from medkit.batch.service.checks import check_settings
     from medkit.batch.service.settings import read_settings
     from medkit.batch.service.supervisor import Supervisor
+    from medkit.batch.yaml_faults import raise_faults
     from medkit.cli.signals import signals_call
 
+    if archives and not check:
+        raise UsageError(
+            "--archives: expected --check beside it, got none; a service asks archives by itself"
+        )
     settings = read_settings(config)
     if shadow:
         settings = replace(settings, shadow=True)
+    seen = check_settings(config, settings)
+    raise_faults(seen.faults)
     if check:
-        _check(config, settings)
+        _tell(config, settings, seen)
+        if archives:
+            _ask_archives(settings)
         return
     logs = LogSettings(form)
     set_up_logs(logs, "service")
+    seen.log_doubts()
     supervisor = Supervisor(settings, logs)
     try:
         with signals_call(supervisor.stop):
@@ -53,19 +70,26 @@ def command(config: Path, shadow: bool, check: bool, form: str) -> None:
         supervisor.close()
 
 
-def _check(config: Path, settings: Settings) -> None:
-    """Say what is wrong with settings that were read, and end with 2; else which bundles will run."""
-    from medkit.batch.making import known_bundles
-    from medkit.batch.service.parts import missing_folders
+def _tell(config: Path, settings: Settings, seen: Checked) -> None:
+    """Say what may be wrong with settings, and which bundles will run."""
     from medkit.dicom.findings import counted
 
-    bundles, faults = known_bundles(settings.rules, settings.bundles)
-    faults += missing_folders(settings)
-    for fault in faults:
-        click.echo(f"{config}: {fault}", err=True)
-    if faults:
-        raise click.exceptions.Exit(ExitCode.USAGE)
     makers = "a cluster" if settings.cluster else counted(settings.workers, "worker", "workers")
-    click.echo(f"{config}: {counted(len(settings.rules), 'rule', 'rules')}, {makers}; nothing wrong")
-    for bundle in bundles:
+    for doubt in seen.doubts:
+        click.echo(f"warning: {doubt}", err=True)
+    result = counted(len(seen.doubts), "warning", "warnings") if seen.doubts else "nothing wrong"
+    click.echo(f"{config}: {counted(len(settings.rules), 'rule', 'rules')}, {makers}; {result}")
+    for bundle in seen.bundles:
         click.echo(f"bundle {bundle.name}: version {bundle.version}, digest {bundle.digest}")
+
+
+def _ask_archives(settings: Settings) -> None:
+    """Say which archives answer, and end with 3 where one does not."""
+    from medkit.batch.service.checks import ask_archives
+
+    silent = False
+    for name, trouble in ask_archives(settings):
+        click.echo(f"archive {name}: {trouble or 'answers'}", err=trouble is not None)
+        silent = silent or trouble is not None
+    if silent:
+        raise click.exceptions.Exit(ExitCode.SOME_FAILED)

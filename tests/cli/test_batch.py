@@ -505,12 +505,15 @@ def test_rules_are_checked_with_their_bundles(tmp_path, capsys):
     path.write_text(RULES.replace("unet", "unit"), encoding="utf-8")
     code, out, err = run(capsys, "check-rules", path)
     assert (code, out) == (2, "")
-    assert f"{path}: rule t1: " in err
+    assert (
+        f"{path}: line {RULES[: RULES.index('bundle:')].count(chr(10)) + 1}: rules[1].bundle: no bundle "
+        in err
+    )
     wrong = RULES.replace("hippocampus_segmentation_unet", "glioma_segmentation_agunet")
     path.write_text(wrong, encoding="utf-8")
     code, out, err = run(capsys, "check-rules", path)
     assert (code, out) == (2, "")
-    assert "rule t1: rules: expected the inputs of glioma_segmentation_agunet, flair, " in err
+    assert "rules[1].bundle: rules: expected the inputs of glioma_segmentation_agunet, flair, " in err
     path.write_text(RULES.replace("modality", "modalty").replace("name: t1", "name: 7"), encoding="utf-8")
     code, out, err = run(capsys, "check-rules", path)
     assert (code, out, len(err.splitlines())) == (2, "", 2)

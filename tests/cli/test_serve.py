@@ -8,8 +8,17 @@ from click.testing import CliRunner
 from medkit.batch.service import supervisor as module
 from medkit.bundle.store import find_bundle
 from medkit.cli.serve import command
+from medkit.dicom.network.node import StorageNode
 from medkit.errors import UsageError
 from tests.batch.service.test_settings import SMALL, write
+from tests.servers.loopback import free_port
+
+
+@pytest.fixture
+def ready(tmp_path, tiny_root):
+    """A file with which a service begins, though its watched folder is not there yet."""
+    (tmp_path / "results").mkdir()
+    return write(tmp_path, f"{SMALL}bundles: {{brain: {{location: {tiny_root}}}}}\nlimits: {{free_gib: 0}}\n")
 
 
 def check(config, *options):
@@ -20,6 +29,7 @@ def test_a_file_is_checked_and_nothing_is_begun(tmp_path, tiny_root):
     location = f"bundles: {{brain: {{location: {tiny_root}}}}}\n"
     config = write(tmp_path, SMALL + location)
     (tmp_path / "results").mkdir()
+    (tmp_path / "incoming").mkdir()
     done = check(config)
     assert (done.exit_code, done.stderr) == (0, "")
     first, second = done.stdout.splitlines()
@@ -31,25 +41,53 @@ def test_a_file_is_checked_and_nothing_is_begun(tmp_path, tiny_root):
     assert "1 rule, 2 workers; nothing wrong" in check(config).stdout
 
 
-def test_bundles_and_folders_that_are_not_there_are_all_told(tmp_path, tiny_root):
+def refused(config, *options):
+    """What is told, line by line, where the check finds faults."""
+    with pytest.raises(UsageError) as raised:
+        CliRunner().invoke(command, [str(config), *options], catch_exceptions=False)
+    return str(raised.value).splitlines()
+
+
+def test_what_is_not_there_is_all_told_and_the_same_by_the_service_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Supervisor", None)
     config = write(tmp_path, SMALL)
-    done = check(config)
-    assert (done.exit_code, done.stdout) == (2, "")
-    bundle, folder = done.stderr.splitlines()
-    assert bundle.startswith(f"{config}: rule any: no bundle 'brain': ")
+    lines = refused(config, "--check")
+    folder, bundle = lines
+    assert bundle.startswith(f"{tmp_path / 'rules.yaml'}: line 1: rules[1].bundle: no bundle 'brain': ")
     assert folder == (
-        f"{config}: destinations: folders: out: expected a folder at {tmp_path / 'results'}, got none; mount or make it"
+        f"{config}: line 7: destinations.folders.out: expected a folder at {tmp_path / 'results'}, got none; mount or "
+        "make it"
     )
-    (tmp_path / "results").mkdir()
-    for location, words in (("nowhere", "got nothing there"), (tiny_root.parent, "a folder of bundles")):
-        config = write(tmp_path, f"{SMALL}bundles: {{brain: {{location: {location}}}}}\n")
-        done = check(config)
-        assert (done.exit_code, done.stdout, words in done.stderr) == (2, "", True), done.stderr
+    assert refused(config) == lines
+
+
+def test_what_may_be_right_later_is_a_warning(tmp_path, ready):
+    done = check(ready)
+    assert done.exit_code == 0
+    assert done.stderr.startswith(f"warning: {ready}: line 5: sources.folders[1].folder: no folder at ")
+    assert done.stdout.startswith(f"{ready}: 1 rule, 1 worker; 1 warning\n")
+
+
+def test_archives_are_asked_on_request(tmp_path, ready):
+    port = free_port()
+    archive = (
+        f"archives: {{dimse: {{pacs: {{host: 127.0.0.1, port: {port}, ae_title: PACS, seconds: 5}}}}}}\n"
+    )
+    ready.write_text(ready.read_text() + archive)
+    assert check(ready).exit_code == 0
+    done = check(ready, "--archives")
+    assert (done.exit_code, "archive pacs: PACS at" in done.stderr) == (3, True)
+    with StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=port):
+        done = check(ready, "--archives")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "archive pacs: answers")
+    assert refused(ready, "--archives") == [
+        "--archives: expected --check beside it, got none; a service asks archives by itself"
+    ]
 
 
 def test_a_service_in_shadow_needs_no_folder(tmp_path, tiny_root):
     config = write(tmp_path, f"{SMALL}bundles: {{brain: {{location: {tiny_root}}}}}\n")
-    assert check(config).exit_code == 2
+    assert "destinations.folders.out" in refused(config, "--check")[0]
     assert check(config, "--shadow").exit_code == 0
 
 
@@ -61,11 +99,12 @@ def test_a_wrong_file_is_left_to_main(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "options", "shadow"),
-    [(SMALL, [], False), (SMALL, ["--shadow"], True), (f"{SMALL}shadow: true\n", [], True)],
+    [("", [], False), ("", ["--shadow"], True), ("shadow: true\n", [], True)],
 )
 def test_what_is_served_is_what_the_file_says_but_for_the_shadow(
-    tmp_path, monkeypatch, text, options, shadow
+    tmp_path, monkeypatch, ready, text, options, shadow
 ):
+    ready.write_text(ready.read_text() + text)
     served = []
 
     class Supervisor:
@@ -82,6 +121,6 @@ def test_what_is_served_is_what_the_file_says_but_for_the_shadow(
 
     monkeypatch.setattr(module, "Supervisor", Supervisor)
     monkeypatch.setattr("medkit.batch.logs.set_up_logs", lambda *_: None)  # or those of all tests go
-    done = CliRunner().invoke(command, [str(write(tmp_path, text)), "--logs", "json", *options])
+    done = CliRunner().invoke(command, [str(ready), "--logs", "json", *options])
     assert done.exit_code == 0
     assert served == [(shadow, tmp_path / "night", "json"), "served", "closed"]

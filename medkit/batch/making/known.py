@@ -49,8 +49,8 @@ class KnownBundle:
 
 def known_bundles(
     rules: Iterable[Rule], settings: Mapping[str, BundleSettings]
-) -> tuple[list[KnownBundle], list[str]]:
-    """Each bundle that can be used, and one line for each rule whose bundle cannot.
+) -> tuple[list[KnownBundle], list[tuple[int, str]]]:
+    """Each bundle that can be used, and for each rule whose bundle cannot its place, from 0, and why.
 
     Whether a bundle's network can be built shows when it is loaded.
 
@@ -60,11 +60,11 @@ def known_bundles(
     """
     known: dict[str, KnownBundle] = {}
     faults = []
-    for rule in rules:
+    for number, rule in enumerate(rules):
         try:
             known[rule.bundle] = known_bundle(rule, settings.get(rule.bundle, BundleSettings()))
         except UsageError as error:
-            faults.append(f"rule {rule.name}: {error}")
+            faults.append((number, str(error)))
     return list(known.values()), faults
 
 

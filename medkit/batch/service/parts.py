@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         WatchSettings,
     )
     from medkit.batch.spool import Spool
+    from medkit.batch.yaml_faults import Place
     from medkit.dicom.network.archive import Archive
     from medkit.dicom.network.node import StorageNode
 
@@ -46,9 +47,11 @@ __all__ = [
     "make_destinations",
     "make_node",
     "make_puller",
+    "make_requests",
     "make_watched",
     "missing_folders",
     "seen_folder",
+    "shadow_fault",
 ]
 
 SHADOW = "shadow"
@@ -79,14 +82,25 @@ def make_destinations(settings: Settings) -> dict[str, Destination]:
     return {one.name: NotedDestination(one, notices) for one in found}
 
 
-def missing_folders(settings: Settings) -> list[str]:
-    """One line for each destination that is a folder and is not there: a share that is not mounted, or a wrong path."""
+def missing_folders(settings: Settings) -> list[tuple[Place, str]]:
+    """Each destination that is a folder and is not there: a share that is not mounted, or a wrong path."""
     folders = {} if settings.shadow else settings.folders
     return [
-        f"destinations: folders: {name}: expected a folder at {folder}, got none; mount or make it"
+        (("destinations", "folders", name), f"expected a folder at {folder}, got none; mount or make it")
         for name, folder in folders.items()
         if not folder.is_dir()
     ]
+
+
+def shadow_fault(settings: Settings) -> str | None:
+    """What is wrong where a batch was begun in shadow mode and is not to go on so, or the other way round."""
+    known, shadowed = settings.job.ledger.exists(), settings.job.shadow.exists()
+    if not known or shadowed == settings.shadow:
+        return None
+    return (
+        f"{settings.job.root}: expected the folder of a batch that is always run {'with' if shadowed else 'without'} "
+        "shadow mode, as it was begun; name another folder"
+    )
 
 
 def make_context(settings: Settings, ledger: Ledger, spool: Spool) -> MakingContext:
@@ -188,11 +202,22 @@ def make_puller(
     """
     policy, options = intake.ledger.policy, settings.options
     return Puller(
-        archive, intake, _requests(settings), memory, quiet_seconds=quiet_seconds, policy=policy, **options
+        archive,
+        intake,
+        make_requests(settings),
+        memory,
+        quiet_seconds=quiet_seconds,
+        policy=policy,
+        **options,
     )
 
 
-def _requests(settings: PullSettings) -> list[Request]:
+def make_requests(settings: PullSettings) -> list[Request]:
+    """What an archive is asked for.
+
+    Raises:
+        UsageError: a list cannot be read, or a filter asks nothing.
+    """
     ((kind, asked),) = settings.asked.items()
     if kind == "filter":
         return [filter_request(asked)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medkit.batch.intake.pull import Puller
     from medkit.batch.intake.take import Intake
     from medkit.batch.intake.watch import WatchedFolder
-    from medkit.batch.service.settings import Settings
+    from medkit.batch.service.settings import Settings, WatchSettings
 
 __all__ = ["count_chores", "open_sources"]
 
@@ -43,7 +43,7 @@ def open_sources(settings: Settings, intake: Intake) -> tuple[list[Chore], list[
     for number, watched in enumerate(settings.watched, 1):
         name = f"folder-{number}"
         memories.append(Memory(settings.job.sources / f"{name}.sqlite"))
-        look = _Look(name, make_watched(watched, intake, memories[-1]), watched.poll_seconds, notices)
+        look = _Look(name, make_watched(watched, intake, memories[-1]), watched, notices)
         chores.append(Chore(name, look.once, notices))
     for number, asked in enumerate(settings.pulls, 1):
         name = f"archive-{number}"
@@ -87,8 +87,8 @@ class _Count:
 class _Look:
     """Look at a watched folder; files are told by their number, since their names may name patients."""
 
-    def __init__(self, name: str, watched: WatchedFolder, seconds: float, notices: Notices) -> None:
-        self._name, self._watched, self._seconds, self._notices = name, watched, seconds, notices
+    def __init__(self, name: str, watched: WatchedFolder, settings: WatchSettings, notices: Notices) -> None:
+        self._name, self._watched, self._settings, self._notices = name, watched, settings, notices
         self._reachable = True
 
     def once(self) -> float:
@@ -101,7 +101,9 @@ class _Look:
                 if found.reachable
                 else "cannot be listed: is it there, and may we read it?"
             )
-            _LOG.warning("the watched folder %s", state, extra=told(source=self._name))
+            _LOG.warning(
+                "the watched folder %s", state, extra=told(source=self._name, folder=self._settings.folder)
+            )
         if found.reachable:
             self._notices.clear(Kind.SOURCE, self._name)
         else:
@@ -123,7 +125,7 @@ class _Look:
                     no_room=found.no_room or None,
                 ),
             )
-        return self._seconds
+        return self._settings.poll_seconds
 
 
 class _Pull:

@@ -27,7 +27,13 @@ from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.keeping import purge_old
-from medkit.batch.service.parts import make_counts, make_destinations, make_node, missing_folders
+from medkit.batch.service.parts import (
+    make_counts,
+    make_destinations,
+    make_node,
+    missing_folders,
+    shadow_fault,
+)
 from medkit.batch.service.recovery import service_name
 from medkit.batch.service.sources import count_chores, open_sources
 from medkit.batch.spool import Spool
@@ -70,7 +76,7 @@ class Supervisor:
         self._heard, self._bell = Pipe(duplex=False)
         self._rings = 0
         # Later that is a trouble which passes: what was there at the start comes back.
-        raise_faults(missing_folders(settings))
+        raise_faults(f"{'.'.join(map(str, place))}: {fault}" for place, fault in missing_folders(settings))
         with self._open:
             self._hold_folder()
             job = settings.job
@@ -149,15 +155,10 @@ class Supervisor:
         root, shadow = self._settings.job.root, self._settings.shadow
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open.enter_context(self._settings.job.hold())
-        known, mark = self._settings.job.ledger.exists(), self._settings.job.shadow
-        if known and mark.exists() != shadow:
-            was = "with" if mark.exists() else "without"
-            raise UsageError(
-                f"{root}: expected the folder of a batch that is always run {was} shadow mode, as it was begun; name "
-                "another folder"
-            )
+        if (fault := shadow_fault(self._settings)) is not None:
+            raise UsageError(fault)
         if shadow:
-            mark.touch()
+            self._settings.job.shadow.touch()
 
     @contextmanager
     def _working(self, chores: Sequence[Chore], listening: ExitStack) -> Iterator[None]:

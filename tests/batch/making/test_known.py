@@ -40,9 +40,9 @@ def _not_for_sale(metadata):
 )
 def test_what_is_wrong_with_a_bundle_is_told_by_the_rule(own_bundle, change, words):
     edit_json(own_bundle / "configs" / "metadata.json", change)
-    known, (fault,) = known_bundles((RULE,), {NAME: BundleSettings(location=own_bundle)})
-    assert known == []
-    assert fault.startswith(f"rule {RULE.name}: ")
+    other = replace(RULE, bundle="hippocampus_segmentation_unet")
+    known, ((number, fault),) = known_bundles((other, RULE), {NAME: BundleSettings(location=own_bundle)})
+    assert ([one.name for one in known], number) == ([other.bundle], 1)
     assert words in fault
     assert fitting_bundle(RULE, own_bundle).root == own_bundle, "whether it may be used is not asked"
     accepted = BundleSettings(location=own_bundle, accept_licence=True)
@@ -53,10 +53,12 @@ def test_bundles_of_medkit_are_looked_for_by_name_and_have_weights_and_the_input
     ours = replace(RULE, bundle="hippocampus_segmentation_unet")
     assert known_bundles((ours,), {})[1] == []
     inputs = {name: Criteria(frozenset({"MR"})) for name in ("t1", "t2")}
-    assert "expected the inputs of hippocampus_" in known_bundles((replace(ours, inputs=inputs),), {})[1][0]
+    assert (
+        "expected the inputs of hippocampus_" in known_bundles((replace(ours, inputs=inputs),), {})[1][0][1]
+    )
     assert (
         "no bundle 'hippocampus_segmentation_unit'"
-        in (known_bundles((replace(RULE, bundle="hippocampus_segmentation_unit"),), {})[1][0])
+        in (known_bundles((replace(RULE, bundle="hippocampus_segmentation_unit"),), {})[1][0][1])
     )
 
 
@@ -64,4 +66,4 @@ def test_a_bundle_of_medkit_without_weights_cannot_be_used(own_bundle, monkeypat
     (own_bundle / "models" / "model.pt").unlink()
     monkeypatch.setattr("medkit.bundle.store.bundles_root", lambda: own_bundle.parent)
     assert find_bundle(NAME).lacks_weights_of == NAME
-    assert "expected the weights of" in known_bundles((RULE,), {})[1][0]
+    assert "expected the weights of" in known_bundles((RULE,), {})[1][0][1]

@@ -40,7 +40,9 @@ class Looking:
         self.folder.mkdir()
         memory = Memory(tmp_path / "memory.sqlite")
         watched = WatchedFolder(self.folder, intake, memory, 1.0, clock=clock)
-        self.look = _Look("folder-1", watched, 7.0, Notices(tmp_path / "notices"))
+        self.look = _Look(
+            "folder-1", watched, WatchSettings(self.folder, {}, 7.0), Notices(tmp_path / "notices")
+        )
         self.clock = clock
 
     def once(self):
@@ -75,8 +77,9 @@ def test_a_folder_that_is_gone_is_told_once_and_so_is_its_return(looking, caplog
     aside = looking.folder.rename(looking.folder.with_name("aside"))
     looking.once()
     looking.once()
-    ((level, message, _),) = said(caplog)
+    ((level, message, fields),) = said(caplog)
     assert (level, message.startswith("the watched folder cannot be listed")) == ("WARNING", True)
+    assert fields == {"source": "folder-1", "folder": looking.folder}, "as the settings name it"
     aside.rename(looking.folder)
     looking.once()
     assert [message for _, message, _ in said(caplog)] == ["the watched folder can be listed again"]

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from medkit.batch.ledger import Ledger
+from medkit.batch.service.checks import ask_archives, check_settings
+from medkit.batch.service.settings import read_settings
+from medkit.batch.service.supervisor import Supervisor
+from medkit.dicom.network.node import StorageNode
+from medkit.errors import UsageError
+from tests.batch.service.test_settings import SMALL, write
+from tests.servers.loopback import free_port
+
+
+@pytest.fixture
+def small(tiny_root, tmp_path):
+    """Settings in which nothing is wrong."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "incoming").mkdir()
+    return f"{SMALL}bundles:\n  brain:\n    location: {tiny_root}\nlimits: {{free_gib: 0}}\n"
+
+
+def check(tmp_path, text, **changes):
+    path = write(tmp_path, text)
+    return check_settings(path, replace(read_settings(path), **changes))
+
+
+def told(tmp_path, lines):
+    return [line.removeprefix(f"{tmp_path}/") for line in lines]
+
+
+def test_settings_in_which_nothing_is_wrong_have_no_faults_and_nothing_is_begun(tmp_path, small):
+    seen = check(tmp_path, small)
+    assert (seen.faults, seen.doubts, len(seen.bundles)) == ((), (), 1)
+    assert not (tmp_path / "night").exists()
+
+
+def test_what_would_end_the_service_later_is_all_told_with_file_line_and_key(tmp_path, small, monkeypatch):
+    monkeypatch.delenv("PACS_TOKEN", raising=False)
+    (tmp_path / "results").rmdir()
+    wrong = small.replace("limits:", "    overrides: {'inferer::overlapp': 0.5}\ndevice: cuda:99\nlimits:")
+    wrong = wrong.replace("sources:\n", "sources:\n  archives: [{archive: web, studies: list.txt}]\n")
+    wrong += "archives:\n  dicomweb:\n    web: {url: 'https://h/dicom-web', token_variable: PACS_TOKEN}\n"
+    faults = told(tmp_path, check(tmp_path, wrong).faults)
+    assert [fault.partition(" ")[0] for fault in faults] == ["service.yaml:"] * 5
+    assert [": ".join(fault.split(": ")[1:3]) for fault in faults] == [
+        "line 4: sources.archives[1].studies",
+        "line 8: destinations.folders.out",
+        "line 12: bundles.brain.overrides.inferer::overlapp",
+        "line 13: device",
+        "line 17: archives.dicomweb.web",
+    ]
+    words = ("list.txt", "got none; mount", "did you mean 'overlap'", "cuda:99", "PACS_TOKEN")
+    assert [word in fault for word, fault in zip(words, faults, strict=True)] == [True] * 5
+
+
+def test_a_bundle_that_cannot_be_used_is_told_where_it_is_named(tmp_path, small, tiny_root):
+    (fault,) = told(tmp_path, check(tmp_path, small.replace(str(tiny_root), "/nowhere")).faults)
+    assert fault.startswith(
+        "service.yaml: line 10: bundles.brain.location: /nowhere: expected a bundle's folder, "
+    )
+    text = small.replace(f"bundles:\n  brain:\n    location: {tiny_root}\n", "")
+    (fault,) = told(tmp_path, check(tmp_path, text).faults)
+    assert fault.startswith("rules.yaml: line 1: rules[1].bundle: no bundle 'brain': ")
+
+
+def test_files_of_tls_that_cannot_be_used_are_told(tmp_path, small):
+    node = "  nodes: [{ae_title: A, callers: [B], port: 0, tls: {certificate: c.pem, key: k.pem}}]\n"
+    text = small.replace("sources:\n", f"sources:\n{node}")
+    text += "archives: {dimse: {pacs: {host: h, port: 104, ae_title: P, tls: {authority: ca.pem}}}}\n"
+    first, second = told(tmp_path, check(tmp_path, text).faults)
+    assert first.startswith("service.yaml: line 4: sources.nodes[1].tls: ")
+    assert "c.pem" in first
+    assert second.startswith("service.yaml: line 13: archives.dimse.pacs.tls: ")
+
+
+def test_a_folder_of_the_other_mode_is_told_as_the_service_tells_it(tmp_path, small):
+    (tmp_path / "night").mkdir()
+    Ledger(tmp_path / "night" / "ledger.sqlite", "node").close()
+    assert check(tmp_path, small).faults == ()
+    (fault,) = check(tmp_path, small, shadow=True).faults
+    assert ": line 1: folder: " in fault
+    with pytest.raises(UsageError) as raised:
+        Supervisor(replace(read_settings(tmp_path / "service.yaml"), shadow=True))
+    assert str(raised.value) in fault
+
+
+def test_what_may_be_right_later_is_told_and_logged_and_is_no_fault(tmp_path, small, caplog):
+    (tmp_path / "incoming").rmdir()
+    seen = check(tmp_path, small.replace("free_gib: 0", "free_gib: 1000000000"))
+    assert seen.faults == ()
+    folder, disk = told(tmp_path, seen.doubts)
+    assert folder == (
+        f"service.yaml: line 5: sources.folders[1].folder: no folder at {tmp_path / 'incoming'} now: nothing is taken "
+        "from it until it is mounted or made"
+    )
+    assert disk.startswith("service.yaml: line 11: limits.free_gib: ")
+    assert "1e+09 are to stay free: nothing is taken until there is more" in disk
+    caplog.set_level(logging.WARNING, "medkit.batch")
+    seen.log_doubts()
+    assert caplog.messages == list(seen.doubts)
+
+
+def test_archives_are_asked_each(tmp_path, small):
+    port, nobody = free_port(), free_port()
+    text = small + (
+        "archives:\n  dimse:\n"
+        f"    here: {{host: 127.0.0.1, port: {port}, ae_title: PACS, own_ae_title: MEDKIT}}\n"
+        f"    stranger: {{host: 127.0.0.1, port: {port}, ae_title: PACS, own_ae_title: OTHER}}\n"
+        f"    gone: {{host: 127.0.0.1, port: {nobody}, ae_title: PACS, seconds: 5}}\n"
+        f"  dicomweb:\n    web: {{url: 'http://127.0.0.1:{nobody}/dicom-web', seconds: 5}}\n"
+    )
+    settings = read_settings(write(tmp_path, text))
+    with StorageNode("PACS", lambda *_: 0, ["MEDKIT"], port=port):
+        found = dict(ask_archives(settings))
+    assert list(found) == ["here", "stranger", "gone", "web"]
+    assert found.pop("here") is None
+    assert all(found.values()), found
+    assert f"PACS at 127.0.0.1:{nobody}" in found["gone"]
