@@ -182,6 +182,23 @@ def test_links_within_the_page_lead_somewhere():
         assert (PAGE.parent / file).is_file(), file
 
 
+def test_reasons_that_are_elsewhere_are_where_the_page_says():
+    head = PAGE.read_text(encoding="utf-8").partition("**Where to look.**")[0]
+    links = re.findall(r"\(((?:batch|dicom)\.md)#([^)]+)\)(?: \(([^)]+)\))?", " ".join(head.split()))
+    assert len(links) == 5
+    for file, anchor, codes in links:
+        parts = re.split(
+            r"^#{2,3} (.+)$", (PAGE.parent / file).read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
+        bodies = {
+            heading.lower().replace(" ", "-"): body
+            for heading, body in zip(parts[1::2], parts[2::2], strict=True)
+        }
+        for code in re.findall("`([a-z-]+)`", codes):
+            assert f"`{code}`" in bodies[anchor], (file, anchor, code)
+        assert bodies[anchor]
+
+
 def found_in(source: str) -> dict[str, list[str]]:
     return {code: [p.pattern for p in found] for code, found in case_errors([ast.parse(source)]).items()}
 

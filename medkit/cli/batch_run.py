@@ -180,10 +180,12 @@ def _tell(supervisor: Supervisor, taken: list[FolderTaken], output: Path) -> Non
     ledger = supervisor.ledger
     counts = ledger.counts()
     bad = [one for state in (State.QUARANTINED, State.REFUSED) for one in ledger.studies(state)]
-    if bad:
-        print_studies(bad[:_SHOWN], time.time())
-    if len(bad) > _SHOWN:
-        click.echo(f"... and {len(bad) - _SHOWN} more: medkit batch status {output} --state refused")
+    skipped = ledger.studies(State.SKIPPED)
+    if bad or skipped:
+        print_studies([*bad[:_SHOWN], *skipped[:_SHOWN]], time.time())
+    for state, listed in (("refused", bad), ("skipped", skipped)):
+        if len(listed) > _SHOWN:
+            click.echo(f"... and {len(listed) - _SHOWN} more: medkit batch status {output} --state {state}")
     broken = [finding.message for one in taken for finding in one.broken]
     for message in broken[:_SHOWN]:
         click.echo(f"broken      {message}")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["device_fault", "load_bundle"]
+__all__ = ["check_device", "load_bundle"]
 
 
 def load_bundle(
@@ -134,18 +134,21 @@ def _placed(folder: BundleFolder, device: str | None) -> dict[str, Any]:
             f"--device {device}: expected a 'device' in {folder.config_path('inference')}, got a config without "
             "one; leave --device out, or give the config a 'device' and let its parts refer to it"
         )
-    if (fault := device_fault(device)) is not None:
-        raise UsageError(f"--device {device}: {fault}")
+    check_device(device)
     return {"device": f"$torch.device('{device}')"}
 
 
-def device_fault(device: str) -> str | None:
-    """Why nothing can be computed on a device, such as ``cuda:1``; ``None`` where something can."""
+def check_device(device: str) -> None:
+    """See that something can be computed on a device, such as ``cuda:1``.
+
+    Raises:
+        UsageError: nothing can.
+    """
     try:
         torch.zeros(1, device=torch.device(device))
     except (RuntimeError, AssertionError) as error:
-        return f"cannot be used here ({str(error).strip().splitlines()[0]})"
-    return None
+        line = str(error).strip().splitlines()[0]
+        raise UsageError(f"--device {device}: cannot be used here ({line})") from error
 
 
 def _check_kind(config: ConfigInstance, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:

@@ -50,6 +50,19 @@ def test_studies_of_a_folder_are_delivered_and_a_broken_one_is_told(folder):
     assert "1 delivered" in again.stdout
 
 
+def test_why_a_study_is_skipped_is_told_and_is_no_failure(folder):
+    rules = folder / "rules.yaml"
+    rules.write_text(rules.read_text(encoding="utf-8").replace("MR", "CT"), encoding="utf-8")
+    write_numbered(folder / "in", 0)
+    ended = run(folder, "in")
+    assert ended.returncode == 0, ended.stderr
+    assert "0 delivered, 1 skipped, 0 refused, 0 quarantined" in ended.stdout
+    told = " ".join(ended.stdout.replace("│", " ").split())
+    assert f"{study_hash(0)[:12]} skipped" in told
+    assert "no-rule: rule 'mr': no series for 'image'" in told
+    assert "modality MR, not CT" in told
+
+
 def test_kinds_type_and_repairs_are_those_that_are_asked_for(folder):
     rules = folder / "rules.yaml"
     rules.write_text(

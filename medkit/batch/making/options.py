@@ -57,10 +57,12 @@ def _faults(folder: BundleFolder, settings: BundleSettings) -> Iterator[tuple[Pl
 
 def _device_faults(folders: Iterable[BundleFolder], device: str) -> Iterator[tuple[Place, str]]:
     from medkit.bundle.instance import read_config
-    from medkit.inference.loading import device_fault
+    from medkit.inference.loading import check_device
 
-    if (fault := device_fault(device)) is not None:
-        yield ("device",), f"{device} {fault}"
+    try:
+        check_device(device)
+    except UsageError as error:
+        yield ("device",), str(error).removeprefix("--device ")
     for folder in folders:
         if "device" not in read_config(folder, "inference"):
             yield (

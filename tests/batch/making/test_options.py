@@ -56,7 +56,7 @@ def test_a_device_that_is_not_there_is_told_once_and_a_bundle_that_has_none_by_i
     settings = {"brain": BundleSettings(location=tiny_root), "liver": BundleSettings(location=root)}
     (unusable, without) = option_faults(settings, "cuda:99")
     assert [place for place, _ in (unusable, without)] == [("device",)] * 2
-    assert unusable[1].startswith("cuda:99 cannot be used here (")
+    assert unusable[1].startswith("cuda:99: cannot be used here (")
     assert without[1].startswith(
         f"expected a 'device' in {root}/configs/inference.json, got a config without one"
     )
