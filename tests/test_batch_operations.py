@@ -57,18 +57,22 @@ def night(tmp_path):
     live.ledger.close()
 
 
-def test_the_patient_behind_a_hash(night, tmp_path):
+@pytest.mark.parametrize("number", ["A-0815", ""])
+def test_the_patient_behind_a_hash(night, tmp_path, number):
     uid = f"{sources.ROOT}.1"
     night.ledger.receive(hash_uid(uid))
     spool = Spool(night.job.spool, SpoolLimits(free_bytes=0))
     for path in write_study(tmp_path / "files").iterdir():
+        image = dcmread(path)
+        image.AccessionNumber = number
+        image.save_as(path)
         with path.open("rb") as file:
             spool.store(uid, path.stem, file)
-        header = dcmread(path, stop_before_pixels=True)
     typed = block("bash", "pydicom show").replace(SHOWN, hash_uid(uid)[:12])
     said = shell(typed, tmp_path)
-    assert f"PatientID: {header.PatientID}" in said
-    assert said.splitlines()[-1] == str(header.AccessionNumber) != ""
+    assert f"PatientID: {image.PatientID}" in said
+    assert " ".join(said.splitlines()[-1].split()) == f"(0008,0050) Accession Number SH: '{number}'"
+    assert said.count("(0008,") == 1, "one line, and not the whole header"
 
 
 def test_the_study_behind_a_result_that_was_reduced(night, tmp_path):
@@ -157,14 +161,14 @@ def test_systemd_takes_the_unit(tmp_path, tool):
 
 
 def test_the_settings_of_a_shadow_beside_another_service(tmp_path):
-    rules = next(one for one in blocks("README.md", "yaml") if one.startswith("rules:"))
+    (rules,) = [one for one in blocks(PAGE, "yaml") if one.startswith("rules:")]
     (tmp_path / "rules.yaml").write_text(rules, encoding="utf-8")
     (tmp_path / "shadow.yaml").write_text(block("yaml", "# shadow.yaml"), encoding="utf-8")
     (whole,) = [one for one in blocks(PAGE, "yaml") if one.startswith("folder:")]
     (tmp_path / "service.yaml").write_text(whole, encoding="utf-8")
     shadow, other = (read_settings(tmp_path / name) for name in ("shadow.yaml", "service.yaml"))
-    (rule,) = shadow.rules
-    assert shadow.bundles[rule.bundle].location.name == rule.bundle
+    ((name, settings),) = shadow.bundles.items()
+    assert settings.location.name == name
     assert shadow.job.root != other.job.root
     assert shadow.status_port != other.status_port
     assert {one.options["port"] for one in shadow.nodes}.isdisjoint(

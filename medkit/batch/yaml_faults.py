@@ -70,9 +70,9 @@ def raise_faults(faults: Iterable[str]) -> None:
         raise UsageError("\n".join(faults))
 
 
-def close_to(name: str, known: Iterable[str]) -> str | None:
-    """What a misspelt key or name may be meant to be."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
+def close_to(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """What a misspelt key or name may be meant to be; see :func:`difflib.get_close_matches`."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
 @cache

@@ -256,7 +256,7 @@ def _unused_bundles(content: dict[str, Any], base: Path) -> Iterator[tuple[Place
     except UsageError:  # told elsewhere
         return
     for name in content.get("bundles", {}).keys() - used:
-        close = close_to(name, used)
+        close = close_to(name, used, cutoff=0.75)  # names of bundles have much in common
         hint = f"; did you mean '{close}'?" if close else "; mend the name, or leave it out"
         yield (
             ("bundles", name),

@@ -231,7 +231,7 @@ def test_settings_of_a_bundle_that_no_rule_uses_are_refused(tmp_path):
     assert str(raised.value) == (
         f"{path}: line 9: bundles.brian: expected a bundle that a rule uses (brain), got 'brian'; did you mean 'brain'?"
     )
-    with pytest.raises(UsageError, match=r"got 'liver'; mend the name, or leave it out$"):
+    with pytest.raises(UsageError, match=r"got 'trains'; mend the name, or leave it out$"):
         read_settings(write(tmp_path, f"{SMALL}bundles:\n  liver: {{}}\n"))
 
 
