@@ -52,7 +52,7 @@ def command(config: Path, shadow: bool, check: bool, archives: bool, form: str) 
     settings = read_settings(config)
     if shadow:
         settings = replace(settings, shadow=True)
-    seen = check_settings(config, settings)
+    seen = check_settings(config, settings, load=check)
     raise_faults(seen.faults)
     if check:
         _tell(config, settings, seen)

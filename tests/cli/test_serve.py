@@ -10,6 +10,7 @@ from medkit.bundle.store import find_bundle
 from medkit.cli.serve import command
 from medkit.dicom.network.node import StorageNode
 from medkit.errors import UsageError
+from medkit.inference.loading import load_bundle
 from tests.batch.service.test_settings import SMALL, write
 from tests.servers.loopback import free_port
 
@@ -19,6 +20,12 @@ def ready(tmp_path, tiny_root):
     """A file with which a service begins, though its watched folder is not there yet."""
     (tmp_path / "results").mkdir()
     return write(tmp_path, f"{SMALL}bundles: {{brain: {{location: {tiny_root}}}}}\nlimits: {{free_gib: 0}}\n")
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """What is asked of bundles is asked in this process, which has PyTorch already."""
+    monkeypatch.setattr("medkit.batch.service.checks._elsewhere", lambda ask, *given: ask(*given))
 
 
 def check(config, *options):
@@ -37,8 +44,17 @@ def test_a_file_is_checked_and_nothing_is_begun(tmp_path, tiny_root):
     folder = find_bundle(tiny_root)
     assert second == f"bundle {folder.name}: version {folder.metadata['version']}, digest {folder.digest()}"
     assert not (tmp_path / "night").exists()
-    config = write(tmp_path, f"{SMALL}{location}workers: 2\n")
-    assert "1 rule, 2 workers; nothing wrong" in check(config).stdout
+
+
+def test_a_bundle_is_told_as_it_runs_with_its_overrides(tmp_path, tiny_root, ready, here):
+    ready.write_text(
+        ready.read_text().replace("{location", "{overrides: {'inferer::overlap': 0.25}, location")
+    )
+    with ready.open("a") as file:
+        file.write("workers: 2\n")
+    first, second = check(ready).stdout.splitlines()
+    assert first.startswith(f"{ready}: 1 rule, 2 workers; ")
+    assert second.endswith(load_bundle(tiny_root, overrides={"inferer::overlap": 0.25}).digest)
 
 
 def refused(config, *options):
@@ -61,14 +77,14 @@ def test_what_is_not_there_is_all_told_and_the_same_by_the_service_before_it_beg
     assert refused(config) == lines
 
 
-def test_what_may_be_right_later_is_a_warning(tmp_path, ready):
+def test_what_may_be_right_later_is_a_warning(ready, here):
     done = check(ready)
     assert done.exit_code == 0
     assert done.stderr.startswith(f"warning: {ready}: line 5: sources.folders[1].folder: no folder at ")
     assert done.stdout.startswith(f"{ready}: 1 rule, 1 worker; 1 warning\n")
 
 
-def test_archives_are_asked_on_request(tmp_path, ready):
+def test_archives_are_asked_on_request(ready, here):
     port = free_port()
     archive = (
         f"archives: {{dimse: {{pacs: {{host: 127.0.0.1, port: {port}, ae_title: PACS, seconds: 5}}}}}}\n"
@@ -85,7 +101,7 @@ def test_archives_are_asked_on_request(tmp_path, ready):
     ]
 
 
-def test_a_service_in_shadow_needs_no_folder(tmp_path, tiny_root):
+def test_a_service_in_shadow_needs_no_folder(tmp_path, tiny_root, here):
     config = write(tmp_path, f"{SMALL}bundles: {{brain: {{location: {tiny_root}}}}}\n")
     assert "destinations.folders.out" in refused(config, "--check")[0]
     assert check(config, "--shadow").exit_code == 0

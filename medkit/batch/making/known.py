@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medkit.batch.making.bundles import BundleSettings
+from medkit.batch.making.bundles import BundleSettings, BundleShelf
 from medkit.batch.making.channels import channel_order
 from medkit.bundle.licence import accepted_licence
 from medkit.bundle.store import find_bundle
@@ -13,13 +13,13 @@ from medkit.dicom.writing.maker import Maker
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from medkit.batch.rules import Rule
     from medkit.bundle.store import BundleFolder
 
-__all__ = ["KnownBundle", "fitting_bundle", "known_bundle", "known_bundles"]
+__all__ = ["KnownBundle", "fitting_bundle", "known_bundle", "known_bundles", "loaded_bundles"]
 
 _DIGITS = 12  # of a digest, by which the ledger tells one state of a bundle from others
 
@@ -58,11 +58,37 @@ def known_bundles(
         rules: which bundles.
         settings: by name of the bundle.
     """
+    return _asked(rules, lambda rule: known_bundle(rule, settings.get(rule.bundle, BundleSettings())))
+
+
+def loaded_bundles(
+    rules: Iterable[Rule], settings: Mapping[str, BundleSettings], device: str | None
+) -> tuple[list[KnownBundle], list[tuple[int, str]]]:
+    """As :func:`known_bundles`, of bundles that are loaded for it, as a worker loads them, one after another.
+
+    Args:
+        rules: which bundles.
+        settings: by name of the bundle.
+        device: for all of them; each one's own choice by default.
+    """
+    shelf = BundleShelf(settings, device, size=1)
+
+    def load(rule: Rule) -> KnownBundle:
+        shelved = shelf.take(rule.bundle)
+        shelved.order(rule.inputs)
+        return KnownBundle.of(shelved.maker)
+
+    return _asked(rules, load)
+
+
+def _asked(
+    rules: Iterable[Rule], ask: Callable[[Rule], KnownBundle]
+) -> tuple[list[KnownBundle], list[tuple[int, str]]]:
     known: dict[str, KnownBundle] = {}
     faults = []
     for number, rule in enumerate(rules):
         try:
-            known[rule.bundle] = known_bundle(rule, settings.get(rule.bundle, BundleSettings()))
+            known[rule.bundle] = ask(rule)
         except UsageError as error:
             faults.append((number, str(error)))
     return list(known.values()), faults

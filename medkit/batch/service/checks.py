@@ -12,9 +12,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from medkit.batch.making import BundleSettings, KnownBundle, known_bundles
+from medkit.batch.making.known import loaded_bundles
 from medkit.batch.making.options import option_faults
 from medkit.batch.service.parts import (
     make_archive,
@@ -39,6 +40,7 @@ __all__ = ["Checked", "ask_archives", "check_settings"]
 
 _LOG = logging.getLogger(__name__)
 _GIB = 1 << 30
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -61,25 +63,30 @@ class Checked:
             _LOG.warning("%s", doubt)
 
 
-def check_settings(path: Path, settings: Settings) -> Checked:
-    """See whether a service can do what it is told; nothing is begun, and no weights are loaded.
+def check_settings(path: Path, settings: Settings, *, load: bool = False) -> Checked:
+    """See whether a service can do what it is told; nothing is begun.
 
     Args:
         path: the file that the settings were read from.
         settings: of it, with the shadow that was asked for.
+        load: load bundles too, where nothing else is wrong, as workers will; it takes their time and memory.
     """
     bundles, unfit = known_bundles(settings.rules, settings.bundles)
-    named = {name for name, one in settings.bundles.items() if one.location is not None}
-    in_rules: list[tuple[Place, str]] = []
-    found: list[tuple[Place, str]] = [*missing_folders(settings), *_other_faults(settings)]
-    for number, message in unfit:
-        name = settings.rules[number].bundle
-        if name in named:
-            found.append((("bundles", name, "location"), message))
-        else:
-            in_rules.append((("rules", number, "bundle"), message))
+    found = [*missing_folders(settings), *_other_faults(settings)]
     if not unfit:
         found += _option_faults(settings)
+    if load and not unfit and not found:
+        # Of a cluster's device this machine need not have one.
+        device = "cpu" if settings.cluster is not None and settings.device else settings.device
+        bundles, unfit = _elsewhere(loaded_bundles, settings.rules, settings.bundles, device)
+    in_rules: list[tuple[Place, str]] = []
+    for number, message in unfit:
+        name = settings.rules[number].bundle
+        if name in settings.bundles:
+            key = () if settings.bundles[name].location is None else ("location",)
+            found.append((("bundles", name, *key), message))
+        else:
+            in_rules.append((("rules", number, "bundle"), message))
     rules = rules_path(path, read_yaml(path))
     faults = [*placed(path, dict.fromkeys(found)), *placed(rules, in_rules)]
     return Checked(tuple(bundles), tuple(faults), tuple(placed(path, _doubts(settings))))
@@ -106,11 +113,15 @@ def _option_faults(settings: Settings) -> list[tuple[Place, str]]:
     used = {rule.bundle: settings.bundles.get(rule.bundle, BundleSettings()) for rule in settings.rules}
     if device is None and not any(one.overrides or one.flips for one in used.values()):
         return []
-    # Elsewhere: a service does without the memory of PyTorch, and its workers are to have the device.
+    return _elsewhere(option_faults, used, device)
+
+
+def _elsewhere(ask: Callable[..., _T], *given: object) -> _T:
+    """Ask in a process of its own: a service does without the memory of PyTorch, and workers are to have the device."""
     with ProcessPoolExecutor(
         1, get_context("spawn"), initializer=warnings.simplefilter, initargs=("ignore",)
     ) as process:
-        return process.submit(option_faults, used, device).result()
+        return process.submit(ask, *given).result()
 
 
 def _other_faults(settings: Settings) -> Iterator[tuple[Place, str]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from medkit.batch.making import BundleSettings, KnownBundle, known_bundles
-from medkit.batch.making.known import fitting_bundle
+from medkit.batch.making.known import fitting_bundle, loaded_bundles
 from medkit.batch.rules import Criteria
 from medkit.bundle.store import find_bundle
 from medkit.inference.loading import load_bundle
@@ -25,6 +25,8 @@ def test_a_bundle_is_told_once_as_it_will_be_when_it_is_loaded(tiny_root):
     loaded = load_bundle(tiny_root)
     assert faults == []
     assert known == [KnownBundle(NAME, loaded.folder.metadata["version"], loaded.digest)]
+    settings = {NAME: BundleSettings(location=tiny_root)}
+    assert loaded_bundles((RULE, again), settings, None) == (known, [])
 
 
 def _without_codes(metadata):

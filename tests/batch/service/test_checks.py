@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -65,6 +66,17 @@ def test_a_bundle_that_cannot_be_used_is_told_where_it_is_named(tmp_path, small,
     text = small.replace(f"bundles:\n  brain:\n    location: {tiny_root}\n", "")
     (fault,) = told(tmp_path, check(tmp_path, text).faults)
     assert fault.startswith("rules.yaml: line 1: rules[1].bundle: no bundle 'brain': ")
+
+
+def test_a_bundle_that_cannot_be_loaded_is_told_where_that_is_asked_for(tmp_path, small, tiny_root):
+    root = shutil.copytree(tiny_root, tmp_path / "damaged")
+    (root / "models" / "model.pt").write_bytes(b"no weights")
+    path = write(tmp_path, small.replace(str(tiny_root), str(root)))
+    settings = read_settings(path)
+    assert check_settings(path, settings).faults == ()
+    (fault,) = told(tmp_path, check_settings(path, settings, load=True).faults)
+    assert fault.startswith("service.yaml: line 10: bundles.brain.location: ")
+    assert "model.pt: expected a checkpoint" in fault
 
 
 def test_files_of_tls_that_cannot_be_used_are_told(tmp_path, small):

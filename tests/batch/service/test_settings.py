@@ -232,7 +232,7 @@ def test_settings_of_a_bundle_that_no_rule_uses_are_refused(tmp_path):
         f"{path}: line 9: bundles.brian: expected a bundle that a rule uses (brain), got 'brian'; did you mean 'brain'?"
     )
     with pytest.raises(UsageError, match=r"got 'trains'; mend the name, or leave it out$"):
-        read_settings(write(tmp_path, f"{SMALL}bundles:\n  liver: {{}}\n"))
+        read_settings(write(tmp_path, f"{SMALL}bundles:\n  trains: {{}}\n"))
 
 
 def test_a_folder_comes_to_rest_before_a_study_is_complete_though_the_file_says_nothing_of_it(tmp_path):
