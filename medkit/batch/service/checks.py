@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-import warnings
-from concurrent.futures import ProcessPoolExecutor
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, TypeVar
 
+from medkit.batch.logs import silence_libraries
 from medkit.batch.making import BundleSettings, KnownBundle, known_bundles
 from medkit.batch.making.known import loaded_bundles
 from medkit.batch.making.options import option_faults
@@ -28,10 +29,11 @@ from medkit.batch.service.settings import rules_path
 from medkit.batch.yaml_faults import Place, placed
 from medkit.bundle.fragments import read_yaml
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
-from medkit.errors import UsageError
+from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from medkit.batch.service.settings import Settings
@@ -40,6 +42,7 @@ __all__ = ["Checked", "ask_archives", "check_settings"]
 
 _LOG = logging.getLogger(__name__)
 _GIB = 1 << 30
+_PROCESSES = get_context("spawn")
 _T = TypeVar("_T")
 
 
@@ -118,10 +121,34 @@ def _option_faults(settings: Settings) -> list[tuple[Place, str]]:
 
 def _elsewhere(ask: Callable[..., _T], *given: object) -> _T:
     """Ask in a process of its own: a service does without the memory of PyTorch, and workers are to have the device."""
-    with ProcessPoolExecutor(
-        1, get_context("spawn"), initializer=warnings.simplefilter, initargs=("ignore",)
-    ) as process:
-        return process.submit(ask, *given).result()
+    heard, told = _PROCESSES.Pipe(duplex=False)
+    with heard:
+        with told:
+            process = _PROCESSES.Process(target=_answer, args=(told, ask, given), name="check", daemon=True)
+            process.start()
+        try:
+            answer = heard.recv()
+        except EOFError as error:
+            process.join()
+            raise MedkitError(
+                f"bundles: expected a process that looks at them, got one that ended with exit code {process.exitcode}"
+            ) from error
+    process.join()
+    if isinstance(answer, Exception):
+        raise answer
+    found: _T = answer
+    return found
+
+
+def _answer(told: Connection, ask: Callable[..., object], given: tuple[object, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; who asked decides
+    silence_libraries()
+    try:
+        answer = ask(*given)
+    except Exception as error:
+        answer = error  # raised where it is waited for
+    with suppress(BrokenPipeError):  # who asked is gone
+        told.send(answer)
 
 
 def _other_faults(settings: Settings) -> Iterator[tuple[Place, str]]:

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from dataclasses import replace
 
 import pytest
 
 from medkit.batch.ledger import Ledger
-from medkit.batch.service.checks import ask_archives, check_settings
+from medkit.batch.service.checks import _elsewhere, ask_archives, check_settings
 from medkit.batch.service.settings import read_settings
 from medkit.batch.service.supervisor import Supervisor
 from medkit.dicom.network.node import StorageNode
-from medkit.errors import UsageError
+from medkit.errors import MedkitError, UsageError
 from tests.batch.service.test_settings import SMALL, write
 from tests.servers.loopback import free_port
 
@@ -77,6 +78,20 @@ def test_a_bundle_that_cannot_be_loaded_is_told_where_that_is_asked_for(tmp_path
     (fault,) = told(tmp_path, check_settings(path, settings, load=True).faults)
     assert fault.startswith("service.yaml: line 10: bundles.brain.location: ")
     assert "model.pt: expected a checkpoint" in fault
+
+
+def refuse(word):
+    raise UsageError(word)
+
+
+@pytest.mark.parametrize(
+    ("ask", "given", "error", "words"),
+    [(refuse, "so", UsageError, "^so$"), (os._exit, 7, MedkitError, "got one that ended with exit code 7$")],
+)
+def test_what_goes_wrong_in_the_process_that_is_asked_is_told(ask, given, error, words):
+    assert _elsewhere(len, "four") == 4
+    with pytest.raises(error, match=words):
+        _elsewhere(ask, given)
 
 
 def test_files_of_tls_that_cannot_be_used_are_told(tmp_path, small):
