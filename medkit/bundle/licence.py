@@ -27,7 +27,7 @@ def accepted_licence(bundle: BundleFolder, *, accept: bool) -> str | None:
     if not accept:
         raise UsageError(
             f"{bundle.name}: expected that its terms are accepted, which forbid commercial use ({bundle.terms}), "
-            f"got no word of it; read {bundle.root}/LICENSE, and add --accept-licence (in Python "
-            "accept_licence=True)"
+            f"got no word of it; read {bundle.root}/LICENSE, and add --accept-licence (in settings of a "
+            "service accept_licence: true, in Python accept_licence=True)"
         )
     return bundle.terms

@@ -134,6 +134,7 @@ def test_bare_call_shows_the_help(capsys, arguments):
     ("error", "code", "line"),
     [
         (UsageError("a: expected b"), 2, "medkit: a: expected b"),
+        (UsageError("a: expected b\nc: expected d"), 2, "medkit: a: expected b\nmedkit: c: expected d"),
         (CaseError("x", "a: expected b"), 4, "medkit: a: expected b"),
         (MedkitError("a: expected b"), 4, "medkit: a: expected b"),
         (OSError(28, "No space left on device", "/out"), 4, "medkit: /out: No space left on device"),
