@@ -26,7 +26,7 @@ from medkit.dicom.writing.segmentation import SegmentationType
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from medkit.batch.rules import Rule
 
@@ -199,10 +199,12 @@ def rules_path(path: Path, content: Mapping[str, Any]) -> Path:
 
 
 def _faults_of_rules(path: Path, content: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the rules, or between them and the settings, of which more may be wrong."""
     if not isinstance(content.get("rules"), str):
         return []  # which is a fault of the settings
+    rules = rules_path(path, content)
     try:
-        return check_rules(rules_path(path, content))
+        return check_rules(rules) or placed(path, _unused_bundles(content, read_rules(rules)))
     except UsageError as error:
         return placed(path, [(("rules",), str(error))])
 
@@ -216,7 +218,6 @@ def _contradictions(content: dict[str, Any], base: Path) -> Iterator[tuple[Place
         yield ("archives", "dicomweb", name), "expected a name of its own, got that of a DIMSE archive"
     for name in sorted(set(content["destinations"].get("folders", {})) & set(names)):
         yield ("destinations", "folders", name), "expected a name of its own, got that of an archive"
-    yield from _unused_bundles(content, base)
     yield from _shared_ports(content)
     yield from _wrong_hours(content)
     yield from _wrong_cluster(content)
@@ -249,13 +250,12 @@ def _unknown_archives(content: dict[str, Any], names: list[str]) -> Iterator[tup
             )
 
 
-def _unused_bundles(content: dict[str, Any], base: Path) -> Iterator[tuple[Place, str]]:
+def _unused_bundles(content: Mapping[str, Any], rules: Iterable[Rule]) -> Iterator[tuple[Place, str]]:
     """Settings of a bundle that no rule uses: the one that is meant would run without them."""
-    try:
-        used = {rule.bundle for rule in read_rules(base / content["rules"])}
-    except UsageError:  # told elsewhere
-        return
-    for name in content.get("bundles", {}).keys() - used:
+    used, named = {rule.bundle for rule in rules}, content.get("bundles")
+    for name in named if isinstance(named, dict) else ():
+        if not isinstance(name, str) or name in used:
+            continue
         close = close_to(name, used, cutoff=0.75)  # names of bundles have much in common
         hint = f"; did you mean '{close}'?" if close else "; mend the name, or leave it out"
         yield (

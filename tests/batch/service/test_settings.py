@@ -217,6 +217,12 @@ def test_all_faults_of_both_files_are_told_a_line_each(tmp_path):
     ]
 
 
+def test_a_bundle_that_no_rule_uses_is_told_beside_other_faults(tmp_path):
+    path = write(tmp_path, WHOLE.replace("workers: 2", "wrokers: 2").replace("  brain: {", "  brian: {"))
+    with pytest.raises(UsageError, match=r"line \d+: wrokers: .*\n.*line 22: bundles\.brian: "):
+        read_settings(path)
+
+
 def test_rules_that_are_not_there_are_told_where_they_are_named(tmp_path):
     path = write(tmp_path, SMALL)
     (tmp_path / "rules.yaml").unlink()
