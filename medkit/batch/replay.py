@@ -217,7 +217,7 @@ def replay_study(
         sides: both bundles, that which is in use first.
     """
     try:
-        jobs, _ = read_stored(study, spool.instances(study), spool, wanted)
+        jobs, *_ = read_stored(study, spool.instances(study), spool, wanted)
     except Exception as error:
         return StudyReplayed(study, verdict_on(error))
     mine = [job for job in jobs if job.job.rule in names]

@@ -50,11 +50,14 @@ command.add_command(run_command)
 @command.command("status", short_help="Print how a batch stands.")
 @_folder
 @click.option("--state", type=click.Choice(_STATES), help="List the studies that are in this state instead.")
+@click.option("--code", metavar="CODE", help="Of these, those that are there for this reason.")
 @click.option("--silent-hours", type=click.FloatRange(min=0, min_open=True), metavar="N",
     help="Tell as well if nothing came for so many hours, whatever the service's settings say.",
 )  # fmt: skip
 @_json
-def status_command(folder: Path, state: str | None, silent_hours: float | None, as_json: bool) -> None:
+def status_command(
+    folder: Path, state: str | None, code: str | None, silent_hours: float | None, as_json: bool
+) -> None:
     """Print how the batch in FOLDER stands, whether a service works on it, and what a person has to look at.
 
     It calls a person when the service's settings say so, those of the last one where none runs.
@@ -70,10 +73,12 @@ def status_command(folder: Path, state: str | None, silent_hours: float | None, 
     from medkit.batch.status.summary import summarise
     from medkit.cli.batch_tables import print_status, print_studies
 
+    if code is not None and state is None:
+        raise UsageError("status: expected --state with --code, got --code alone")
     job = existing_job(folder)
     with LedgerView(job.ledger) as view:
         if state is not None:
-            studies = with_what_was_not_taken(job, view.studies(State(state), newest_first=True))
+            studies = with_what_was_not_taken(job, view.studies(State(state), code=code, newest_first=True))
             _print(study_documents(studies)) if as_json else print_studies(studies, time.time())
             return
         summary = summarise(view, time.time())

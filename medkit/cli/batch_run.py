@@ -74,8 +74,8 @@ def run_command(
     OUTPUT/delivered/STUDY/. A second call goes on where one was stopped or killed; what is delivered stays as it is,
     whatever options it has. What came is kept in OUTPUT/spool.
 
-    Exit code 0: all studies are delivered, or no rule wants them; 3: some are refused or quarantined, or files are
-    broken; 4: none is delivered; 2: a wrong call; 130: interrupted.
+    Exit code 0: all studies are delivered, or no rule wants them; 3: some are refused, as a whole or in part, or
+    quarantined, or files are broken; 4: none is delivered; 2: a wrong call; 130: interrupted.
     """
     from medkit.batch.logs import LogSettings, set_up_logs
     from medkit.batch.service.settings import work_limits
@@ -174,12 +174,13 @@ class _Bars:
 
 def _tell(supervisor: Supervisor, taken: list[FolderTaken], output: Path) -> None:
     """Print what became of everything, and end with the exit code for it."""
-    from medkit.batch.ledger import State
+    from medkit.batch.ledger import PARTLY_REFUSED, State
     from medkit.cli.batch_tables import print_studies
 
     ledger = supervisor.ledger
     counts = ledger.counts()
-    bad = [one for state in (State.QUARANTINED, State.REFUSED) for one in ledger.studies(state)]
+    partly = ledger.studies(State.DELIVERED, code=PARTLY_REFUSED)
+    bad = [*(one for state in (State.QUARANTINED, State.REFUSED) for one in ledger.studies(state)), *partly]
     skipped = ledger.studies(State.SKIPPED)
     if bad or skipped:
         print_studies([*bad[:_SHOWN], *skipped[:_SHOWN]], time.time())
@@ -195,7 +196,8 @@ def _tell(supervisor: Supervisor, taken: list[FolderTaken], output: Path) -> Non
     if postponed:
         click.echo(f"not taken   {postponed} studies: the disk is nearly full; make room, and call again")
     told = (State.DELIVERED, State.SKIPPED, State.REFUSED, State.QUARANTINED)
-    click.echo(", ".join(f"{counts[state]} {state}" for state in told))
+    of_them = {State.DELIVERED: f" ({len(partly)} of them {PARTLY_REFUSED})"} if partly else {}
+    click.echo(", ".join(f"{counts[state]} {state}{of_them.get(state, '')}" for state in told))
     click.echo(f"results     {output / 'delivered'}")
     if bad or broken or postponed:
         raise click.exceptions.Exit(

@@ -126,6 +126,17 @@ def test_the_studies_of_a_state(batch, capsys):
     assert (code, study(State.SKIPPED)[:12] in out, study(State.REFUSED)[:12] in out) == (0, True, False)
 
 
+def test_the_studies_of_a_state_for_one_reason(batch, capsys):
+    batch.deliver("whole")
+    batch.deliver("half", refused="the left of two")
+    call = ("status", batch.job.root, "--state", "delivered", "--code", "partly-refused", "--json")
+    code, out, _ = run(capsys, *call)
+    (told,) = json.loads(out)
+    assert (code, told["study"], told["reason"]) == (0, study("half"), "the left of two")
+    assert "the left of two" in run(capsys, "history", batch.job.root, study("half"))[1]
+    assert run(capsys, "status", batch.job.root, "--code", "partly-refused")[0] == 2
+
+
 def test_the_states_of_the_options_are_those_of_the_ledger():
     assert list(commands._STATES) == [str(state) for state in State if state is not State.SUPERSEDED]
 

@@ -11,6 +11,7 @@ from medkit.batch.ledger import Ledger
 from medkit.batch.service.settings import WorkLimits
 from medkit.cli import main
 from medkit.errors import UsageError
+from tests.batch.making.studies import another_series, write_study
 from tests.batch.service.studies import study_hash, write_numbered
 
 BUNDLE = "hippocampus_segmentation_unet"
@@ -81,6 +82,27 @@ def test_kinds_type_and_repairs_are_those_that_are_asked_for(folder):
         "Label Map Segmentation Storage"
     )
     assert len(made) == 2, "one for each unbroken run of slices"
+
+
+def test_of_what_is_delivered_in_part_the_rest_is_told(folder):
+    rules = folder / "rules.yaml"
+    rules.write_text(
+        rules.read_text(encoding="utf-8").replace("name: mr", "name: mr, series: each"), encoding="utf-8"
+    )
+    another_series(write_study(folder / "in"), "more")
+    slices = sorted(
+        (folder / "in" / "more").iterdir(), key=lambda path: dcmread(path).ImagePositionPatient[2]
+    )
+    slices[5].unlink()
+    ended = run(folder, "in", "--kind", "seg")
+    assert ended.returncode == 3, ended.stdout + ended.stderr
+    assert "1 delivered (1 of them partly-refused), 0 skipped, 0 refused, 0 quarantined" in ended.stdout
+    assert "partly-refused: 1 of 2" in ended.stdout
+    log = (folder / "out" / "batch.log").read_text(encoding="utf-8")
+    (line,) = [line for line in log.splitlines() if "study ended its making" in line]
+    assert " warning " in line
+    assert "1 of 2 series that rules want was refused (gap): series 4" in line
+    assert len(list((folder / "out" / "delivered").rglob("*.dcm"))) == 1
 
 
 @pytest.mark.parametrize(

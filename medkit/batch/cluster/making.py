@@ -91,7 +91,7 @@ def _make(order: Order, here: str) -> Outcome:
     limit_memory(order.terms.memory_bytes, work.device)
     wanted = Wanted(work.rules, work.outputs.repairs, work.limits)
     with _stage(READ, order, seconds):
-        jobs, notes = read_revision(order.study, order.digest, Spool(store, make=False), wanted)
+        jobs, notes, refused = read_revision(order.study, order.digest, Spool(store, make=False), wanted)
     with _stage(PREDICT, order, seconds):  # a folder that hangs may keep a bundle from being loaded
         for name in dict.fromkeys(job.job.bundle for job in jobs):
             _check_bundle(shelf, name, order)
@@ -101,7 +101,15 @@ def _make(order: Order, here: str) -> Outcome:
         sync_all(folder)
     made = tuple((*one, str(hash_files([folder / one[0]]))) for one in objects.made)
     makers = tuple((one.name, one.version, one.digest) for one in objects.makers)
-    return Outcome(OutcomeKind.MADE, here, made=made, recipe=objects.recipe, makers=makers, seconds=seconds)
+    return Outcome(
+        OutcomeKind.MADE,
+        here,
+        made=made,
+        recipe=objects.recipe,
+        makers=makers,
+        refused=refused,
+        seconds=seconds,
+    )
 
 
 def _begin(order: Order) -> None:

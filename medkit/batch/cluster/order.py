@@ -105,6 +105,7 @@ class Outcome:
         made: of each object its path in the folder, its UID, the hash of its content and that of its bytes.
         recipe: see :class:`medkit.batch.making.StudyWritten`.
         makers: of each its name, version and digest.
+        refused: see :class:`medkit.batch.making.StudyRead`.
         seconds: that each stage took.
         verdict: state, code, message and delay.
     """
@@ -115,6 +116,7 @@ class Outcome:
     made: tuple[tuple[str, str, str, str], ...] = ()
     recipe: str = ""
     makers: tuple[tuple[str, str, str], ...] = ()
+    refused: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     verdict: tuple[str, str, str, float] | None = None
 

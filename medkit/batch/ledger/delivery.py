@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medkit.batch.ledger.moves import Claim, LedgerMoves
-from medkit.batch.ledger.states import DECIDED, IllegalTransition, Stage, State
+from medkit.batch.ledger.states import DECIDED, PARTLY_REFUSED, IllegalTransition, Stage, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -82,7 +82,8 @@ class LedgerDelivery(LedgerMoves):
                 raise IllegalTransition(
                     f"study {claim.study}: expected every object to be read back, {left} were not"
                 )
-            self._move(row, State.DELIVERED, now, None, None)
+            said = self._said_when_made(row)
+            self._move(row, State.DELIVERED, now, said and PARTLY_REFUSED, said)
 
     def withdrawing(self, study: str, uid: str, destination: str) -> None:
         """Note that a destination is about to be told that an object of an earlier revision does not count any more.
@@ -131,6 +132,14 @@ class LedgerDelivery(LedgerMoves):
                 "AND withdrawing_at IS NOT NULL AND withdrawn_at IS NULL",
                 *(self._clock(), study, uid, destination),
             )
+
+    def _said_when_made(self, row: sqlite3.Row) -> str | None:
+        """What of a revision was wanted and refused, if anything."""
+        said = self._one(
+            "SELECT reason FROM journal WHERE study = ? AND revision = ? AND code = ? ORDER BY seq DESC LIMIT 1",
+            *(row["study"], row["number"], PARTLY_REFUSED),
+        )
+        return None if said is None else said["reason"]
 
     def _in_delivery(self, claim: Claim, uid: str, destination: str, now: float) -> tuple[int, sqlite3.Row]:
         """Row number of the claimed revision, and one of its objects."""

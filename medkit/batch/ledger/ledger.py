@@ -23,7 +23,7 @@ from medkit.batch.identity import is_hash
 from medkit.batch.ledger.delivery import LedgerDelivery
 from medkit.batch.ledger.makers import makers_line
 from medkit.batch.ledger.moves import Claim
-from medkit.batch.ledger.states import IllegalTransition, Stage, State
+from medkit.batch.ledger.states import PARTLY_REFUSED, IllegalTransition, Stage, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -344,7 +344,14 @@ class Ledger(LedgerDelivery):
             now = self._clock()
             self._move(self._held(claim, now, Stage.MAKE), State.SKIPPED, now, code, reason)
 
-    def made(self, claim: Claim, results: Sequence[Result], recipe: str, makers: Sequence[str] = ()) -> None:
+    def made(
+        self,
+        claim: Claim,
+        results: Sequence[Result],
+        recipe: str,
+        makers: Sequence[str] = (),
+        refused: str | None = None,
+    ) -> None:
         """Say that all results are on disk.
 
         An object that an earlier revision may have sent to the same destination is not made anew there: it goes on from
@@ -357,6 +364,8 @@ class Ledger(LedgerDelivery):
             recipe: what they were made by, such as a hash of bundle digest, config and version.
             makers: the same for a person, each as ``NAME VERSION (DIGEST)``; the journal keeps them all, see
                 :meth:`LedgerView.made_by`.
+            refused: what of the study was wanted as well and refused, in one line; it stays said of the study, as
+                :data:`PARTLY_REFUSED`, once it is delivered too.
 
         Raises:
             LeaseLost: see :meth:`heartbeat`.
@@ -371,6 +380,8 @@ class Ledger(LedgerDelivery):
                 row, State.MADE, now, None, makers_line(makers), whole=True,
                 attempts=0, not_before=now, recipe=recipe, made_at=now,
             )  # fmt: skip
+            if refused is not None:
+                self._explain(row, State.MADE, now, PARTLY_REFUSED, refused)
             _check_results(claim, results)
             for result in results:
                 sent = self._sent_before(claim.study, result)

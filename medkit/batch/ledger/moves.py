@@ -119,6 +119,12 @@ class LedgerMoves(LedgerView):
         self._run(f"UPDATE revisions SET {names} WHERE id = ?", *changed.values(), row["id"])
         self._journal(now, row["study"], row["number"], before, after, code, reason, whole=whole)
 
+    def _explain(self, row: sqlite3.Row, state: State, now: float, code: str, reason: str) -> None:
+        """Say something more of a revision that stays in its state."""
+        said = (_checked_code(code), _one_line(reason, whole=False))
+        self._run("UPDATE revisions SET code = ?, reason = ? WHERE id = ?", *said, row["id"])
+        self._journal(now, row["study"], row["number"], state, state, code, reason)
+
     def _journal(
         self,
         now: float,

@@ -39,6 +39,7 @@ __all__ = [
     "ENDS",
     "FIRST",
     "LEASED",
+    "PARTLY_REFUSED",
     "TRANSITIONS",
     "IllegalTransition",
     "LeaseLost",
@@ -94,6 +95,8 @@ class Stage(StrEnum):
 _S = State
 FIRST = frozenset({_S.READY, _S.QUARANTINED})
 LEASED = frozenset({_S.RUNNING, _S.DELIVERING})
+PARTLY_REFUSED = "partly-refused"
+"""Code of a study that is made, or delivered, though not all was made of it that rules want."""
 ENDS = frozenset({_S.DELIVERED, _S.REFUSED, _S.SKIPPED, _S.QUARANTINED})
 # From these on the ledger knows which objects count.
 DECIDED = frozenset({_S.MADE, _S.DELIVERING, _S.DELIVERED, _S.REFUSED, _S.SKIPPED})

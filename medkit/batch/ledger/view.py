@@ -183,6 +183,7 @@ class LedgerView:
         self,
         state: State | None = None,
         *,
+        code: str | None = None,
         newest_first: bool = False,
         limit: int | None = None,
         offset: int = 0,
@@ -191,6 +192,7 @@ class LedgerView:
 
         Args:
             state: only those in it.
+            code: of the state that is named, only those that are in it for this reason.
             newest_first: the last to come into its state first.
             limit: no more than so many.
             offset: and not the first so many.
@@ -199,12 +201,12 @@ class LedgerView:
         if state is State.RECEIVING:
             which, since = "r.state IS NULL AND arriving_since IS NOT NULL", "arriving_since"
         elif state is not None:  # said so that an index has them in their order
-            which, since = "r.state = ?1", "r.since"
+            which, since = "r.state = ?1" + (" AND r.code = ?4" if code is not None else ""), "r.since"
         down = "DESC" if newest_first else "ASC"
         with self.reading():
             rows = self._all(
                 f"{_STUDIES} WHERE {which} ORDER BY {since} {down}, s.study {down} LIMIT ?2 OFFSET ?3",
-                *(state, -1 if limit is None else limit, offset),
+                *(state, -1 if limit is None else limit, offset, *([] if code is None else [code])),
             )
         return [_study(row) for row in rows]
 
@@ -223,9 +225,8 @@ class LedgerView:
         with self.reading():
             rows = self._all(
                 "SELECT state, code, count(*) AS number, max(since) AS latest FROM revisions "
-                f"WHERE state IN ({', '.join('?' * len(_WITH_REASON))}) AND code IS NOT NULL "
+                f"WHERE code IS NOT NULL AND state != '{State.SUPERSEDED}' "
                 "GROUP BY state, code ORDER BY number DESC, state, code",
-                *_WITH_REASON,
             )
         return [Reason(State(row["state"]), row["code"], row["number"], row["latest"]) for row in rows]
 
@@ -427,9 +428,6 @@ class LedgerView:
     def _one(self, statement: str, *values: Any) -> Any:
         return self._connection.execute(statement, values).fetchone()
 
-
-# Named one by one, so that an index leaves out the delivered: by far the most, and nobody asks why.
-_WITH_REASON = tuple(state for state in State if state not in (State.DELIVERED, State.SUPERSEDED))
 
 _STUDIES = f"""SELECT s.study, coalesce(r.state, '{State.RECEIVING}') AS state, arriving_since IS NOT NULL AS arriving,
     coalesce(number, 0) AS number, coalesce(digest, '') AS digest, coalesce(instances, 0) AS instances,

@@ -41,10 +41,11 @@ class JobPredicted:
 
 @dataclass(frozen=True, eq=False)
 class StudyPredicted:
-    """A study with its labels."""
+    """A study with its labels; ``refused`` as :class:`medkit.batch.making.StudyRead` has it."""
 
     claim: Claim
     jobs: tuple[JobPredicted, ...]
+    refused: str | None
 
 
 def predict_study(read: StudyRead, context: MakingContext) -> StudyPredicted:
@@ -56,7 +57,8 @@ def predict_study(read: StudyRead, context: MakingContext) -> StudyPredicted:
         CaseError: a volume is unfit for its bundle, the bundle abstains, or a step of it failed.
         UsageError: a bundle cannot be loaded, or the rule's inputs are not its own.
     """
-    return StudyPredicted(read.claim, tuple(predict_job(job, read.notes, context.shelf) for job in read.jobs))
+    jobs = tuple(predict_job(job, read.notes, context.shelf) for job in read.jobs)
+    return StudyPredicted(read.claim, jobs, read.refused)
 
 
 def predict_job(read: JobRead, notes: tuple[str, ...], shelf: BundleShelf) -> JobPredicted:

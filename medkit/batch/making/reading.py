@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import State
-from medkit.batch.making.reasons import tell_finding
+from medkit.batch.making.reasons import INSPECT, tell_finding
 from medkit.batch.making.verdicts import Verdict, verdict
 from medkit.batch.rules import choose, might_fit, mismatch
 from medkit.dicom.facts import is_own_result, rule_facts, series_facts
@@ -18,13 +18,13 @@ from medkit.dicom.rejected import NOTE_CLASS, rejected_instances
 from medkit.dicom.result import OTHER_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from medkit.batch.ledger import Claim, LedgerView
     from medkit.batch.making.context import MakingContext
     from medkit.batch.marks import Mark
-    from medkit.batch.rules import Job, Rule
+    from medkit.batch.rules import Criteria, Job, Rule
     from medkit.batch.spool import Instance, Spool
     from medkit.dicom.findings import Finding
     from medkit.dicom.result import SeriesReading, SeriesVolume
@@ -71,11 +71,13 @@ class StudyRead:
         jobs: at least one.
         notes: for the reports: that other series could not be read, that instances were rejected, or that no archive
             said how many there are.
+        refused: of other series that rules want, how many were refused and why, in one line; ``None`` where none was.
     """
 
     claim: Claim
     jobs: tuple[JobRead, ...]
     notes: tuple[str, ...]
+    refused: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +94,17 @@ class _Refusal:
         return None if modality is None else str(modality).upper()
 
     @property
+    def series(self) -> str | None:
+        return None if self.facts is None else str(self.facts["series"])
+
+    @property
     def told(self) -> str:
+        """Without :data:`INSPECT`."""
         return tell_finding(self.number, self.finding)
+
+
+def _told(refusals: Iterable[_Refusal]) -> str:
+    return f"{'; '.join(one.told for one in refusals)}; {INSPECT}"
 
 
 def read_study(claim: Claim, context: MakingContext) -> StudyRead:
@@ -119,7 +130,7 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
 
 def read_revision(
     study: str, digest: str, spool: Spool, wanted: Wanted
-) -> tuple[tuple[JobRead, ...], tuple[str, ...]]:
+) -> tuple[tuple[JobRead, ...], tuple[str, ...], str | None]:
     """Read one revision of a study; no ledger is asked.
 
     Args:
@@ -152,8 +163,8 @@ def unless_arriving(verdict: Verdict, study: str, ledger: LedgerView) -> Verdict
 
 def read_stored(
     study: str, files: Sequence[Instance], spool: Spool, wanted: Wanted
-) -> tuple[tuple[JobRead, ...], tuple[str, ...]]:
-    """Read instances of a study and choose its bundles; jobs, at least one, and notes as :class:`StudyRead` has them.
+) -> tuple[tuple[JobRead, ...], tuple[str, ...], str | None]:
+    """Read instances of a study and choose its bundles; jobs, notes and what was refused as :class:`StudyRead` has them.
 
     Args:
         study: its hash.
@@ -182,7 +193,8 @@ def read_stored(
     jobs = tuple(
         JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
     )
-    return jobs, _notes(unread, taken_back, spool.lifted(study), is_counted=said is not None)
+    notes = _notes(unread, taken_back, spool.lifted(study), is_counted=said is not None)
+    return jobs, notes, desk.told_of_refused(choice.jobs)
 
 
 def _read(files: Sequence[Instance], expected: dict[str, int], wanted: Wanted) -> _Desk:
@@ -302,7 +314,7 @@ class _Desk:
         """
         for refusal in self.refusals:
             if refusal.number is None and refusal.finding.code == "count-mismatch":
-                raise verdict("count-mismatch", refusal.told)
+                raise verdict("count-mismatch", _told([refusal]))
 
     def refused_that_might_fit(self) -> list[_Refusal]:
         """Refusals of series of a kind that some rule wants, and of files of which nothing is known."""
@@ -313,6 +325,36 @@ class _Desk:
             if refusal.finding.code not in _PICTURES
             and (refusal.modality is None or refusal.modality in wanted)
         ]
+
+    def told_of_refused(self, jobs: Sequence[Job]) -> str | None:
+        """In one line, of the series that rules want how many were refused, and why; ``None`` where none was.
+
+        Args:
+            jobs: of those that were not.
+        """
+        refused = [one for one in self.refused_that_might_fit() if self._is_wanted(one)]
+        if not refused:
+            return None
+        series = {one.series for one in refused}
+        made = {self.volumes[name].series_instance_uid for job in jobs for _, name in job.inputs}
+        codes = ", ".join(sorted({one.finding.code for one in refused}))
+        was = "was" if len(series) == 1 else "were"
+        of_all = f"{len(series)} of {len(series | made)} series that rules want {was} refused ({codes})"
+        return f"{of_all}: {_told(refused)}"
+
+    def _is_wanted(self, refusal: _Refusal) -> bool:
+        """Whether a rule might take a refused series, as far as can be told, with what else there is."""
+        unread = [one.facts for one in self.refusals if one.facts is not None]
+
+        def is_there(criteria: Criteria) -> bool:
+            read = any(mismatch(criteria, facts) is None for facts in self.facts)
+            return read or any(might_fit(criteria, facts) for facts in unread)
+
+        return refusal.facts is not None and any(
+            might_fit(one, refusal.facts) and all(map(is_there, rule.inputs.values()))
+            for rule in self.rules
+            for one in rule.inputs.values()
+        )
 
     def check_no_rival(self, jobs: Sequence[Job]) -> None:
         """See that no series that cannot be read may have been wanted in the place of one that was chosen.
@@ -331,10 +373,8 @@ class _Desk:
         ]
         for refusal in self.refused_that_might_fit():
             if refusal.facts is not None and any(might_fit(one, refusal.facts) for one in inputs):
-                raise verdict(
-                    refusal.finding.code,
-                    f"{refusal.told}; as far as can be told it fits a rule as well as the series that was chosen",
-                )
+                rival = "as far as can be told it fits a rule as well as the series that was chosen"
+                raise verdict(refusal.finding.code, f"{refusal.told}; {rival}; {INSPECT}")
 
 
 def _nothing_chosen(unread: Sequence[_Refusal], reasons: Sequence[str], taken_back: str) -> Verdict:
@@ -342,7 +382,7 @@ def _nothing_chosen(unread: Sequence[_Refusal], reasons: Sequence[str], taken_ba
     if unread:
         first = unread[0]
         more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
-        return verdict(first.finding.code, f"{first.told}{more}")
+        return verdict(first.finding.code, f"{first.told}{more}; {INSPECT}")
     if taken_back:
         return verdict("instances-rejected", f"{taken_back}, and no rule wants what is left")
     return Verdict(State.SKIPPED, "no-rule", "; ".join(reasons) or "there are no rules")
@@ -361,5 +401,7 @@ def _notes(
     if unread:
         codes = ", ".join(sorted({refusal.finding.code for refusal in unread}))
         what = counted(len(unread), "other series or file", "other series or files")
-        notes.append(f"{what} of the study could not be read ({codes})")
+        numbers = sorted({refusal.number for refusal in unread if refusal.number is not None})
+        which = f": series {', '.join(map(str, numbers))}" if numbers else ""
+        notes.append(f"{what} of the study could not be read ({codes}){which}")
     return tuple(notes)

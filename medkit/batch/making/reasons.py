@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from medkit.dicom.findings import Finding
 
-__all__ = ["tell_finding", "without_patient"]
+__all__ = ["INSPECT", "tell_finding", "without_patient"]
+
+INSPECT = "'medkit dicom inspect' on the stored study says more"
+"""Of what :func:`tell_finding` tells."""
 
 _DIGITS = 12  # of a hash, which tell the instances of a study apart
 # What is kept under a name of its own until all else is taken away.
@@ -66,4 +69,4 @@ def tell_finding(series: int | None, finding: Finding) -> str:
     """
     where = "" if series is None else f"series {series}: "
     said = without_patient(finding.message) if finding.code in _PLAIN else f"refused as {finding.code}"
-    return f"{where}{said}; 'medkit dicom inspect' on the stored study says more"
+    return f"{where}{said}"

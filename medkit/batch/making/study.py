@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from medkit.batch.ledger import IllegalTransition, LeaseLost, LedgerError, State
+from medkit.batch.ledger import PARTLY_REFUSED, IllegalTransition, LeaseLost, LedgerError, State
 from medkit.batch.making.predicting import predict_study
 from medkit.batch.making.reading import read_study
 from medkit.batch.making.verdicts import settle, verdict_on
@@ -38,7 +38,7 @@ class Ended:
     Args:
         claim: which it was.
         state: of the study; ``None`` where it is no longer this worker's, and nothing was said of it.
-        code: short reason in kebab case; none where it was made.
+        code: short reason in kebab case; none where all was made.
         reason: one line without a patient in it.
         results: that were made.
         makers: the bundles that made them.
@@ -106,7 +106,8 @@ def finish(written: StudyWritten, context: MakingContext) -> Ended:
         record_made(written, context)
     except Exception as error:
         return ended(written.claim, error, context.ledger)
-    return Ended(written.claim, State.MADE, results=written.results, makers=written.makers)
+    code = PARTLY_REFUSED if written.refused else None
+    return Ended(written.claim, State.MADE, code, written.refused, written.results, written.makers)
 
 
 def ended(claim: Claim, error: Exception, ledger: Ledger) -> Ended:

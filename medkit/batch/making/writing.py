@@ -36,12 +36,14 @@ class StudyWritten:
         results: one for each object and destination, as the ledger takes them.
         recipe: SHA-256 of what they were made by: bundles, settings, versions, kinds of objects.
         makers: the bundles among these.
+        refused: see :class:`medkit.batch.making.StudyRead`.
     """
 
     claim: Claim
     results: tuple[Result, ...]
     recipe: str
     makers: tuple[KnownBundle, ...]
+    refused: str | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def write_study(predicted: StudyPredicted, context: MakingContext) -> StudyWritt
         withdrawn = context.ledger.withdrawn_uids(claim.study)
         objects = write_objects(predicted.jobs, folder, context.outputs, withdrawn)
         context.ledger.heartbeat(claim)
-    return written(claim, objects, context)
+    return written(claim, objects, predicted.refused, context)
 
 
 def write_objects(
@@ -99,7 +101,7 @@ def write_objects(
     return Objects(made, _recipe(jobs, outputs), tuple(makers))
 
 
-def written(claim: Claim, objects: Objects, context: MakingContext) -> StudyWritten:
+def written(claim: Claim, objects: Objects, refused: str | None, context: MakingContext) -> StudyWritten:
     """Objects that lie where the results of a claim belong, one result for each destination."""
     place = published_folder(context.results, claim).relative_to(context.results)
     results = [
@@ -107,7 +109,7 @@ def written(claim: Claim, objects: Objects, context: MakingContext) -> StudyWrit
         for name, uid, content in objects.made
         for destination in context.destinations
     ]
-    return StudyWritten(claim, tuple(results), objects.recipe, objects.makers)
+    return StudyWritten(claim, tuple(results), objects.recipe, objects.makers, refused)
 
 
 def _write_job(job: JobPredicted, folder: Path, outputs: Outputs, withdrawn: frozenset[str]) -> None:
@@ -156,7 +158,7 @@ def record_made(written: StudyWritten, context: MakingContext) -> None:
     """
     try:
         makers = [str(maker) for maker in written.makers]
-        context.ledger.made(written.claim, written.results, written.recipe, makers)
+        context.ledger.made(written.claim, written.results, written.recipe, makers, written.refused)
     except (LeaseLost, IllegalTransition):
         shutil.rmtree(published_folder(context.results, written.claim), ignore_errors=True)
         raise

@@ -161,7 +161,8 @@ class Carrier(ABC):
         if ended.state is State.MADE:
             self._audit_made(ended)
             self._fresh.set()
-        level = logging.INFO if ended.state in (State.MADE, State.SKIPPED, State.READY) else logging.WARNING
+        well = ended.state in (State.SKIPPED, State.READY) or (ended.state is State.MADE and not ended.code)
+        level = logging.INFO if well else logging.WARNING
         fields = told(
             study=ended.claim.study,
             state=ended.state or "no-longer-ours",

@@ -143,7 +143,7 @@ class Dispatcher(Carrier):
             self._ledger.heartbeat(claim)
         made = tuple((path, uid, content) for path, uid, content, _ in outcome.made)
         makers = tuple(KnownBundle(*maker) for maker in outcome.makers)
-        return written(claim, Objects(made, outcome.recipe, makers), self._context)
+        return written(claim, Objects(made, outcome.recipe, makers), outcome.refused, self._context)
 
     def _outcome(self, carried: Carried[None], folder: Path) -> Outcome:
         """What the cluster made of a study.

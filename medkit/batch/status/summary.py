@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from medkit.batch.folder import JobFolder, ServiceState
-from medkit.batch.ledger import Reason, Stage, State, StudyRecord, Timing, Waiting
+from medkit.batch.ledger import PARTLY_REFUSED, Reason, Stage, State, StudyRecord, Timing, Waiting
 from medkit.batch.notices import Notice, Notices
 from medkit.batch.status.not_taken import with_what_was_not_taken
 from medkit.batch.status.service_record import service_state
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LISTED", "TROUBLED", "Flow", "Summary", "Usage", "summarise"]
 
-# What a person may have to look at, the most urgent first.
+# What a person may have to look at, the most urgent first; what is refused in part counts as refused.
 TROUBLED = (State.QUARANTINED, State.FAILED, State.REFUSED)
 LISTED = 20  # studies in each list, and reasons
 _TIMED = 5000  # measurements that tell how long things take now, not half a year ago
@@ -108,7 +108,13 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
     service = service_state(job)
     with view.reading():
         newest = {state: view.studies(state, newest_first=True, limit=LISTED) for state in State}
-        troubled = [study for state in TROUBLED for study in newest[state]]
+        partly = [
+            study
+            for state in (State.MADE, State.DELIVERED)
+            for study in view.studies(state, code=PARTLY_REFUSED, newest_first=True, limit=LISTED)
+        ]
+        troubled = [study for state in TROUBLED[:-1] for study in newest[state]]
+        troubled += _latest([newest[State.REFUSED], partly])
         return Summary(
             at=now,
             counts=view.counts(),

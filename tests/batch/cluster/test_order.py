@@ -13,6 +13,7 @@ OUTCOMES = [
         made=(("brain/003.seg.dcm", "1.2", "a" * 64, "b" * 64),),
         recipe="c" * 64,
         makers=(("brain", "0.1.0", "d" * 64),),
+        refused="1 of 2 series that rules want was refused (gap)",
         seconds={"read": 0.5},
     ),
     Outcome(OutcomeKind.VERDICT, "tcp://10.0.0.7:1", verdict=("refused", "tilt", "it is tilted", 0.0)),

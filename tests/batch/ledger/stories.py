@@ -43,9 +43,9 @@ def arrive(ledger, *instances, study=STUDY, **options):
     return ledger.complete(arrival, digest(*instances), len(instances), **options)
 
 
-def make(ledger, *names):
+def make(ledger, *names, **options):
     claim = ledger.claim(Stage.MAKE)
-    ledger.made(claim, results(*names), "recipe")
+    ledger.made(claim, results(*names), "recipe", **options)
     return claim
 
 

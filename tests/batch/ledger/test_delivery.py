@@ -42,6 +42,31 @@ def test_delivered_is_what_was_read_back(ledger, clock):
     assert (y.sending_at, y.delivered_at, y.verified_at) == (1004, 1005, 1006)
 
 
+def test_what_was_refused_of_a_study_is_said_of_it_through_its_delivery(ledger, clock):
+    arrive(ledger, "1")
+    make(ledger, "x", makers=["brain 0.1.0 (0123)"], refused="the left of two")
+    said = ("partly-refused", "the left of two")
+    record = ledger.study(STUDY)
+    assert (record.state, record.code, record.reason) == (State.MADE, *said)
+    claim = ledger.claim(Stage.DELIVER)
+    ledger.give_back(claim, "archive-down", "it does not answer", 1.0)
+    clock.pass_by(1)
+    claim = ledger.claim(Stage.DELIVER)
+    send(ledger, claim)
+    ledger.delivered(claim)
+    record = ledger.study(STUDY)
+    assert (record.state, record.code, record.reason) == (State.DELIVERED, *said)
+    journal = [(one.before, one.after) for one in ledger.history(STUDY) if (one.code, one.reason) == said]
+    assert journal == [(State.MADE, State.MADE), (State.DELIVERING, State.DELIVERED)]
+    assert len(ledger.made_by("brain")) == 1
+    arrive(ledger, "1", "late")
+    make(ledger, "y")
+    withdraw(ledger, X)
+    deliver(ledger)
+    record = ledger.study(STUDY)
+    assert (record.state, record.code) == (State.DELIVERED, None), "of the later revision nothing was"
+
+
 def test_another_content_is_no_delivery(ledger):
     claim = in_delivery(ledger, "x")
     ledger.sending(claim, X, "archive")

@@ -69,6 +69,21 @@ def test_reasons_are_counted_by_state(ledger, clock):
     ]
     arrive(ledger, "1", "late")
     assert ledger.reasons() == [Reason(State.REFUSED, "tilt", 3, 1002)], "a superseded revision has none"
+    make(ledger, "x", refused="the left of two")
+    deliver(ledger)
+    assert ledger.reasons()[1] == Reason(State.DELIVERED, "partly-refused", 1, 1003)
+
+
+def test_studies_in_a_state_for_one_reason(ledger, clock):
+    for number in range(3):
+        arrive(ledger, "1", study=hash_uid(f"1.2.{number}"))
+        make(ledger, f"x{number}", refused="one" if number else None)
+        deliver(ledger)
+        clock.pass_by(1)
+    told = ledger.studies(State.DELIVERED, code="partly-refused", newest_first=True)
+    assert [one.study for one in told] == [hash_uid("1.2.2"), hash_uid("1.2.1")]
+    assert len(ledger.studies(State.DELIVERED, code="partly-refused", limit=1)) == 1
+    assert ledger.studies(State.REFUSED, code="partly-refused") == []
 
 
 def test_what_came_and_went_is_counted_from_a_moment_on(ledger, clock):

@@ -33,6 +33,7 @@ from tests.tiny_bundle import NAME
 CT = replace(RULE, inputs={"image": Criteria(frozenset({"CT"}))})
 FIRST = replace(RULE, inputs={"image": Criteria(frozenset({"MR"}), series_description=re.compile("first"))})
 EACH = replace(RULE, each=True)
+SECOND = Criteria(frozenset({"MR"}), series_description=re.compile("second"))
 STUDY = hash_uid(f"{ROOT}.1")
 UNCOUNTED = "the number of images was not checked with an archive"
 
@@ -272,7 +273,51 @@ def test_a_damaged_series_does_not_make_another_one_right(desk, files):
     desk = desk.with_(rules=(EACH,))
     desk.ledger.retry(STUDY, "each is taken by itself")
     ended = make_study(claimed(desk), desk.context)
-    assert (ended.state, len(ended.results)) == (State.MADE, 3)
+    assert (ended.state, ended.code, len(ended.results)) == (State.MADE, "partly-refused", 3)
+
+
+def without_a_slice(folder):
+    by_place = sorted(folder.iterdir(), key=lambda path: dcmread(path).ImagePositionPatient[2])
+    by_place[5].unlink()
+
+
+def check_partly_refused(desk, claim, reason):
+    ended = make_study(claim, desk.context)
+    record = desk.ledger.study(claim.study)
+    assert (ended.state, ended.code, record.state, record.code) == (State.MADE, "partly-refused") * 2
+    assert record.reason == ended.reason
+    assert re.search(reason, record.reason), record.reason
+    assert not [word for word in PATIENT if word in repr(desk.ledger.history())]
+
+
+def test_of_what_is_taken_by_itself_a_refusal_is_told_of_the_study(desk, files):
+    another_series(files, "more")
+    without_a_slice(files / "more")
+    desk = desk.with_(rules=(EACH,))
+    reason = (
+        r"^1 of 2 series that rules want was refused \(gap\): series 4: .* 1 slice is missing of 14.*inspect"
+    )
+    check_partly_refused(desk, claimed(desk, files), reason)
+    (report,) = [path for path in desk.made() if path.name.endswith(".sr.dcm")]
+    said = b"1 other series or file of the study could not be read (gap): series 4"
+    assert said in report.read_bytes()
+
+
+def test_so_is_that_of_a_series_that_another_rule_wants_alone(desk, files):
+    another_series(files, "more", SeriesDescription="second")
+    without_a_slice(files / "more")
+    desk = desk.with_(rules=(FIRST, replace(FIRST, name="second", inputs={"image": SECOND})))
+    check_partly_refused(desk, claimed(desk, files), "^1 of 2 series .* series 4: ")
+
+
+def test_what_no_rule_could_take_with_what_else_there_is_was_not_wanted(desk, files):
+    another_series(files, "more", SeriesDescription="second")
+    without_a_slice(files / "more")
+    third = Criteria(frozenset({"MR"}), series_description=re.compile("third"))
+    two = Rule("two", NAME, {"a": SECOND, "b": third})
+    desk = desk.with_(rules=(FIRST, two))
+    ended = make_study(claimed(desk, files), desk.context)
+    assert (ended.state, ended.code, ended.reason) == (State.MADE, None, None)
 
 
 def test_where_what_cannot_be_read_is_of_no_kind_that_is_wanted_a_study_is_skipped(desk, files):
@@ -306,8 +351,7 @@ def test_nothing_is_read_of_a_study_with_no_rules(desk, files):
 
 def test_inputs_of_different_frames_of_reference(desk, files):
     another_series(files, "more", SeriesDescription="second", FrameOfReferenceUID=f"{ROOT}.9")
-    second = Criteria(frozenset({"MR"}), series_description=re.compile("second"))
-    rule = Rule("two", NAME, {"a": FIRST.inputs["image"], "b": second})
+    rule = Rule("two", NAME, {"a": FIRST.inputs["image"], "b": SECOND})
     desk = desk.with_(rules=(rule,))
     check_ends(desk, claimed(desk, files), State.REFUSED, "inputs-apart", "of one frame of reference")
 

@@ -59,8 +59,7 @@ def test_an_instance_goes_by_the_beginning_of_its_hash():
 
 def test_only_refusals_that_quote_no_header_are_told_whole():
     plain = Finding("gap", "expected slices every 2 mm, got 4 mm")
-    assert tell_finding(3, plain).startswith("series 3: expected slices every 2 mm, got 4 mm; 'medkit dicom")
+    assert tell_finding(3, plain) == "series 3: expected slices every 2 mm, got 4 mm"
     quoting = Finding("mixed-parameters", "expected doe as in a, got jane")
     told = tell_finding(None, quoting)
-    assert told.startswith("refused as mixed-parameters; ")
-    assert not {"doe", "jane"} & set(told.split())
+    assert told == "refused as mixed-parameters"

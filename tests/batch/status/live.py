@@ -53,7 +53,7 @@ class LiveBatch:
         (arrival,) = [one for one in self.ledger.arrivals() if one.study == study(name)]
         self.ledger.complete(arrival, self.spool.digest(arrival.study), 1)
 
-    def make(self, name):
+    def make(self, name, refused=None):
         self.arrive(name)
         claim = self.ledger.claim(Stage.MAKE)
         assert claim.study == study(name)
@@ -64,11 +64,13 @@ class LiveBatch:
         path = self.job.results / name
         path.parent.mkdir(parents=True)
         save(a_result(made), path)
-        self.ledger.made(claim, [Result(made, "archive", content_hash(path), name)], "recipe", [MAKER])
+        self.ledger.made(
+            claim, [Result(made, "archive", content_hash(path), name)], "recipe", [MAKER], refused
+        )
         return claim
 
-    def deliver(self, name):
-        self.make(name)
+    def deliver(self, name, refused=None):
+        self.make(name, refused)
         claim = self.ledger.claim(Stage.DELIVER)
         assert claim.study == study(name)
         for one in self.ledger.results(claim.study, claim.revision):

@@ -165,3 +165,11 @@ def test_it_is_drawn_while_workers_go_on(batch):
     with LedgerView(batch.job.ledger, batch.clock) as view:
         page = Page(render_page(view, summary, [], PageQuery(State.READY), "night"))
     assert (page.rows, "None." in page.text) == (0, True)
+
+
+def test_what_is_delivered_and_refused_in_part_says_so(batch):
+    batch.deliver("one", refused="1 of 2 series that rules want was refused (gap)")
+    page = draw(batch)
+    said = "partly-refused 1 of 2 series that rules want was refused (gap)"
+    assert page.text.count(said) == 2, "in trouble, and among the latest"
+    assert said in draw(batch, "state=delivered").text

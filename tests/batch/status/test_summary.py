@@ -86,3 +86,20 @@ def test_what_a_killed_service_said_of_its_parts_is_not_told(batch):
     assert [notice.part for notice in look(batch).notices] == ["archive-1"]
     batch.service.release()  # as a kill leaves it
     assert look(batch).notices == ()
+
+
+def test_what_is_refused_in_part_is_among_what_is_refused(batch):
+    batch.deliver("one", refused="the left of two")
+    batch.clock.pass_by(1)
+    batch.bring(State.REFUSED)
+    batch.clock.pass_by(1)
+    batch.deliver("two", refused="the right of two")
+    batch.clock.pass_by(1)
+    batch.deliver("three")
+    summary = look(batch)
+    assert [one.study for one in summary.troubled] == [study("two"), study(State.REFUSED), study("one")]
+    assert (summary.reasons[0].code, summary.reasons[0].state, summary.reasons[0].count) == (
+        "partly-refused",
+        State.DELIVERED,
+        2,
+    )
