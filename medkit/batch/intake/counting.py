@@ -50,8 +50,8 @@ class ArchiveCount:
     """Count at one archive what a node takes; may be used by several threads.
 
     An archive that has another number, or none, is asked again later, for it may still be receiving. Once it has said
-    the same as often as the ledger's policy has attempts, the study completes with that, which the reader compares and
-    refuses.
+    the same as often as the ledger's policy has attempts, the study completes with that. Where fewer came of a series
+    than it has, the making fails; where more did, the report says that their number was not checked.
 
     Args:
         name: of the archive in the settings.
@@ -140,7 +140,7 @@ class ArchiveCount:
             self._looked[study] = replace(looked, total=total, times=times, due=due)
             if times < self._policy.attempts:
                 return
-        self._end(study, looked, counts or {uids.series: 0})
+        self._end(study, looked, counts)
 
     def _without_own(
         self, study: str, counts: dict[str, int], instances: Sequence[Instance]

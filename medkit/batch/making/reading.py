@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import State
 from medkit.batch.making.reasons import INSPECT, tell_finding
-from medkit.batch.making.verdicts import Verdict, verdict
+from medkit.batch.making.verdicts import Verdict, may_come_again, verdict
 from medkit.batch.rules import choose, might_fit, mismatch
 from medkit.dicom.facts import is_own_result, rule_facts, series_facts
-from medkit.dicom.findings import Refused, counted
+from medkit.dicom.findings import Refused, Repair, counted
 from medkit.dicom.limits import Limits
 from medkit.dicom.reading import read_each
 from medkit.dicom.rejected import NOTE_CLASS, rejected_instances
 from medkit.dicom.result import OTHER_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from medkit.batch.ledger import Claim, LedgerView
@@ -36,6 +36,7 @@ __all__ = [
 # Refusals of pictures that no rule could want.
 _PICTURES = frozenset({"colour", "secondary-capture"})
 _SHOWN = 3
+_DIGITS = 12  # of a hash
 _MISSING = frozenset({"instances-changed", "instances-missing"})
 
 
@@ -193,26 +194,22 @@ def read_stored(
     jobs = tuple(
         JobRead(job, {name: desk.volumes[series] for name, series in job.inputs}) for job in choice.jobs
     )
-    notes = _notes(unread, taken_back, spool.lifted(study), is_counted=said is not None)
-    return jobs, notes, desk.told_of_refused(choice.jobs)
+    refused = desk.told_of_refused(choice.jobs)
+    counting = desk.told_of_counting(choice.jobs, said)
+    return jobs, _notes(unread, taken_back, counting, spool.lifted(study)), refused
 
 
 def _read(files: Sequence[Instance], expected: dict[str, int], wanted: Wanted) -> _Desk:
     """Read what is there of a study.
 
     Raises:
-        Verdict: a series that the archive has did not come, or more is wanted than can be held.
+        Verdict: fewer images came than the archive has, or more is wanted than can be held.
     """
     desk = _Desk(wanted)
-    _, strays = read_each(
-        [file.path for file in files],
-        desk.take,
-        repairs=wanted.repairs,
-        expected=expected,
-        limits=wanted.limits,
-    )
+    paths = [file.path for file in files]
+    _, strays = read_each(paths, desk.take, repairs=wanted.repairs, limits=wanted.limits)
     desk.refusals += [_Refusal(finding) for finding in strays if finding.code not in OTHER_KINDS]
-    desk.check_all_there()
+    desk.check_all_there(expected)
     return desk
 
 
@@ -269,7 +266,7 @@ def _not_whole(code: str, problem: str) -> Verdict:
 
 
 def _some(instances: Sequence[str]) -> str:
-    shown = ", ".join(instance[:12] for instance in instances[:_SHOWN])
+    shown = ", ".join(instance[:_DIGITS] for instance in instances[:_SHOWN])
     return shown if len(instances) <= _SHOWN else f"{shown} ..."
 
 
@@ -277,16 +274,21 @@ class _Desk:
     """What was read of a study so far: facts on all volumes, and the voxels of those that an input could be."""
 
     def __init__(self, wanted: Wanted) -> None:
-        self.rules = wanted.rules
+        self.rules, self.repairs = wanted.rules, wanted.repairs
         self.held_bytes, self.most_bytes = 0, wanted.limits.held_bytes
         self.facts: list[dict[str, Any]] = []
         self.volumes: dict[str, SeriesVolume] = {}
         self.refusals: list[_Refusal] = []
         self.has_notes = False
+        self.files: dict[str, int] = {}  # of each series by its UID
+        self.numbers: dict[str, int | None] = {}
+        self.fewer: list[str] = []
 
     def take(self, series: SeriesReading) -> None:
         """Note the facts of a series, and keep its volumes where a rule could want them."""
         self.has_notes |= NOTE_CLASS in series.sop_classes
+        self.files[series.series_instance_uid] = series.files
+        self.numbers[series.series_instance_uid] = series.number
         self.refusals += [
             _Refusal(finding, series.number, series_facts(series)) for finding in series.refusals
         ]
@@ -306,35 +308,84 @@ class _Desk:
             )
         self.volumes[name] = volume
 
-    def check_all_there(self) -> None:
-        """See that all series came which the archive has.
+    def check_all_there(self, expected: Mapping[str, int]) -> None:
+        """See that all came which the archive has; more may have come by another way.
+
+        Of a study with files that cannot be read, of whatever series, as many may be missing: these are told instead.
+
+        Args:
+            expected: number of instances of each series by UID.
 
         Raises:
-            Verdict: such a one.
+            Verdict: of some series, all of which are named, fewer came.
         """
-        for refusal in self.refusals:
-            if refusal.number is None and refusal.finding.code == "count-mismatch":
-                raise verdict("count-mismatch", _told([refusal]))
+        missing = {uid: number for uid, number in expected.items() if self.files.get(uid, 0) < number}
+        accepts = Repair.ACCEPT_COUNT in self.repairs
+        self.fewer = [self._missing(uid, missing[uid]) for uid in missing if accepts and uid in self.files]
+        lacking = [self._missing(uid, missing[uid]) for uid in missing if not (accepts and uid in self.files)]
+        unread = 0 if Repair.DROP_BROKEN in self.repairs else sum(one.facts is None for one in self.refusals)
+        if lacking and sum(number - self.files.get(uid, 0) for uid, number in missing.items()) > unread:
+            raise verdict(
+                "count-mismatch",
+                f"expected all images that the archive has, got fewer: {'; '.join(lacking)}; have the study sent again, "
+                "whole",
+            )
+
+    def _missing(self, uid: str, number: int) -> str:
+        if uid not in self.files:
+            return f"none of the {number} of a series that did not come (hash {hash_uid(uid)[:_DIGITS]})"
+        return f"{self.files[uid]} of the {number} of {self._series(uid)}"
+
+    def _series(self, uid: str) -> str:
+        number = self.numbers[uid]
+        return f"series {number}" if number is not None else "a series without a number"
+
+    def told_of_counting(self, jobs: Sequence[Job], counts: Mapping[str, int] | None) -> list[str]:
+        """What the reports say of how many images the archive has.
+
+        Args:
+            jobs: that reports are about.
+            counts: what it has of each series by UID; ``None`` where none was asked.
+        """
+        unchecked = "was not checked with an archive"
+        if counts is None:
+            return [f"the number of images {unchecked}"]
+        told = [
+            f"images as the archive counts them: {one}; taken as it is, as was asked for"
+            for one in self.fewer
+        ]
+        used = dict.fromkeys(self.volumes[name].series_instance_uid for job in jobs for _, name in job.inputs)
+        more = ", ".join(self._series(uid) for uid in used if self.files[uid] > counts.get(uid, 0))
+        return [*told, f"the number of images of {more} {unchecked}, which has fewer"] if more else told
 
     def refused_that_might_fit(self) -> list[_Refusal]:
-        """Refusals of series of a kind that some rule wants, and of files of which nothing is known."""
+        """Refusals of series of a kind that some rule wants, and of files of which nothing is known.
+
+        Those of what may come again are first: a study with one is tried again, whatever else is wrong with it.
+        """
         wanted = {kind for rule in self.rules for one in rule.inputs.values() for kind in one.modality}
-        return [
+        found = [
             refusal
             for refusal in self.refusals
             if refusal.finding.code not in _PICTURES
             and (refusal.modality is None or refusal.modality in wanted)
         ]
+        return sorted(found, key=lambda one: not may_come_again(one.finding.code))
 
     def told_of_refused(self, jobs: Sequence[Job]) -> str | None:
         """In one line, of the series that rules want how many were refused, and why; ``None`` where none was.
 
         Args:
             jobs: of those that were not.
+
+        Raises:
+            Verdict: one may come again, and the study be whole then.
         """
         refused = [one for one in self.refused_that_might_fit() if self._is_wanted(one)]
         if not refused:
             return None
+        if may_come_again(refused[0].finding.code):  # those that may come first
+            raise verdict(refused[0].finding.code, _told(refused))
         series = {one.series for one in refused}
         made = {self.volumes[name].series_instance_uid for job in jobs for _, name in job.inputs}
         codes = ", ".join(sorted({one.finding.code for one in refused}))
@@ -389,11 +440,9 @@ def _nothing_chosen(unread: Sequence[_Refusal], reasons: Sequence[str], taken_ba
 
 
 def _notes(
-    unread: Sequence[_Refusal], taken_back: str, lifted: Sequence[Mark], *, is_counted: bool
+    unread: Sequence[_Refusal], taken_back: str, counting: Sequence[str], lifted: Sequence[Mark]
 ) -> tuple[str, ...]:
-    notes = [taken_back] if taken_back else []
-    if not is_counted:
-        notes.append("the number of images was not checked with an archive")
+    notes = [*([taken_back] if taken_back else []), *counting]
     if lifted:
         codes = ", ".join(sorted({mark.code for mark in lifted}))
         what = counted(len(lifted), "instance or file was", "instances or files were")

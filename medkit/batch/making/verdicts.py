@@ -12,7 +12,7 @@ from medkit.errors import CaseError, MedkitError, UsageError
 if TYPE_CHECKING:
     from medkit.batch.ledger import Claim, Ledger
 
-__all__ = ["Verdict", "settle", "verdict", "verdict_on"]
+__all__ = ["Verdict", "may_come_again", "settle", "verdict", "verdict_on"]
 
 _FULL_DISK_SECONDS = 300.0
 # Codes that say nothing of the study: the machine or the settings are at fault, or something is missing that can be sent
@@ -43,7 +43,12 @@ class Verdict(MedkitError):
 
 def verdict(code: str, message: str) -> Verdict:
     """How a study ends for a reason: refused, or to be tried again where the reason is none of the study's."""
-    return Verdict(State.FAILED if code in _NOT_THE_STUDYS else State.REFUSED, code, message)
+    return Verdict(State.FAILED if may_come_again(code) else State.REFUSED, code, message)
+
+
+def may_come_again(code: str) -> bool:
+    """Whether a reason is none of the study's: what it is about may be mended, or sent again."""
+    return code in _NOT_THE_STUDYS
 
 
 def verdict_on(error: Exception) -> Verdict:

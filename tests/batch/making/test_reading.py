@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import replace
@@ -245,14 +246,86 @@ def test_what_stands_in_a_broken_header_is_not_quoted(desk, files):
 def test_fewer_instances_than_the_archive_has(desk, files):
     store(desk, files)
     desk.spool.expect(STUDY, {f"{ROOT}.2": 15})
-    check_ends(desk, claimed(desk), State.FAILED, "count-mismatch", "expected 15")
+    reason = "^expected all images that the archive has, got fewer: 14 of the 15 of series 3; have the study sent again"
+    record = check_ends(desk, claimed(desk), State.FAILED, "count-mismatch", reason)
+    assert "inspect" not in record.reason, "it knows of no archive"
 
 
 def test_a_series_that_the_archive_has_did_not_come(desk, files):
     store(desk, files)
     desk.spool.expect(STUDY, {f"{ROOT}.2": 14, f"{ROOT}.7": 3})
-    record = check_ends(desk, claimed(desk), State.FAILED, "count-mismatch", "expected 3 images, got none")
-    assert "series (UID)" in record.reason
+    reason = f"none of the 3 of a series that did not come \\(hash {hash_uid(f'{ROOT}.7')[:12]}\\)"
+    check_ends(desk, claimed(desk), State.FAILED, "count-mismatch", reason)
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_where_the_archive_has_more_no_series_is_left_out_for_it(desk, files, each):
+    another_series(files, "more", SeriesDescription="second")
+    store(desk, files)
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 14, f"{ROOT}.2.4": 15, f"{ROOT}.7": 3})
+    reason = "fewer: 14 of the 15 of series 4; none of the 3 of a series that did not come"
+    desk = desk.with_(rules=(EACH if each else FIRST,))
+    check_ends(desk, claimed(desk), State.FAILED, "count-mismatch", reason)
+
+
+@pytest.mark.parametrize(
+    ("counts", "which"),
+    [({}, "series 3, series 4"), ({f"{ROOT}.2": 13, f"{ROOT}.2.4": 14, f"{ROOT}.8": 0}, "series 3")],
+    ids=["none", "fewer"],
+)
+def test_what_the_archive_has_less_of_is_made_and_its_number_said_to_be_unchecked(desk, files, counts, which):
+    another_series(files, "more")
+    store(desk, files)
+    desk.spool.expect(STUDY, counts)
+    desk = desk.with_(rules=(EACH,))
+    read = read_study(claimed(desk), desk.context)
+    assert (len(read.jobs), read.refused) == (2, None)
+    assert read.notes == (
+        f"the number of images of {which} was not checked with an archive, which has fewer",
+    )
+
+
+def test_fewer_images_are_taken_on_request_and_the_report_says_so(desk, files):
+    store(desk, files)
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 15})
+    desk = desk.with_(outputs=replace(desk.context.outputs, repairs=("accept-count",)))
+    (note,) = read_study(claimed(desk), desk.context).notes
+    assert (
+        note
+        == "images as the archive counts them: 14 of the 15 of series 3; taken as it is, as was asked for"
+    )
+
+
+def test_a_file_that_cannot_be_read_is_told_as_that_and_not_as_one_that_did_not_come(desk, files):
+    path = next(files.iterdir())
+    store(desk, files)
+    desk.spool.expect(STUDY, {f"{ROOT}.2": 14})
+    uid = hash_uid(str(dcmread(path).SOPInstanceUID))
+    (stored,) = [one.path for one in desk.spool.instances(STUDY) if one.instance == uid]
+    content = b"no DICOM at all"
+    stored.unlink()
+    stored.with_name(f"{uid}-{hashlib.sha256(content).hexdigest()}.dcm").write_bytes(content)
+    check_ends(desk, claimed(desk), State.REFUSED, "broken-file", "^series 3: refused as broken-file")
+
+
+def announce(count):
+    def change(image):
+        image.ImagesInAcquisition = count
+
+    return change
+
+
+@pytest.mark.parametrize("other", [None, "truncated"])
+def test_what_may_come_again_keeps_the_whole_study_back(desk, files, other):
+    another_series(files, "more")
+    for path in (files / "more").iterdir():
+        spoil(path, announce(20))
+    if other:
+        path = min(path for path in files.iterdir() if path.is_file())
+        path.write_bytes(path.read_bytes()[:-200])
+    desk = desk.with_(rules=(EACH,))
+    reason = r"^series 4: .*expected 20 images.*got 14"
+    check_ends(desk, claimed(desk, files), State.FAILED, "count-mismatch", reason)
 
 
 def test_beside_a_series_that_cannot_be_read_the_report_says_so(desk, files):
