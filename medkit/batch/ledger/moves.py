@@ -27,6 +27,7 @@ __all__ = ["Claim", "LedgerMoves", "Policy"]
 
 _CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _REASON_LETTERS = 500
+_CUT = " ..."
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class LedgerMoves(LedgerView):
     ) -> None:
         """Put a revision into another state, with other columns; whoever held it holds it no longer.
 
-        Of a reason no more than the first letters are kept, unless it is wanted whole.
+        Of a reason no more than the first words are kept, unless it is wanted whole.
         """
         before = State(row["state"])
         if after not in TRANSITIONS[before]:
@@ -199,4 +200,10 @@ def _checked_code(code: str | None) -> str | None:
 
 
 def _one_line(reason: str | None, *, whole: bool) -> str | None:
-    return " ".join(reason.split())[: None if whole else _REASON_LETTERS] if reason else None
+    if not reason:
+        return None
+    line = " ".join(reason.split())
+    if whole or len(line) <= _REASON_LETTERS:
+        return line
+    kept = line[: _REASON_LETTERS - len(_CUT) + 1].rpartition(" ")[0] or line[: _REASON_LETTERS - len(_CUT)]
+    return kept + _CUT

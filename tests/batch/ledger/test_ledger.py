@@ -432,13 +432,23 @@ def test_only_hashes_name_a_study(ledger, text):
     assert ledger.studies() == []
 
 
-def test_codes_are_short_and_reasons_one_line(ledger):
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("one\n  two\t" + "x" * 1000, "one two ..."),
+        ("word " * 200, "word " * 99 + "..."),
+        ("x" * 1000, "x" * 496 + " ..."),
+        ("word " * 99 + "words", "word " * 99 + "words"),
+    ],
+    ids=["long last word", "many words", "one word", "just short enough"],
+)
+def test_codes_are_short_and_reasons_one_line_of_whole_words(ledger, given, kept):
     claim = bring(ledger, State.RUNNING)
     with pytest.raises(LedgerError, match="kebab case"):
         ledger.refuse(claim, "Not a code", "x")
-    ledger.refuse(claim, "tilt", "one\n  two\t" + "x" * 1000)
-    assert ledger.study(STUDY).reason.startswith("one two xxx")
-    assert len(ledger.study(STUDY).reason) == 500
+    ledger.refuse(claim, "tilt", given)
+    assert ledger.study(STUDY).reason == ledger.history(STUDY)[-1].reason == kept
+    assert len(kept) <= 500
 
 
 def test_who_writes_must_be_named(tmp_path):
