@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from medkit.batch.making.context import REPAIRS
+
 if TYPE_CHECKING:
     from medkit.dicom.findings import Finding
 
@@ -18,6 +20,8 @@ _DIGITS = 12  # of a hash, which tell the instances of a study apart
 _STORED = re.compile(r"\b([0-9a-f]{64})(?:-[0-9a-f]{64})?(?:\.dcm)?\b")
 _TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"|[^\s;]*\^[^\s;]*|[^\s;]*[^\x20-\x7e][^\s;]*")
 _UIDS = re.compile(r"\b\d+(?:\.\d+){3,}\b")
+_NAME = r"[a-z]+(?:-[a-z]+)*"
+_REPAIRS = re.compile(rf"(?P<before>(?:,? or |; )?)ask for the repair (?P<repairs>{_NAME}(?: or {_NAME})*)")
 _NUMBERS = re.compile(r"\b[A-Za-z]*\d{6,}\w*")  # dates, times, numbers of patients and examinations
 # Refusals of the reader that say nothing but numbers and words of medkit; others quote what stands in a header.
 _PLAIN = frozenset(
@@ -69,4 +73,10 @@ def tell_finding(series: int | None, finding: Finding) -> str:
     """
     where = "" if series is None else f"series {series}: "
     said = without_patient(finding.message) if finding.code in _PLAIN else f"refused as {finding.code}"
-    return f"{where}{said}"
+    return f"{where}{_REPAIRS.sub(_of_batches, said)}"
+
+
+def _of_batches(advice: re.Match[str]) -> str:
+    """An advice with those repairs alone that a batch has, and where they are asked for."""
+    repairs = " or ".join(name for name in advice["repairs"].split(" or ") if name in REPAIRS)
+    return f"{advice['before']}ask for the repair {repairs} (outputs.repairs, --repair)" if repairs else ""

@@ -57,6 +57,24 @@ def test_an_instance_goes_by_the_beginning_of_its_hash():
     assert without_patient(f"study {HASH} is there") == "study instance 0a1b2c3d4e5f is there"
 
 
+@pytest.mark.parametrize(
+    ("advice", "told"),
+    [
+        (
+            "14: fetch what is missing, or ask for the repair split-gaps or resample",
+            "14: fetch what is missing, or ask for the repair split-gaps (outputs.repairs, --repair)",
+        ),
+        (
+            "at 2 of 3 places; ask for the repair drop-duplicates, which keeps the first",
+            "at 2 of 3 places; ask for the repair drop-duplicates (outputs.repairs, --repair), which keeps the first",
+        ),
+        ("tilted; ask for the repair deshear", "tilted"),
+    ],
+)
+def test_a_repair_is_advised_where_a_batch_has_it(advice, told):
+    assert tell_finding(3, Finding("gap", f"expected one of {advice}")) == f"series 3: expected one of {told}"
+
+
 def test_only_refusals_that_quote_no_header_are_told_whole():
     plain = Finding("gap", "expected slices every 2 mm, got 4 mm")
     assert tell_finding(3, plain) == "series 3: expected slices every 2 mm, got 4 mm"
