@@ -127,7 +127,8 @@ def choose(rules: Sequence[Rule], series: Sequence[Mapping[str, Any]]) -> Choice
 
     Raises:
         CaseError: ``rules-ambiguous``, two series fit one input, or two bundles want one series; ``inputs-apart``, the
-            inputs of one job are not of one patient, study and frame of reference.
+            inputs of one job are not of one patient, study and frame of reference. Its message has names out of the
+            rules and of series, and nothing else of these: it is kept and shown.
         ValueError: a fact is missing, or two series have one name.
     """
     _check_facts(series)

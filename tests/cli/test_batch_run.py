@@ -101,7 +101,7 @@ def test_of_what_is_delivered_in_part_the_rest_is_told(folder):
     log = (folder / "out" / "batch.log").read_text(encoding="utf-8")
     (line,) = [line for line in log.splitlines() if "study ended its making" in line]
     assert " warning " in line
-    assert "1 of 2 series that rules want was refused (gap): series 4" in line
+    assert "1 of 2 series that rules want was refused (gap in series 4): series 4" in line
     assert len(list((folder / "out" / "delivered").rglob("*.dcm"))) == 1
 
 

@@ -16,6 +16,7 @@ from medkit.dicom.limits import Limits
 from medkit.dicom.reading import read_each
 from medkit.dicom.rejected import NOTE_CLASS, rejected_instances
 from medkit.dicom.result import OTHER_KINDS
+from medkit.errors import CaseError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from medkit.batch.ledger import Claim, LedgerView
     from medkit.batch.making.context import MakingContext
     from medkit.batch.marks import Mark
-    from medkit.batch.rules import Criteria, Job, Rule
+    from medkit.batch.rules import Choice, Criteria, Job, Rule
     from medkit.batch.spool import Instance, Spool
     from medkit.dicom.findings import Finding
     from medkit.dicom.result import SeriesReading, SeriesVolume
@@ -104,6 +105,10 @@ class _Refusal:
         return tell_finding(self.number, self.finding)
 
 
+def _name(number: int | None) -> str:
+    return "a series without a number" if number is None else f"series {number}"
+
+
 def _told(refusals: Iterable[_Refusal]) -> str:
     return f"{'; '.join(one.told for one in refusals)}; {INSPECT}"
 
@@ -118,7 +123,6 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
     Raises:
         Verdict: instances are missing, damaged or contradict each other; nothing fits, too much does; or a series that
             could fit cannot be read.
-        CaseError: see :func:`medkit.batch.rules.choose`.
         UsageError: an unknown repair.
         OSError: the store cannot be read.
     """
@@ -144,7 +148,7 @@ def read_revision(
         As :func:`read_stored`.
 
     Raises:
-        Verdict, CaseError, UsageError, OSError: see :func:`read_study`.
+        Verdict, UsageError, OSError: see :func:`read_study`.
     """
     files = spool.instances(study)
     if spool.digest(study) != digest:  # asked after the files: what came in between shows
@@ -174,7 +178,7 @@ def read_stored(
         wanted: see there.
 
     Raises:
-        Verdict, CaseError, UsageError, OSError: see :func:`read_study`.
+        Verdict, UsageError, OSError: see :func:`read_study`.
     """
     _check_whole(files, spool, study)
     said = spool.expected(study)
@@ -186,7 +190,7 @@ def read_stored(
         gone = len(files) - len(left)
         taken_back = f"left out {counted(gone, 'instance', 'instances')} that a rejection note takes back"
         desk = _read(left, expected, wanted)
-    choice = choose(wanted.rules, desk.facts)
+    choice = _choice(wanted.rules, desk.facts)
     unread = desk.refused_that_might_fit()
     if not choice.jobs:
         raise _nothing_chosen(unread, choice.reasons, taken_back)
@@ -197,6 +201,18 @@ def read_stored(
     refused = desk.told_of_refused(choice.jobs)
     counting = desk.told_of_counting(choice.jobs, said)
     return jobs, _notes(unread, taken_back, counting, spool.lifted(study)), refused
+
+
+def _choice(rules: Sequence[Rule], facts: Sequence[dict[str, Any]]) -> Choice:
+    """What to run; that nothing can be chosen is told as it is: names of rules, inputs and bundles are the operator's.
+
+    Raises:
+        Verdict: see :func:`medkit.batch.rules.choose`.
+    """
+    try:
+        return choose(rules, facts)
+    except CaseError as error:
+        raise verdict(error.code, str(error)) from None
 
 
 def _read(files: Sequence[Instance], expected: dict[str, int], wanted: Wanted) -> _Desk:
@@ -334,11 +350,7 @@ class _Desk:
     def _missing(self, uid: str, number: int) -> str:
         if uid not in self.files:
             return f"none of the {number} of a series that did not come (hash {hash_uid(uid)[:_DIGITS]})"
-        return f"{self.files[uid]} of the {number} of {self._series(uid)}"
-
-    def _series(self, uid: str) -> str:
-        number = self.numbers[uid]
-        return f"series {number}" if number is not None else "a series without a number"
+        return f"{self.files[uid]} of the {number} of {_name(self.numbers[uid])}"
 
     def told_of_counting(self, jobs: Sequence[Job], counts: Mapping[str, int] | None) -> list[str]:
         """What the reports say of how many images the archive has.
@@ -355,7 +367,7 @@ class _Desk:
             for one in self.fewer
         ]
         used = dict.fromkeys(self.volumes[name].series_instance_uid for job in jobs for _, name in job.inputs)
-        more = ", ".join(self._series(uid) for uid in used if self.files[uid] > counts.get(uid, 0))
+        more = ", ".join(_name(self.numbers[uid]) for uid in used if self.files[uid] > counts.get(uid, 0))
         return [*told, f"the number of images of {more} {unchecked}, which has fewer"] if more else told
 
     def refused_that_might_fit(self) -> list[_Refusal]:
@@ -388,9 +400,9 @@ class _Desk:
             raise verdict(refused[0].finding.code, _told(refused))
         series = {one.series for one in refused}
         made = {self.volumes[name].series_instance_uid for job in jobs for _, name in job.inputs}
-        codes = ", ".join(sorted({one.finding.code for one in refused}))
+        which = ", ".join(dict.fromkeys(f"{one.finding.code} in {_name(one.number)}" for one in refused))
         was = "was" if len(series) == 1 else "were"
-        of_all = f"{len(series)} of {len(series | made)} series that rules want {was} refused ({codes})"
+        of_all = f"{len(series)} of {len(series | made)} series that rules want {was} refused ({which})"
         return f"{of_all}: {_told(refused)}"
 
     def _is_wanted(self, refusal: _Refusal) -> bool:

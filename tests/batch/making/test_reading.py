@@ -115,7 +115,8 @@ def test_a_scanners_own_objects_are_neither_taken_for_a_series_nor_held_against_
 
 def test_two_series_for_one_input_are_refused(desk, files):
     another_series(files, "more")
-    check_ends(desk, claimed(desk, files), State.REFUSED, "rules-ambiguous", "got 003, 004; make the rule")
+    reason = "^rule 'any-mr': expected one series for 'image', got 003, 004; make the rule"
+    check_ends(desk, claimed(desk, files), State.REFUSED, "rules-ambiguous", reason)
 
 
 def test_a_study_that_no_rule_wants_is_skipped(desk, files):
@@ -368,7 +369,8 @@ def test_of_what_is_taken_by_itself_a_refusal_is_told_of_the_study(desk, files):
     without_a_slice(files / "more")
     desk = desk.with_(rules=(EACH,))
     reason = (
-        r"^1 of 2 series that rules want was refused \(gap\): series 4: .* 1 slice is missing of 14.*inspect"
+        r"^1 of 2 series that rules want was refused \(gap in series 4\): series 4: .* 1 slice is missing of 14: fetch "
+        r"what is missing, or ask for the repair split-gaps \(outputs.repairs, --repair\); 'medkit dicom inspect'"
     )
     check_partly_refused(desk, claimed(desk, files), reason)
     (report,) = [path for path in desk.made() if path.name.endswith(".sr.dcm")]
@@ -426,7 +428,9 @@ def test_inputs_of_different_frames_of_reference(desk, files):
     another_series(files, "more", SeriesDescription="second", FrameOfReferenceUID=f"{ROOT}.9")
     rule = Rule("two", NAME, {"a": FIRST.inputs["image"], "b": SECOND})
     desk = desk.with_(rules=(rule,))
-    check_ends(desk, claimed(desk, files), State.REFUSED, "inputs-apart", "of one frame of reference")
+    check_ends(
+        desk, claimed(desk, files), State.REFUSED, "inputs-apart", "^rule 'two': .* of one frame of reference"
+    )
 
 
 @pytest.fixture
