@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from medkit.dicom.objects import FoundObject
     from medkit.dicom.sources import SourceFile
 
-__all__ = ["BROKEN", "Unreadable", "owner_of", "place_of", "take_file"]
-
-BROKEN = "broken-file"
+__all__ = ["Unreadable", "owner_of", "place_of", "take_file"]
 
 
 class Unreadable(MedkitError):

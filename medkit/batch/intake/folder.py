@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.counting import end_counts
-from medkit.batch.intake.files import BROKEN, Unreadable, owner_of, place_of, take_file
+from medkit.batch.intake.files import Unreadable, owner_of, place_of, take_file
 from medkit.batch.intake.quiet import settle
 from medkit.batch.marks import Mark
-from medkit.batch.spool import LOW_DISK, NotTaken
+from medkit.batch.spool import BROKEN, LOW_DISK, NotTaken
 from medkit.dicom.findings import Finding
 from medkit.dicom.objects import find_objects
 

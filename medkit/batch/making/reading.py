@@ -10,6 +10,7 @@ from medkit.batch.ledger import State
 from medkit.batch.making.reasons import INSPECT, tell_finding
 from medkit.batch.making.verdicts import Verdict, may_come_again, verdict
 from medkit.batch.rules import choose, might_fit, mismatch
+from medkit.batch.spool import BROKEN, NAMES_THE_BROKEN
 from medkit.dicom.facts import is_own_result, rule_facts, series_facts
 from medkit.dicom.findings import Refused, Repair, counted
 from medkit.dicom.limits import Limits
@@ -254,11 +255,13 @@ def _is_own(path: Path) -> bool:
 
 def _check_all_taken(spool: Spool, study: str) -> None:
     if missing := spool.missing(study):
-        codes = ", ".join(sorted(set(missing.values())))
+        codes = set(missing.values())
+        broken = f"{NAMES_THE_BROKEN}; " if BROKEN in codes else ""
         raise verdict(
             "instances-missing",
-            f"expected all that was sent, but {counted(len(missing), 'was', 'were')} not taken ({codes}); send the "
-            "study again, whole, or let medkit batch lift say that it is whole all the same",
+            f"expected all that was sent, but {counted(len(missing), 'was', 'were')} not taken "
+            f"({', '.join(sorted(codes))}); {broken}send the study again, whole, or let medkit batch lift say that it "
+            "is whole all the same",
         )
 
 

@@ -12,6 +12,7 @@ from medkit.batch.logs import told
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.parts import make_archive, make_puller, make_watched
+from medkit.batch.spool import NAMES_THE_BROKEN
 from medkit.dicom.network.archive import DOWN
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class _Look:
                     source=self._name,
                     taken=found.taken,
                     broken=len(found.broken) or None,
+                    hint=NAMES_THE_BROKEN if found.broken else None,
                     beyond_a_limit=found.left or None,
                     not_removed=found.kept or None,
                     no_room=found.no_room or None,

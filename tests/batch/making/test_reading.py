@@ -158,6 +158,13 @@ def test_an_instance_that_was_not_taken(desk, files):
     check_ends(desk, claim, State.FAILED, "instances-missing", r"1 was not taken \(too-large\); send")
 
 
+def test_where_a_file_is_broken_it_is_said_how_to_find_it(desk, files):
+    hash_of = store(desk, files)
+    desk.spool.miss(hash_of, Mark(hash_uid("a path"), "broken-file", "watch"))
+    reason = r"\(broken-file\); 'medkit dicom inspect' on the folder that it came from names the file; send"
+    check_ends(desk, claimed(desk), State.FAILED, "instances-missing", reason)
+
+
 def test_what_a_person_does_without_is_told_in_the_reports(desk, files):
     hash_of = store(desk, files)
     mark = Mark(hash_uid(f"{ROOT}.3.99"), "cut-off", "door")

@@ -68,7 +68,8 @@ def test_what_a_folder_gives_is_told_by_numbers_alone(looking, caplog):
     looking.once()
     ((level, message, fields),) = said(caplog)
     assert (level, message) == ("WARNING", "files of the watched folder")
-    assert fields == {"source": "folder-1", "taken": 3, "broken": 1}
+    hint = "'medkit dicom inspect' on the folder that it came from names the file"
+    assert fields == {"source": "folder-1", "taken": 3, "broken": 1, "hint": hint}
     looking.once()
     assert said(caplog) == []
 

@@ -50,6 +50,14 @@ def test_each_mark_that_a_sender_can_mend_says_what_to_do(batch, code):
     assert text.endswith("send the study again")
 
 
+def test_a_broken_file_says_how_to_find_it(batch):
+    batch.receive("a")
+    batch.spool.miss(study("a"), Mark(hash_uid("a path"), "broken-file", "watch"))
+    found, text = reason(batch)
+    assert found == "broken-file"
+    assert "'medkit dicom inspect' on the folder that it came from names the file" in text
+
+
 def test_what_is_on_its_way_is_no_reason(batch):
     batch.receive("a")
     batch.spool.miss(study("a"), Mark(study("a"), "pull-unfinished", "pull"))
