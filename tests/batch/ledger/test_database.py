@@ -3,7 +3,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
@@ -84,6 +84,16 @@ def test_killed_at_any_statement_while_it_is_made_it_is_made_later(tmp_path, mon
         number += 1
     assert number > 15
     assert watch.statements == number - 1
+
+
+def test_one_that_was_begun_without_the_index_of_reasons_gets_it(path):
+    with closing(open_database(path, create=True)) as connection:
+        connection.execute("DROP INDEX by_reason")
+    with closing(open_database(path, create=False)) as connection:
+        (plan,) = connection.execute(
+            "EXPLAIN QUERY PLAN SELECT state FROM revisions WHERE state = 'delivered' AND code = 'x'"
+        )
+    assert "USING COVERING INDEX by_reason" in plan["detail"]
 
 
 def test_several_processes_make_it_together(path):

@@ -199,7 +199,8 @@ def test_what_the_cluster_made_is_told_with_its_bundles(bench):
         (folder / "003.seg.dcm").write_bytes(b"an object")
         made = (("003.seg.dcm", "2.25.7", "a" * 64, hash_files([folder / "003.seg.dcm"])),)
         makers = ((maker.name, maker.version, maker.digest),)
-        outcome = Outcome(OutcomeKind.MADE, "w", made=made, recipe="c" * 64, makers=makers)
+        refused = "1 of 2 series that rules want was refused"
+        outcome = Outcome(OutcomeKind.MADE, "w", made=made, recipe="c" * 64, makers=makers, refused=refused)
         outcome.leave(folder)
         return outcome
 
@@ -212,6 +213,10 @@ def test_what_the_cluster_made_is_told_with_its_bundles(bench):
         content_hash(made)
     (entry,) = bench.ledger.made_by(str(maker))
     assert (entry.study, entry.after) == (bench.study().study, State.MADE)
+    assert (bench.study().code, bench.study().reason) == (
+        "partly-refused",
+        "1 of 2 series that rules want was refused",
+    )
     lines = [json.loads(line) for path in bench.settings.job.audit.glob("*.jsonl") for line in path.open()]
     (told,) = [line for line in lines if line["event"] == "study-made"]
     assert (told["bundle"], told["version"], told["digest"]) == (maker.name, maker.version, maker.digest)

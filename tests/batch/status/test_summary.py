@@ -96,8 +96,10 @@ def test_what_is_refused_in_part_is_among_what_is_refused(batch):
     batch.deliver("two", refused="the right of two")
     batch.clock.pass_by(1)
     batch.deliver("three")
+    batch.make("four", refused="the left of two")
     summary = look(batch)
-    assert [one.study for one in summary.troubled] == [study("two"), study(State.REFUSED), study("one")]
+    told = [study(name) for name in ("four", "two", State.REFUSED, "one")]
+    assert [one.study for one in summary.troubled] == told
     assert (summary.reasons[0].code, summary.reasons[0].state, summary.reasons[0].count) == (
         "partly-refused",
         State.DELIVERED,
