@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-__all__ = ["NOT_COUNTED", "Mark", "StudyMarks"]
+__all__ = ["NOT_COUNTED", "NOT_RELEASED", "Mark", "StudyMarks"]
 
 NOT_COUNTED = "not-counted"
 """Of a mark that says that an archive is still to be asked how much there is; no revision begins with one."""
+NOT_RELEASED = "not-released"
+"""Of a mark that says that a sender has not said that all was sent: its association was not released, or not yet."""
 _EXPECTED = "expected.json"
 _LIFTED = ".lifted"
 _PARTS = 2  # of a mark's file behind its name: code and owner

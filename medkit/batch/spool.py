@@ -35,7 +35,7 @@ from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 __all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken", "existing_spool"]
 
@@ -209,14 +209,19 @@ class Spool(StudyMarks):
             found += [_instance(Path(entry.path)) for entry in entries if entry.name.endswith(_SUFFIX)]
         return sorted(found, key=lambda one: (one.instance, one.content))
 
-    def digest(self, study: str) -> str:
+    def digest(self, study: str, without: Collection[Mark] = ()) -> str:
         """Hash by which a revision of a study is known: instances, contents, what is missed, lifted and expected.
 
         All of these decide what becomes of a study: once nothing is missed any more, it is another revision. That it is
         still to be counted is none of them: it is the same revision as long as nobody knows better.
+
+        Args:
+            study: hash of its UID.
+            without: marks that are left out, as if they had been taken back.
         """
         names = [f"{one.instance}-{one.content}" for one in self.instances(study)]
-        names += {f"{mark.name}.{mark.code}" for mark in self.marks(study) if mark.code != NOT_COUNTED}
+        marks = [mark for mark in self.marks(study) if mark.code != NOT_COUNTED and mark not in without]
+        names += {f"{mark.name}.{mark.code}" for mark in marks}
         names += {f"{mark.name}.{mark.code}.lifted" for mark in self.lifted(study)}
         if (expected := self.expected(study)) is not None:
             names.append(json.dumps(expected, sort_keys=True))

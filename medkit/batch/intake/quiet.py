@@ -73,7 +73,8 @@ def settle(
 ) -> Settled:
     """Complete studies of which nothing came for so many seconds; where something comes meanwhile, they wait again.
 
-    Those that an archive has to count (:class:`medkit.batch.intake.counting.ArchiveCount`) wait for that too.
+    Those that an archive has to count (:class:`medkit.batch.intake.counting.ArchiveCount`) wait for that too, and those
+    whose sender may still go on (:class:`medkit.batch.intake.associations.Associations`) for its end.
 
     Call it every few seconds, in the process that takes the instances: the time begins with the first call that sees a
     study, and anew with each that sees more of it.
@@ -95,7 +96,7 @@ def settle(
         if not intake.spool.instances(study):
             empty.append(study)
             continue
-        if is_uncounted(intake.spool, study):
+        if is_uncounted(intake.spool, study) or not intake.associations.is_at_rest(study):
             continue
         try:
             number = complete(intake, arrival, whole=whole)

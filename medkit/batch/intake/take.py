@@ -6,6 +6,7 @@ import logging
 from typing import IO, TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
+from medkit.batch.intake.associations import Associations
 from medkit.batch.intake.quiet import QuietTimes
 from medkit.batch.ledger import LedgerError
 from medkit.batch.logs import told
@@ -42,12 +43,15 @@ class Intake:
         spool: holds its instances.
         audit: is told of who sends a study, of what was not taken, and of instances that came with another content.
         quiet: since when nothing came of each study.
+
+    Its ``associations`` keeps studies from being taken for whole before their senders have released theirs.
     """
 
     def __init__(
         self, ledger: Ledger, spool: Spool, audit: AuditLog, quiet: QuietTimes | None = None
     ) -> None:
         self.ledger, self.spool, self.audit, self.quiet = ledger, spool, audit, quiet or QuietTimes()
+        self.associations = Associations(self)
         self._told: set[tuple[str, str]] = set()
         self._senders: dict[str, set[tuple[str, str]]] = {}  # by study, until that is complete
 

@@ -9,6 +9,7 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import State
 from medkit.batch.making.reasons import INSPECT, tell_finding
 from medkit.batch.making.verdicts import Verdict, may_come_again, verdict
+from medkit.batch.marks import NOT_RELEASED
 from medkit.batch.rules import choose, might_fit, mismatch
 from medkit.batch.spool import BROKEN, NAMES_THE_BROKEN
 from medkit.dicom.facts import is_own_result, rule_facts, series_facts
@@ -255,14 +256,26 @@ def _is_own(path: Path) -> bool:
 
 def _check_all_taken(spool: Spool, study: str) -> None:
     if missing := spool.missing(study):
-        codes = set(missing.values())
-        broken = f"{NAMES_THE_BROKEN}; " if BROKEN in codes else ""
+        broken = f"{NAMES_THE_BROKEN}; " if BROKEN in missing.values() else ""
         raise verdict(
             "instances-missing",
-            f"expected all that was sent, but {counted(len(missing), 'was', 'were')} not taken "
-            f"({', '.join(sorted(codes))}); {broken}send the study again, whole, or let medkit batch lift say that it "
-            "is whole all the same",
+            f"expected all that was sent, but {_told(missing.values(), 'was', 'were')}; {broken}send the study again, "
+            "whole, or let medkit batch lift say that it is whole all the same",
         )
+
+
+def _told(codes: Collection[str], one: str, many: str) -> str:
+    """What is missed, for a person.
+
+    Args:
+        codes: of the marks.
+        one: what one of them was, and the verb.
+        many: the same of several.
+    """
+    missed = [code for code in codes if code != NOT_RELEASED]
+    parts = [f"{counted(len(missed), one, many)} not taken ({', '.join(sorted(set(missed)))})"]
+    broken = [f"its sender broke off ({NOT_RELEASED})"]
+    return " and ".join(parts * bool(missed) + broken * (len(missed) < len(codes)))
 
 
 def _check_whole(files: Sequence[Instance], spool: Spool, study: str) -> None:
@@ -459,9 +472,8 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [*([taken_back] if taken_back else []), *counting]
     if lifted:
-        codes = ", ".join(sorted({mark.code for mark in lifted}))
-        what = counted(len(lifted), "instance or file was", "instances or files were")
-        notes.append(f"{what} not taken ({codes}), and a person said that the study is whole all the same")
+        what = _told([mark.code for mark in lifted], "instance or file was", "instances or files were")
+        notes.append(f"{what}, and a person said that the study is whole all the same")
     if unread:
         codes = ", ".join(sorted({refusal.finding.code for refusal in unread}))
         what = counted(len(unread), "other series or file", "other series or files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from medkit.batch.yaml_faults import Place
     from medkit.dicom.network.archive import Archive
     from medkit.dicom.network.node import StorageNode
+    from medkit.dicom.network.senders import Sender
 
 __all__ = [
     "SHADOW",
@@ -167,15 +169,23 @@ def make_node(
         UsageError: an AE title or a file of TLS cannot be used.
     """
     from medkit.dicom.network.node import NodeLimits, StorageNode
+    from medkit.dicom.network.senders import End
 
     limits = None if settings.associations is None else NodeLimits(associations=settings.associations)
+    ends = frozenset({End.RELEASE, *map(End, settings.ends)})
+
+    def came(study_uid: str, sop_uid: str, sender: Sender) -> None:
+        intake.note_sender(study_uid, sop_uid, sender.ae_title, sender.address)
+        intake.associations.came(study_uid, sop_uid, sender, ends)
+
     return StorageNode(
         settings.ae_title,
         intake.answer if settings.count_at is None else (counts or {})[settings.count_at].answer,
         settings.callers,
         limits=limits,
         cut_off=intake.leave,
-        comes_from=intake.note_sender,
+        comes_from=came,
+        ended=partial(intake.associations.ended, ends=ends),
         **settings.options,
     )
 

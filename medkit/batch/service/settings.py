@@ -71,6 +71,7 @@ class NodeSettings:
         options: others of :class:`medkit.dicom.network.node.StorageNode`.
         associations: at one time; as many as the node takes by itself where this is ``None``.
         count_at: name of the archive that is asked how many instances a study has before it counts as all there.
+        ends: what says that all was sent as a release does, of :class:`medkit.dicom.network.senders.End`.
     """
 
     ae_title: str
@@ -78,6 +79,7 @@ class NodeSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     associations: int | None = None
     count_at: str | None = None
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -398,7 +400,8 @@ def _node(given: Mapping[str, Any], base: Path) -> NodeSettings:
     options = _with_tls(given, base)
     title, callers = options.pop("ae_title"), tuple(options.pop("callers"))
     associations, count_at = options.pop("associations", None), options.pop("count_at", None)
-    return NodeSettings(title, callers, options, associations, count_at)
+    ends = tuple(options.pop("ends", ()))
+    return NodeSettings(title, callers, options, associations, count_at, ends)
 
 
 def _watch(given: Mapping[str, Any], base: Path) -> WatchSettings:

@@ -22,6 +22,7 @@ from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE, CutOff, length_of
 from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, received
 from medkit.dicom.network.private_classes import PRIVATE_CLASSES, know_private_classes
 from medkit.dicom.network.quiet import keep_quiet
+from medkit.dicom.network.senders import End, Sender, Senders
 from medkit.dicom.network.syntaxes import COMPRESSED, NATIVE
 from medkit.errors import UsageError
 
@@ -80,8 +81,9 @@ class StorageNode:
         cut_off: told Study and SOP Instance UID of each instance that did not come to its end, as far as it is known
             what it is, and why: ``too-large``, or ``cut-off`` for all else that ends an association in its midst. Its
             study is not whole.
-        comes_from: told Study and SOP Instance UID of each instance, and the AE title and address of its caller, before
-            ``take`` gets it.
+        comes_from: told Study and SOP Instance UID of each instance, and its sender, before ``take`` gets it.
+        ended: told of the end of each association, and whose it was; of a release before that is answered. It is told
+            again where an instance was still being taken then.
 
     Raises:
         UsageError: an AE title is none, there are no callers, or a file of ``tls`` cannot be used.
@@ -98,10 +100,12 @@ class StorageNode:
         tls: TlsFiles | None = None,
         limits: NodeLimits | None = None,
         cut_off: Callable[[str, str, str], None] = lambda study_uid, sop_uid, code: None,
-        comes_from: Callable[[str, str, str, str], None] = lambda study_uid, sop_uid, caller, address: None,
+        comes_from: Callable[[str, str, Sender], None] = lambda study_uid, sop_uid, sender: None,
+        ended: Callable[[Sender, End], None] = lambda sender, end: None,
     ) -> None:
         self.limits = limits or NodeLimits()
         self._take, self._cut_off, self._comes_from = take, CutOff(cut_off), comes_from
+        self._senders = Senders(ended)
         self._host, self._port = host, port
         self._tls = None if tls is None else tls.server_context()
         self._server: Server | None = None
@@ -122,12 +126,16 @@ class StorageNode:
         """
         keep_quiet()
         handlers: list[Any] = [
+            (evt.EVT_ESTABLISHED, self._senders.opened),
             (evt.EVT_C_STORE, self._answer_store),
             (evt.EVT_PDU_RECV, self._check_size),
+            (evt.EVT_PDU_RECV, self._senders.received),
+            (evt.EVT_PDU_SENT, self._senders.sent),
             (evt.EVT_DIMSE_RECV, lambda event: self._cut_off.came(event.assoc, event.message)),
             (evt.EVT_REJECTED, self._tell_rejected),
             (evt.EVT_ABORTED, self._tell_aborted),
             (evt.EVT_CONN_CLOSE, self._let_go),
+            (evt.EVT_CONN_CLOSE, self._senders.closed),
         ]
         try:
             server = Server(self._ae, (self._host, self._port), handlers, self._tls, self._end_unfinished)
@@ -186,9 +194,10 @@ class StorageNode:
             return self._answer(event)
         finally:
             self._being_taken.pop(event.assoc, None)
+            self._senders.taken(event.assoc)
 
     def _answer(self, event: Any) -> int:
-        caller, address = event.assoc.requestor.ae_title, event.assoc.requestor.address
+        caller = event.assoc.requestor.ae_title
         if self._too_large(event.request.DataSet):  # all of it was there before the association was aborted
             request = event.request
             self._cut_off.tell(event.assoc, request, event.context.context_id, request.DataSet, TOO_LARGE)
@@ -199,7 +208,7 @@ class StorageNode:
             _LOG.warning("an instance of %s: %s", caller, error)
             return error.dicom_status
         try:
-            self._comes_from(found.study, found.sop_instance, caller, address)
+            self._comes_from(found.study, found.sop_instance, self._senders.of(event.assoc))
             return self._take(found.study, found.sop_instance, file)
         except Exception as error:
             # What cannot be stored now is sent again, and nobody's data get into a log with the text of an error.

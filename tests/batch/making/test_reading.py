@@ -165,6 +165,23 @@ def test_where_a_file_is_broken_it_is_said_how_to_find_it(desk, files):
     check_ends(desk, claimed(desk), State.FAILED, "instances-missing", reason)
 
 
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (["not-released"], r"but its sender broke off \(not-released\); send"),
+        (
+            ["cut-off", "not-released"],
+            r"but 1 was not taken \(cut-off\) and its sender broke off \(not-released\); send",
+        ),
+    ],
+)
+def test_a_sender_that_broke_off(desk, files, codes, said):
+    claim = claimed(desk, files)
+    for code in codes:
+        desk.spool.miss(claim.study, Mark(hash_uid(code), code, "node"))
+    check_ends(desk, claim, State.FAILED, "instances-missing", said)
+
+
 def test_what_a_person_does_without_is_told_in_the_reports(desk, files):
     hash_of = store(desk, files)
     mark = Mark(hash_uid(f"{ROOT}.3.99"), "cut-off", "door")

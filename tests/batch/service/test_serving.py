@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from pydicom import dcmread
+from pynetdicom import AE
 
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import LedgerView, State
@@ -103,6 +105,33 @@ def test_a_node_and_a_watched_folder_are_served_until_sigterm(tmp_path, bundle_r
         site.bring(2)
         site.wait_until(State.DELIVERED, {0, 1, 2}, process)
         site.end(process)
+    check_delivered_once(site.job, site.out)
+
+
+def test_a_study_whose_sender_aborts_between_two_slices_is_made_when_it_came_whole(tmp_path, bundle_root):
+    port = free_port()
+    node = {"ae_title": "MEDKIT", "callers": ["SCANNER"], "port": port}
+    limits = {"free_gib": 0, "stop_seconds": PATIENCE, "attempts": 1}
+    site = Site(tmp_path, bundle_root, sources={"nodes": [node]}, limits=limits)
+    files = sorted(write_numbered(tmp_path / "sent", 7).iterdir())
+    with site.serving() as process:
+        wait_for(lambda: b"listening" in site.log.read_bytes(), process, site.log)
+        datasets = [dcmread(path) for path in files[:-2]]
+        entity = AE("SCANNER")
+        entity.add_requested_context(datasets[0].SOPClassUID, datasets[0].file_meta.TransferSyntaxUID)
+        association = entity.associate("127.0.0.1", port, ae_title="MEDKIT")
+        assert [association.send_c_store(one).Status for one in datasets] == [0] * len(datasets)
+        association.abort()
+        site.wait_until(State.QUARANTINED, {7}, process)
+        with LedgerView(site.job.ledger) as view:
+            study = view.study(study_hash(7))
+        assert (study.code, study.instances) == ("instances-missing", len(datasets))
+        assert "but its sender broke off (not-released); send the study again, whole" in study.reason
+        scanner = DimseArchive("127.0.0.1", port, "MEDKIT", own_ae_title="SCANNER")
+        assert set(scanner.send(files).values()) == {None}
+        site.wait_until(State.DELIVERED, {7}, process)
+        site.end(process)
+    assert "a sender broke off" in site.log.read_text()
     check_delivered_once(site.job, site.out)
 
 

@@ -47,7 +47,7 @@ rules: rules.yaml
 sources:
   nodes:
     - {ae_title: MEDKIT, callers: [SCANNER, PACS], port: 0, associations: 4, count_at: web,
-       tls: {certificate: c.pem, key: k.pem}}
+       ends: [abort], tls: {certificate: c.pem, key: k.pem}}
   folders:
     - {folder: incoming, poll_seconds: 30, rest_seconds: 2.5, remove: true}
   archives:
@@ -88,7 +88,8 @@ def test_a_file_becomes_settings(tmp_path):
     assert settings.job.root == tmp_path / "night"
     assert [rule.name for rule in settings.rules] == ["any"]
     tls = TlsFiles(tmp_path / "c.pem", tmp_path / "k.pem")
-    assert settings.nodes == (NodeSettings("MEDKIT", ("SCANNER", "PACS"), {"port": 0, "tls": tls}, 4, "web"),)
+    options = {"port": 0, "tls": tls}
+    assert settings.nodes == (NodeSettings("MEDKIT", ("SCANNER", "PACS"), options, 4, "web", ("abort",)),)
     assert settings.watched == (
         WatchSettings(tmp_path / "incoming", {"rest_seconds": 2.5, "remove": True}, poll_seconds=30),
     )

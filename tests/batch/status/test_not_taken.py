@@ -74,6 +74,16 @@ def test_that_it_waits_to_be_counted_is_told_where_there_is_no_other_reason(batc
     assert reason(batch)[0] == "cut-off"
 
 
+def test_that_its_sender_has_not_said_that_this_is_all_is_told_where_there_is_no_other_reason(batch):
+    batch.receive("a")
+    batch.spool.miss(study("a"), Mark("ab" * 32, "not-released", "node"))
+    code, text = reason(batch)
+    assert code == "not-released"
+    assert text.startswith("its sender has not said yet that this is all")
+    batch.spool.miss(study("a"), Mark("ab" * 32, "not-counted", "count"))
+    assert reason(batch)[0] == "not-counted"
+
+
 def test_the_reason_of_the_ledger_stands(batch):
     batch.arrive("a")
     batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), "tilt", "expected none")

@@ -178,8 +178,9 @@ def test_strangers_are_rejected_and_told_of(study, taken, caplog):
 def test_who_sends_is_told_of_each_instance_before_it_is_taken(study, taken):
     told = []
 
-    def comes_from(study_uid, sop_uid, caller, address):
-        told.append((study_uid, sop_uid, caller, address, (study_uid, sop_uid) in taken.files))
+    def comes_from(study_uid, sop_uid, sender):
+        there = (study_uid, sop_uid) in taken.files
+        told.append((study_uid, sop_uid, sender.ae_title, sender.address, there))
 
     with node(taken, comes_from=comes_from) as listening:
         assert storescu(listening.port, study).returncode == 0

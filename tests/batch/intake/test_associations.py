@@ -1,0 +1,249 @@
+"""A study is whole when its sender has released the association, and not when nothing more comes of it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from pydicom import dcmread
+from pynetdicom import AE
+
+from medkit.batch.identity import hash_uid
+from medkit.batch.intake.associations import Associations
+from medkit.batch.intake.lifting import lift_marks
+from medkit.batch.intake.quiet import settle
+from medkit.batch.ledger import State
+from medkit.batch.marks import NOT_RELEASED
+from medkit.batch.service.parts import make_node
+from medkit.batch.service.settings import NodeSettings
+from medkit.dicom.network.senders import End, Sender
+from tests.batch.intake.door import body, events, open_intake, settle_after, write_study
+from tests.batch.ledger.stories import STUDY
+from tests.dicom.network.takers import eventually
+
+QUIET = 60
+
+
+class Caller:
+    """Brings instances of studies over one association."""
+
+    def __init__(self, intake, clock, ae_title: str = "SCANNER", ends=(End.RELEASE,)) -> None:
+        self.intake, self.ends = intake, ends
+        self.sender = Sender(ae_title, "10.0.0.7", clock())
+        clock.pass_by(1)
+
+    def bring(self, *instances: str, study: str = "1.2.3") -> Caller:
+        for instance in instances:
+            self.intake.associations.came(study, f"{study}.{instance}", self.sender, self.ends)
+            self.intake.take(study, f"{study}.{instance}", body())
+        return self
+
+    def end(self, end: End = End.RELEASE) -> None:
+        self.intake.associations.ended(self.sender, end, self.ends)
+
+
+@pytest.fixture
+def intake(intake, clock):
+    intake.associations = Associations(intake, clock)
+    return intake
+
+
+@pytest.fixture
+def caller(intake, clock):
+    return lambda *given, **options: Caller(intake, clock, *given, **options)
+
+
+def codes(intake, study: str = STUDY) -> list[str]:
+    return sorted(intake.spool.missing(study).values())
+
+
+def test_a_study_waits_for_the_release_and_is_whole_then(intake, clock, caller):
+    sending = caller().bring("1", "2")
+    assert settle_after(intake, clock, QUIET).begun == {}
+    sending.end()
+    assert codes(intake) == []
+    assert settle_after(intake, clock, QUIET).begun == {STUDY: 1}
+
+
+@pytest.mark.parametrize("end", [End.ABORT, End.SILENCE, End.LOSS])
+def test_a_study_whose_sender_broke_off_is_not_whole_until_it_is_sent_again(
+    intake, clock, caller, caplog, end
+):
+    caller().bring("1", "2").end(end)
+    assert settle_after(intake, clock, QUIET).begun == {STUDY: 1}
+    assert codes(intake) == [NOT_RELEASED]
+    assert ("sender-broke-off", NOT_RELEASED) in events(intake)
+    ((level, fields),) = [(one.levelname, one.medkit_fields) for one in caplog.records]
+    assert level == "WARNING"
+    assert (fields["study"], fields["end"]) == (STUDY[:12], end)
+    caller().bring("1", "2", "3").end()
+    assert codes(intake) == []
+    assert settle_after(intake, clock, QUIET).begun == {STUDY: 2}
+
+
+def test_what_is_sent_again_and_breaks_off_again_is_not_whole(intake, clock, caller):
+    for instances in ("1", "2"), ("1",), ("1", "2"):
+        caller().bring(*instances).end(End.ABORT)
+        settle_after(intake, clock, QUIET)
+        assert codes(intake) == [NOT_RELEASED]
+
+
+def test_a_release_of_an_association_that_ran_beside_the_broken_one_says_nothing_of_that(
+    intake, clock, caller
+):
+    broken, beside = caller(), caller()
+    broken.bring("1")
+    beside.bring("2")
+    broken.end(End.ABORT)
+    clock.pass_by(1)
+    beside.end()
+    assert codes(intake) == [NOT_RELEASED]
+    settle_after(intake, clock, QUIET)
+    assert codes(intake) == [NOT_RELEASED]
+    caller().bring("1").end()
+    assert codes(intake) == []
+
+
+def test_of_associations_side_by_side_the_last_release_counts(intake, clock, caller):
+    first, second = caller(), caller()
+    first.bring("1")
+    second.bring("2")
+    first.end()
+    assert codes(intake) == [NOT_RELEASED]
+    assert settle_after(intake, clock, QUIET).begun == {}
+    second.end()
+    assert codes(intake) == []
+
+
+def test_another_caller_takes_no_mark_away(intake, caller):
+    caller("SCANNER").bring("1", "2").end(End.LOSS)
+    caller("PACS").bring("1", "2").end()
+    assert codes(intake) == [NOT_RELEASED]
+
+
+def test_what_was_all_there_stays_so_when_a_part_is_sent_again_and_breaks_off(intake, clock, caller):
+    caller().bring("1", "2").end()
+    settle_after(intake, clock, QUIET)
+    caller().bring("1").end(End.ABORT)
+    assert codes(intake) == []
+    assert settle_after(intake, clock, QUIET).unchanged == (STUDY,)
+    caller().bring("3").end(End.ABORT)
+    assert codes(intake) == [NOT_RELEASED]
+
+
+def test_a_sender_that_went_on_to_another_study_has_sent_all_of_the_one_before(intake, clock, caller):
+    sending = caller().bring("1", "2").bring("1", study="1.2.4")
+    assert settle_after(intake, clock, QUIET).begun == {STUDY: 1}
+    assert codes(intake) == []
+    sending.end(End.LOSS)
+    assert codes(intake) == [], "it was complete"
+    assert codes(intake, hash_uid("1.2.4")) == [NOT_RELEASED]
+    settle_after(intake, clock, QUIET)
+    assert intake.ledger.study(STUDY).revision == 1
+
+
+def test_more_of_a_study_that_was_complete_marks_it_again(intake, clock, caller):
+    sending = caller().bring("1").bring("1", study="1.2.4")
+    settle_after(intake, clock, QUIET)
+    sending.bring("2")
+    assert codes(intake) == [NOT_RELEASED]
+    sending.end(End.ABORT)
+    assert codes(intake) == [NOT_RELEASED]
+
+
+def test_ends_that_a_node_is_told_to_take_for_a_release(intake, clock, caller):
+    caller(ends=(End.RELEASE, End.ABORT)).bring("1").end(End.ABORT)
+    assert codes(intake) == []
+    caller(ends=(End.RELEASE, End.ABORT)).bring("2").end(End.LOSS)
+    assert codes(intake) == [NOT_RELEASED]
+
+
+def test_silence_that_is_an_end_is_not_waited_for(intake, clock, caller):
+    sending = caller(ends=(End.RELEASE, End.SILENCE)).bring("1")
+    assert settle_after(intake, clock, QUIET).begun == {STUDY: 1}
+    assert codes(intake) == []
+    sending.end(End.LOSS)
+    assert codes(intake) == []
+
+
+def test_an_end_that_is_never_told_is_not_awaited_for_ever_and_makes_no_whole(intake, clock, caller):
+    caller().bring("1")
+    assert settle_after(intake, clock, 599).begun == {}
+    assert settle_after(intake, clock, QUIET).begun == {STUDY: 1}
+    assert codes(intake) == [NOT_RELEASED]
+
+
+def test_a_node_that_was_killed_leaves_the_mark_until_the_study_is_sent_again(
+    intake, tmp_path, clock, caller
+):
+    caller().bring("1", "2")
+    after = tmp_path / "after"
+    shutil.copytree(tmp_path / "job", after)
+    again = open_intake(after, clock, "another")
+    again.associations = Associations(again, clock)
+    assert settle_after(again, clock, QUIET).begun == {STUDY: 1}
+    assert codes(again) == [NOT_RELEASED]
+    Caller(again, clock).bring("1", "2").end()
+    assert codes(again) == []
+    assert settle_after(again, clock, QUIET).begun == {STUDY: 2}
+    again.ledger.close()
+
+
+def test_a_person_may_say_that_it_is_whole(intake, clock, caller):
+    caller().bring("1", "2").end(End.ABORT)
+    settle_after(intake, clock, QUIET)
+    assert lift_marks(intake, STUDY, "the scanner aborts always", NOT_RELEASED) == 1
+    assert codes(intake) == []
+    assert intake.ledger.study(STUDY).state is State.READY
+
+
+def test_associations_that_bring_nothing_of_a_study_mark_none(intake, caller):
+    caller().end(End.ABORT)
+    caller().bring(study="1.2.3").end(End.ABORT)
+    intake.associations.came("", "1.2.3", caller().sender)
+    assert intake.spool.studies() == []
+
+
+def send(node, datasets):
+    entity = AE("SCANNER")
+    entity.add_requested_context(datasets[0].SOPClassUID, datasets[0].file_meta.TransferSyntaxUID)
+    association = entity.associate("127.0.0.1", node.port, ae_title="MEDKIT")
+    assert association.is_established
+    for dataset in datasets:
+        assert association.send_c_store(dataset).Status == 0
+    return association
+
+
+def lost(association) -> None:
+    """Have the connection break off without a word."""
+    association.dul.socket.socket.close()
+
+
+@pytest.mark.parametrize("broken", ["abort", "loss"])
+def test_a_real_sender_that_breaks_off_after_its_second_slice(tmp_path, clock, broken):
+    intake = open_intake(tmp_path / "job", clock)
+    study = write_study(tmp_path / "in")
+    datasets = [dcmread(path) for path in study.paths]
+    settings = NodeSettings("MEDKIT", ("SCANNER",), {"port": 0})
+    with make_node(settings, intake) as node:
+        association = send(node, datasets[:2])
+        assert settle_after(intake, clock, QUIET).begun == {}, "it may send more"
+        association.abort() if broken == "abort" else lost(association)
+        assert eventually(lambda: ("sender-broke-off", NOT_RELEASED) in events(intake))
+        assert settle(intake, QUIET).begun == {study.hash: 1}
+        assert codes(intake, study.hash) == [NOT_RELEASED]
+        send(node, datasets).release()
+        assert codes(intake, study.hash) == []
+        assert settle_after(intake, clock, QUIET).begun == {study.hash: 2}
+    intake.ledger.close()
+
+
+def test_a_node_whose_callers_end_by_an_abort(tmp_path, clock):
+    intake = open_intake(tmp_path / "job", clock)
+    study = write_study(tmp_path / "in")
+    settings = NodeSettings("MEDKIT", ("SCANNER",), {"port": 0}, ends=("abort",))
+    with make_node(settings, intake) as node:
+        send(node, [dcmread(path) for path in study.paths]).abort()
+        assert eventually(lambda: codes(intake, study.hash) == [])
+        assert settle_after(intake, clock, QUIET).begun == {study.hash: 1}
+    intake.ledger.close()
