@@ -52,6 +52,7 @@ WHAT_TO_DO = {
     BROKEN: f"a file cannot be read; {NAMES_THE_BROKEN}: mend it, or take it away",
 }
 _SUFFIX = ".dcm"
+_REMOVED = ".removed"  # of a study's folder that is about to go
 _STORE = "store"  # owner of the marks that the store leaves itself
 _PREAMBLE, _MAGIC = 128, b"DICM"
 _CHUNK = 1 << 20
@@ -250,6 +251,9 @@ class Spool(StudyMarks):
             OSError: a file cannot be removed; all others are first.
         """
         gone, failures = [], Failures()
+        for left in self._studies.glob(f"*{_REMOVED}"):  # of a removal that broke off
+            with failures.kept():
+                shutil.rmtree(left)
         for study in self.studies():
             with failures.kept():
                 folder = self._studies / study
@@ -260,6 +264,33 @@ class Spool(StudyMarks):
                     gone.append(study)
         failures.raise_first()
         return gone
+
+    def discard(self, study: str, came_since: Callable[[], bool]) -> bool:
+        """Remove all that is there of a study, of which a ledger was just told so; whether it is gone.
+
+        Args:
+            study: its hash.
+            came_since: asked when it is out of the way: whether something came since the ledger was told. That may be
+                among what is there, and all is put back.
+
+        Raises:
+            OSError: a file cannot be removed or put back.
+        """
+        folder, away = self._studies / study, self._studies / f"{study}{_REMOVED}"
+        if away.exists():
+            shutil.rmtree(away)
+        with suppress(FileNotFoundError):
+            folder.rename(away)
+            sync_folder(self._studies)
+        if back := away.exists() and came_since():
+            self._make_study(folder)
+            for path in away.iterdir():
+                path.replace(folder / path.name)
+            sync_folder(folder)
+        if away.exists():
+            shutil.rmtree(away)
+        sync_folder(self._studies)
+        return not back
 
     def _remove(self, folder: Path, held: set[str], changed: float) -> None:
         """Remove what was there of a study that is at its end; what came since stays where it is, whatever happens."""

@@ -235,21 +235,38 @@ def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None
     _move_all(folder, studies, "dismissed", "dismissed", forget, spool.studies())
 
 
-@command.command("purge", short_help="Remove the patients' data of studies that ended long ago.")
+@command.command("purge", short_help="Remove patients' data: of studies that ended long ago, or of one.")
 @_folder
-@click.option("--days", required=True, type=click.FloatRange(min=0), metavar="N",
-    help="Keep what ended, and the instances that came, within so many days.",
+@click.argument("studies", nargs=-1)
+@click.option("--days", type=click.FloatRange(min=0), metavar="N",
+    help="Without STUDIES: keep what ended, and the instances that came, within so many days.",
 )  # fmt: skip
-def purge_command(folder: Path, days: float) -> None:
-    """Remove what the batch in FOLDER keeps of studies that ended more than N days ago.
+@_reason
+def purge_command(folder: Path, studies: tuple[str, ...], days: float | None, reason: str) -> None:
+    """Remove what the batch in FOLDER keeps of studies that ended more than N days ago, or the instances of STUDIES.
 
-    Their instances go, and of their results all but class and UIDs, as a service does by itself after its
-    retention_days; 'medkit batch run' never does. The ledger and the audit log keep their lines. What was delivered to
-    folders is yours and stays. A service that works on the batch has to be stopped first.
+    With --days instances go, and of results all but class and UIDs, as a service does by itself after its
+    retention_days; 'medkit batch run' never does. A service that works on the batch has to be stopped first.
 
-    Exit code 0: all is gone, if there was anything; 2: a wrong call, or a service works on it; 4: the ledger cannot be
-    read, or the disk refused to remove something, after which the rest is gone.
+    Of STUDIES, which are at an end (delivered, refused, skipped or quarantined), the instances go alone, results stay.
+    It is for those that have to be sent again from the beginning, since an instance came with two contents: what comes
+    next of them is taken for the whole, and made anew. A service may work on the batch meanwhile.
+
+    The ledger and the audit log keep their lines. What was delivered to folders is yours and stays.
+
+    Exit code 0: all is gone, if there was anything; 2: a wrong call, or a service works on it; 3: some of STUDIES are
+    not at an end; 4: all of them, the ledger cannot be read, or the disk refused to remove something, after which the
+    rest is gone.
     """
+    if bool(studies) == (days is not None):
+        raise UsageError(f"purge: expected studies or --days, got {'both' if studies else 'nothing'}")
+    if days is None:
+        _purge_studies(folder, studies, reason)
+    else:
+        _purge_old(folder, days)
+
+
+def _purge_old(folder: Path, days: float) -> None:
     from medkit.batch.audit import AuditLog
     from medkit.batch.folder import existing_job
     from medkit.batch.ledger import Ledger
@@ -263,6 +280,23 @@ def purge_command(folder: Path, days: float) -> None:
         gone = purge_old(job, ledger, existing_spool(job.spool), AuditLog(job.audit, actor), days * _DAY)
     for event, what in ((INSTANCES_PURGED, "instances"), (RESULTS_PURGED, "results")):
         click.echo(f"{what} of {counted(len(gone[event]), 'study', 'studies')} removed")
+
+
+def _purge_studies(folder: Path, studies: tuple[str, ...], reason: str) -> None:
+    from medkit.batch.audit import AuditLog
+    from medkit.batch.folder import existing_job
+    from medkit.batch.service.keeping import purge_study
+    from medkit.batch.spool import existing_spool
+    from medkit.batch.status.studies import operator
+
+    job = existing_job(folder)
+    spool, audit = existing_spool(job.spool), AuditLog(job.audit, operator())
+
+    def purge(ledger: Ledger, study: str) -> State:
+        purge_study(ledger, spool, audit, study, reason)
+        return ledger.study(study).state
+
+    _move_all(folder, studies, "removed the instances of", "purged", purge)
 
 
 @command.command("verify", short_help="Check all that a batch keeps.")

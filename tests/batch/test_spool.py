@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from pydicom.uid import ImplicitVRLittleEndian
 
 from medkit.batch.identity import hash_uid
+from medkit.batch.marks import Mark
 from medkit.batch.spool import NotTaken, Spool, SpoolLimits, Taken
 from tests.batch.intake.door import write_study
 
@@ -250,6 +252,38 @@ def test_bytes_that_changed_are_found(spool):
     bad.path.write_bytes(dicom(b"bode"))
     assert spool.damaged(STUDY) == [bad]
     assert good not in spool.damaged(STUDY)
+
+
+def test_all_of_a_study_is_removed_at_once(spool):
+    put(spool, "1"), put(spool, "1", b"another")
+    spool.miss(STUDY, Mark("ab" * 32, "cut-off", "door"))
+    assert spool.discard(STUDY, came_since=lambda: False)
+    assert list((spool.folder / "studies").iterdir()) == []
+    assert spool.discard(STUDY, came_since=lambda: True), "there is nothing any more"
+
+
+def test_what_came_while_a_study_was_removed_is_put_back_with_it(spool):
+    put(spool, "1")
+
+    def came() -> bool:
+        put(spool, "1"), put(spool, "2")
+        return True
+
+    assert not spool.discard(STUDY, came_since=came)
+    assert len(spool.instances(STUDY)) == 2
+    assert spool.studies() == [STUDY]
+    assert [path.name for path in (spool.folder / "studies").iterdir()] == [STUDY]
+
+
+def test_what_a_removal_left_behind_goes_with_the_next_purge(spool, monkeypatch):
+    put(spool, "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "no")))
+        with pytest.raises(OSError, match="no"):
+            spool.discard(STUDY, came_since=lambda: False)
+    assert (spool.studies(), len(list((spool.folder / "studies").iterdir()))) == ([], 1)
+    assert spool.purge(0, lambda _: True) == []
+    assert list((spool.folder / "studies").iterdir()) == []
 
 
 def test_only_what_is_old_and_may_go_is_purged(tmp_path):

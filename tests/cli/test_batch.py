@@ -424,6 +424,28 @@ def test_purge_removes_what_ended_long_ago_and_says_so(batch, capsys, state):
     assert run(capsys, "verify", batch.job.root)[0] == 0
 
 
+def test_purge_of_one_study_while_the_service_runs(batch, capsys):
+    batch.bring(State.REFUSED)
+    batch.arrive("b")
+    code, out, err = run(capsys, "purge", batch.job.root, uid(State.REFUSED), "--reason", "two contents")
+    said = f"removed the instances of {study(State.REFUSED)[:12]}: refused, now refused\n"
+    assert (code, out, err) == (0, said, "")
+    assert batch.spool.studies() == [study("b")]
+    assert "two contents" in run(capsys, "history", batch.job.root, study(State.REFUSED))[1]
+    assert batch.audit.verify().broken is None
+    code, out, err = run(capsys, "purge", batch.job.root, uid("b"))
+    assert (code, out, "expected it at an end, got ready" in err) == (4, "", True)
+    batch.arrive(State.REFUSED)
+    assert batch.ledger.study(study(State.REFUSED)).state is State.READY
+    assert run(capsys, "verify", batch.job.root)[0] == 0
+
+
+@pytest.mark.parametrize(("arguments", "got"), [([], "nothing"), (["abcd", "--days", "3"], "both")])
+def test_purge_wants_studies_or_days(batch, capsys, arguments, got):
+    code, _, err = run(capsys, "purge", batch.job.root, *arguments)
+    assert (code, f"expected studies or --days, got {got}" in err) == (2, True)
+
+
 def test_purge_says_what_the_disk_refuses_and_removes_the_rest(batch, capsys, monkeypatch):
     for name in ("a", "b"):
         batch.deliver(name)

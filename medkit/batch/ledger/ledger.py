@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from medkit.batch.identity import is_hash
-from medkit.batch.ledger.delivery import LedgerDelivery
+from medkit.batch.ledger.keeping import LedgerKeeping
 from medkit.batch.ledger.makers import makers_line
 from medkit.batch.ledger.moves import Claim
 from medkit.batch.ledger.states import PARTLY_REFUSED, IllegalTransition, Stage, State
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Arrival", "Ledger"]
 
 _PURGED = "source-purged"
-_RESULTS_PURGED = "results-purged"
 _DISMISSED = "dismissed"
+_RETRIED = (State.QUARANTINED, State.REFUSED, State.SKIPPED)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Arrival:
     last_arrival: float
 
 
-class Ledger(LedgerDelivery):
+class Ledger(LedgerKeeping):
     """Read and write a ledger; may be used by several threads, and by as many processes as open it themselves.
 
     Args:
@@ -186,9 +186,14 @@ class Ledger(LedgerDelivery):
             now = self._clock()
             known = self._check_unchanged(arrival)
             latest = self._latest(study)
-            partial = known["purged_at"] is not None or (latest is not None and latest["code"] == _PURGED)
+            anew = self._was_discarded(known)
+            purged = known["purged_at"] is not None or (latest is not None and latest["code"] == _PURGED)
             self._run("UPDATE studies SET arriving_since = NULL, purged_at = NULL WHERE study = ?", study)
-            if latest is not None and latest["digest"] == digest:
+            if (
+                latest is not None
+                and latest["digest"] == digest
+                and not (anew and State(latest["state"]) in _RETRIED)
+            ):
                 state = State(latest["state"])
                 self._journal(now, study, latest["number"], state, state, "nothing-new", None)
                 return None
@@ -199,7 +204,7 @@ class Ledger(LedgerDelivery):
                     )
                 self._move(latest, State.SUPERSEDED, now, "other-instances", None)
             number = latest["number"] + 1 if latest is not None else 1
-            self._begin(study, number, digest, instances, now, partial=partial and not whole)
+            self._begin(study, number, digest, instances, now, partial=purged and not (whole or anew))
         return number
 
     def _check_unchanged(self, arrival: Arrival) -> sqlite3.Row:
@@ -226,34 +231,6 @@ class Ledger(LedgerDelivery):
             *(study, number, digest, instances, state, now, now, code, reason),
         )
         self._journal(now, study, number, None, state, code, reason)
-
-    def purged(self, study: str) -> None:
-        """Note that a study's instances are about to be removed, which only a finished study's may.
-
-        Raises:
-            IllegalTransition: the study is not at an end, or is being received.
-            LedgerError: there is no such study.
-        """
-        with self._changing():
-            self._check_at_end(study)
-            self._run("UPDATE studies SET purged_at = ? WHERE study = ?", self._clock(), study)
-
-    def results_purged(self, study: str) -> None:
-        """Note that a study's results are about to be reduced, which only a finished study's may.
-
-        Where it is quarantined, they are delivered no more: they have to be made anew.
-
-        Raises:
-            IllegalTransition: the study is not at an end, or is being received.
-            LedgerError: there is no such study.
-        """
-        with self._changing():
-            self._check_at_end(study)
-            row = self._latest(study)
-            if row is not None and row["state"] == State.QUARANTINED and row["made_at"] is not None:
-                self._run("UPDATE revisions SET made_at = NULL WHERE id = ?", row["id"])
-                state = State.QUARANTINED
-                self._journal(self._clock(), study, row["number"], state, state, _RESULTS_PURGED, None)
 
     def claim(self, stage: Stage) -> Claim | None:
         """Take the study that waits longest for a stage; nobody else can have it until the lease runs out."""
@@ -438,7 +415,7 @@ class Ledger(LedgerDelivery):
         with self._changing():
             now = self._clock()
             row = self._latest(study)
-            if row is None or State(row["state"]) not in (State.QUARANTINED, State.REFUSED, State.SKIPPED):
+            if row is None or State(row["state"]) not in _RETRIED:
                 got = (
                     row["state"]
                     if row is not None

@@ -155,8 +155,9 @@ def read_revision(
     files = spool.instances(study)
     if spool.digest(study) != digest:  # asked after the files: what came in between shows
         _check_all_taken(spool, study)
-        raise _not_whole(
-            "instances-changed", "expected the instances that the study was completed with, got others"
+        raise verdict(
+            "instances-changed",
+            "expected the instances that the study was completed with, got others; send the study again, whole",
         )
     return read_stored(study, files, spool, wanted)
 
@@ -287,14 +288,16 @@ def _check_whole(files: Sequence[Instance], spool: Spool, study: str) -> None:
     _check_all_taken(spool, study)
     if conflicts := spool.conflicts(study):
         what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"
-        raise _not_whole("instances-conflict", f"expected one content of each instance, {what}")
+        raise verdict(
+            "instances-conflict",
+            f"expected one content of each instance, {what}; remove them by medkit batch purge FOLDER STUDY, and then "
+            "send the study again, whole",
+        )
     if damaged := [one.instance for one in spool.damaged(study)]:
         what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
-        raise _not_whole("instances-damaged", f"expected instances as they came, {what}")
-
-
-def _not_whole(code: str, problem: str) -> Verdict:
-    return verdict(code, f"{problem}; send the study again, whole")
+        raise verdict(
+            "instances-damaged", f"expected instances as they came, {what}; send the study again, whole"
+        )
 
 
 def _some(instances: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medkit.batch.failures import Failures
-from medkit.batch.ledger import LedgerError
+from medkit.batch.ledger import IllegalTransition, LedgerError
 from medkit.batch.making import purge_results
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from medkit.batch.ledger import Ledger
     from medkit.batch.spool import Spool
 
-__all__ = ["INSTANCES_PURGED", "RESULTS_PURGED", "purge_old"]
+__all__ = ["INSTANCES_PURGED", "RESULTS_PURGED", "purge_old", "purge_study"]
 
 INSTANCES_PURGED, RESULTS_PURGED = "instances-purged", "results-purged"
 
@@ -66,3 +66,28 @@ def purge_old(
         gone[RESULTS_PURGED] = purge_results(job.results, ledger, older_than_seconds, tell=tell)
     failures.raise_first()
     return gone
+
+
+def purge_study(ledger: Ledger, spool: Spool, audit: AuditLog, study: str, reason: str) -> None:
+    """Remove what is stored of one study that is at an end, so that it can be sent again, whole; results stay.
+
+    A service may work on the batch. After a crash call it again.
+
+    Args:
+        ledger: is told who says so, and why.
+        spool: its own.
+        audit: gets a line before anything goes.
+        study: its hash.
+        reason: why; name no patient.
+
+    Raises:
+        IllegalTransition: it is not at an end, or something of it came in this moment, and nothing is removed.
+        OSError: something cannot be removed.
+        LedgerError, AuditError: the ledger or the audit log cannot be written.
+    """
+    ledger.discard(study, reason)
+    audit.append(INSTANCES_PURGED, study=study)
+    if not spool.discard(study, came_since=lambda: ledger.study(study).arriving):
+        raise IllegalTransition(
+            f"study {study}: expected that nothing comes of it, got something in this moment; wait until it is complete"
+        )

@@ -198,7 +198,11 @@ def test_an_instance_that_came_with_two_contents(desk, files):
     store(desk, files)
     spoil(next(files.iterdir()), lambda image: image.update({"SeriesDescription": "another"}))
     check_ends(
-        desk, claimed(desk, files), State.REFUSED, "instances-conflict", r"got 1 that .* \([0-9a-f]{12}\)"
+        desk,
+        claimed(desk, files),
+        State.REFUSED,
+        "instances-conflict",
+        r"got 1 that .* \([0-9a-f]{12}\); remove them by medkit batch purge FOLDER STUDY, and then send",
     )
 
 

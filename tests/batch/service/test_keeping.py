@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medkit.batch.ledger import State
-from medkit.batch.service.keeping import INSTANCES_PURGED, RESULTS_PURGED, purge_old
+from medkit.batch.ledger import IllegalTransition, State
+from medkit.batch.service.keeping import INSTANCES_PURGED, RESULTS_PURGED, purge_old, purge_study
 from medkit.dicom.writing.stubs import is_stub
 from tests.batch.ledger.stories import Clock
 from tests.batch.status.live import LiveBatch, study
@@ -53,6 +53,31 @@ def test_what_goes_on_stays(batch, state):
     assert purge(batch, -40000) == {INSTANCES_PURGED: [], RESULTS_PURGED: []}
     assert batch.spool.instances(study(state))
     assert not any(is_stub(path) for path in batch.job.results.rglob("*.dcm"))
+
+
+def test_one_study_is_removed_so_that_it_can_come_again(batch):
+    batch.bring(State.REFUSED)
+    hash_of = study(State.REFUSED)
+    purge_study(batch.ledger, batch.spool, batch.audit, hash_of, "came with two contents")
+    assert batch.spool.studies() == []
+    assert events(batch, State.REFUSED) == [INSTANCES_PURGED]
+    batch.arrive(State.REFUSED)
+    assert batch.ledger.study(hash_of).state is State.READY
+
+
+def test_what_comes_while_its_study_is_removed_is_kept(batch, monkeypatch):
+    """The same instance: it is acknowledged, and so has to be there."""
+    batch.bring(State.REFUSED)
+    real = batch.spool.discard
+
+    def discard(*given, **options):
+        batch.receive(State.REFUSED)
+        return real(*given, **options)
+
+    monkeypatch.setattr(batch.spool, "discard", discard)
+    with pytest.raises(IllegalTransition, match="got something in this moment"):
+        purge_study(batch.ledger, batch.spool, batch.audit, study(State.REFUSED), "asked for")
+    assert len(batch.spool.instances(study(State.REFUSED))) == 1
 
 
 def test_one_damaged_result_keeps_nothing_from_going(batch):

@@ -1,0 +1,73 @@
+"""What is kept of a study no longer: its instances, of all that comes next or until it comes again, and its results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medkit.batch.ledger.delivery import LedgerDelivery
+from medkit.batch.ledger.states import State
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["LedgerKeeping"]
+
+_RESULTS_PURGED = "results-purged"
+_DISCARDED = "instances-removed"
+
+
+class LedgerKeeping(LedgerDelivery):
+    """Note what is about to be removed, of studies at their end alone; see :class:`medkit.batch.ledger.Ledger`."""
+
+    def purged(self, study: str) -> None:
+        """Note that a study's instances are about to be removed, which only a finished study's may.
+
+        Raises:
+            IllegalTransition: the study is not at an end, or is being received.
+            LedgerError: there is no such study.
+        """
+        with self._changing():
+            self._check_at_end(study)
+            self._run("UPDATE studies SET purged_at = ? WHERE study = ?", self._clock(), study)
+
+    def discard(self, study: str, reason: str) -> None:
+        """Note that a study's instances are about to be removed, for a person will have all of it sent again.
+
+        What comes next is taken for all of it, and begun anew unless it was delivered and is the same.
+
+        Raises:
+            IllegalTransition: the study is not at an end, or is being received.
+            LedgerError: there is no such study.
+        """
+        with self._changing():
+            self._check_at_end(study)
+            now, row = self._clock(), self._latest(study)
+            assert row is not None  # or it were at no end
+            state = State(row["state"])
+            self._run("UPDATE studies SET purged_at = ? WHERE study = ?", now, study)
+            self._journal(now, study, row["number"], state, state, _DISCARDED, reason)
+
+    def _was_discarded(self, known: sqlite3.Row) -> bool:
+        """Whether what was there of a study was removed by :meth:`discard`."""
+        found = self._one(
+            "SELECT 1 FROM journal WHERE study = ? AND code = ? AND at = ?",
+            *(known["study"], _DISCARDED, known["purged_at"]),
+        )
+        return found is not None
+
+    def results_purged(self, study: str) -> None:
+        """Note that a study's results are about to be reduced, which only a finished study's may.
+
+        Where it is quarantined, they are delivered no more: they have to be made anew.
+
+        Raises:
+            IllegalTransition: the study is not at an end, or is being received.
+            LedgerError: there is no such study.
+        """
+        with self._changing():
+            self._check_at_end(study)
+            row = self._latest(study)
+            if row is not None and row["state"] == State.QUARANTINED and row["made_at"] is not None:
+                self._run("UPDATE revisions SET made_at = NULL WHERE id = ?", row["id"])
+                state = State.QUARANTINED
+                self._journal(self._clock(), study, row["number"], state, state, _RESULTS_PURGED, None)

@@ -1,0 +1,58 @@
+"""A study whose instances a person removes is begun anew by what comes next."""
+
+from __future__ import annotations
+
+import pytest
+
+from medkit.batch.ledger import IllegalTransition, State
+from medkit.batch.ledger.states import ENDS
+from tests.batch.ledger.stories import STUDY, arrive, bring
+
+
+@pytest.mark.parametrize("state", [State.REFUSED, State.QUARANTINED, State.SKIPPED])
+def test_what_comes_after_a_removal_is_the_whole_even_where_it_is_the_same(ledger, state):
+    bring(ledger, state)
+    ledger.discard(STUDY, "it came with two contents")
+    record = ledger.study(STUDY)
+    assert (record.state, record.purged) == (state, True)
+    (entry,) = [one for one in ledger.history(STUDY) if one.code == "instances-removed"]
+    assert (entry.before, entry.after, entry.reason) == (state, state, "it came with two contents")
+    assert arrive(ledger, "1") == 2
+    record = ledger.study(STUDY)
+    assert (record.state, record.purged) == (State.READY, False)
+    assert ledger.faults() == []
+
+
+def test_what_was_delivered_and_comes_again_as_it_was_is_done(ledger):
+    bring(ledger, State.DELIVERED)
+    ledger.discard(STUDY, "asked for")
+    assert arrive(ledger, "1") is None
+    assert ledger.study(STUDY).state is State.DELIVERED
+
+
+def test_other_instances_are_no_late_part(ledger):
+    bring(ledger, State.DELIVERED)
+    ledger.purged(STUDY)
+    assert arrive(ledger, "late") == 2
+    assert ledger.study(STUDY).code == "source-purged"
+    ledger.discard(STUDY, "it is sent again, whole")
+    assert arrive(ledger, "1", "late") == 3
+    assert ledger.study(STUDY).state is State.READY
+
+
+def test_a_removal_of_before_says_nothing_of_a_later_purge(ledger, clock):
+    bring(ledger, State.REFUSED)
+    ledger.discard(STUDY, "asked for")
+    arrive(ledger, "1", "2")
+    ledger.quarantine(STUDY, "set aside")
+    clock.pass_by(1)
+    ledger.purged(STUDY)
+    assert arrive(ledger, "late") == 3
+    assert ledger.study(STUDY).code == "source-purged"
+
+
+@pytest.mark.parametrize("state", [one for one in State if one not in ENDS and one is not State.SUPERSEDED])
+def test_what_goes_on_is_not_removed(ledger, state):
+    bring(ledger, state)
+    with pytest.raises(IllegalTransition, match="expected it at an end"):
+        ledger.discard(STUDY, "asked for")
