@@ -138,7 +138,7 @@ def _image(source: Source, maker: Maker, modality: DerivedModality, number: int,
         modality=modality.value,
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **maker.equipment(),
-        series_description=series_description(maker, what),
+        series_description=series_description(maker, what, source),
     )
     image.BurnedInAnnotation = "YES"
     image.DerivationDescription = f"{what} by {maker.bundle}: machine-made, for research"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -37,9 +38,22 @@ _MOMENTS = {
 }
 
 
-def series_description(maker: Maker, what: str) -> str:
-    """Name of the series in the lists of a viewer: that it is research comes first."""
-    return f"{RESEARCH} {what}, {maker.bundle}"[:_LONG_STRING]
+def series_description(maker: Maker, what: str, source: Source) -> str:
+    """Name of the series in the lists of a viewer: that it is research comes first, and last of which series it is.
+
+    Where there is no room for all of it, whole words of what is between are left out.
+    """
+    of_series = "" if source.number is None else f", series {source.number}"
+    room = _LONG_STRING - len(RESEARCH) - 1 - len(of_series)
+    return f"{RESEARCH} {_shortened(f'{what}, {maker.bundle}', room)}{of_series}"
+
+
+def _shortened(text: str, length: int) -> str:
+    """A text without the words at its end for which there is no room."""
+    if len(text) <= length:
+        return text
+    whole_words = re.match(r"(.*\w)[\W_]", text[: length + 1])
+    return whole_words[1].rstrip("_") if whole_words else text[:length]
 
 
 def finish(dataset: SOPClass, source: Source) -> None:

@@ -116,7 +116,7 @@ def make_parametric_map(
         plane_positions=source.plane_positions(),
         content_label="MAP",
         content_description=f"{quantity.label}, machine-made by {maker.bundle}"[:64],
-        series_description=series_description(maker, quantity.label),
+        series_description=series_description(maker, quantity.label, source),
     )
     _turn_round(dataset)
     finish(dataset, source)

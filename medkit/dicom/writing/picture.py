@@ -57,7 +57,7 @@ def draw_picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float6
         sop_instance_uid=PENDING_UID,
         instance_number=1,
         **maker.equipment(),
-        series_description=series_description(maker, "picture"),
+        series_description=series_description(maker, "picture", source),
     )
     image["PatientOrientation"].value = ""  # three planes, each with letters of its own
     image.BurnedInAnnotation = "YES"

@@ -63,7 +63,7 @@ def volume_report(
         instance_number=1,
         is_complete=True,
         **maker.equipment(),
-        series_description=series_description(maker, "volumes"),
+        series_description=series_description(maker, "volumes", source),
     )
     finish(report, source)
     ResultUids(source, maker, "report").identify(report)

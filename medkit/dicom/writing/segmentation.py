@@ -114,7 +114,7 @@ def encoded_segmentation(
         plane_orientation=source.plane_orientation(),
         plane_positions=source.plane_positions(),
         omit_empty_frames=bool(pixels.any()),  # one frame at least has to be there
-        series_description=series_description(maker, "segmentation"),
+        series_description=series_description(maker, "segmentation", source),
     )
     finish(dataset, source)
     ResultUids(source, maker, f"segmentation-{segmentation_type.lower()}").identify(dataset)

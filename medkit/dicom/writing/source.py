@@ -100,13 +100,18 @@ class Source:
                 return date, time if time[:6].isdigit() and len(time) >= 6 else _NO_DATE[1]
         return _NO_DATE
 
+    @property
+    def number(self) -> int | None:
+        """The series' number; ``None`` where it has none that can be read."""
+        try:
+            stated = self.header.get("SeriesNumber")
+            return None if stated is None else int(stated)
+        except (TypeError, ValueError):
+            return None
+
     def series_number(self, offset: int) -> int:
         """Number for a series of results: the source's, with two more digits."""
-        try:
-            number = int(self.header.get("SeriesNumber") or 0)
-        except ValueError:
-            number = 0
-        return max(number, 0) % 10**7 * 100 + offset
+        return max(self.number or 0, 0) % 10**7 * 100 + offset
 
     def plane_positions(self) -> list[PlanePositionSequence]:
         """Where each slice lies."""

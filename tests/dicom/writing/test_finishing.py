@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 
 from medkit.dicom.writing.derived_images import DerivedModality, make_derived_images
+from medkit.dicom.writing.finishing import series_description
 from medkit.dicom.writing.parametric_map import make_parametric_map
 from medkit.dicom.writing.picture import draw_picture
 from medkit.dicom.writing.report import volume_report
@@ -93,9 +94,32 @@ def test_patient_and_study_are_those_of_the_source(source, tmp_path, make):
         assert made[name].value == source.header[name].value, name
     assert made.SeriesInstanceUID != source.header.SeriesInstanceUID
     assert made.SeriesDescription.startswith("RESEARCH")
+    assert made.SeriesDescription.endswith(f"kidneys_segmentation, series {source.header.SeriesNumber}")
     assert made.ContentQualification == "RESEARCH"
     assert made.Manufacturer == "medkit"
     assert (made.ManufacturerModelName, made.DeviceSerialNumber) == (MAKER.bundle, MAKER.digest)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "what", "number", "expected"),
+    [
+        ("hippocampus_segmentation_unet", "segmentation", 2,
+         "RESEARCH segmentation, hippocampus_segmentation_unet, series 2"),
+        ("hippocampus_segmentation_unet", "segmentation", 1201,
+         "RESEARCH segmentation, hippocampus_segmentation, series 1201"),
+        ("hippocampus_segmentation_unet", "segmentation", None,
+         "RESEARCH segmentation, hippocampus_segmentation_unet"),
+        ("brain", "entropy of the posterior over all of the structures there are", 2147483647,
+         "RESEARCH entropy of the posterior over all of, series 2147483647"),
+        ("b" * 60, "volumes", 3, "RESEARCH volumes, series 3"),
+        ("b", "v" * 60, 3, f"RESEARCH {'v' * 45}, series 3"),
+    ],
+)  # fmt: skip
+def test_a_series_is_named_after_the_one_that_it_is_about(tmp_path, bundle, what, number, expected):
+    source = source_with(tmp_path / "source", SeriesNumber=number)
+    text = series_description(replace(MAKER, bundle=bundle), what, source)
+    assert text == expected
+    assert len(text) <= 64
 
 
 @every_kind
