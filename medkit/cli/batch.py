@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from medkit.batch.audit import Head
     from medkit.batch.folder import JobFolder
-    from medkit.batch.ledger import Ledger, LedgerView, Result, State
+    from medkit.batch.ledger import Entry, Ledger, LedgerView, Result, State
 
 _PATH = click.Path(path_type=Path)
 # Spelled out, as in `State`, so that the help needs no ledger.
@@ -101,7 +101,7 @@ def status_command(
 def history_command(folder: Path, study: str | None, last: int, maker: str | None, as_json: bool) -> None:
     """Print what the ledger in FOLDER says of STUDY, what was not taken of it, and its objects; or its latest lines.
 
-    Exit code 0; 2: FOLDER is none of a batch, or there is no such study.
+    Exit code 0; 2: FOLDER is none of a batch, there is no such study, or nothing was ever made by BUNDLE.
     """
     from medkit.batch.folder import existing_job
     from medkit.batch.ledger import LedgerView
@@ -114,10 +114,22 @@ def history_command(folder: Path, study: str | None, last: int, maker: str | Non
     job = existing_job(folder)
     with LedgerView(job.ledger) as view, view.reading():
         if study is None:
-            entries = view.history(latest=last) if maker is None else view.made_by(maker)
+            entries = view.history(latest=last) if maker is None else _made_by(view, maker)
             _print(history_documents(entries)) if as_json else print_history(entries, studies=True)
         else:
             (_print_study_json if as_json else _print_study)(job, view, find_study(view, study))
+
+
+def _made_by(view: LedgerView, maker: str) -> list[Entry]:
+    from medkit.batch.ledger.makers import makers_in
+
+    if entries := view.made_by(maker):
+        return entries
+    known = sorted({one for entry in view.made_by() for one in makers_in(entry.reason)})
+    raise UsageError(
+        f"--made-by: expected a bundle by which something was made ({'; '.join(known) or 'there is none yet'}), got "
+        f"'{maker}'"
+    )
 
 
 @command.command("retry", short_help="Try studies again.")

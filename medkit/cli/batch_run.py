@@ -75,7 +75,8 @@ def run_command(
     whatever options it has. What came is kept in OUTPUT/spool.
 
     Exit code 0: all studies are delivered, or no rule wants them; 3: some are refused, as a whole or in part, or
-    quarantined, or files are broken; 4: none is delivered; 2: a wrong call; 130: interrupted.
+    quarantined, or files are broken, or an input holds no DICOM; 4: the same, and none is delivered; 2: a wrong call,
+    or a folder without any file; 130: interrupted.
     """
     from medkit.batch.logs import LogSettings, set_up_logs
     from medkit.batch.service.settings import work_limits
@@ -96,7 +97,7 @@ def run_command(
         if taken is None:
             click.echo("medkit: interrupted; the same call goes on", err=True)
             raise click.exceptions.Exit(ExitCode.INTERRUPTED)
-        _tell(supervisor, taken, output)
+        _tell(supervisor, dict(zip(inputs, taken, strict=True)), output)
     finally:
         supervisor.close()
 
@@ -172,12 +173,12 @@ class _Bars:
         self._progress.update(self._studies, completed=ended, total=sum(counts.values()) or None)
 
 
-def _tell(supervisor: Supervisor, taken: list[FolderTaken], output: Path) -> None:
+def _tell(supervisor: Supervisor, inputs: Mapping[Path, FolderTaken], output: Path) -> None:
     """Print what became of everything, and end with the exit code for it."""
     from medkit.batch.ledger import PARTLY_REFUSED, State
     from medkit.cli.batch_tables import print_studies
 
-    ledger = supervisor.ledger
+    ledger, taken = supervisor.ledger, inputs.values()
     counts = ledger.counts()
     partly = ledger.studies(State.DELIVERED, code=PARTLY_REFUSED)
     bad = [*(one for state in (State.QUARANTINED, State.REFUSED) for one in ledger.studies(state)), *partly]
@@ -195,11 +196,14 @@ def _tell(supervisor: Supervisor, taken: list[FolderTaken], output: Path) -> Non
     postponed = sum(len(one.postponed) for one in taken)
     if postponed:
         click.echo(f"not taken   {postponed} studies: the disk is nearly full; make room, and call again")
+    strange = [path for path, one in inputs.items() if not one.found]
+    for path in strange:
+        click.echo(f"no DICOM    {path}: expected studies, got other files")
     told = (State.DELIVERED, State.SKIPPED, State.REFUSED, State.QUARANTINED)
     of_them = {State.DELIVERED: f" ({len(partly)} of them {PARTLY_REFUSED})"} if partly else {}
     click.echo(", ".join(f"{counts[state]} {state}{of_them.get(state, '')}" for state in told))
     click.echo(f"results     {output / 'delivered'}")
-    if bad or broken or postponed:
+    if bad or broken or postponed or strange:
         raise click.exceptions.Exit(
             ExitCode.SOME_FAILED if counts[State.DELIVERED] else ExitCode.NONE_SUCCEEDED
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from medkit.dicom.limits import Limits
 
-__all__ = ["SourceFile", "find_sources"]
+__all__ = ["SourceFile", "find_sources", "is_empty"]
 
 _ZIP_MARKS, _DICOM_MARK, _PREAMBLE = (b"PK\x03\x04", b"PK\x05\x06"), b"DICM", 128
 _ENCRYPTED = 0x1
@@ -56,6 +56,11 @@ class SourceFile:
         if self.archive is None or self.member is None:
             return self.path.open("rb")
         return cast("BinaryIO", self.archive.open(self.member))
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a folder was listed, and nothing lies below it that is looked at; links to folders are not."""
+    return path.is_dir() and not any(True for _ in _files_below(path))
 
 
 def find_sources(

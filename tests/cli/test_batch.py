@@ -230,8 +230,6 @@ def test_the_studies_that_a_bundle_made(batch, capsys):
         digest: "a",
         digest[:40]: "a",
         "ba98": "b",
-        "c" * 64: "",
-        "rain": "",
     }
     for maker, found in makers.items():
         code, out, _ = run(capsys, "history", batch.job.root, "--made-by", maker, "--json")
@@ -239,8 +237,16 @@ def test_the_studies_that_a_bundle_made(batch, capsys):
         assert [one["study"] for one in json.loads(out)] == [study(name) for name in found]
     code, out, _ = run(capsys, "history", batch.job.root, "--made-by", "brain 0.2.0")
     assert (code, study("b")[:12] in out, study("a")[:12] in out) == (0, True, False)
+    for unknown in ("c" * 64, "rain"):
+        code, out, err = run(capsys, "history", batch.job.root, "--made-by", unknown, "--json")
+        assert (code, out, f"brain 0.2.0 (ba9876543210)), got '{unknown}'" in err) == (2, "", True)
     code, _, err = run(capsys, "history", batch.job.root, study("a"), "--made-by", "brain")
     assert (code, "expected STUDY or --made-by, got both" in err) == (2, True)
+
+
+def test_where_nothing_was_made_yet_no_bundle_made_anything(batch, capsys):
+    code, _, err = run(capsys, "history", batch.job.root, "--made-by", "brain")
+    assert (code, "(there is none yet), got 'brain'" in err) == (2, True)
 
 
 def test_retry_moves_and_leaves_a_trace(batch, capsys):

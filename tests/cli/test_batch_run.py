@@ -133,6 +133,10 @@ def test_workers_are_bounded_as_is_asked_for(folder, monkeypatch, arguments, exp
     [
         ((), "INPUTS"),
         (("nowhere",), "nowhere"),
+        (
+            ("empty",),
+            "empty: expected studies, got no file at all; check the path, and what is mounted there",
+        ),
         (("--workers", "0", "in"), "--workers"),
         (("--memory-gib", "0", "in"), "--memory-gib"),
         (("--stage-seconds", "-1", "in"), "--stage-seconds"),
@@ -146,10 +150,19 @@ def test_workers_are_bounded_as_is_asked_for(folder, monkeypatch, arguments, exp
     ],
 )
 def test_a_wrong_call_is_told(folder, arguments, said):
+    (folder / "empty" / "below").mkdir(parents=True)
     ended = run(folder, *arguments)
     assert ended.returncode == 2
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_an_input_without_dicom_is_no_success(folder):
+    (folder / "in").mkdir()
+    (folder / "in" / "readme.txt").write_text("the share is not mounted", encoding="utf-8")
+    ended = run(folder, "in")
+    assert ended.returncode == 4, ended.stderr
+    assert "no DICOM    in: expected studies, got other files" in ended.stdout
 
 
 def test_a_cluster_that_is_not_there_is_told(folder):

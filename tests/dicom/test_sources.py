@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medkit.dicom.limits import Limits
-from medkit.dicom.sources import find_sources
+from medkit.dicom.sources import find_sources, is_empty
 from medkit.errors import UsageError
 
 
@@ -122,3 +122,12 @@ def test_a_link_to_nothing_and_a_folder_that_may_not_be_listed_are_files_that_ca
 def test_nothing_there(tmp_path):
     with pytest.raises(UsageError, match="got nothing there"):
         found(tmp_path / "missing")
+
+
+def test_a_folder_without_a_file_is_empty_and_one_with_a_link_to_nothing_is_not(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert is_empty(tmp_path)
+    (tmp_path / "a" / "gone").symlink_to(tmp_path / "nowhere")
+    assert not is_empty(tmp_path)
+    (tmp_path / "a" / "file").touch()
+    assert not is_empty(tmp_path / "a" / "file")

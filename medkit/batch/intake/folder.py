@@ -57,6 +57,11 @@ class FolderTaken:
     broken: list[Finding] = field(default_factory=list)
     others: list[Finding] = field(default_factory=list)
 
+    @property
+    def found(self) -> bool:
+        """Whether there was anything that is, or may be, a part of a study."""
+        return bool(self.instances or self.own or self.broken or self.left or self.postponed)
+
 
 def take_folder(
     source: Path,

@@ -33,9 +33,13 @@ def lift_marks(intake: Intake, study: str, reason: str, code: str | None = None)
             either, the study is received until a service sees it at rest, or a source brings it again.
     """
     marks = [mark for mark in intake.spool.marks(study) if code in (None, mark.code)]
-    if not marks or not intake.spool.instances(study):
-        got = "none" if not marks else "nothing but marks; have it sent"
-        raise IllegalTransition(f"study {study}: expected marks of what was not taken, got {got}")
+    if not marks:
+        raise IllegalTransition(f"study {study}: expected marks of what was not taken, got none")
+    if not intake.spool.instances(study):
+        raise IllegalTransition(
+            f"study {study}: expected instances to make something of, got none, only marks of what was not taken; have "
+            "it sent again, or let medkit batch dismiss await it no longer"
+        )
     arrival = intake.ledger.reopen(study, "marks-lifted", reason)
     try:
         for mark in marks:

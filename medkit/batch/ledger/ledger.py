@@ -35,6 +35,16 @@ __all__ = ["Arrival", "Ledger"]
 
 _PURGED = "source-purged"
 _DISMISSED = "dismissed"
+_UNSET_ASIDE = {  # what else to do of studies that do not wait
+    State.RECEIVING: "wait until it is complete",
+    State.RUNNING: "a worker has it: wait until it is made",
+    State.DELIVERING: "its results are being sent: wait until they are",
+    State.DELIVERED: "nothing of it waits; results that are not to be used are taken back where they were sent, by a "
+    "rejection note (docs/pacs.md)",
+    State.REFUSED: "nothing is made of it, unless it comes anew or medkit batch retry says so",
+    State.SKIPPED: "nothing is made of it, unless it comes anew or medkit batch retry says so",
+    State.QUARANTINED: "it is set aside already, until medkit batch retry",
+}
 _RETRIED = (State.QUARANTINED, State.REFUSED, State.SKIPPED)
 
 
@@ -449,9 +459,10 @@ class Ledger(LedgerKeeping):
         with self._changing():
             row = self._latest(study)
             if row is None or State(row["state"]) not in (State.READY, State.FAILED, State.MADE):
-                got = row["state"] if row is not None else "no revision of it"
+                state = State.RECEIVING if row is None else State(row["state"])
+                got = "no revision of it yet" if row is None else state
                 raise IllegalTransition(
-                    f"study {study}: expected it to wait (ready, failed or made), got {got}; wait until it does"
+                    f"study {study}: expected it to wait (ready, failed or made), got {got}; {_UNSET_ASIDE[state]}"
                 )
             self._move(row, State.QUARANTINED, self._clock(), "set-aside", reason)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["makers_line", "names_maker"]
+__all__ = ["makers_in", "makers_line", "names_maker"]
 
 _BEGINNING = "made by "
 _BETWEEN = re.compile(r"(?<=\)), ")
@@ -21,6 +21,11 @@ def makers_line(makers: Sequence[str]) -> str | None:
     return f"{_BEGINNING}{', '.join(makers)}" if makers else None
 
 
+def makers_in(line: str | None) -> list[str]:
+    """The makers of a line of :func:`makers_line`."""
+    return _BETWEEN.split(line.removeprefix(_BEGINNING)) if line else []
+
+
 def names_maker(line: str | None, asked: str) -> bool:
     """Whether a line names a maker, as a whole: neither ``unet 1.1`` is ``unet 1.10``, nor ``brain`` ``whole_brain``.
 
@@ -29,8 +34,9 @@ def names_maker(line: str | None, asked: str) -> bool:
         asked: its name, with its version or without; the same with its digest, as the line has it; or its digest, or
             four or more of the first digits of that.
     """
-    makers = _BETWEEN.split(line.removeprefix(_BEGINNING)) if line else []
-    return any(f"{maker} ".startswith(f"{asked} ") or _has_digest(maker, asked.lower()) for maker in makers)
+    return any(
+        f"{maker} ".startswith(f"{asked} ") or _has_digest(maker, asked.lower()) for maker in makers_in(line)
+    )
 
 
 def _has_digest(maker: str, asked: str) -> bool:

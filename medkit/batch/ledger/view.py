@@ -357,15 +357,15 @@ class LedgerView:
             )
         return [_entry(row) for row in rows]
 
-    def made_by(self, maker: str) -> list[Entry]:
-        """The lines of the journal in which results were made by a maker, in their order.
+    def made_by(self, maker: str | None = None) -> list[Entry]:
+        """The lines of the journal in which results were made by a maker, or by any, in their order.
 
         Args:
             maker: see :func:`medkit.batch.ledger.makers.names_maker`.
         """
         with self.reading():
             rows = self._all("SELECT * FROM journal WHERE after = 'made' AND before = 'running' ORDER BY seq")
-        return [_entry(row) for row in rows if names_maker(row["reason"], maker)]
+        return [_entry(row) for row in rows if maker is None or names_maker(row["reason"], maker)]
 
     def timings(self, latest: int | None = None) -> dict[str, Timing]:
         """What each part of a stage took, by name: of all that was timed, or of so many measurements, the latest."""

@@ -41,6 +41,7 @@ from medkit.batch.status.server import StatusServer
 from medkit.batch.status.service_record import ServiceRecord
 from medkit.batch.yaml_faults import raise_faults
 from medkit.dicom.network.archive import DOWN
+from medkit.dicom.sources import is_empty
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
@@ -129,10 +130,12 @@ class Supervisor:
             What became of each input; ``None`` where :meth:`stop` was called before the end.
 
         Raises:
-            UsageError: there is nothing in an input, a bundle or destination cannot be used, or no cluster is where one
+            UsageError: there is no file in an input, a bundle or destination cannot be used, or no cluster is where one
                 was named.
             MedkitError: workers die before they are ready.
         """
+        for one in inputs:
+            _check_not_empty(one)
         taking = _Taking(inputs, self._intake)
         with self._working([Chore("withdrawing", self._withdraw, self._notices)], ExitStack()):
             taking.start()
@@ -264,6 +267,13 @@ class Supervisor:
             if studies:
                 _LOG.info(event.replace("-", " "), extra=told(studies=len(studies)))
         return min(_HOUR, kept_seconds)
+
+
+def _check_not_empty(source: Path) -> None:
+    if is_empty(source):
+        raise UsageError(
+            f"{source}: expected studies, got no file at all; check the path, and what is mounted there"
+        )
 
 
 class _Taking:

@@ -135,7 +135,8 @@ def _quarantine(summary: Summary) -> Iterator[Alert]:
     if count := summary.counts[State.QUARANTINED]:
         yield Alert(
             AlertCode.QUARANTINE,
-            f"{counted(count, 'study', 'studies')} in quarantine; see why, mend it, and then medkit batch retry",
+            f"{counted(count, 'study', 'studies')} in quarantine; see why (medkit batch status FOLDER --state "
+            "quarantined): the reason of each says what to do, and medkit batch retry tries again what was mended here",
         )
 
 

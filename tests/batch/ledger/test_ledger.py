@@ -284,6 +284,24 @@ def test_a_person_can_set_aside_what_waits(ledger, state):
         assert ledger.study(STUDY) == before
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (State.RUNNING, "a worker has it: wait until it is made"),
+        (
+            State.DELIVERED,
+            "got delivered; nothing of it waits; results that are not to be used are taken back",
+        ),
+        (State.REFUSED, "unless it comes anew or medkit batch retry says so"),
+        (State.QUARANTINED, "it is set aside already"),
+    ],
+)
+def test_what_does_not_wait_says_what_else_to_do(ledger, state, said):
+    bring(ledger, state)
+    with pytest.raises(IllegalTransition, match=said):
+        ledger.quarantine(STUDY, "why not")
+
+
 def test_an_unknown_study_cannot_be_retried(ledger):
     with pytest.raises(IllegalTransition, match="got no revision of it"):
         ledger.retry(STUDY, "why not")

@@ -80,7 +80,7 @@ def test_that_its_sender_has_not_said_that_this_is_all_is_told_where_there_is_no
     code, text = reason(batch)
     assert code == "not-released"
     assert text.startswith("its sender has not said yet that this is all")
-    batch.spool.miss(study("a"), Mark("ab" * 32, "not-counted", "count"))
+    batch.spool.miss(study("a"), Mark("cd" * 32, "not-counted", "count"))
     assert reason(batch)[0] == "not-counted"
 
 
