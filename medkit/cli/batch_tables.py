@@ -153,7 +153,7 @@ def _ago(summary: Summary, flow: Flow) -> str:
 
 
 def _rates(arrived: int, delivered: int) -> str:
-    return f"{arrived} came, {delivered} delivered"
+    return f"{arrived} arrivals, repeats too; {delivered} deliveries"
 
 
 def _waiting(summary: Summary, waiting: Waiting) -> str:

@@ -127,7 +127,12 @@ def complete(intake: Intake, arrival: Arrival, *, whole: bool = False) -> int | 
     study, instances = arrival.study, intake.spool.instances(arrival.study)
     number = intake.ledger.complete(arrival, intake.spool.digest(study), len(instances), whole=whole)
     intake.forget_senders(study)
-    if number is not None:
+    if number is None:
+        _LOG.info(
+            "study came again, and nothing of it is new",
+            extra=told(study=study, state=intake.ledger.study(study).state),
+        )
+    else:
         size = sum(one.size for one in instances)
         intake.audit.append("study-complete", study=study, revision=number, count=len(instances), bytes=size)
         _tell(intake.ledger.study(study), number)

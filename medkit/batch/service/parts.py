@@ -156,7 +156,10 @@ def make_counts(settings: Settings, intake: Intake) -> dict[str, ArchiveCount]:
 
 
 def make_node(
-    settings: NodeSettings, intake: Intake, counts: Mapping[str, ArchiveCount] | None = None
+    settings: NodeSettings,
+    intake: Intake,
+    counts: Mapping[str, ArchiveCount] | None = None,
+    rejected: Callable[[str, str, str], None] = lambda ae_title, called, address: None,
 ) -> StorageNode:
     """A node that does not listen yet.
 
@@ -164,6 +167,7 @@ def make_node(
         settings: its own.
         intake: the door.
         counts: of :func:`make_counts`.
+        rejected: see :class:`medkit.dicom.network.node.StorageNode`.
 
     Raises:
         UsageError: an AE title or a file of TLS cannot be used.
@@ -185,6 +189,7 @@ def make_node(
         limits=limits,
         cut_off=intake.leave,
         comes_from=came,
+        rejected=rejected,
         ended=partial(intake.associations.ended, ends=ends),
         **settings.options,
     )

@@ -24,6 +24,7 @@ from medkit.batch.ledger import Ledger, LedgerError, State
 from medkit.batch.logs import LogSettings, told
 from medkit.batch.making import remove_debris
 from medkit.batch.notices import Kind, Notices
+from medkit.batch.service.callers import RejectedCallers
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.keeping import purge_old
@@ -87,6 +88,9 @@ class Supervisor:
             self._audit = AuditLog(job.audit, service_name())
             self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
             self._counts = make_counts(settings, self._intake)
+            self._rejected = [
+                RejectedCallers(f"node-{number}", self._notices) for number, _ in enumerate(settings.nodes, 1)
+            ]
             self._crew = Crew(settings, logs or LogSettings(), self._notices)
             self._destinations = {} if settings.shadow else make_destinations(settings)
             self._record = ServiceRecord(settings.thresholds, settings.spool.free_bytes, time.time())
@@ -192,6 +196,7 @@ class Supervisor:
         chores += [
             Chore("settling", self._settle, self._notices),
             Chore("keeping", self._keep, self._notices),
+            Chore("callers", self._tell_rejected, self._notices),
         ]
         if not self._settings.shadow:
             chores.append(Chore("withdrawing", self._withdraw, self._notices))
@@ -213,8 +218,8 @@ class Supervisor:
                 )
                 stack.enter_context(status)
                 _LOG.info("status at %s", status.url)
-            for one in settings.nodes:
-                node = make_node(one, self._intake, self._counts)
+            for one, rejected in zip(settings.nodes, self._rejected, strict=True):
+                node = make_node(one, self._intake, self._counts, rejected.add)
                 node.start()
                 stack.callback(node.stop, settings.limits.stop_seconds)
                 _LOG.info("listening", extra=told(ae_title=one.ae_title, port=node.port))
@@ -234,6 +239,9 @@ class Supervisor:
     def _any_open(self) -> bool:
         """Whether a study is on its way; those of which files are still awaited are not."""
         return any(not one.arriving for state in _OPEN for one in self.ledger.studies(state))
+
+    def _tell_rejected(self) -> float:
+        return min((one.once() for one in self._rejected), default=_HOUR)
 
     def _settle(self) -> float:
         settle(self._intake, self._settings.quiet_seconds)

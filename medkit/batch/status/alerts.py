@@ -135,8 +135,8 @@ def _quarantine(summary: Summary) -> Iterator[Alert]:
     if count := summary.counts[State.QUARANTINED]:
         yield Alert(
             AlertCode.QUARANTINE,
-            f"{counted(count, 'study', 'studies')} in quarantine; see why (medkit batch status FOLDER --state "
-            "quarantined): the reason of each says what to do, and medkit batch retry tries again what was mended here",
+            f"{counted(count, 'study', 'studies')} in quarantine; see why: the reason says what to do, and medkit batch "
+            "retry is for what was mended",
         )
 
 

@@ -84,6 +84,8 @@ class StorageNode:
         comes_from: told Study and SOP Instance UID of each instance, and its sender, before ``take`` gets it.
         ended: told of the end of each association, and whose it was; of a release before that is answered. It is told
             again where an instance was still being taken then.
+        rejected: told the AE title of each caller that is not let in for its own or the called title, the title that it
+            called, and its address. Titles may be anything.
 
     Raises:
         UsageError: an AE title is none, there are no callers, or a file of ``tls`` cannot be used.
@@ -102,10 +104,11 @@ class StorageNode:
         cut_off: Callable[[str, str, str], None] = lambda study_uid, sop_uid, code: None,
         comes_from: Callable[[str, str, Sender], None] = lambda study_uid, sop_uid, sender: None,
         ended: Callable[[Sender, End], None] = lambda sender, end: None,
+        rejected: Callable[[str, str, str], None] = lambda ae_title, called, address: None,
     ) -> None:
         self.limits = limits or NodeLimits()
         self._take, self._cut_off, self._comes_from = take, CutOff(cut_off), comes_from
-        self._senders = Senders(ended)
+        self._senders, self._rejected = Senders(ended), rejected
         self._host, self._port = host, port
         self._tls = None if tls is None else tls.server_context()
         self._server: Server | None = None
@@ -272,6 +275,8 @@ class StorageNode:
             peer.address,
             "; ".join(why),
         )
+        if peer.ae_title not in self._ae.require_calling_aet or called != self._ae.ae_title:
+            self._rejected(peer.ae_title, called or "", peer.address or "")
 
     def _tell_aborted(self, event: Event) -> None:
         _LOG.info("an association of %s was aborted", event.assoc.requestor.ae_title)

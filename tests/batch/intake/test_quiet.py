@@ -77,12 +77,15 @@ def test_what_another_process_takes_is_seen(tmp_path, clock):
     assert settle(service, 60).begun == {STUDY: 1}
 
 
-def test_the_same_instances_again_are_no_new_revision(intake):
+def test_the_same_instances_again_are_no_new_revision(intake, caplog):
+    caplog.set_level(logging.INFO, "medkit.batch")
     intake.take("1.2.3", "1.2.3.1", body())
     settle(intake, 0)
     intake.take("1.2.3", "1.2.3.1", body())
     settled = settle(intake, 0)
     assert (settled.begun, settled.unchanged) == ({}, (STUDY,))
+    told = [one.medkit_fields for one in caplog.records if one.message.startswith("study came again")]
+    assert [fields["study"] for fields in told] == [STUDY[:12]]
     assert intake.ledger.study(STUDY).revision == 1
 
 

@@ -1,0 +1,72 @@
+"""Callers that a node rejects stand on the status page, whatever they call themselves, until an hour after the last."""
+
+from __future__ import annotations
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+from medkit.batch.notices import Notices
+from medkit.batch.service.callers import RejectedCallers
+from medkit.batch.service.parts import make_node
+from medkit.batch.service.settings import NodeSettings
+from tests.batch.intake.door import open_intake
+from tests.batch.ledger.stories import Clock
+from tests.dicom.network import raw_caller
+from tests.dicom.network.takers import eventually
+
+
+@pytest.fixture
+def notices(tmp_path):
+    return Notices(tmp_path / "notices")
+
+
+def test_they_are_told_with_their_number_and_forgotten_after_an_hour(notices):
+    clock = Clock()
+    callers = RejectedCallers("node-1", notices, clock)
+    callers.once()
+    assert notices.all() == []
+    for title in ("CT1", "CT2"):
+        callers.add(title, "MEDKITT", "10.0.0.7")
+    callers.once()
+    (notice,) = notices.all()
+    assert (notice.name, notice.code, notice.passing) == ("node-1-callers", "caller-rejected", False)
+    said = "2 associations were rejected, the last of 'CT2' from 10.0.0.7, which called 'MEDKITT': name it in callers"
+    assert notice.message.startswith(said)
+    clock.pass_by(3600)
+    callers.once()
+    assert len(notices.all()) == 1
+    clock.pass_by(1)
+    callers.once()
+    assert notices.all() == []
+    callers.add("CT1", "MEDKIT", "10.0.0.7")
+    callers.once()
+    assert notices.all()[0].message.startswith("1 association was rejected, the last of 'CT1'")
+
+
+def test_titles_that_are_none_do_no_harm(notices):
+    callers = RejectedCallers("node-1", notices, Clock())
+    callers.add("\x1b[2J\nä" + "X" * 50, "\r\n", "10.0.0.7")
+    callers.once()
+    assert "'?[2J??XXXXXXXXXX' from 10.0.0.7, which called '??'" in notices.all()[0].message
+
+
+def test_a_node_tells_of_those_that_it_rejects(tmp_path, notices):
+    intake = open_intake(tmp_path / "job", Clock())
+    callers = RejectedCallers("node-1", notices)
+    settings = NodeSettings("MEDKIT", ("SCANNER",), {"port": 0})
+    with make_node(settings, intake, rejected=callers.add) as node:
+        for title, called in (("SCANNER", "MEDKIT"), ("STRANGER", "MEDKIT"), ("SCANNER", "MEDKITT")):
+            entity = AE(title)
+            entity.add_requested_context(Verification)
+            association = entity.associate("127.0.0.1", node.port, ae_title=called)
+            if association.is_established:
+                association.release()
+        assert eventually(lambda: callers._count == 2)
+        connection, answer = raw_caller.ask(node.port, b"<b>OTHER")
+        connection.close()
+        assert answer == 3
+        assert eventually(lambda: callers._count == 3)
+    callers.once()
+    assert "3 associations were rejected, the last of '<b>OTHER' from 127.0.0.1" in notices.all()[0].message
+    intake.ledger.close()
