@@ -1,4 +1,4 @@
-"""What is kept of a study no longer: its instances, of all that comes next or until it comes again, and its results."""
+"""What a batch keeps no longer: the instances of a study, to which a part of it may be added later, and its results."""
 
 from __future__ import annotations
 
