@@ -257,15 +257,16 @@ def _is_own(path: Path) -> bool:
 
 def _check_all_taken(spool: Spool, study: str) -> None:
     if missing := spool.missing(study):
+        missed = _what_is_missed(missing.values(), "was", "were")
         broken = f"{NAMES_THE_BROKEN}; " if BROKEN in missing.values() else ""
         raise verdict(
             "instances-missing",
-            f"expected all that was sent, but {_told(missing.values(), 'was', 'were')}; {broken}send the study again, "
-            "whole, or let medkit batch lift say that it is whole all the same",
+            f"expected all that was sent, but {missed}; {broken}send the study again, whole, or let medkit batch lift "
+            "say that it is whole all the same",
         )
 
 
-def _told(codes: Collection[str], one: str, many: str) -> str:
+def _what_is_missed(codes: Collection[str], one: str, many: str) -> str:
     """What is missed, for a person.
 
     Args:
@@ -475,7 +476,9 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [*([taken_back] if taken_back else []), *counting]
     if lifted:
-        what = _told([mark.code for mark in lifted], "instance or file was", "instances or files were")
+        what = _what_is_missed(
+            [mark.code for mark in lifted], "instance or file was", "instances or files were"
+        )
         notes.append(f"{what}, and a person said that the study is whole all the same")
     if unread:
         codes = ", ".join(sorted({refusal.finding.code for refusal in unread}))
