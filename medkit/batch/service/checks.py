@@ -114,7 +114,8 @@ def _option_faults(settings: Settings) -> list[tuple[Place, str]]:
     # A cluster has devices of its own.
     device = settings.device if settings.cluster is None else None
     used = {rule.bundle: settings.bundles.get(rule.bundle, BundleSettings()) for rule in settings.rules}
-    if device is None and not any(one.overrides or one.flips for one in used.values()):
+    # A CPU is everywhere, and the seconds that PyTorch takes are seconds in which no node listens.
+    if device in (None, "cpu") and not any(one.overrides or one.flips for one in used.values()):
         return []
     return _elsewhere(option_faults, used, device)
 

@@ -40,6 +40,15 @@ def test_settings_in_which_nothing_is_wrong_have_no_faults_and_nothing_is_begun(
     assert not (tmp_path / "night").exists()
 
 
+def test_a_start_on_a_cpu_does_not_wait_for_pytorch(tmp_path, small, monkeypatch):
+    asked = []
+    monkeypatch.setattr("medkit.batch.service.checks._elsewhere", lambda *given: asked.append(given) or [])
+    assert check(tmp_path, f"{small}device: cpu\n").faults == ()
+    assert asked == []
+    check(tmp_path, f"{small}device: cuda:0\n")
+    assert len(asked) == 1
+
+
 def test_what_would_end_the_service_later_is_all_told_with_file_line_and_key(tmp_path, small, monkeypatch):
     monkeypatch.delenv("PACS_TOKEN", raising=False)
     (tmp_path / "results").rmdir()
