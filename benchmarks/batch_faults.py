@@ -344,9 +344,12 @@ def _judge(
     run: Run, expected: dict[str, dict[str, str]], site: Site, destinations: dict[str, list[Held]]
 ) -> None:
     found = states(site.job)
-    judge_ends(run.samples, found, run.hits, SETTINGS["limits"]["attempts"], run.verdicts)
     for name, held in destinations.items():
         judge_destination(name, run.samples, expected, held, run.verdicts)
     run.ends = Counter((str(state), code) for state, code in found.values())
     with LedgerView(site.job.ledger) as view:
-        run.codes = Counter(entry.code for entry in view.history() if entry.code is not None)
+        history = view.history()
+    run.codes = Counter(entry.code for entry in history if entry.code is not None)
+    due = {(sample.study, WAYS[sample.way].code) for sample in run.samples if sample.way}
+    explained = run.hits + Counter(entry.study for entry in history if (entry.study, entry.code) in due)
+    judge_ends(run.samples, found, explained, SETTINGS["limits"]["attempts"], run.verdicts)

@@ -120,7 +120,8 @@ go to an Orthanc over DIMSE and to a folder. The folder of the batch and that of
 of their own (tmpfs), which is filled until less is free than the service keeps ({low:.0f} MiB), and until nothing is.
 A stage of more than {stage_seconds} s counts as hanging; {attempts} attempts, the first wait {retry_seconds} s. The
 bundle is the shipped one with a step more, by which images of one size kill their worker, and those of another take
-for ever. A broken study of which kills hit every attempt may end as `worker-died`; a good one has to get through.
+for ever. A broken study may end as `worker-died` where kills hit the attempts that did not show what is wrong
+with it; a good one has to get through.
 
 Every object at both destinations is read, Orthanc's by its own interface, and compared with what an undisturbed run
 of the same studies makes: UIDs and contents, each once. Then `medkit batch verify`, and a search for files that are

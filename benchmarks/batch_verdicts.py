@@ -94,19 +94,19 @@ def judge_destination(
 def judge_ends(
     samples: Iterable[Sample],
     ends: Mapping[str, tuple[State, str | None]],
-    hits: Mapping[str, int],
+    explained: Mapping[str, int],
     attempts: int,
     found: Verdicts,
 ) -> None:
     """See that every good study ended as delivered, and every broken one for its reason.
 
-    A broken study of which every attempt was ended by a kill has never shown what is wrong with it: that its worker
-    died is its reason then. A good one has to get through all the same.
+    A broken study of which the last attempt was ended by a kill has that for its reason, where every other one was ended
+    so as well or showed what is wrong with it. A good one has to get through all the same.
 
     Args:
         samples: all studies.
         ends: hash of each study to its state and code in the ledger.
-        hits: hash of each study to how many kills hit a worker that was at work on it.
+        explained: hash of each study to how many of its attempts were ended by a kill, or for what is wrong with it.
         attempts: how many a study has.
         found: is added to.
     """
@@ -116,7 +116,7 @@ def judge_ends(
         if not sample.way:
             if state is not State.DELIVERED:
                 found.faults["lost"].append(got)
-        elif (state, code) == (State.QUARANTINED, DIED.code) and hits.get(sample.study, 0) >= attempts:
+        elif (state, code) == (State.QUARANTINED, DIED.code) and explained.get(sample.study, 0) >= attempts:
             continue
         elif (state, code) != (WAYS[sample.way].state, WAYS[sample.way].code):
             found.faults["unexplained"].append(f"{got}, though {sample.way}")

@@ -97,17 +97,17 @@ def test_ends_that_are_not_as_they_should_be(samples, change, kind):
 
 
 @pytest.mark.parametrize(
-    ("number", "hits", "expected"),
+    ("number", "explained", "expected"),
     [(3, ATTEMPTS, {}), (3, ATTEMPTS - 1, {"unexplained": 1}), (2, ATTEMPTS, {"lost": 1})],
 )
-def test_a_broken_study_that_was_killed_at_every_attempt_is_explained_and_a_good_one_is_lost(
-    samples, number, hits, expected
+def test_a_broken_study_whose_every_attempt_is_explained_may_have_died_and_a_good_one_is_lost(
+    samples, number, explained, expected
 ):
     told = {sample.study: (State.DELIVERED, None) for sample in samples[:2]}
     told[samples[2].study] = (WAYS[WAY].state, WAYS[WAY].code)
     told[samples[number - 1].study] = (State.QUARANTINED, "worker-died")
     found = Verdicts()
-    judge_ends(samples, told, {samples[number - 1].study: hits}, ATTEMPTS, found)
+    judge_ends(samples, told, {samples[number - 1].study: explained}, ATTEMPTS, found)
     assert kinds(found) == expected
 
 
