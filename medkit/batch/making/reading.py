@@ -9,9 +9,8 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import State
 from medkit.batch.making.reasons import INSPECT, tell_finding
 from medkit.batch.making.verdicts import Verdict, may_come_again, verdict
-from medkit.batch.marks import NOT_RELEASED
+from medkit.batch.making.wholeness import check_all_taken, check_whole, what_is_missed
 from medkit.batch.rules import choose, might_fit, mismatch
-from medkit.batch.spool import BROKEN, NAMES_THE_BROKEN
 from medkit.dicom.facts import is_own_result, rule_facts, series_facts
 from medkit.dicom.findings import Refused, Repair, counted
 from medkit.dicom.limits import Limits
@@ -38,7 +37,6 @@ __all__ = [
 
 # Refusals of pictures that no rule could want.
 _PICTURES = frozenset({"colour", "secondary-capture"})
-_SHOWN = 3
 _DIGITS = 12  # of a hash
 _MISSING = frozenset({"instances-changed", "instances-missing"})
 
@@ -154,7 +152,7 @@ def read_revision(
     """
     files = spool.instances(study)
     if spool.digest(study) != digest:  # asked after the files: what came in between shows
-        _check_all_taken(spool, study)
+        check_all_taken(spool, study)
         raise verdict(
             "instances-changed",
             "expected the instances that the study was completed with, got others; send the study again, whole",
@@ -183,7 +181,7 @@ def read_stored(
     Raises:
         Verdict, UsageError, OSError: see :func:`read_study`.
     """
-    _check_whole(files, spool, study)
+    check_whole(spool, study)
     said = spool.expected(study)
     expected = dict(said or {})
     desk = _read(files, expected, wanted)
@@ -253,57 +251,6 @@ def _is_own(path: Path) -> bool:
         return is_own_result(path)
     except Refused:  # the reader tells
         return False
-
-
-def _check_all_taken(spool: Spool, study: str) -> None:
-    if missing := spool.missing(study):
-        missed = _what_is_missed(missing.values(), "was", "were")
-        broken = f"{NAMES_THE_BROKEN}; " if BROKEN in missing.values() else ""
-        raise verdict(
-            "instances-missing",
-            f"expected all that was sent, but {missed}; {broken}send the study again, whole, or let medkit batch lift "
-            "say that it is whole all the same",
-        )
-
-
-def _what_is_missed(codes: Collection[str], one: str, many: str) -> str:
-    """What is missed, for a person.
-
-    Args:
-        codes: of the marks.
-        one: what one of them was, and the verb.
-        many: the same of several.
-    """
-    missed = [code for code in codes if code != NOT_RELEASED]
-    parts = [f"{counted(len(missed), one, many)} not taken ({', '.join(sorted(set(missed)))})"]
-    broken = [f"its sender broke off ({NOT_RELEASED})"]
-    return " and ".join(parts * bool(missed) + broken * (len(missed) < len(codes)))
-
-
-def _check_whole(files: Sequence[Instance], spool: Spool, study: str) -> None:
-    """Check that all of a study is there, each instance once and as it came.
-
-    Raises:
-        Verdict: it is not.
-    """
-    _check_all_taken(spool, study)
-    if conflicts := spool.conflicts(study):
-        what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"
-        raise verdict(
-            "instances-conflict",
-            f"expected one content of each instance, {what}; remove them by medkit batch purge FOLDER STUDY, and then "
-            "send the study again, whole",
-        )
-    if damaged := [one.instance for one in spool.damaged(study)]:
-        what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
-        raise verdict(
-            "instances-damaged", f"expected instances as they came, {what}; send the study again, whole"
-        )
-
-
-def _some(instances: Sequence[str]) -> str:
-    shown = ", ".join(instance[:_DIGITS] for instance in instances[:_SHOWN])
-    return shown if len(instances) <= _SHOWN else f"{shown} ..."
 
 
 class _Desk:
@@ -476,7 +423,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [*([taken_back] if taken_back else []), *counting]
     if lifted:
-        what = _what_is_missed(
+        what = what_is_missed(
             [mark.code for mark in lifted], "instance or file was", "instances or files were"
         )
         notes.append(f"{what}, and a person said that the study is whole all the same")

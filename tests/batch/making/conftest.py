@@ -17,6 +17,12 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture
+def files(tmp_path):
+    """A study of one series, to be spoilt."""
+    return write_study(tmp_path / "files", SeriesDescription="first")
+
+
+@pytest.fixture
 def desk(tmp_path, shelf):
     desk = open_desk(tmp_path / "desk", shelf)
     yield desk

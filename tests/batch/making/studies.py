@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pydicom import dcmread
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Ledger, Policy, Stage
-from medkit.batch.making import BundleSettings, BundleShelf, MakingContext
+from medkit.batch.making import BundleSettings, BundleShelf, MakingContext, make_study
 from medkit.batch.rules import Criteria, Rule
 from medkit.batch.spool import Spool, SpoolLimits
 from tests.batch.ledger.stories import Clock
@@ -104,3 +105,22 @@ def claimed(desk: Desk, folder: Path | None = None):
     claim = desk.ledger.claim(Stage.MAKE)
     assert claim is not None
     return claim
+
+
+def spoil(path, change):
+    image = dcmread(path)
+    change(image)
+    image.save_as(path)
+
+
+def check_ends(desk, claim, state, code, reason):
+    """Make a study that cannot be made, and look at what is said of it and at what is left."""
+    ended = make_study(claim, desk.context)
+    record = desk.ledger.study(claim.study)
+    assert (ended.state, ended.code, ended.results) == (state, code, ())
+    assert (record.state, record.code, record.reason) == (state, code, ended.reason)
+    assert re.search(reason, record.reason), record.reason
+    kept = repr(desk.ledger.history()) + repr(desk.ledger.studies())
+    assert not [word for word in PATIENT if word in kept]
+    assert desk.made() == []
+    return record

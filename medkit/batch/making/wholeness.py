@@ -1,0 +1,76 @@
+"""Whether all of a study is in the store, each instance once and as it came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medkit.batch.making.verdicts import verdict
+from medkit.batch.marks import NOT_RELEASED
+from medkit.batch.spool import BROKEN, NAMES_THE_BROKEN
+from medkit.dicom.findings import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from medkit.batch.spool import Spool
+
+__all__ = ["check_all_taken", "check_whole", "what_is_missed"]
+
+_SHOWN = 3
+_DIGITS = 12  # of a hash
+
+
+def check_all_taken(spool: Spool, study: str) -> None:
+    """Check that nothing of a study is marked as not taken.
+
+    Raises:
+        Verdict: something is.
+    """
+    if missing := spool.missing(study):
+        missed = what_is_missed(missing.values(), "was", "were")
+        broken = f"{NAMES_THE_BROKEN}; " if BROKEN in missing.values() else ""
+        raise verdict(
+            "instances-missing",
+            f"expected all that was sent, but {missed}; {broken}send the study again, whole, or let medkit batch lift "
+            "say that it is whole all the same",
+        )
+
+
+def what_is_missed(codes: Collection[str], one: str, many: str) -> str:
+    """What is missed, for a person.
+
+    Args:
+        codes: of the marks.
+        one: what one of them was, and the verb.
+        many: the same of several.
+    """
+    missed = [code for code in codes if code != NOT_RELEASED]
+    parts = [f"{counted(len(missed), one, many)} not taken ({', '.join(sorted(set(missed)))})"]
+    broken = [f"its sender broke off ({NOT_RELEASED})"]
+    return " and ".join(parts * bool(missed) + broken * (len(missed) < len(codes)))
+
+
+def check_whole(spool: Spool, study: str) -> None:
+    """Check that all of a study is there, each instance once and as it came.
+
+    Raises:
+        Verdict: it is not.
+    """
+    check_all_taken(spool, study)
+    if conflicts := spool.conflicts(study):
+        what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"
+        raise verdict(
+            "instances-conflict",
+            f"expected one content of each instance, {what}; remove them by medkit batch purge FOLDER STUDY, and then "
+            "send the study again, whole",
+        )
+    if damaged := [one.instance for one in spool.damaged(study)]:
+        what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
+        raise verdict(
+            "instances-damaged", f"expected instances as they came, {what}; send the study again, whole"
+        )
+
+
+def _some(instances: Sequence[str]) -> str:
+    shown = ", ".join(instance[:_DIGITS] for instance in instances[:_SHOWN])
+    return shown if len(instances) <= _SHOWN else f"{shown} ..."

@@ -1,0 +1,92 @@
+"""What is not all in the store, or not as it came, is not made."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from medkit.batch.identity import hash_uid
+from medkit.batch.ledger import State
+from medkit.batch.making import make_study, read_study
+from medkit.batch.marks import Mark
+from medkit.batch.spool import NotTaken, Spool, SpoolLimits
+from tests.batch.making.studies import check_ends, claimed, spoil, store
+from tests.dicom.writing.sources import ROOT
+
+UNCOUNTED = "the number of images was not checked with an archive"
+
+
+def test_an_instance_that_was_not_taken(desk, files):
+    claim = claimed(desk, files)
+    narrow = Spool(desk.spool.folder, SpoolLimits(free_bytes=0, instance_bytes=100))
+    with pytest.raises(NotTaken):
+        narrow.store(f"{ROOT}.1", f"{ROOT}.3.99", io.BytesIO(bytes(200)))
+    check_ends(desk, claim, State.FAILED, "instances-missing", r"1 was not taken \(too-large\); send")
+
+
+def test_where_a_file_is_broken_it_is_said_how_to_find_it(desk, files):
+    hash_of = store(desk, files)
+    desk.spool.miss(hash_of, Mark(hash_uid("a path"), "broken-file", "watch"))
+    reason = r"\(broken-file\); 'medkit dicom inspect' on the folder that it came from names the file; send"
+    check_ends(desk, claimed(desk), State.FAILED, "instances-missing", reason)
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (["not-released"], r"but its sender broke off \(not-released\); send"),
+        (
+            ["cut-off", "not-released"],
+            r"but 1 was not taken \(cut-off\) and its sender broke off \(not-released\); send",
+        ),
+    ],
+)
+def test_a_sender_that_broke_off(desk, files, codes, said):
+    claim = claimed(desk, files)
+    for code in codes:
+        desk.spool.miss(claim.study, Mark(hash_uid(code), code, "node"))
+    check_ends(desk, claim, State.FAILED, "instances-missing", said)
+
+
+def test_what_a_person_does_without_is_told_in_the_reports(desk, files):
+    hash_of = store(desk, files)
+    mark = Mark(hash_uid(f"{ROOT}.3.99"), "cut-off", "door")
+    desk.spool.miss(hash_of, mark)
+    desk.spool.lift(hash_of, mark)
+    read = read_study(claimed(desk), desk.context)
+    said = (
+        "1 instance or file was not taken (cut-off), and a person said that the study is whole all the same"
+    )
+    assert read.notes == (UNCOUNTED, said)
+
+
+def test_an_instance_that_came_with_two_contents(desk, files):
+    store(desk, files)
+    spoil(next(files.iterdir()), lambda image: image.update({"SeriesDescription": "another"}))
+    check_ends(
+        desk,
+        claimed(desk, files),
+        State.REFUSED,
+        "instances-conflict",
+        r"got 1 that .* \([0-9a-f]{12}\); remove them by medkit batch purge FOLDER STUDY, and then send",
+    )
+
+
+def test_a_file_that_is_damaged_on_the_disk(desk, files):
+    claim = claimed(desk, files)
+    path = desk.spool.instances(claim.study)[3].path
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1  # a voxel, which nothing else would tell
+    path.write_bytes(content)
+    check_ends(desk, claim, State.FAILED, "instances-damaged", r"got 1 changed .* \([0-9a-f]{12}\); send")
+
+
+def test_a_study_whose_damaged_file_is_sent_again_is_made(desk, files):
+    claim = claimed(desk, files)
+    path = desk.spool.instances(claim.study)[3].path
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert make_study(claim, desk.context).code == "instances-damaged"
+    store(desk, files)
+    desk.clock.pass_by(4000)
+    assert make_study(claimed(desk), desk.context).state is State.MADE
