@@ -1,0 +1,251 @@
+"""What a person moves leaves a trace, and what cannot be moved is named."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+
+import pytest
+
+from medkit.batch.audit import AuditLog
+from medkit.batch.ledger import Stage, State
+from medkit.batch.marks import Mark
+from medkit.dicom.writing.stubs import is_stub, reduce_to_stub
+from tests.batch.status.live import study, uid
+from tests.cli.test_batch import run
+
+
+def test_retry_moves_and_leaves_a_trace(batch, capsys):
+    batch.one_of_each()
+    refused = study(State.REFUSED)
+    code, out, err = run(capsys, "retry", batch.job.root, refused[:10], "--reason", "the rules were mended")
+    assert (code, err) == (0, "")
+    assert out == f"retried {refused[:12]}: refused, now ready\n"
+    entry = batch.ledger.history(refused)[-1]
+    assert (entry.after, entry.code, entry.reason) == (State.READY, "retried", "the rules were mended")
+    assert "@" in entry.actor
+
+
+def test_a_study_that_was_not_taken_says_so_and_is_sent_again_and_not_retried(batch, capsys):
+    batch.ledger.receive(study("a"))
+    batch.spool.miss(study("a"), Mark(study("x"), "low-disk", "store"))
+    (one,) = json.loads(run(capsys, "status", batch.job.root, "--state", "receiving", "--json")[1])
+    assert (one["code"], "send the study again" in one["reason"]) == ("low-disk", True)
+    code, out, err = run(capsys, "retry", batch.job.root, study("a"))
+    assert (code, out) == (4, "")
+    assert "got no revision of it yet; where something of it was not taken, send it again" in err
+
+
+def test_the_audit_log_says_who_asked(batch, capsys):
+    batch.one_of_each()
+    run(capsys, "retry", batch.job.root, study(State.REFUSED))
+    lines = [json.loads(line) for path in sorted(batch.job.audit.glob("*.jsonl")) for line in path.open()]
+    last = lines[-1]
+    assert (last["event"], last["study"], last["before"], last["after"]) == (
+        *("retried", study(State.REFUSED)),
+        *("refused", "ready"),
+    )
+    assert "@" in last["actor"]
+    assert batch.audit.verify().broken is None
+
+
+def test_retry_of_all_that_came_to_grief_for_one_reason(batch, capsys):
+    for name in ("a", "b", "c"):
+        batch.arrive(name)
+        code = "tilt" if name == "c" else "bundle-missing"
+        batch.ledger.refuse(batch.ledger.claim(Stage.MAKE), code, "x")
+    code, out, _ = run(capsys, "retry", batch.job.root, "--state", "refused", "--code", "bundle-missing")
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert batch.ledger.counts()[State.READY] == 2
+    assert run(capsys, "retry", batch.job.root, "--state", "refused")[0] == 0
+    assert batch.ledger.counts()[State.READY] == 3
+    assert run(capsys, "retry", batch.job.root, "--state", "refused") == (0, "no such studies\n", "")
+
+
+def test_some_and_none_can_be_retried(batch, capsys):
+    batch.one_of_each()
+    good, bad = study(State.SKIPPED), study(State.DELIVERED)
+    code, out, err = run(capsys, "retry", batch.job.root, bad, good)
+    assert code == 3
+    assert good[:12] in out
+    assert f"study {bad}: expected it quarantined, refused or skipped, got delivered" in err
+    assert run(capsys, "retry", batch.job.root, bad)[0] == 4
+    assert batch.ledger.study(bad).state is State.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "got"),
+    [
+        ([], "nothing"),
+        (["abcdef", "--state", "refused"], "both"),
+        (["--code", "tilt"], "--code alone"),
+        (["abcdef", "--code", "tilt"], "studies and --code"),
+    ],
+)
+def test_retry_wants_studies_or_a_state(batch, capsys, arguments, got):
+    code, _, err = run(capsys, "retry", batch.job.root, *arguments)
+    assert code == 2
+    assert f"expected studies, or --state (with --code or without), got {got}\n" in err
+
+
+def test_quarantine_sets_aside_until_retried(batch, capsys):
+    batch.make("a")
+    code, out, _ = run(capsys, "quarantine", batch.job.root, uid("a"), "--reason", "asked for")
+    assert (code, out) == (0, f"set aside {study('a')[:12]}: made, now quarantined\n")
+    assert batch.ledger.claim(Stage.DELIVER) is None
+    assert run(capsys, "status", batch.job.root)[0] == 3
+    code, out, _ = run(capsys, "retry", batch.job.root, study("a")[:6])
+    assert (code, "now made" in out) == (0, True)
+    batch.clock.now = time.time() + 1  # the command's clock is the machine's
+    assert batch.ledger.claim(Stage.DELIVER) is not None
+    code, _, err = run(capsys, "quarantine", batch.job.root, study("a"))
+    assert (code, "got delivering" in err) == (4, True)
+
+
+def test_lift_makes_of_what_is_there_and_leaves_a_trace(batch, capsys):
+    mark = Mark("ab" * 32, "cut-off", "door")
+    batch.ledger.receive(study("a"))
+    batch.spool.miss(study("a"), mark)
+    batch.arrive("a")
+    assert "ababababab" in (shown := run(capsys, "history", batch.job.root, study("a"))[1])
+    assert "not whole" in shown
+    code, out, err = run(capsys, "lift", batch.job.root, uid("a"), "--reason", "there is no more")
+    assert (code, err) == (0, "")
+    assert out == f"lifted {study('a')[:12]}: ready, now ready\n"
+    assert batch.ledger.study(study("a")).revision == 2
+    (entry,) = [one for one in batch.ledger.history(study("a")) if one.code == "marks-lifted"]
+    assert entry.reason == "there is no more"
+    assert "@" in entry.actor
+    lines = [json.loads(line) for path in sorted(batch.job.audit.glob("*.jsonl")) for line in path.open()]
+    told = [line for line in lines if line["event"] in ("mark-lifted", "lifted")]
+    assert [line["event"] for line in told] == ["mark-lifted", "lifted"]
+    assert all("@" in line["actor"] for line in told)
+    assert batch.audit.verify().broken is None
+    assert "as a person said" in run(capsys, "history", batch.job.root, study("a"))[1]
+    code, out, err = run(capsys, "lift", batch.job.root, study("a"))
+    assert (code, out) == (4, "")
+    assert "expected marks of what was not taken, got none" in err
+
+
+def test_dismiss_awaits_a_study_no_longer(batch, capsys):
+    batch.clock.now = time.time() - 2 * 3600
+    batch.ledger.receive(study("a"))
+    batch.spool.miss(study("a"), Mark("ab" * 32, "cut-off", "door"))
+    code, out, _ = run(capsys, "status", batch.job.root)
+    assert (code, "receiving-stuck" in out, "dismiss" in out) == (3, True, True)
+    code, out, err = run(capsys, "dismiss", batch.job.root, uid("a"), "--reason", "cancelled")
+    assert (code, out, err) == (0, f"dismissed {study('a')[:12]}: receiving, now gone\n", "")
+    assert "cancelled" in run(capsys, "history", batch.job.root)[1]
+    batch.arrive("b")
+    code, out, err = run(capsys, "dismiss", batch.job.root, uid("b"))
+    assert (code, out, "expected one that came to nothing" in err) == (4, "", True)
+    assert run(capsys, "verify", batch.job.root)[0] == 0
+
+
+def test_a_dismissal_that_broke_off_is_ended_by_the_next_one(batch, capsys, monkeypatch):
+    batch.clock.now = time.time() - 2 * 3600
+    batch.ledger.receive(study("a"))
+    batch.spool.miss(study("a"), Mark("ab" * 32, "cut-off", "door"))
+
+    def full(*args, **fields):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditLog, "append", full)
+        code, out, err = run(capsys, "dismiss", batch.job.root, study("a")[:12])
+    assert (code != 0, out, "No space" in err) == (True, "", True)
+    code, out, _ = run(capsys, "verify", batch.job.root)
+    assert (code, "left of a dismissal that broke off; dismiss it again" in out) == (3, True)
+    for text in (study("a")[:12], uid("a")):
+        assert run(capsys, "history", batch.job.root, text)[0] == 2, "the ledger does not know it"
+    code, out, err = run(capsys, "dismiss", batch.job.root, uid("a"))
+    assert (code, out, err) == (0, f"dismissed {study('a')[:12]}: receiving, now gone\n", "")
+    assert run(capsys, "verify", batch.job.root)[0] == 0
+    assert run(capsys, "dismiss", batch.job.root, uid("a"))[0] == 2
+
+
+def test_lift_wants_a_store(batch, capsys):
+    batch.arrive("a")
+    batch.spool.folder.rename(batch.spool.folder.with_name("away"))
+    code, _, err = run(capsys, "lift", batch.job.root, study("a"))
+    assert (code, "expected the store of the batch" in err) == (2, True)
+
+
+@pytest.mark.parametrize("state", [State.DELIVERED, State.QUARANTINED])
+def test_purge_removes_what_ended_long_ago_and_says_so(batch, capsys, state):
+    if state is State.DELIVERED:
+        batch.deliver("a")
+    else:
+        batch.make("a")
+        batch.ledger.quarantine(study("a"), "set aside")
+    batch.arrive("b")
+    batch.service.release()
+    code, out, err = run(capsys, "purge", batch.job.root, "--days", "30000")
+    assert (code, out, err) == (0, "instances of 0 studies removed\nresults of 0 studies removed\n", "")
+    assert batch.spool.instances(study("a"))
+    results = [path for path in batch.job.results.rglob("*.dcm") if path.is_file()]
+    assert results
+    code, out, err = run(capsys, "purge", batch.job.root, "--days", "0")
+    assert (code, out, err) == (0, "instances of 1 study removed\nresults of 1 study removed\n", "")
+    assert not batch.spool.instances(study("a"))
+    assert batch.spool.instances(study("b")), "it has not ended"
+    assert all(is_stub(path) for path in results)
+    lines = [json.loads(line) for path in batch.job.audit.glob("*.jsonl") for line in path.open()]
+    purged = [one["event"] for one in lines if one.get("study") == study("a")]
+    assert purged[-2:] == ["instances-purged", "results-purged"]
+    assert run(capsys, "verify", batch.job.root)[0] == 0
+
+
+def test_purge_of_one_study_while_the_service_runs(batch, capsys):
+    batch.bring(State.REFUSED)
+    batch.arrive("b")
+    code, out, err = run(capsys, "purge", batch.job.root, uid(State.REFUSED), "--reason", "two contents")
+    said = f"removed the instances of {study(State.REFUSED)[:12]}: refused, now refused\n"
+    assert (code, out, err) == (0, said, "")
+    assert batch.spool.studies() == [study("b")]
+    assert "two contents" in run(capsys, "history", batch.job.root, study(State.REFUSED))[1]
+    assert batch.audit.verify().broken is None
+    code, out, err = run(capsys, "purge", batch.job.root, uid("b"))
+    assert (code, out, "expected it at an end, got ready" in err) == (4, "", True)
+    batch.arrive(State.REFUSED)
+    assert batch.ledger.study(study(State.REFUSED)).state is State.READY
+    assert run(capsys, "verify", batch.job.root)[0] == 0
+
+
+@pytest.mark.parametrize(("arguments", "got"), [([], "nothing"), (["abcd", "--days", "3"], "both")])
+def test_purge_wants_studies_or_days(batch, capsys, arguments, got):
+    code, _, err = run(capsys, "purge", batch.job.root, *arguments)
+    assert (code, f"expected studies or --days, got {got}" in err) == (2, True)
+
+
+def test_purge_says_what_the_disk_refuses_and_removes_the_rest(batch, capsys, monkeypatch):
+    for name in ("a", "b"):
+        batch.deliver(name)
+    batch.service.release()
+    bad = next(batch.job.results.glob(f"{study('a')}/**/*.dcm"))
+
+    def reduce(path):
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        reduce_to_stub(path)
+
+    monkeypatch.setattr("medkit.batch.making.purging.reduce_to_stub", reduce)
+    code, out, err = run(capsys, "purge", batch.job.root, "--days", "0")
+    assert (code, out, err) == (4, "", f"medkit: {bad}: Input/output error\n")
+    assert batch.spool.studies() == []
+    assert [path for path in batch.job.results.rglob("*.dcm") if not is_stub(path)] == [bad]
+
+
+def test_purge_leaves_a_batch_alone_on_which_a_service_works(batch, capsys):
+    batch.deliver("a")
+    code, out, err = run(capsys, "purge", batch.job.root, "--days", "0")
+    assert (code, out, "got one that is running; stop it first" in err) == (2, "", True)
+    assert batch.spool.instances(study("a"))
+
+
+@pytest.mark.parametrize("days", [[], ["--days", "-1"], ["--days", "many"]])
+def test_purge_wants_days(batch, capsys, days):
+    code, _, err = run(capsys, "purge", batch.job.root, *days)
+    assert (code, "--days" in err) == (2, True)
