@@ -86,12 +86,17 @@ def test_what_comes_meanwhile_keeps_its_mark(broken_off, clock, monkeypatch):
     assert len(broken_off.spool.marks(STUDY)) == 2
 
 
-def test_what_was_made_of_an_earlier_revision_stays(intake, clock):
-    """Its instances were purged, and then the sender broke off with what was to come."""
+def end_and_purge(intake):
+    """A revision of the study comes, ends, and its instances are removed."""
     intake.take("1.2.3", "1.2.3.1", body())
     settle(intake, 0)
     intake.ledger.skip(intake.ledger.claim(Stage.MAKE), "no-rule", "nothing to do")
     intake.spool.purge(-1, lambda study: intake.ledger.purged(study) is None)
+
+
+def test_what_was_made_of_an_earlier_revision_stays(intake, clock):
+    """Its instances were purged, and then the sender broke off with what was to come."""
+    end_and_purge(intake)
     intake.leave("1.2.3", "1.2.3.2", CUT_OFF)
     clock.pass_by(HOUR)
     assert intake.ledger.study(STUDY).arriving
@@ -106,10 +111,7 @@ def test_what_was_made_of_an_earlier_revision_stays(intake, clock):
 @pytest.mark.parametrize("fails", ["audit", "marks", "folder"])
 def test_what_broke_off_is_done_by_the_next_call(intake, clock, monkeypatch, purged, fails):
     if purged:
-        intake.take("1.2.3", "1.2.3.1", body())
-        settle(intake, 0)
-        intake.ledger.skip(intake.ledger.claim(Stage.MAKE), "no-rule", "nothing to do")
-        intake.spool.purge(-1, lambda study: intake.ledger.purged(study) is None)
+        end_and_purge(intake)
     intake.leave("1.2.3", "1.2.3.2", CUT_OFF)
     clock.pass_by(HOUR)
 

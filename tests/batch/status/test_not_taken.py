@@ -64,24 +64,30 @@ def test_what_is_on_its_way_is_no_reason(batch):
     assert reason(batch) == (None, None)
 
 
-def test_that_it_waits_to_be_counted_is_told_where_there_is_no_other_reason(batch):
+@pytest.mark.parametrize(
+    ("mark", "said", "before_it"),
+    [
+        (
+            Mark("ab" * 32, "not-counted", "count"),
+            "waits to be counted: its archive is still to be asked, or has another number",
+            Mark(hash_uid("1.2"), "cut-off", "door"),
+        ),
+        (
+            Mark("ab" * 32, "not-released", "node"),
+            "its sender has not said yet that this is all",
+            Mark("cd" * 32, "not-counted", "count"),
+        ),
+    ],
+    ids=["not-counted", "not-released"],
+)
+def test_what_a_study_waits_for_is_told_where_there_is_no_other_reason(batch, mark, said, before_it):
     batch.receive("a")
-    batch.spool.miss(study("a"), Mark("ab" * 32, "not-counted", "count"))
+    batch.spool.miss(study("a"), mark)
     code, text = reason(batch)
-    assert code == "not-counted"
-    assert text.startswith("waits to be counted: its archive is still to be asked, or has another number")
-    batch.spool.miss(study("a"), Mark(hash_uid("1.2"), "cut-off", "door"))
-    assert reason(batch)[0] == "cut-off"
-
-
-def test_that_its_sender_has_not_said_that_this_is_all_is_told_where_there_is_no_other_reason(batch):
-    batch.receive("a")
-    batch.spool.miss(study("a"), Mark("ab" * 32, "not-released", "node"))
-    code, text = reason(batch)
-    assert code == "not-released"
-    assert text.startswith("its sender has not said yet that this is all")
-    batch.spool.miss(study("a"), Mark("cd" * 32, "not-counted", "count"))
-    assert reason(batch)[0] == "not-counted"
+    assert code == mark.code
+    assert text.startswith(said)
+    batch.spool.miss(study("a"), before_it)
+    assert reason(batch)[0] == before_it.code
 
 
 def test_the_reason_of_the_ledger_stands(batch):
