@@ -49,8 +49,9 @@ class Memory:
         self._held: dict[str, dict[str, Any]] = {key: json.loads(value) for key, value in rows}
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file, when no other thread writes."""
+        with self._lock:
+            self._connection.close()
 
     def get(self, key: str) -> dict[str, Any] | None:
         """What is remembered under a key."""

@@ -158,8 +158,10 @@ class LedgerView:
         self._process = os.getpid()
 
     def close(self) -> None:
-        """Close the file; what was committed is there without it."""
-        self._connection.close()
+        """Close the file; what was committed is there without it. Other threads' questions are answered before."""
+        if os.getpid() == self._process:  # SQLite forbids to close what a fork inherited
+            with self._lock:
+                self._connection.close()
 
     def __enter__(self) -> Self:
         return self

@@ -44,7 +44,7 @@ def test_a_scheduler_that_goes_away_is_waited_for_and_no_attempt_is_counted(tmp_
             machines.start_scheduler()
             machines.start_workers("two")
             site.wait_until(State.DELIVERED, {1}, process)
-            assert json.loads(site.ask("/health"))["ready"]
+            wait_for(lambda: problems(site) == "", process, site.log)
             site.end(process)
     finally:
         machines.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+from threading import Thread
 
 import pytest
 
@@ -40,3 +41,16 @@ def test_a_full_disk_is_an_error_of_the_disk_and_forgets_nothing(tmp_path):
     with pytest.raises(OSError, match="cannot be written"):
         memory.drop("a")
     assert memory.get("a") == {"stamp": 1}
+
+
+def test_it_is_closed_when_no_other_thread_writes(tmp_path):
+    """Or SQLite takes the process down with it."""
+    memory = Memory(tmp_path / "memory.sqlite")
+    closing = Thread(target=memory.close)
+    with memory._lock:
+        closing.start()
+        closing.join(0.2)
+        assert closing.is_alive()
+    closing.join()
+    with pytest.raises(OSError, match="cannot be written"):
+        memory.put("a", {})

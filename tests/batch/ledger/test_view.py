@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+from multiprocessing import get_context
+from threading import Thread
 
 import pytest
 
@@ -252,3 +254,28 @@ def test_own_results_are_known_by_study_and_uid_in_every_revision(ledger):
     assert ledger.result_uids(other) == set()
     assert ledger.result_paths(STUDY, "2.25.x") == ["x.dcm"]
     assert ledger.result_paths(other, "2.25.x") == []
+
+
+def test_it_is_closed_when_other_threads_have_read(tmp_path, clock):
+    """Or SQLite takes the process down with it."""
+    ledger = open_ledger(tmp_path, clock)
+    arrive(ledger, "1")
+    closing = Thread(target=ledger.close)
+    with ledger.reading():
+        closing.start()
+        closing.join(0.2)
+        assert closing.is_alive()
+        assert ledger.counts()[State.READY] == 1
+    closing.join()
+    with pytest.raises(LedgerError, match="cannot be read"):
+        ledger.counts()
+
+
+def test_a_forked_process_leaves_it_open_to_its_owner(ledger):
+    with ledger.reading():  # a lock that is held for ever where it is inherited
+        forked = get_context("fork").Process(target=Thread(target=ledger.close).run)
+        forked.start()
+        forked.join()
+    assert forked.exitcode == 0
+    arrive(ledger, "1")
+    assert ledger.counts()[State.READY] == 1
