@@ -12,17 +12,22 @@ __all__ = ["Failures"]
 
 
 class Failures:
-    """What the disk refused for some of many things."""
+    """What failed for some of many things.
 
-    def __init__(self) -> None:
-        self._first: OSError | None = None
+    Args:
+        kinds: of errors that are kept; what the disk refuses where none is given.
+    """
+
+    def __init__(self, *kinds: type[Exception]) -> None:
+        self._kinds = kinds or (OSError,)
+        self._first: Exception | None = None
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep an :class:`OSError` of the block for the end; all else is raised at once."""
+        """Keep an error of the block for the end; one of another kind is raised at once."""
         try:
             yield
-        except OSError as error:
+        except self._kinds as error:
             self._first = self._first or error
 
     def raise_first(self) -> None:

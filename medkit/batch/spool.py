@@ -210,7 +210,7 @@ class Spool(StudyMarks):
             found += [_instance(Path(entry.path)) for entry in entries if entry.name.endswith(_SUFFIX)]
         return sorted(found, key=lambda one: (one.instance, one.content))
 
-    def digest(self, study: str, without: Collection[Mark] = ()) -> str:
+    def digest(self, study: str, without: Collection[str] = ()) -> str:
         """Hash by which a revision of a study is known: instances, contents, what is missed, lifted and expected.
 
         All of these decide what becomes of a study: once nothing is missed any more, it is another revision. That it is
@@ -218,10 +218,10 @@ class Spool(StudyMarks):
 
         Args:
             study: hash of its UID.
-            without: marks that are left out, as if they had been taken back.
+            without: codes of marks that are left out, as if they had been taken back.
         """
         names = [f"{one.instance}-{one.content}" for one in self.instances(study)]
-        marks = [mark for mark in self.marks(study) if mark.code != NOT_COUNTED and mark not in without]
+        marks = [mark for mark in self.marks(study) if mark.code not in (NOT_COUNTED, *without)]
         names += {f"{mark.name}.{mark.code}" for mark in marks}
         names += {f"{mark.name}.{mark.code}.lifted" for mark in self.lifted(study)}
         if (expected := self.expected(study)) is not None:

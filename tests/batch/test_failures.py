@@ -24,3 +24,12 @@ def test_what_is_no_failure_of_the_disk_is_raised_at_once(error):
     with pytest.raises(error), failures.kept():
         raise error
     failures.raise_first()
+
+
+def test_other_kinds_of_errors_may_be_kept_too():
+    failures = Failures(OSError, ValueError)
+    for error in ValueError("first"), OSError("second"):
+        with failures.kept():
+            raise error
+    with pytest.raises(ValueError, match="first"):
+        failures.raise_first()

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from medkit.batch.audit import AuditError
+from medkit.batch.failures import Failures
 from medkit.batch.identity import hash_uid
+from medkit.batch.ledger import LedgerError
 from medkit.batch.logs import told
 from medkit.batch.marks import NOT_RELEASED, Mark
 from medkit.dicom.network.senders import End
@@ -28,6 +31,7 @@ __all__ = ["Associations"]
 
 _LOG = logging.getLogger(__name__)
 _OWNER = "node"
+_REMEMBERED = 86400.0  # seconds for which an association may go on that began before another broke off
 _LONGEST = 600.0  # seconds without an instance, after which nobody waits for an end: it may never be told
 
 
@@ -39,11 +43,13 @@ class _Open:
         silence_ends: nothing of a study for its quiet time says that all of it was sent.
         studies: those of which it brought something, and since when nothing more of each.
         last: the one of which something came last.
+        over: it said that all was sent, but marks of these studies could not be taken back then.
     """
 
     silence_ends: bool
     studies: dict[str, float] = field(default_factory=dict)
     last: str = ""
+    over: bool = False
 
 
 class Associations:
@@ -61,7 +67,7 @@ class Associations:
     def __init__(self, intake: Intake, clock: Callable[[], float] = time.monotonic) -> None:
         self._intake, self._clock, self._lock = intake, clock, Lock()
         self._open: dict[Sender, _Open] = {}
-        self._broken: dict[tuple[str, Mark], float] = {}  # when an association of a caller broke off last
+        self._broken: dict[tuple[str, Mark], float] = {}  # when one of a caller broke off last
 
     def came(
         self, study_uid: str, sop_uid: str, sender: Sender, ends: Collection[End] = (End.RELEASE,)
@@ -102,17 +108,26 @@ class Associations:
         Raises:
             OSError, AuditError, LedgerError: a mark, the audit log or the ledger cannot be written.
         """
+        failures = Failures(OSError, AuditError, LedgerError)
         with self._lock:
-            association = self._open.pop(sender, None)
-            for study in () if association is None else association.studies:
-                mark = _mark(sender)
-                if end not in ends:
-                    self._break_off(study, mark, sender, end)
-                elif self._broken.get((study, mark), float("-inf")) < sender.opened:
-                    self._take_back(study, mark)
+            association = self._open.get(sender, _Open(silence_ends=False))
+            association.over = end in ends
+            for study in list(association.studies):
+                with failures.kept():
+                    if association.over:
+                        self._release(study, sender)
+                    else:
+                        self._break_off(study, sender, end)
+                    del association.studies[study]
+            if not (association.over and association.studies):
+                self._open.pop(sender, None)
+        failures.raise_first()
 
-    def is_at_rest(self, study: str) -> bool:
-        """Whether nothing more of a study is to be awaited, of which nothing came for its quiet time.
+    def close(self, study: str) -> bool:
+        """Take all of a study for sent, of which nothing came for its quiet time.
+
+        Returns:
+            Whether it is; or more of it is to be awaited.
 
         Raises:
             OSError: a mark cannot be removed.
@@ -124,34 +139,45 @@ class Associations:
                 for sender, one in self._open.items()
                 if study in one.studies and now - one.studies[study] < _LONGEST
             }
-            if any(one.last == study and not one.silence_ends for one in bringing.values()):
+            if any(one.last == study and not (one.silence_ends or one.over) for one in bringing.values()):
                 return False
             for sender, one in bringing.items():
-                del one.studies[study]
-                if (study, _mark(sender)) not in self._broken:
+                if self._began_after_breaks(study, sender):
                     self._intake.spool.found(study, _mark(sender))
-            for broken in [one for one in self._broken if one[0] == study]:
-                del self._broken[broken]
+                del one.studies[study]
+                if one.over and not one.studies:
+                    del self._open[sender]
             return True
 
-    def _take_back(self, study: str, mark: Mark) -> None:
-        if not any(study in one.studies and _mark(sender) == mark for sender, one in self._open.items()):
+    def _release(self, study: str, sender: Sender) -> None:
+        mark = _mark(sender)
+        beside = (
+            other
+            for other, one in self._open.items()
+            if other is not sender and study in one.studies and _mark(other) == mark
+        )
+        if self._began_after_breaks(study, sender) and not any(beside):
             self._broken.pop((study, mark), None)
             self._intake.end(study, mark)
 
-    def _break_off(self, study: str, mark: Mark, sender: Sender, end: End) -> None:
+    def _break_off(self, study: str, sender: Sender, end: End) -> None:
         intake = self._intake
         known = intake.ledger.find(study) and intake.ledger.study(study).digest
-        if known == intake.spool.digest(study, without=[mark]):
-            self._take_back(study, mark)  # it brought nothing new of what was all there
+        if known == intake.spool.digest(study, without=[NOT_RELEASED]):
+            self._release(study, sender)  # it brought nothing new of what was all there
             return
-        self._broken[study, mark] = self._clock()
+        now = self._clock()
+        self._broken = {one: since for one, since in self._broken.items() if now - since < _REMEMBERED}
+        self._broken[study, _mark(sender)] = now
         fields = {"ae_title": sender.ae_title, "address": sender.address}
         intake.audit.append("sender-broke-off", study=study, code=NOT_RELEASED, **fields)
         _LOG.warning(
             "a sender broke off: the study is not whole until it is sent again, whole",
             extra=told(study=study, code=NOT_RELEASED, end=end, **fields),
         )
+
+    def _began_after_breaks(self, study: str, sender: Sender) -> bool:
+        return self._broken.get((study, _mark(sender)), float("-inf")) < sender.opened
 
 
 def _mark(sender: Sender) -> Mark:

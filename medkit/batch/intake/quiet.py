@@ -96,7 +96,7 @@ def settle(
         if not intake.spool.instances(study):
             empty.append(study)
             continue
-        if is_uncounted(intake.spool, study) or not intake.associations.is_at_rest(study):
+        if is_uncounted(intake.spool, study) or not intake.associations.close(study):
             continue
         try:
             number = complete(intake, arrival, whole=whole)

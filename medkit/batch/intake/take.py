@@ -10,7 +10,7 @@ from medkit.batch.intake.associations import Associations
 from medkit.batch.intake.quiet import QuietTimes
 from medkit.batch.ledger import LedgerError
 from medkit.batch.logs import told
-from medkit.batch.marks import Mark
+from medkit.batch.marks import NOT_RELEASED, Mark
 from medkit.batch.spool import (
     CANNOT_UNDERSTAND,
     LOW_DISK,
@@ -83,7 +83,7 @@ class Intake:
         try:
             taken = self.spool.store(study_uid, sop_uid, source).taken
         except NotTaken as refusal:
-            if refusal.code == LOW_DISK and self.spool.digest(study) != self.ledger.study(study).digest:
+            if refusal.code == LOW_DISK and not self._is_known(study):
                 # Its sender may give up, and nobody knows of the instances behind it: held or not, it has to come again.
                 self.spool.miss(study, Mark(instance, LOW_DISK, _DOOR))
             self._tell("instance-not-taken", study, instance, refusal.code, str(refusal))
@@ -172,6 +172,11 @@ class Intake:
             return False
         made = self.ledger.result_uids(hash_uid(study_uid))
         return bare in made or bare in {rejection_uid([uid]) for uid in made}
+
+    def _is_known(self, study: str) -> bool:
+        """Whether its latest revision has all that came of a study, whoever may go on sending."""
+        held = (self.spool.digest(study), self.spool.digest(study, without=[NOT_RELEASED]))
+        return self.ledger.study(study).digest in held
 
     def answer(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> int:
         """Take an instance and give the status of the C-STORE (PS3.4, table GG.4-1).

@@ -82,8 +82,8 @@ class StorageNode:
             what it is, and why: ``too-large``, or ``cut-off`` for all else that ends an association in its midst. Its
             study is not whole.
         comes_from: told Study and SOP Instance UID of each instance, and its sender, before ``take`` gets it.
-        ended: told of the end of each association, and whose it was; of a release before that is answered. It is told
-            again where an instance was still being taken then.
+        ended: told of the end of each association, and whose it was, see
+            :class:`medkit.dicom.network.senders.Senders`; of a release before that is answered.
         rejected: told the AE title of each caller that is not let in for its own or the called title, the title that it
             called, and its address. Titles may be anything.
 
@@ -194,10 +194,10 @@ class StorageNode:
         data = event.request.DataSet
         self._being_taken[event.assoc] = length_of(data)
         try:
-            return self._answer(event)
+            with self._senders.taking(event.assoc):
+                return self._answer(event)
         finally:
             self._being_taken.pop(event.assoc, None)
-            self._senders.taken(event.assoc)
 
     def _answer(self, event: Any) -> int:
         caller = event.assoc.requestor.ae_title

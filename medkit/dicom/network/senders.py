@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RQ
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pynetdicom.association import Association
     from pynetdicom.events import Event
@@ -52,14 +54,18 @@ class Sender:
 class Senders:
     """Tells how associations end, those that brought nothing too; may be used by several threads.
 
+    No end is told while an instance of its association is being taken, so that who is told knows all that came.
+
     Args:
-        tell: called with the sender and the end, once; and again where an instance was still being taken.
+        tell: called with the sender and the end, once; and again after each instance that was taken after the end.
     """
 
     def __init__(self, tell: Callable[[Sender, End], None]) -> None:
         self._tell = tell
+        self._lock = Lock()  # held while an end is told: nothing of its association is begun meanwhile
         self._senders: WeakKeyDictionary[Association, Sender] = WeakKeyDictionary()
         self._ends: WeakKeyDictionary[Association, End] = WeakKeyDictionary()
+        self._taking: set[Association] = set()
 
     def opened(self, event: Event) -> None:
         """An association was accepted."""
@@ -89,14 +95,26 @@ class Senders:
         """The connection is closed, for whatever reason."""
         self._end(event.assoc, End.LOSS)
 
-    def taken(self, association: Association) -> None:
-        """An instance was taken, maybe after the end of its association, which is told once more then."""
-        if (end := self._ends.get(association)) is not None:
-            self._say(association, end)
+    @contextmanager
+    def taking(self, association: Association) -> Iterator[None]:
+        """Take an instance in the block; an association brings one after the other (PS3.7, 7.5.1)."""
+        with self._lock:
+            self._taking.add(association)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taking.discard(association)
+                if (end := self._ends.get(association)) is not None:
+                    self._say(association, end)
 
     def _end(self, association: Association, end: End) -> None:
-        if self._ends.setdefault(association, end) is end and association in self._senders:
-            self._say(association, end)
+        with self._lock:
+            if association in self._ends:
+                return
+            self._ends[association] = end
+            if association in self._senders and association not in self._taking:
+                self._say(association, end)
 
     def _say(self, association: Association, end: End) -> None:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from socket import SHUT_RDWR
+from threading import Event, Thread
 
 import pytest
 from pydicom import dcmread
@@ -12,10 +14,12 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.intake.associations import Associations
 from medkit.batch.intake.lifting import lift_marks
 from medkit.batch.intake.quiet import settle
-from medkit.batch.ledger import State
+from medkit.batch.intake.take import Intake
+from medkit.batch.ledger import LedgerError, State
 from medkit.batch.marks import NOT_RELEASED
 from medkit.batch.service.parts import make_node
 from medkit.batch.service.settings import NodeSettings
+from medkit.batch.spool import NotTaken, Spool, SpoolLimits
 from medkit.dicom.network.senders import End, Sender
 from tests.batch.intake.door import body, events, open_intake, settle_after, write_study
 from tests.batch.ledger.stories import STUDY
@@ -131,6 +135,49 @@ def test_what_was_all_there_stays_so_when_a_part_is_sent_again_and_breaks_off(in
     assert codes(intake) == [NOT_RELEASED]
 
 
+def test_what_was_all_there_stays_so_while_another_caller_sends_it_too(intake, clock, caller):
+    caller().bring("1", "2").end()
+    settle_after(intake, clock, QUIET)
+    broken, other = caller("SCANNER").bring("1"), caller("PACS").bring("2")
+    broken.end(End.ABORT)
+    other.end()
+    assert codes(intake) == []
+    assert settle_after(intake, clock, QUIET).unchanged == (STUDY,)
+
+
+def test_what_is_sent_again_on_a_low_disk_changes_nothing_of_what_was_all_there(intake, clock, caller):
+    caller().bring("1", "2").end()
+    settle_after(intake, clock, QUIET)
+    intake.spool.limits = SpoolLimits(free_bytes=1 << 60)
+    sending = caller()
+    with pytest.raises(NotTaken, match="free"):
+        sending.bring("1")
+    sending.end()
+    assert codes(intake) == []
+    assert settle_after(intake, clock, QUIET).unchanged == (STUDY,)
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), LedgerError("locked")])
+def test_a_release_that_cannot_be_noted_for_one_study_is_noted_for_the_others_and_later_for_that(
+    intake, clock, caller, monkeypatch, error
+):
+    others = [hash_uid(f"1.2.{number}") for number in (4, 5)]
+    sending = caller().bring("1", study="1.2.4").bring("1").bring("1", study="1.2.5")
+    with monkeypatch.context() as patch:
+
+        def end(study, mark):
+            if study == STUDY:
+                raise error
+            Intake.end(intake, study, mark)
+
+        patch.setattr(intake, "end", end)
+        with pytest.raises(type(error), match=str(error)):
+            sending.end()
+    assert [codes(intake, study) for study in (STUDY, *others)] == [[NOT_RELEASED], [], []]
+    assert set(settle_after(intake, clock, QUIET).begun) == {STUDY, *others}
+    assert codes(intake) == []
+
+
 def test_a_sender_that_went_on_to_another_study_has_sent_all_of_the_one_before(intake, clock, caller):
     sending = caller().bring("1", "2").bring("1", study="1.2.4")
     assert settle_after(intake, clock, QUIET).begun == {STUDY: 1}
@@ -204,11 +251,16 @@ def test_associations_that_bring_nothing_of_a_study_mark_none(intake, caller):
     assert intake.spool.studies() == []
 
 
-def send(node, datasets):
+def associated(node, dataset):
     entity = AE("SCANNER")
-    entity.add_requested_context(datasets[0].SOPClassUID, datasets[0].file_meta.TransferSyntaxUID)
+    entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
     association = entity.associate("127.0.0.1", node.port, ae_title="MEDKIT")
     assert association.is_established
+    return association
+
+
+def send(node, datasets):
+    association = associated(node, datasets[0])
     for dataset in datasets:
         assert association.send_c_store(dataset).Status == 0
     return association
@@ -235,6 +287,36 @@ def test_a_real_sender_that_breaks_off_after_its_second_slice(tmp_path, clock, b
         send(node, datasets).release()
         assert codes(intake, study.hash) == []
         assert settle_after(intake, clock, QUIET).begun == {study.hash: 2}
+    intake.ledger.close()
+
+
+def test_a_break_is_told_of_all_that_came_when_it_was_stored(tmp_path, clock):
+    """A sender that waits in vain for an answer breaks off while its instance is being stored."""
+    intake = open_intake(tmp_path / "job", clock)
+    study = write_study(tmp_path / "in")
+    datasets = [dcmread(path) for path in study.paths]
+    storing, may_end = Event(), Event()
+
+    def store(*given):
+        storing.set()
+        assert may_end.wait(20)
+        return Spool.store(intake.spool, *given)
+
+    with make_node(NodeSettings("MEDKIT", ("SCANNER",), {"port": 0}), intake) as node:
+        send(node, datasets[:-1]).release()
+        assert settle_after(intake, clock, QUIET).begun == {study.hash: 1}
+        association = associated(node, datasets[-1])
+        intake.spool.store = store
+        sending = Thread(target=association.send_c_store, args=(datasets[-1],))
+        sending.start()
+        assert storing.wait(20)
+        association.dul.socket.socket.shutdown(SHUT_RDWR)
+        assert eventually(lambda: End.LOSS in node._senders._ends.values())
+        may_end.set()
+        sending.join()
+        assert eventually(lambda: ("sender-broke-off", NOT_RELEASED) in events(intake))
+    assert codes(intake, study.hash) == [NOT_RELEASED]
+    assert settle_after(intake, clock, QUIET).begun == {study.hash: 2}
     intake.ledger.close()
 
 

@@ -26,10 +26,11 @@ def busy(taken):
     """A taker that does not end before it may."""
 
     def take(*arguments) -> int:
+        take.began.set()
         assert take.may_end.wait(20)
         return taken(*arguments)
 
-    take.may_end = threading.Event()
+    take.began, take.may_end = threading.Event(), threading.Event()
     yield take
     take.may_end.set()
 

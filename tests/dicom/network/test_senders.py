@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from pydicom import dcmread
 from pynetdicom import AE
@@ -82,24 +84,23 @@ def test_silence_is_told_but_not_in_the_midst_of_an_instance(taken, told, began,
     assert [end for _, end in told] == [end]
 
 
-def test_an_end_that_comes_while_an_instance_is_taken_is_told_again_when_it_was(busy, told):
-    came = []
-
-    def take(*given) -> int:
-        status = busy(*given)
-        came.append(len(told))
-        return status
-
-    with node(take, ended=lambda *what: told.append(what)) as listening:
+@pytest.mark.parametrize("end", [End.RELEASE, End.LOSS])
+def test_an_end_that_comes_while_an_instance_is_taken_is_told_when_it_was(busy, taken, told, end):
+    stored = []
+    with node(busy, ended=lambda *what: stored.append(len(taken.files)) or told.append(what)) as listening:
         caller, _ = raw_caller.ask(listening.port)
         with caller:
-            caller.sendall(INSTANCE + RELEASE)
-            assert eventually(lambda: told)
+            caller.sendall(INSTANCE)
+            assert eventually(busy.began.is_set)
+            if end is End.RELEASE:
+                caller.sendall(RELEASE)
+            else:
+                caller.shutdown(socket.SHUT_RDWR)
+            assert eventually(lambda: end in listening._senders._ends.values())
+            assert told == []
             busy.may_end.set()
-            assert eventually(lambda: len(told) == 2)
-    assert came == [1]
-    assert [end for _, end in told] == [End.RELEASE, End.RELEASE]
-    assert told[0][0] is told[1][0]
+            assert eventually(lambda: told)
+    assert ([one for _, one in told], stored) == ([end], [1])
 
 
 def test_two_associations_of_one_caller_are_two_senders(listening, told, study):
