@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from multiprocessing import Pipe, connection
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from medkit.batch.audit import AuditLog
@@ -141,7 +141,9 @@ class Supervisor:
         for one in inputs:
             _check_not_empty(one)
         taking = _Taking(inputs, self._intake)
-        with self._working([Chore("withdrawing", self._withdraw, self._notices)], ExitStack()):
+        ending = ExitStack()
+        ending.callback(taking.stop)
+        with self._working([Chore("withdrawing", self._withdraw, self._notices)], ending):
             taking.start()
             while not taking.ended or self._any_open():
                 self._tend()
@@ -168,8 +170,8 @@ class Supervisor:
             self._settings.job.shadow.touch()
 
     @contextmanager
-    def _working(self, chores: Sequence[Chore], listening: ExitStack) -> Iterator[None]:
-        """Have workers, chores and what listens while the block runs, and end all of them together."""
+    def _working(self, chores: Sequence[Chore], bringing: ExitStack) -> Iterator[None]:
+        """Have workers, chores and what brings studies while the block runs, and end all of them together."""
         try:
             remove_debris(self._settings.job.results, self.ledger)
             self._intake.spool.sweep(0.0)  # the folder is ours: what is half-written there, nobody writes
@@ -178,7 +180,7 @@ class Supervisor:
             self._tend()
             yield
         finally:
-            deaf = Thread(target=listening.close, name="closing")
+            deaf = Thread(target=bringing.close, name="closing")
             deaf.start()
             for chore in chores:
                 chore.stop()
@@ -284,6 +286,10 @@ def _check_not_empty(source: Path) -> None:
         )
 
 
+class _Stopped(Exception):
+    """No more is to be taken."""
+
+
 class _Taking:
     """Takes inputs in a thread, so that workers are tended meanwhile. It is no loss to end in its midst."""
 
@@ -292,11 +298,18 @@ class _Taking:
         self._thread = Thread(target=self._run, name="taking", daemon=True)
         self._taken: list[FolderTaken] = []
         self._error: Exception | None = None
+        self._stop = Event()
         self._before = 0
         self.files = (0, 0)
 
     def start(self) -> None:
         self._thread.start()
+
+    def stop(self) -> None:
+        """End behind the file that is being taken."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     @property
     def ended(self) -> bool:
@@ -312,8 +325,12 @@ class _Taking:
             for one in self._inputs:
                 self._before = self.files[1]
                 self._taken.append(take_folder(one, self._intake, progress=self._show, nobody_counts=True))
+        except _Stopped:
+            pass
         except Exception as error:
             self._error = error  # raised where it is waited for
 
     def _show(self, done: int, total: int) -> None:
+        if self._stop.is_set():
+            raise _Stopped
         self.files = (self._before + done, self._before + total)

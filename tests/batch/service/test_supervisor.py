@@ -146,6 +146,7 @@ def test_a_batch_that_is_stopped_before_its_end_says_so(settings, let, tmp_path)
     write_study(tmp_path / "in")
     with opened(settings) as supervisor:
         assert supervisor.run_once([tmp_path / "in"], lambda *_: supervisor.stop()) is None
+        assert "taking" not in [thread.name for thread in threading.enumerate()]
         assert supervisor.ledger.counts()[State.QUARANTINED] == 0
 
 
