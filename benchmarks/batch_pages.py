@@ -83,7 +83,7 @@ def soak_page(soak: Soak, workers: int) -> str:
         SOAK.format(senders=SENDERS, kept=KEPT_SECONDS),
         "## Growth",
         SLOPES.format(warm_up=WARM_UP),
-        slope_table(soak.slopes, soak.readings),
+        slope_table(soak.slopes, soak.judged, soak.readings),
         "## Over time",
         time_table(soak.readings),
     )
@@ -137,4 +137,6 @@ removed; what stays of a result, its UIDs, is a small file.
 SLOPES = """\
 MiB of resident memory for 1000 studies, after the first {warm_up:.0%} of them: a straight line through the medians of
 20 blocks, with its interval of 95 %. It counts as growth where the interval lies above 0 and the line above 1 MiB.
+Workers are one program that runs several times, so their mean counts, with the interval that follows from how they
+differ: what one of them freed and kept for itself, as allocators do, is no growth of all.
 """

@@ -30,6 +30,7 @@ _BLOCKS = 20
 _SAMPLE_SECONDS, _SIZES_EVERY = 2.0, 10
 _MOST_WAITING = 60
 _MIB = 1 << 20
+_SERVICE = "service"
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,29 @@ class Soak:
         return {name: slope_of(self.readings, name, WARM_UP * self.samples) for name in self.readings[-1].rss}
 
     @property
+    def judged(self) -> dict[str, Slope]:
+        """The service's, and that of the workers together, which are one program that runs several times."""
+        workers = [slope for name, slope in self.slopes.items() if name != _SERVICE]
+        own = {name: slope for name, slope in self.slopes.items() if name == _SERVICE}
+        return own | ({"workers, mean": mean_slope(workers)} if workers else {})
+
+    @property
     def good(self) -> bool:
-        """Whether all was delivered and no process grows."""
-        return self.delivered == self.samples and not any(slope.grows for slope in self.slopes.values())
+        """Whether all was delivered and nothing grows."""
+        return self.delivered == self.samples and not any(slope.grows for slope in self.judged.values())
+
+
+def mean_slope(slopes: Sequence[Slope]) -> Slope:
+    """The mean of processes that are alike, with the interval that follows from how they differ.
+
+    A process may keep pages that it freed, or give them back: that shows as a slope of its own, and not as one of all.
+    """
+    if len(slopes) == 1:
+        return slopes[0]
+    means = [one.mean for one in slopes]
+    mean, error = statistics.fmean(means), statistics.stdev(means) / len(means) ** 0.5
+    half = float(stats.t.ppf(0.975, len(means) - 1)) * error
+    return Slope(mean, mean - half, mean + half)
 
 
 def slope_of(readings: Sequence[Reading], process: str, first: float) -> Slope:
@@ -155,7 +176,7 @@ class Sampler:
     def _name(self, process: psutil.Process) -> str:
         """Workers are numbered as they come: one that was started again is another."""
         if process.pid == self._service.process.pid:  # type: ignore[union-attr]
-            return "service"
+            return _SERVICE
         return self._names.setdefault(process.pid, f"worker {len(self._names) + 1}")
 
 

@@ -108,11 +108,12 @@ def number(value: float | None, digits: int) -> str:
     return _NONE if value is None else f"{value:.{digits}f}"
 
 
-def slope_table(slopes: Mapping[str, Slope], readings: Sequence[Reading]) -> str:
+def slope_table(slopes: Mapping[str, Slope], judged: Mapping[str, Slope], readings: Sequence[Reading]) -> str:
     """Growth of each process, and the least and most of what it had open.
 
     Args:
         slopes: by process.
+        judged: those that count, by process or by a name for several.
         readings: in their order.
     """
     lines = []
@@ -122,15 +123,28 @@ def slope_table(slopes: Mapping[str, Slope], readings: Sequence[Reading]) -> str
         lines.append(
             [
                 name,
-                f"{slope.mean:+.2f} ({slope.low:+.2f} to {slope.high:+.2f})",
-                "grows" if slope.grows else "flat",
+                _interval(slope),
+                _verdict(judged[name]) if name in judged else "",
                 number(mine[-1].rss[name], 0),
                 f"{min(files[len(files) // 4 :])} to {max(files)}, {files[-1]} at the end",
                 f"{min(threads[len(threads) // 4 :])} to {max(threads)}, {threads[-1]} at the end",
             ]
         )
+    lines += [
+        [name, _interval(slope), _verdict(slope), "", "", ""]
+        for name, slope in judged.items()
+        if name not in slopes
+    ]
     heads = ["process", "MiB for 1000 studies", "", "MiB at the end", "open files", "threads"]
     return table(heads, lines)
+
+
+def _interval(slope: Slope) -> str:
+    return f"{slope.mean:+.2f} ({slope.low:+.2f} to {slope.high:+.2f})"
+
+
+def _verdict(slope: Slope) -> str:
+    return "grows" if slope.grows else "flat"
 
 
 def time_table(readings: Sequence[Reading], rows: int = 12) -> str:

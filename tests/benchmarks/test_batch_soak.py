@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import random
 
-from batch_soak import Reading, Soak, sizes_of, slope_of
+import pytest
+from batch_soak import Reading, Slope, Soak, mean_slope, sizes_of, slope_of
 
 from medkit.batch.folder import JobFolder
 
 
-def readings(memory, count: int = 400, studies: int = 2000):
+def readings(memory, count: int = 400, studies: int = 2000, process: str = "worker 1"):
     """Of one process, whose memory in MiB follows from the studies that have ended."""
     chance = random.Random(1)
     return [
         Reading(
             2.0 * n,
             ended := studies * n // count,
-            {"worker 1": memory(ended, chance)},
-            {"worker 1": 9},
-            {"worker 1": 4},
+            {process: memory(ended, chance)},
+            {process: 9},
+            {process: 4},
         )
         for n in range(count + 1)
     ]
@@ -64,6 +65,29 @@ def test_a_soak_is_good_where_all_is_delivered_and_nothing_grows():
     assert Soak(2000, 800.0, flat, 2000, 1900).good
     assert not Soak(2000, 800.0, flat, 1999, 1900).good
     assert not Soak(2000, 800.0, grown, 2000, 1900).good
+
+
+def slopes(*means: float) -> list[Slope]:
+    return [Slope(mean, mean - 0.1, mean + 0.1) for mean in means]
+
+
+def test_a_worker_that_keeps_what_it_freed_is_no_growth_of_all_and_a_leak_in_each_is():
+    assert mean_slope(slopes(4.0)) == slopes(4.0)[0]
+    assert not mean_slope(slopes(-0.4, -0.6, 4.2, -0.9)).grows
+    leak = mean_slope(slopes(3.1, 2.0, 2.6, 4.2))
+    assert leak.grows
+    assert leak.mean == pytest.approx(2.975)
+    assert leak.high - leak.mean == pytest.approx(leak.mean - leak.low) == pytest.approx(1.4835, abs=1e-3)
+
+
+def test_the_service_counts_by_itself():
+    parts = {"service": leaking, "worker 1": restless, "worker 2": restless}
+    seen = [
+        Reading(one[0].seconds, one[0].ended, {k: v for r in one for k, v in r.rss.items()}, {}, {})
+        for one in zip(*(readings(memory, process=name) for name, memory in parts.items()), strict=True)
+    ]
+    judged = Soak(2000, 800.0, seen, 2000, 1900).judged
+    assert {name: slope.grows for name, slope in judged.items()} == {"service": True, "workers, mean": False}
 
 
 def test_sizes_are_those_of_the_parts(tmp_path):

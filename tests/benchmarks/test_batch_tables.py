@@ -74,11 +74,13 @@ def test_growth_and_memory_over_time():
         )
         for n in range(30)
     ]
-    (line,) = lines(slope_table({"service": Slope(100.0, 99.0, 101.0)}, readings))
-    assert (
-        line
-        == "| service | +100.00 (+99.00 to +101.00) | grows | 119 | 27 to 49, 49 at the end | 5 to 5, 5 at the end |"
-    )
+    slopes = {"service": Slope(100.0, 99.0, 101.0)}
+    assert lines(slope_table(slopes, slopes | {"workers, mean": Slope(0.0, -1.0, 1.0)}, readings)) == [
+        "| service | +100.00 (+99.00 to +101.00) | grows | 119 | 27 to 49, 49 at the end | 5 to 5, 5 at the end |",
+        "| workers, mean | +0.00 (-1.00 to +1.00) | flat |  |  |  |",
+    ]
+    (line,) = lines(slope_table(slopes, {}, readings))
+    assert "grows" not in line
     shown = lines(time_table(readings, rows=10))
     assert shown[0] == "| 0.0 | 0 | 90 | 0.0 |"
     assert shown[-1] == "| 29.0 | 290 | 119 | 14.5 |"
