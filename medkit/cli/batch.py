@@ -69,7 +69,10 @@ def status_command(
     job = existing_job(folder)
     with LedgerView(job.ledger) as view:
         if state is not None:
-            studies = with_what_was_not_taken(job, view.studies(State(state), code=code, newest_first=True))
+            studies = with_what_was_not_taken(job, view.studies(State(state), newest_first=True))
+            studies = [
+                one for one in studies if code in (None, one.code)
+            ]  # a mark's code is none of the ledger's
             _print(study_documents(studies)) if as_json else print_studies(studies, time.time())
             return
         summary = summarise(view, time.time())

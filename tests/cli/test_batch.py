@@ -123,6 +123,25 @@ def test_the_studies_of_a_state_for_one_reason(batch, capsys):
     assert run(capsys, "status", batch.job.root, "--code", "partly-refused")[0] == 2
 
 
+def test_the_studies_that_are_received_and_not_whole_for_one_reason(batch, capsys):
+    """The alert of studies that are stuck names such a reason; the marks have it, and not the ledger."""
+    batch.deliver("back")
+    for name, mark in (
+        ("stuck", "not-released"),
+        ("broken", "cut-off"),
+        ("back", "not-released"),
+        ("well", None),
+    ):
+        batch.receive(name)
+        if mark is not None:
+            batch.spool.miss(study(name), Mark("ab" * 32, mark, "node"))
+    call = ("status", batch.job.root, "--json", "--code", "not-released", "--state")
+    for state, name in (("receiving", "stuck"), ("delivered", "back")):
+        code, out, err = run(capsys, *call, state)
+        assert (code, err) == (0, "")
+        assert [(one["study"], one["code"]) for one in json.loads(out)] == [(study(name), "not-released")]
+
+
 def test_the_states_of_the_options_are_those_of_the_ledger():
     assert list(commands._STATES) == [str(state) for state in State if state is not State.SUPERSEDED]
 

@@ -194,7 +194,8 @@ class LedgerView:
 
         Args:
             state: only those in it.
-            code: of the state that is named, only those that are in it for this reason.
+            code: only those that are in their state for this reason; one that is being received has none here, see
+                :func:`medkit.batch.status.not_taken.with_what_was_not_taken`.
             newest_first: the last to come into its state first.
             limit: no more than so many.
             offset: and not the first so many.
@@ -203,13 +204,15 @@ class LedgerView:
         if state is State.RECEIVING:
             which, since = "r.state IS NULL AND arriving_since IS NOT NULL", "arriving_since"
         elif state is not None:  # said so that an index has them in their order
-            which, since = "r.state = ?1" + (" AND r.code = ?4" if code is not None else ""), "r.since"
+            which, since = "r.state = :state", "r.since"
+        if code is not None:
+            which += " AND r.code = :code"
         down = "DESC" if newest_first else "ASC"
         with self.reading():
             rows = self._all(
-                f"{_STUDIES} WHERE {which} ORDER BY {since} {down}, s.study {down} LIMIT ?2 OFFSET ?3",
-                *(state, -1 if limit is None else limit, offset, *([] if code is None else [code])),
-            )
+                f"{_STUDIES} WHERE {which} ORDER BY {since} {down}, s.study {down} LIMIT :limit OFFSET :offset",
+                state=state, code=code, limit=-1 if limit is None else limit, offset=offset,
+            )  # fmt: skip
         return [_study(row) for row in rows]
 
     def find(self, beginning: str, limit: int = 10) -> list[str]:
@@ -424,8 +427,8 @@ class LedgerView:
                 f"{self.path}: the ledger cannot be read or written: {error}; nothing was changed; look at the disk"
             ) from error
 
-    def _all(self, statement: str, *values: Any) -> list[sqlite3.Row]:
-        return self._connection.execute(statement, values).fetchall()
+    def _all(self, statement: str, *values: Any, **named: Any) -> list[sqlite3.Row]:
+        return self._connection.execute(statement, named or values).fetchall()
 
     def _one(self, statement: str, *values: Any) -> Any:
         return self._connection.execute(statement, values).fetchone()

@@ -86,6 +86,9 @@ def test_studies_in_a_state_for_one_reason(ledger, clock):
     assert [one.study for one in told] == [hash_uid("1.2.2"), hash_uid("1.2.1")]
     assert len(ledger.studies(State.DELIVERED, code="partly-refused", limit=1)) == 1
     assert ledger.studies(State.REFUSED, code="partly-refused") == []
+    assert ledger.studies(code="partly-refused", newest_first=True) == told, "in whatever state"
+    ledger.receive(hash_uid("1.2.9"))
+    assert ledger.studies(State.RECEIVING, code="partly-refused") == []
 
 
 def test_what_came_and_went_is_counted_from_a_moment_on(ledger, clock):
