@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.failures import Failures
 from medkit.batch.identity import is_hash
-from medkit.batch.ledger import LedgerError
+from medkit.batch.ledger import IllegalTransition
 from medkit.batch.logs import told
 from medkit.batch.making.publishing import entries
 from medkit.data.writing import write_text
@@ -57,14 +57,16 @@ def purge_results(
 
     Raises:
         OSError: a file cannot be read or written; all others are purged first.
+        LedgerError: the ledger cannot be read or written.
     """
     gone, failures = [], Failures()
     for folder in entries(results):
-        with failures.kept(), suppress(LedgerError):  # it is none of the ledger's
-            record = ledger.study(folder.name)
+        if not (is_hash(folder.name) and ledger.find(folder.name)):
+            continue
+        record = ledger.study(folder.name)
+        with failures.kept(), suppress(IllegalTransition):  # a person has it tried again, or more of it came
             if (
-                is_hash(folder.name)
-                and record.ended
+                record.ended
                 and clock() - record.since > older_than_seconds
                 and not ledger.withdrawals(record.study)
                 and _purge(results, ledger, record, tell)

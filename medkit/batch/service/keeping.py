@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medkit.batch.failures import Failures
-from medkit.batch.ledger import IllegalTransition, LedgerError
+from medkit.batch.ledger import IllegalTransition
 from medkit.batch.making import purge_results
 
 if TYPE_CHECKING:
@@ -44,14 +44,16 @@ def purge_old(
     """
 
     def may_go(study: str) -> bool:
+        if not ledger.find(study):  # not by its LedgerError: a broken disk raises one too
+            return False
+        record = ledger.study(study)
+        if not record.ended:
+            return False
+        if not record.purged:  # a removal that failed was told
+            audit.append(INSTANCES_PURGED, study=study)
         try:
-            record = ledger.study(study)
-            if not record.ended:
-                return False
-            if not record.purged:  # a removal that failed was told
-                audit.append(INSTANCES_PURGED, study=study)
             ledger.purged(study)
-        except LedgerError:
+        except IllegalTransition:  # something of it came meanwhile
             return False
         return True
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing, contextmanager
+
 from medkit.batch.identity import hash_revision, hash_uid
 from medkit.batch.ledger import Ledger, Policy, Result, Stage, State
 
@@ -30,6 +33,16 @@ def content(name):
 
 def results(*names, destination="archive"):
     return [Result(f"2.25.{name}", destination, content(name), f"{name}.dcm") for name in names]
+
+
+@contextmanager
+def locked(ledger):
+    """The ledger as one that another process writes all the time, and that nobody waits for."""
+    ledger._connection.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(ledger.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+    ledger._connection.execute("PRAGMA busy_timeout = 60000")
 
 
 def open_ledger(folder, clock, owner="a", policy=POLICY):

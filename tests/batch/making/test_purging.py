@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.ledger import IllegalTransition, Result, Stage, State
+from medkit.batch.ledger import IllegalTransition, LedgerError, Result, Stage, State
 from medkit.batch.making import make_study, purge_results, purging, remove_debris
 from medkit.dicom.network.rejection import write_rejection_note
 from medkit.dicom.objects import read_uids
 from medkit.dicom.writing.stubs import is_stub, reduce_to_stub
+from tests.batch.ledger.stories import locked
 from tests.batch.making.studies import PATIENT, claimed
 from tests.traced_memory import peak_bytes
 
@@ -257,6 +258,16 @@ def test_what_a_person_retries_while_it_is_looked_at_is_not_purged(desk, set_asi
     assert purge(desk) == []
     assert desk.ledger.study(set_aside).state is State.MADE
     assert not any(is_stub(path) for path in desk.made())
+
+
+def test_a_ledger_that_cannot_be_written_is_told(desk, delivered):
+    (desk.context.results / "of a person").mkdir()
+    (desk.context.results / hash_uid("of nobody")).mkdir()
+    desk.clock.pass_by(31 * DAY)
+    with locked(desk.ledger), pytest.raises(LedgerError, match="database is locked"):
+        purge(desk)
+    assert not any(is_stub(path) for path in desk.made())
+    assert len(purge(desk)) == 1
 
 
 def test_what_is_refused_and_then_delivered_is_purged_once_more(desk, study):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from medkit.batch.ledger import IllegalTransition, State
+from medkit.batch.identity import hash_uid
+from medkit.batch.ledger import IllegalTransition, LedgerError, State
 from medkit.batch.service.keeping import INSTANCES_PURGED, RESULTS_PURGED, purge_old, purge_study
 from medkit.dicom.writing.stubs import is_stub
-from tests.batch.ledger.stories import Clock
+from tests.batch.ledger.stories import Clock, locked
 from tests.batch.status.live import LiveBatch, study
 
 DAY = 86400
@@ -138,3 +140,25 @@ def test_nothing_goes_of_which_the_audit_log_cannot_be_told(batch, monkeypatch):
     gone = purge(batch, -40000)
     assert gone == {INSTANCES_PURGED: [study("a")], RESULTS_PURGED: [study("a")]}
     assert events(batch, "a") == [INSTANCES_PURGED, RESULTS_PURGED]
+
+
+def test_a_ledger_that_cannot_be_written_is_no_reason_to_say_that_there_is_nothing_to_purge(batch):
+    batch.deliver("a")
+    with locked(batch.ledger), pytest.raises(LedgerError, match="database is locked"):
+        purge(batch, -40000)
+    assert batch.spool.instances(study("a"))
+    assert purge(batch, -40000)[INSTANCES_PURGED] == [study("a")]
+
+
+def test_what_the_ledger_does_not_know_and_what_comes_in_this_moment_stays(batch, monkeypatch):
+    batch.deliver("a")
+    batch.spool.store("1.2.9", "1.2.9.1", io.BytesIO(b"of a stranger"))
+    real = batch.audit.append
+
+    def append(event, **fields):
+        real(event, **fields)
+        batch.ledger.receive(study("a"))
+
+    monkeypatch.setattr(batch.audit, "append", append)
+    assert purge(batch, -40000) == {INSTANCES_PURGED: [], RESULTS_PURGED: []}
+    assert batch.spool.studies() == sorted([study("a"), hash_uid("1.2.9")])
