@@ -36,6 +36,7 @@ from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+    from contextlib import AbstractContextManager
 
 __all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken", "existing_spool"]
 
@@ -251,7 +252,7 @@ class Spool(StudyMarks):
             OSError: a file cannot be removed; all others are first.
         """
         gone, failures = [], Failures()
-        for left in self._studies.glob(f"*{_REMOVED}"):  # of a removal that broke off
+        for left in self._studies.glob(f"*{_REMOVED}"):  # of what `discard` was about to remove
             with failures.kept():
                 shutil.rmtree(left)
         for study in self.studies():
@@ -265,32 +266,27 @@ class Spool(StudyMarks):
         failures.raise_first()
         return gone
 
-    def discard(self, study: str, came_since: Callable[[], bool]) -> bool:
-        """Remove all that is there of a study, of which a ledger was just told so; whether it is gone.
+    def discard(self, study: str, at_rest: AbstractContextManager[object]) -> None:
+        """Remove all that is there of a study.
 
         Args:
             study: its hash.
-            came_since: asked when it is out of the way: whether something came since the ledger was told. That may be
-                among what is there, and all is put back.
+            at_rest: within it nothing of the study is taken, as a ledger sees to it
+                (:meth:`medkit.batch.ledger.Ledger.at_end`). What is out of the way at its end was asked about, and goes
+                after a crash as well; what comes later lies elsewhere.
 
         Raises:
-            OSError: a file cannot be removed or put back.
+            OSError: a file cannot be removed.
         """
         folder, away = self._studies / study, self._studies / f"{study}{_REMOVED}"
         if away.exists():
             shutil.rmtree(away)
-        with suppress(FileNotFoundError):
+        with at_rest, suppress(FileNotFoundError):
             folder.rename(away)
             sync_folder(self._studies)
-        if back := away.exists() and came_since():
-            self._make_study(folder)
-            for path in away.iterdir():
-                path.replace(folder / path.name)
-            sync_folder(folder)
         if away.exists():
             shutil.rmtree(away)
-        sync_folder(self._studies)
-        return not back
+            sync_folder(self._studies)
 
     def _remove(self, folder: Path, held: set[str], changed: float) -> None:
         """Remove what was there of a study that is at its end; what came since stays where it is, whatever happens."""

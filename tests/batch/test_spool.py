@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from medkit.batch.identity import hash_uid
 from medkit.batch.marks import Mark
 from medkit.batch.spool import NotTaken, Spool, SpoolLimits, Taken
+from medkit.errors import MedkitError
 from tests.batch.intake.door import write_study
 
 STUDY = hash_uid("1.2.3")
@@ -257,33 +259,37 @@ def test_bytes_that_changed_are_found(spool):
 def test_all_of_a_study_is_removed_at_once(spool):
     put(spool, "1"), put(spool, "1", b"another")
     spool.miss(STUDY, Mark("ab" * 32, "cut-off", "door"))
-    assert spool.discard(STUDY, came_since=lambda: False)
+    spool.discard(STUDY, nullcontext())
     assert list((spool.folder / "studies").iterdir()) == []
-    assert spool.discard(STUDY, came_since=lambda: True), "there is nothing any more"
+    spool.discard(STUDY, nullcontext())
+    assert list((spool.folder / "studies").iterdir()) == []
 
 
-def test_what_came_while_a_study_was_removed_is_put_back_with_it(spool):
+def test_a_study_that_is_not_at_rest_is_not_removed(spool):
     put(spool, "1")
 
-    def came() -> bool:
-        put(spool, "1"), put(spool, "2")
-        return True
+    @contextmanager
+    def at_rest():
+        raise MedkitError("something came")
+        yield
 
-    assert not spool.discard(STUDY, came_since=came)
-    assert len(spool.instances(STUDY)) == 2
-    assert spool.studies() == [STUDY]
-    assert [path.name for path in (spool.folder / "studies").iterdir()] == [STUDY]
+    with pytest.raises(MedkitError, match="something came"):
+        spool.discard(STUDY, at_rest())
+    assert len(spool.instances(STUDY)) == 1
 
 
-def test_what_a_removal_left_behind_goes_with_the_next_purge(spool, monkeypatch):
+def test_what_comes_after_a_removal_that_broke_off_stays(spool, monkeypatch):
+    """The same instance again, which was acknowledged."""
     put(spool, "1")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "no")))
         with pytest.raises(OSError, match="no"):
-            spool.discard(STUDY, came_since=lambda: False)
+            spool.discard(STUDY, nullcontext())
     assert (spool.studies(), len(list((spool.folder / "studies").iterdir()))) == ([], 1)
-    assert spool.purge(0, lambda _: True) == []
-    assert list((spool.folder / "studies").iterdir()) == []
+    put(spool, "1")
+    assert spool.purge(1000, lambda _: True) == []
+    assert [path.name for path in (spool.folder / "studies").iterdir()] == [STUDY]
+    assert len(spool.instances(STUDY)) == 1
 
 
 def test_only_what_is_old_and_may_go_is_purged(tmp_path):

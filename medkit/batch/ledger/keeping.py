@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medkit.batch.ledger.delivery import LedgerDelivery
@@ -9,6 +10,7 @@ from medkit.batch.ledger.states import State
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
 __all__ = ["LedgerKeeping"]
 
@@ -46,6 +48,18 @@ class LedgerKeeping(LedgerDelivery):
             state = State(row["state"])
             self._run("UPDATE studies SET purged_at = ? WHERE study = ?", now, study)
             self._journal(now, study, row["number"], state, state, _DISCARDED, reason)
+
+    @contextmanager
+    def at_end(self, study: str) -> Iterator[None]:
+        """Keep a study at its end as long as the block runs: who has something of it waits, and nothing is taken.
+
+        Raises:
+            IllegalTransition: the study is not at an end, or is being received.
+            LedgerError: there is no such study.
+        """
+        with self._changing():
+            self._check_at_end(study)
+            yield
 
     def _was_discarded(self, known: sqlite3.Row) -> bool:
         """Whether what was there of a study was removed by :meth:`discard`."""

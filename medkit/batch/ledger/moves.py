@@ -181,7 +181,7 @@ class LedgerMoves(LedgerView):
     def _check_at_end(self, study: str) -> None:
         record = self.study(study)
         if not record.ended:
-            got = "being received" if record.arriving else record.state
+            got = "being received; wait until it is complete" if record.arriving else record.state
             raise IllegalTransition(f"study {study}: expected it at an end, got {got}")
 
     def _check_hash(self, name: str, value: str) -> None:

@@ -89,7 +89,4 @@ def purge_study(ledger: Ledger, spool: Spool, audit: AuditLog, study: str, reaso
     """
     ledger.discard(study, reason)
     audit.append(INSTANCES_PURGED, study=study)
-    if not spool.discard(study, came_since=lambda: ledger.study(study).arriving):
-        raise IllegalTransition(
-            f"study {study}: expected that nothing comes of it, got something in this moment; wait until it is complete"
-        )
+    spool.discard(study, at_rest=ledger.at_end(study))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from medkit.batch.ledger import IllegalTransition, State
+from medkit.batch.ledger import IllegalTransition, LedgerError, State
 from medkit.batch.ledger.states import ENDS
-from tests.batch.ledger.stories import STUDY, arrive, bring
+from tests.batch.ledger.stories import STUDY, arrive, bring, open_ledger
 
 
 @pytest.mark.parametrize("state", [State.REFUSED, State.QUARANTINED, State.SKIPPED])
@@ -56,3 +56,16 @@ def test_what_goes_on_is_not_removed(ledger, state):
     bring(ledger, state)
     with pytest.raises(IllegalTransition, match="expected it at an end"):
         ledger.discard(STUDY, "asked for")
+    with pytest.raises(IllegalTransition, match="expected it at an end"), ledger.at_end(STUDY):
+        pytest.fail("it is at none")
+
+
+def test_nothing_comes_while_a_study_is_kept_at_its_end(tmp_path, clock, ledger):
+    bring(ledger, State.DELIVERED)
+    with open_ledger(tmp_path, clock, "another") as other:
+        other._connection.execute("PRAGMA busy_timeout = 0")
+        with ledger.at_end(STUDY), pytest.raises(LedgerError, match="locked"):
+            other.receive(STUDY)
+        other.receive(STUDY)
+    with pytest.raises(IllegalTransition, match="being received"), ledger.at_end(STUDY):
+        pytest.fail("it is at none")

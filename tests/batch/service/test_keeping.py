@@ -12,7 +12,7 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import IllegalTransition, LedgerError, State
 from medkit.batch.service.keeping import INSTANCES_PURGED, RESULTS_PURGED, purge_old, purge_study
 from medkit.dicom.writing.stubs import is_stub
-from tests.batch.ledger.stories import Clock, locked
+from tests.batch.ledger.stories import Clock, locked, open_ledger
 from tests.batch.status.live import LiveBatch, study
 
 DAY = 86400
@@ -77,9 +77,32 @@ def test_what_comes_while_its_study_is_removed_is_kept(batch, monkeypatch):
         return real(*given, **options)
 
     monkeypatch.setattr(batch.spool, "discard", discard)
-    with pytest.raises(IllegalTransition, match="got something in this moment"):
+    with pytest.raises(IllegalTransition, match="got being received"):
         purge_study(batch.ledger, batch.spool, batch.audit, study(State.REFUSED), "asked for")
     assert len(batch.spool.instances(study(State.REFUSED))) == 1
+
+
+def test_nobody_is_told_that_an_instance_is_stored_while_its_study_is_removed(batch, monkeypatch):
+    """Whenever it breaks off: what is out of the way then is nothing that came since."""
+    batch.bring(State.REFUSED)
+    hash_of, real = study(State.REFUSED), Path.rename
+
+    def killed_behind(self, target):
+        with pytest.raises(LedgerError, match="locked"):
+            other.receive(hash_of)
+        real(self, target)
+        raise KeyboardInterrupt
+
+    with open_ledger(batch.job.root, batch.clock) as other, monkeypatch.context() as patched:
+        other._connection.execute("PRAGMA busy_timeout = 0")
+        patched.setattr(Path, "rename", killed_behind)
+        with pytest.raises(KeyboardInterrupt):
+            purge_study(batch.ledger, batch.spool, batch.audit, hash_of, "asked for")
+    batch.arrive(State.REFUSED)
+    assert purge(batch, 40000) == {INSTANCES_PURGED: [], RESULTS_PURGED: []}
+    assert len(batch.spool.instances(hash_of)) == 1
+    assert [path.name for path in (batch.job.spool / "studies").iterdir()] == [hash_of]
+    assert batch.ledger.study(hash_of).state is State.READY
 
 
 def test_one_damaged_result_keeps_nothing_from_going(batch):
