@@ -117,10 +117,11 @@ def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None
     """Await STUDIES no longer that began to come to the batch in FOLDER, and of which nothing is there but marks.
 
     For those whose sender gave up: 'medkit batch history FOLDER STUDY' says what was not taken, and why. Nothing may
-    have been heard of them for an hour. Should one come after all, it is made. The ledger and the audit log say who
-    asked.
+    have been heard of them for an hour. Should one come after all, it is made. One of which something was made before
+    stays what it is. The ledger and the audit log say who asked.
 
-    Exit code 0: all are dismissed; 3: some are there, made, or came just now; 4: all of them; 2: a wrong call.
+    Exit code 0: all are dismissed; 3: some are there, made, or came just now, or the disk refused something of them; 4:
+    all of them; 2: a wrong call.
     """
     from medkit.batch.audit import AuditLog
     from medkit.batch.folder import existing_job
@@ -134,7 +135,7 @@ def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None
 
     def forget(ledger: Ledger, study: str) -> str:
         dismiss(Intake(ledger, spool, AuditLog(job.audit, operator())), study, reason)
-        return "gone"
+        return ledger.study(study).state if ledger.find(study) else "gone"
 
     # One that was dismissed until something broke off is none of the ledger's any more.
     _move_all(folder, studies, "dismissed", "dismissed", forget, spool.studies())
@@ -160,8 +161,8 @@ def purge_command(folder: Path, studies: tuple[str, ...], days: float | None, re
     The ledger and the audit log keep their lines. What was delivered to folders is yours and stays.
 
     Exit code 0: all is gone, if there was anything; 2: a wrong call, or a service works on it; 3: some of STUDIES are
-    not at an end; 4: all of them, the ledger cannot be read, or the disk refused to remove something, after which the
-    rest is gone.
+    not at an end, or the disk refused to remove them; 4: all of them, the ledger cannot be read, or, with --days, the
+    disk refused to remove something, after which the rest is gone.
     """
     if bool(studies) == (days is not None):
         raise UsageError(f"purge: expected studies or --days, got {'both' if studies else 'nothing'}")
@@ -215,7 +216,7 @@ def _move_all(
     move: Callable[[Ledger, str], str],
     others: Collection[str] = (),
 ) -> None:
-    """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved is named.
+    """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved, or not all, is named.
 
     Those of ``others`` may be meant too, which the ledger does not know any more.
     """
@@ -234,8 +235,8 @@ def _move_all(
             before = ledger.study(study).state if ledger.find(study) else State.RECEIVING
             try:
                 after = move(ledger, study)
-            except IllegalTransition as error:
-                click.echo(f"medkit: {error}", err=True)
+            except (IllegalTransition, OSError) as error:
+                click.echo(f"medkit: {_explained(study, error)}", err=True)
                 continue
             audit.append(event, study=study, before=before, after=after)
             click.echo(f"{said} {study[:12]}: {before}, now {after}")
@@ -245,3 +246,10 @@ def _move_all(
     left = len(dict.fromkeys(found)) - moved
     failed = ExitCode.SOME_FAILED if moved else ExitCode.NONE_SUCCEEDED
     raise click.exceptions.Exit(failed if left else ExitCode.DONE)
+
+
+def _explained(study: str, error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+    return f"study {study}: {what}; look at the disk, and call again for this study"

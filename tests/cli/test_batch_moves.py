@@ -6,12 +6,14 @@ import errno
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from medkit.batch.audit import AuditLog
 from medkit.batch.ledger import Stage, State
 from medkit.batch.marks import Mark
+from medkit.batch.service.keeping import purge_study
 from medkit.dicom.writing.stubs import is_stub, reduce_to_stub
 from tests.batch.status.live import study, uid
 from tests.cli.test_batch import run
@@ -144,6 +146,19 @@ def test_dismiss_awaits_a_study_no_longer(batch, capsys):
     assert run(capsys, "verify", batch.job.root)[0] == 0
 
 
+def test_a_study_that_was_delivered_before_is_dismissed_to_what_it_was(batch, capsys):
+    batch.clock.now = time.time() - 2 * 3600
+    batch.deliver("a")
+    purge_study(batch.ledger, batch.spool, batch.audit, study("a"), "sent again")
+    batch.ledger.receive(study("a"))
+    batch.spool.miss(study("a"), Mark("ab" * 32, "cut-off", "door"))
+    code, out, err = run(capsys, "dismiss", batch.job.root, uid("a"))
+    assert (code, out, err) == (0, f"dismissed {study('a')[:12]}: delivered, now delivered\n", "")
+    line = [json.loads(line) for path in sorted(batch.job.audit.glob("*.jsonl")) for line in path.open()][-1]
+    assert (line["event"], line["before"], line["after"]) == ("dismissed", "delivered", "delivered")
+    assert batch.ledger.study(study("a")).state is State.DELIVERED
+
+
 def test_a_dismissal_that_broke_off_is_ended_by_the_next_one(batch, capsys, monkeypatch):
     batch.clock.now = time.time() - 2 * 3600
     batch.ledger.receive(study("a"))
@@ -212,6 +227,29 @@ def test_purge_of_one_study_while_the_service_runs(batch, capsys):
     batch.arrive(State.REFUSED)
     assert batch.ledger.study(study(State.REFUSED)).state is State.READY
     assert run(capsys, "verify", batch.job.root)[0] == 0
+
+
+def test_purge_of_several_studies_names_what_the_disk_refuses_and_removes_the_others(
+    batch, capsys, monkeypatch
+):
+    for name in "abc":
+        batch.deliver(name)
+    real = Path.rename
+
+    def refused(self, target):
+        if self.name == study("b"):
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    code, out, err = run(capsys, "purge", batch.job.root, *map(uid, "abc"))
+    assert (code, out.count("removed the instances of")) == (3, 2)
+    assert err.startswith(f"medkit: study {study('b')}: ")
+    assert err.endswith("Input/output error; look at the disk, and call again for this study\n")
+    assert batch.spool.studies() == [study("b")]
+    monkeypatch.undo()
+    assert run(capsys, "purge", batch.job.root, uid("b"))[0] == 0
+    assert batch.spool.studies() == []
 
 
 @pytest.mark.parametrize(("arguments", "got"), [([], "nothing"), (["abcd", "--days", "3"], "both")])
