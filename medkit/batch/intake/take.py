@@ -52,8 +52,8 @@ class Intake:
     ) -> None:
         self.ledger, self.spool, self.audit, self.quiet = ledger, spool, audit, quiet or QuietTimes()
         self.associations = Associations(self)
-        self._told: set[tuple[str, str]] = set()
-        self._senders: dict[str, set[tuple[str, str]]] = {}  # by study, until that is complete
+        self._told: dict[str, set[str]] = {}  # codes by study, until that is complete
+        self._senders: dict[str, set[tuple[str, str]]] = {}  # the same of callers
 
     def take(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> Taken | None:
         """Take an instance: when this returns, it is on disk and the ledger knows of it.
@@ -142,8 +142,9 @@ class Intake:
         _LOG.info("study begins to arrive", extra=told(study=study, **fields))
 
     def forget_senders(self, study: str) -> None:
-        """Tell anew who sends a study, for it is complete."""
+        """Tell anew who sends a study, and what of it is not taken, for it is complete."""
         self._senders.pop(study, None)
+        self._told.pop(study, None)
 
     def begin(self, study: str, mark: Mark) -> None:
         """Mark a study as not whole, for something of it is about to come; the ledger is told before.
@@ -194,13 +195,13 @@ class Intake:
         return SUCCESS
 
     def _tell(self, event: str, study: str, instance: str, code: str, reason: str | None = None) -> None:
-        """Once a study and code: a sender that tries again all night would fill the logs.
+        """Once a study and code, until it is complete: a sender that tries again all night would fill the logs.
 
         The audit log is told, and where a reason is given, the log with it.
         """
-        if (study, code) in self._told:
+        if code in self._told.get(study, ()):
             return
-        self._told.add((study, code))
         self.audit.append(event, study=study, instance=instance, code=code)
+        self._told.setdefault(study, set()).add(code)
         if reason is not None:
             _LOG.warning("not all of a study is taken", extra=told(study=study, code=code, reason=reason))

@@ -15,6 +15,7 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import SUCCESS
 from medkit.batch.ledger import Ledger, Result, Stage, State
+from medkit.batch.service.keeping import purge_study
 from medkit.batch.spool import NotTaken, SpoolLimits, Taken
 from medkit.batch.status.not_taken import WHAT_TO_DO
 from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
@@ -169,6 +170,30 @@ def test_another_content_is_told_and_kept(intake):
         intake.take("1.2.3", "1.2.3.1", body(content))
     assert intake.spool.conflicts(STUDY) == [hash_uid("1.2.3.1")]
     assert events(intake) == [("instance-conflict", "conflict")]
+
+
+def test_what_is_not_taken_of_a_study_that_comes_again_is_told_again(intake):
+    for _ in range(2):
+        for content in (b"one", b"two"):
+            intake.take("1.2.3", "1.2.3.1", body(content))
+        intake.leave("1.2.3", "1.2.3.2", TOO_LARGE)
+        settle(intake, 0)
+        intake.ledger.skip(intake.ledger.claim(Stage.MAKE), "no-rule", "nothing to do")
+        purge_study(intake.ledger, intake.spool, intake.audit, STUDY, "two contents")
+    told = [code for event, code in events(intake) if event.startswith("instance-")]
+    assert told == ["conflict", TOO_LARGE] * 2
+
+
+def test_what_the_audit_log_could_not_be_told_is_told_the_next_time(intake, monkeypatch):
+    def full(*args, **fields):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(intake.audit, "append", full)
+        with pytest.raises(OSError, match="No space"):
+            intake.leave("1.2.3", "1.2.3.1", TOO_LARGE)
+    intake.leave("1.2.3", "1.2.3.1", TOO_LARGE)
+    assert events(intake) == [("instance-not-taken", TOO_LARGE)]
 
 
 def test_a_fault_of_ours_is_never_an_answer_that_loses_the_instance(intake, monkeypatch):
