@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from medkit.batch.intake.folder import FolderTaken
-    from medkit.batch.ledger import State
+    from medkit.batch.ledger import Ledger, State
     from medkit.batch.making import Outputs
     from medkit.batch.service.settings import Settings
     from medkit.batch.service.supervisor import Supervisor
@@ -75,8 +75,8 @@ def run_command(
     whatever options it has. What came is kept in OUTPUT/spool.
 
     Exit code 0: all studies are delivered, or no rule wants them; 3: some are refused, as a whole or in part, or
-    quarantined, or files are broken, or an input holds no DICOM; 4: the same, and none is delivered; 2: a wrong call,
-    or a folder without any file; 130: interrupted.
+    quarantined, or not begun since something of them is still to come, or files are broken, or an input holds no DICOM;
+    4: the same, and none is delivered; 2: a wrong call, or a folder without any file; 130: interrupted.
     """
     from medkit.batch.logs import LogSettings, set_up_logs
     from medkit.batch.service.settings import work_limits
@@ -176,34 +176,60 @@ class _Bars:
 def _tell(supervisor: Supervisor, inputs: Mapping[Path, FolderTaken], output: Path) -> None:
     """Print what became of everything, and end with the exit code for it."""
     from medkit.batch.ledger import PARTLY_REFUSED, State
-    from medkit.cli.batch_tables import print_studies
+    from medkit.dicom.findings import counted
 
     ledger, taken = supervisor.ledger, inputs.values()
     counts = ledger.counts()
-    partly = ledger.studies(State.DELIVERED, code=PARTLY_REFUSED)
-    bad = [*(one for state in (State.QUARANTINED, State.REFUSED) for one in ledger.studies(state)), *partly]
-    skipped = ledger.studies(State.SKIPPED)
-    if bad or skipped:
-        print_studies([*bad[:_SHOWN], *skipped[:_SHOWN]], time.time())
-    for state, listed in (("refused", bad), ("skipped", skipped)):
-        if len(listed) > _SHOWN:
-            click.echo(f"... and {len(listed) - _SHOWN} more: medkit batch status {output} --state {state}")
+    partly = len(ledger.studies(State.DELIVERED, code=PARTLY_REFUSED))
+    _tell_studies(ledger, output)
     broken = [finding.message for one in taken for finding in one.broken]
     for message in broken[:_SHOWN]:
         click.echo(f"broken      {message}")
     if len(broken) > _SHOWN:
         click.echo(f"broken      ... and {len(broken) - _SHOWN} more")
-    postponed = sum(len(one.postponed) for one in taken)
+    postponed = {study for one in taken for study in one.postponed}
     if postponed:
-        click.echo(f"not taken   {postponed} studies: the disk is nearly full; make room, and call again")
+        click.echo(
+            f"not taken   {counted(len(postponed), 'study', 'studies')}: the disk is nearly full; make room, and "
+            "call again"
+        )
+    waiting = {one.study for one in ledger.arrivals()} - postponed
+    if waiting:
+        click.echo(
+            f"not begun   {counted(len(waiting), 'study', 'studies')} of which something is still to come: "
+            f"medkit batch status {output} --state receiving"
+        )
     strange = [path for path, one in inputs.items() if not one.found]
     for path in strange:
         click.echo(f"no DICOM    {path}: expected studies, got other files")
     told = (State.DELIVERED, State.SKIPPED, State.REFUSED, State.QUARANTINED)
-    of_them = {State.DELIVERED: f" ({len(partly)} of them {PARTLY_REFUSED})"} if partly else {}
+    of_them = {State.DELIVERED: f" ({partly} of them {PARTLY_REFUSED})"} if partly else {}
     click.echo(", ".join(f"{counts[state]} {state}{of_them.get(state, '')}" for state in told))
     click.echo(f"results     {output / 'delivered'}")
-    if bad or broken or postponed or strange:
+    bad = counts[State.QUARANTINED] or counts[State.REFUSED] or partly
+    if bad or broken or postponed or waiting or strange:
         raise click.exceptions.Exit(
             ExitCode.SOME_FAILED if counts[State.DELIVERED] else ExitCode.NONE_SUCCEEDED
         )
+
+
+def _tell_studies(ledger: Ledger, output: Path) -> None:
+    """Print those of which not all is delivered, and by which call all of them are listed where they are many."""
+    from medkit.batch.ledger import PARTLY_REFUSED, State
+    from medkit.cli.batch_tables import print_studies
+
+    asked = (
+        (State.QUARANTINED, None),
+        (State.REFUSED, None),
+        (State.DELIVERED, PARTLY_REFUSED),
+        (State.SKIPPED, None),
+    )
+    found = [(state, code, ledger.studies(state, code=code)) for state, code in asked]
+    if shown := [one for _, _, studies in found for one in studies[:_SHOWN]]:
+        print_studies(shown, time.time())
+    for state, code, studies in found:
+        if len(studies) > _SHOWN:
+            option = f"--state {state}" if code is None else f"--state {state} --code {code}"
+            click.echo(
+                f"... and {len(studies) - _SHOWN} more {code or state}: medkit batch status {output} {option}"
+            )

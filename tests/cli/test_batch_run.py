@@ -3,16 +3,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import pytest
 from pydicom import dcmread
 
-from medkit.batch.ledger import Ledger
+from medkit.batch.intake.folder import FolderTaken
+from medkit.batch.ledger import Ledger, Stage, State
 from medkit.batch.service.settings import WorkLimits
-from medkit.cli import main
+from medkit.cli import batch_run, main
 from medkit.errors import UsageError
 from tests.batch.making.studies import another_series, write_study
 from tests.batch.service.studies import study_hash, write_numbered
+from tests.batch.status.live import study
 
 BUNDLE = "hippocampus_segmentation_unet"
 
@@ -103,6 +108,47 @@ def test_of_what_is_delivered_in_part_the_rest_is_told(folder):
     assert " warning " in line
     assert "1 of 2 series that rules want was refused (gap in series 4): series 4" in line
     assert len(list((folder / "out" / "delivered").rglob("*.dcm"))) == 1
+
+
+def told(batch, capsys, taken):
+    """What is said of a batch, once an input is taken, and the exit code."""
+    with pytest.raises(click.exceptions.Exit) as ended:
+        batch_run._tell(SimpleNamespace(ledger=batch.ledger), {Path("in"): taken}, Path("out"))
+    return ended.value.exit_code, capsys.readouterr().out.splitlines()
+
+
+def test_a_study_of_which_something_is_still_to_come_is_no_success(batch, capsys):
+    """Of a call with other inputs, say, that was killed."""
+    batch.deliver("a")
+    for name in ("awaited", "postponed"):
+        batch.receive(name)
+    code, lines = told(batch, capsys, FolderTaken(instances=1, postponed=[study("postponed")]))
+    assert (code, lines[:2]) == (
+        3,
+        [
+            "not taken   1 study: the disk is nearly full; make room, and call again",
+            "not begun   1 study of which something is still to come: medkit batch status out --state receiving",
+        ],
+    )
+
+
+def test_of_many_studies_each_kind_says_how_all_of_it_are_listed(batch, monkeypatch, capsys):
+    monkeypatch.setattr(batch_run, "_SHOWN", 1)
+    for number in range(3):
+        batch.deliver(f"half {number}", refused="the left of two")
+        batch.deliver(f"whole {number}")
+        for state in (State.QUARANTINED, State.REFUSED, State.SKIPPED)[: number + 1]:
+            batch.arrive(f"{state} {number}")
+            batch._end(batch.ledger.claim(Stage.MAKE), state)
+    code, lines = told(batch, capsys, FolderTaken(instances=1))
+    assert (code, [line for line in lines if line.startswith("...")]) == (
+        3,
+        [
+            "... and 2 more quarantined: medkit batch status out --state quarantined",
+            "... and 1 more refused: medkit batch status out --state refused",
+            "... and 2 more partly-refused: medkit batch status out --state delivered --code partly-refused",
+        ],
+    )
 
 
 @pytest.mark.parametrize(

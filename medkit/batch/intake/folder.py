@@ -35,10 +35,11 @@ UNFINISHED_FOLDER = "folder-unfinished"
 class FolderTaken:
     """What became of a source. Messages name files, and these may name patients: show them, but do not log them.
 
+    Of a study that is neither begun nor unchanged something is still to come, as the ledger says.
+
     Args:
         begun: hash of a study to the number of its new revision.
         unchanged: hashes of studies that are what they were.
-        arriving: hashes of studies that are still being received: more came by another way, or an archive counts first.
         postponed: hashes of studies that are not all taken, for the disk is nearly full: take the source again.
         instances: how many were taken, those that were there already among them.
         own: results of medkit, which are left out.
@@ -49,7 +50,6 @@ class FolderTaken:
 
     begun: dict[str, int] = field(default_factory=dict)
     unchanged: list[str] = field(default_factory=list)
-    arriving: list[str] = field(default_factory=list)
     postponed: list[str] = field(default_factory=list)
     instances: int = 0
     own: int = 0
@@ -151,7 +151,6 @@ def _complete(intake: Intake, study: str, taken: FolderTaken) -> None:
     settled = settle(intake, 0.0, {study}, whole=True)
     taken.begun |= settled.begun
     taken.unchanged += settled.unchanged
-    taken.arriving += [one.study for one in intake.ledger.arrivals() if one.study == study]
 
 
 def _is_new(intake: Intake, one: FoundObject, held: Collection[str]) -> bool:

@@ -239,7 +239,7 @@ def test_a_source_that_brings_all_and_has_not_counted_leaves_the_study_to_be_cou
     desk.send(0)
     assert desk.expected == {desk.study.series: 4}
     taken = take_folder(tmp_path / "study", desk.intake)
-    assert (taken.begun, taken.unchanged, taken.arriving) == ({}, [], [desk.study.hash])
+    assert (taken.begun, taken.unchanged, desk.record.arriving) == ({}, [], True)
     assert is_uncounted(desk.intake.spool, desk.study.hash)
     desk.wait()
     assert (desk.record.revision, desk.record.arriving) == (1, False)
@@ -252,7 +252,7 @@ def test_where_nobody_counts_a_folder_that_is_taken_in_is_whole_by_itself(desk, 
     other_desk.send(0)
     desk.send(0, 1)
     taken = take_folder(tmp_path / "study", desk.intake, nobody_counts=True)
-    assert (taken.begun, taken.arriving) == ({desk.study.hash: 1}, [])
+    assert (taken.begun, desk.record.arriving) == ({desk.study.hash: 1}, False)
     assert (desk.record.instances, desk.expected) == (4, None)
     assert is_uncounted(desk.intake.spool, other.hash), "the folder has none of it"
 
