@@ -50,7 +50,7 @@ def retry_command(
 
     def chosen(ledger: Ledger) -> list[str]:
         assert state is not None
-        return [one.study for one in ledger.studies(State(state)) if code in (None, one.code)]
+        return [one.study for one in ledger.studies(State(state), code=code)]
 
     _move_all(
         folder, studies or chosen, "retried", "retried", lambda ledger, study: ledger.retry(study, reason)
