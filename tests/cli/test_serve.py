@@ -25,7 +25,7 @@ def ready(tmp_path, tiny_root):
 @pytest.fixture
 def here(monkeypatch):
     """What is asked of bundles is asked in this process, which has PyTorch already."""
-    monkeypatch.setattr("medkit.batch.service.checks._elsewhere", lambda ask, *given: ask(*given))
+    monkeypatch.setattr("medkit.batch.service.checks.ask_elsewhere", lambda _, what, ask, *given: ask(*given))
 
 
 def check(config, *options):

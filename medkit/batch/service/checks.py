@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from medkit.batch.logs import silence_libraries
 from medkit.batch.making import BundleSettings, KnownBundle, known_bundles
 from medkit.batch.making.known import loaded_bundles
 from medkit.batch.making.options import option_faults
+from medkit.batch.service.elsewhere import ask_elsewhere
 from medkit.batch.service.parts import (
     make_archive,
     make_cluster,
@@ -29,11 +26,10 @@ from medkit.batch.service.settings import rules_path
 from medkit.batch.yaml_faults import Place, placed
 from medkit.bundle.fragments import read_yaml
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
-from medkit.errors import MedkitError, UsageError
+from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from multiprocessing.connection import Connection
     from pathlib import Path
 
     from medkit.batch.service.settings import Settings
@@ -42,8 +38,7 @@ __all__ = ["Checked", "ask_archives", "check_settings"]
 
 _LOG = logging.getLogger(__name__)
 _GIB = 1 << 30
-_PROCESSES = get_context("spawn")
-_T = TypeVar("_T")
+_BUNDLE_SECONDS = 600.0  # to look at one: a disk in a network is slow, and a driver that hangs is never done
 
 
 @dataclass(frozen=True)
@@ -73,6 +68,9 @@ def check_settings(path: Path, settings: Settings, *, load: bool = False) -> Che
         path: the file that the settings were read from.
         settings: of it, with the shadow that was asked for.
         load: load bundles too, where nothing else is wrong, as workers will; it takes their time and memory.
+
+    Raises:
+        MedkitError: the device or a bundle does not answer, see :func:`medkit.batch.service.elsewhere.ask_elsewhere`.
     """
     bundles, unfit = known_bundles(settings.rules, settings.bundles)
     found = [*missing_folders(settings), *_other_faults(settings)]
@@ -81,7 +79,10 @@ def check_settings(path: Path, settings: Settings, *, load: bool = False) -> Che
     if load and not unfit and not found:
         # Of a cluster's device this machine need not have one.
         device = "cpu" if settings.cluster is not None and settings.device else settings.device
-        bundles, unfit = _elsewhere(loaded_bundles, settings.rules, settings.bundles, device)
+        seconds = _BUNDLE_SECONDS * (1 + len(bundles))  # the first is that of PyTorch
+        bundles, unfit = ask_elsewhere(
+            seconds, "load bundles", loaded_bundles, settings.rules, settings.bundles, device
+        )
     in_rules: list[tuple[Place, str]] = []
     for number, message in unfit:
         name = settings.rules[number].bundle
@@ -117,39 +118,8 @@ def _option_faults(settings: Settings) -> list[tuple[Place, str]]:
     # A CPU is everywhere, and the seconds that PyTorch takes are seconds in which no node listens.
     if device in (None, "cpu") and not any(one.overrides or one.flips for one in used.values()):
         return []
-    return _elsewhere(option_faults, used, device)
-
-
-def _elsewhere(ask: Callable[..., _T], *given: object) -> _T:
-    """Ask in a process of its own: a service does without the memory of PyTorch, and workers are to have the device."""
-    heard, told = _PROCESSES.Pipe(duplex=False)
-    with heard:
-        with told:
-            process = _PROCESSES.Process(target=_answer, args=(told, ask, given), name="check", daemon=True)
-            process.start()
-        try:
-            answer = heard.recv()
-        except EOFError as error:
-            process.join()
-            raise MedkitError(
-                f"bundles: expected a process that looks at them, got one that ended with exit code {process.exitcode}"
-            ) from error
-    process.join()
-    if isinstance(answer, Exception):
-        raise answer
-    found: _T = answer
-    return found
-
-
-def _answer(told: Connection, ask: Callable[..., object], given: tuple[object, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; who asked decides
-    silence_libraries()
-    try:
-        answer = ask(*given)
-    except Exception as error:
-        answer = error  # raised where it is waited for
-    with suppress(BrokenPipeError):  # who asked is gone
-        told.send(answer)
+    what = f"look at the device{'' if device is None else f' {device}'} and the changes of bundles"
+    return ask_elsewhere(_BUNDLE_SECONDS, what, option_faults, used, device)
 
 
 def _other_faults(settings: Settings) -> Iterator[tuple[Place, str]]:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from dataclasses import replace
 
 import pytest
 
 from medkit.batch.ledger import Ledger
-from medkit.batch.service.checks import _elsewhere, ask_archives, check_settings
+from medkit.batch.service.checks import ask_archives, check_settings
 from medkit.batch.service.settings import read_settings
 from medkit.batch.service.supervisor import Supervisor
 from medkit.dicom.network.node import StorageNode
@@ -42,7 +41,7 @@ def test_settings_in_which_nothing_is_wrong_have_no_faults_and_nothing_is_begun(
 
 def test_a_start_on_a_cpu_does_not_wait_for_pytorch(tmp_path, small, monkeypatch):
     asked = []
-    monkeypatch.setattr("medkit.batch.service.checks._elsewhere", lambda *given: asked.append(given) or [])
+    monkeypatch.setattr("medkit.batch.service.checks.ask_elsewhere", lambda *given: asked.append(given) or [])
     assert check(tmp_path, f"{small}device: cpu\n").faults == ()
     assert asked == []
     check(tmp_path, f"{small}device: cuda:0\n")
@@ -89,18 +88,10 @@ def test_a_bundle_that_cannot_be_loaded_is_told_where_that_is_asked_for(tmp_path
     assert "model.pt: expected a checkpoint" in fault
 
 
-def refuse(word):
-    raise UsageError(word)
-
-
-@pytest.mark.parametrize(
-    ("ask", "given", "error", "words"),
-    [(refuse, "so", UsageError, "^so$"), (os._exit, 7, MedkitError, "got one that ended with exit code 7$")],
-)
-def test_what_goes_wrong_in_the_process_that_is_asked_is_told(ask, given, error, words):
-    assert _elsewhere(len, "four") == 4
-    with pytest.raises(error, match=words):
-        _elsewhere(ask, given)
+def test_a_device_that_does_not_answer_ends_the_check(tmp_path, small, monkeypatch):
+    monkeypatch.setattr("medkit.batch.service.checks._BUNDLE_SECONDS", 0.0)
+    with pytest.raises(MedkitError, match=r"look at the device cuda:0 .* within 0 seconds, got no answer"):
+        check(tmp_path, f"{small}device: cuda:0\n")
 
 
 def test_files_of_tls_that_cannot_be_used_are_told(tmp_path, small):
