@@ -18,8 +18,10 @@ from medkit.batch.intake.pull import Puller, Step
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.requests import Request
 from medkit.batch.ledger import Result, Stage, State
+from medkit.batch.marks import NOT_RELEASED
 from medkit.batch.spool import OUT_OF_RESOURCES, SpoolLimits
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+from medkit.dicom.network.senders import End, Sender
 from medkit.dicom.sources import SourceFile
 from tests.batch.intake.door import body, open_intake, write_study
 from tests.batch.intake.pulling import FakeArchive
@@ -230,6 +232,24 @@ def test_what_comes_after_a_pull_that_counted_is_counted_too(desk, tmp_path, clo
     desk.wait()
     assert (desk.record.instances, desk.record.arriving) == (4, False)
     assert desk.expected == {desk.study.series: 4}
+
+
+def test_that_a_study_is_in_an_archive_as_it_came_says_nothing_of_what_its_sender_still_had(
+    desk, tmp_path, clock
+):
+    """What cut off the one may have cut off the other."""
+    sender = Sender("SCANNER", "10.0.0.7", clock())
+    desk.archive.studies[desk.study.uid] = dict(list(FakeArchive.held(desk.study).items())[:2])
+    desk.intake.associations.came(desk.study.uid, desk.study.datasets[0].SOPInstanceUID, sender)
+    desk.send(0)
+    desk.intake.associations.ended(sender, End.LOSS)
+    with closing(Memory(tmp_path / "memory.sqlite")) as memory:
+        puller = Puller(
+            desk.archive, desk.intake, [Request(desk.study.uid)], memory, quiet_seconds=0, monotonic=clock
+        )
+        assert puller.step() is Step.PULLED
+    assert (desk.record.instances, desk.record.arriving) == (2, False)
+    assert [mark.code for mark in desk.intake.spool.marks(desk.study.hash)] == [NOT_RELEASED]
 
 
 def test_a_source_that_brings_all_and_has_not_counted_leaves_the_study_to_be_counted(desk, tmp_path):
