@@ -17,17 +17,51 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.durable import sync_folder
 from medkit.data.writing import UNFINISHED, write_text
+from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-__all__ = ["NOT_COUNTED", "NOT_RELEASED", "Mark", "StudyMarks"]
+__all__ = [
+    "BROKEN",
+    "LOW_DISK",
+    "NAMES_THE_BROKEN",
+    "NOT_COUNTED",
+    "NOT_RELEASED",
+    "TOO_MANY",
+    "UNFINISHED_FOLDER",
+    "UNFINISHED_PULL",
+    "WHAT_IS_AWAITED",
+    "WHAT_TO_DO",
+    "Mark",
+    "StudyMarks",
+]
 
+# Codes of marks, beside those of `medkit.dicom.network.cut_off`.
+LOW_DISK, TOO_MANY, BROKEN = "low-disk", "too-many", "broken-file"
+UNFINISHED_FOLDER, UNFINISHED_PULL = "folder-unfinished", "pull-unfinished"
 NOT_COUNTED = "not-counted"
 """Of a mark that says that an archive is still to be asked how much there is; no revision begins with one."""
 NOT_RELEASED = "not-released"
 """Of a mark that says that a sender has not said that all was sent: its association was not released, or not yet."""
+# A file's own name may name a patient, so that nothing of a batch tells it.
+NAMES_THE_BROKEN = "'medkit dicom inspect' on the folder that it came from names the file"
+WHAT_TO_DO = {
+    LOW_DISK: "the disk was too full; make room, and send the study again",
+    TOO_LARGE: "above a limit; raise it if that is right, and send the study again",
+    TOO_MANY: "above a limit; raise it if that is right, and send the study again",
+    CUT_OFF: "the sender broke off; send the study again",
+    BROKEN: f"a file cannot be read; {NAMES_THE_BROKEN}: mend it, or take it away",
+}
+"""By code, about what was not taken. What is only on its way, as the rest of a folder, is no reason to do anything."""
+WHAT_IS_AWAITED = {
+    NOT_COUNTED: "waits to be counted: its archive is still to be asked, or has another number of instances; if that "
+    "lasts, look at the archive, and whether all of the study was sent to both",
+    NOT_RELEASED: "its sender has not said yet that this is all (a release of the association), or broke off; if that "
+    "lasts, have the study sent again",
+}
+"""By code, about a study of which nothing else is missed; the first that there is says more."""
 _EXPECTED = "expected.json"
 _LIFTED = ".lifted"
 _PARTS = 2  # of a mark's file behind its name: code and owner

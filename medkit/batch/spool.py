@@ -27,11 +27,11 @@ from typing import IO, TYPE_CHECKING, Protocol
 from medkit.batch.durable import sync_folder
 from medkit.batch.failures import Failures
 from medkit.batch.identity import hash_revision, hash_uid, is_hash
-from medkit.batch.marks import NOT_COUNTED, Mark, StudyMarks
+from medkit.batch.marks import LOW_DISK, NOT_COUNTED, TOO_MANY, Mark, StudyMarks
 from medkit.data.hashing import hash_files
 from medkit.data.writing import UNFINISHED
 from medkit.dicom.network.content import same_content
-from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
+from medkit.dicom.network.cut_off import TOO_LARGE
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
@@ -41,17 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Instance", "NotTaken", "Spool", "SpoolLimits", "Stored", "Taken", "existing_spool"]
 
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000  # DICOM PS3.4, table GG.4-1
-LOW_DISK, TOO_MANY, BROKEN = "low-disk", "too-many", "broken-file"
-# A file's own name may name a patient, so that nothing of a batch tells it.
-NAMES_THE_BROKEN = "'medkit dicom inspect' on the folder that it came from names the file"
-# What is only on its way, such as the rest of a folder, is no reason to do anything.
-WHAT_TO_DO = {
-    LOW_DISK: "the disk was too full; make room, and send the study again",
-    TOO_LARGE: "above a limit; raise it if that is right, and send the study again",
-    TOO_MANY: "above a limit; raise it if that is right, and send the study again",
-    CUT_OFF: "the sender broke off; send the study again",
-    BROKEN: f"a file cannot be read; {NAMES_THE_BROKEN}: mend it, or take it away",
-}
 _SUFFIX = ".dcm"
 _REMOVED = ".removed"  # of a study's folder that is about to go
 _STORE = "store"  # owner of the marks that the store leaves itself

@@ -13,8 +13,8 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.intake.counting import end_counts
 from medkit.batch.intake.files import Unreadable, owner_of, place_of, take_file
 from medkit.batch.intake.quiet import settle
-from medkit.batch.marks import Mark
-from medkit.batch.spool import BROKEN, LOW_DISK, NotTaken
+from medkit.batch.marks import BROKEN, LOW_DISK, UNFINISHED_FOLDER, Mark
+from medkit.batch.spool import NotTaken
 from medkit.dicom.findings import Finding
 from medkit.dicom.objects import find_objects
 
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from medkit.dicom.limits import Limits
     from medkit.dicom.objects import FoundObject, FoundObjects
 
-__all__ = ["UNFINISHED_FOLDER", "FolderTaken", "take_folder"]
-
-UNFINISHED_FOLDER = "folder-unfinished"
+__all__ = ["FolderTaken", "take_folder"]
 
 
 @dataclass

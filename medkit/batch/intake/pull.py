@@ -22,8 +22,8 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.intake.counting import end_counts
 from medkit.batch.intake.quiet import settle
 from medkit.batch.ledger import Policy
-from medkit.batch.marks import Mark
-from medkit.batch.spool import LOW_DISK, NotTaken
+from medkit.batch.marks import LOW_DISK, UNFINISHED_PULL, Mark
+from medkit.batch.spool import NotTaken
 from medkit.dicom.network.archive import NOT_ALLOWED, OF_ALL, ArchiveDown, ArchiveRefused
 from medkit.dicom.objects import read_uids
 
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from medkit.batch.intake.take import Intake
     from medkit.dicom.network.archive import Archive
 
-__all__ = ["UNFINISHED_PULL", "Puller", "Step"]
+__all__ = ["Puller", "Step"]
 
-UNFINISHED_PULL = "pull-unfinished"
 _TAKEN, _FAILED, _GIVEN_UP = "taken", "failed", "given-up"
 _BELIEVED = 3600.0  # seconds for which an equal number of instances is taken for an unchanged study
 _Row = TypeVar("_Row")

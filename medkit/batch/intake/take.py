@@ -10,15 +10,8 @@ from medkit.batch.intake.associations import Associations
 from medkit.batch.intake.quiet import QuietTimes
 from medkit.batch.ledger import LedgerError
 from medkit.batch.logs import told
-from medkit.batch.marks import NOT_RELEASED, Mark
-from medkit.batch.spool import (
-    CANNOT_UNDERSTAND,
-    LOW_DISK,
-    OUT_OF_RESOURCES,
-    WHAT_TO_DO,
-    NotTaken,
-    Taken,
-)
+from medkit.batch.marks import LOW_DISK, NOT_RELEASED, WHAT_TO_DO, Mark
+from medkit.batch.spool import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, NotTaken, Taken
 from medkit.dicom.network.cut_off import CUT_OFF
 from medkit.dicom.network.rejection import rejection_uid
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.files import Unreadable, owner_of, take_file
-from medkit.batch.marks import Mark
-from medkit.batch.spool import BROKEN, LOW_DISK, NotTaken
+from medkit.batch.marks import BROKEN, LOW_DISK, Mark
+from medkit.batch.spool import NotTaken
 from medkit.dicom.findings import Finding
 from medkit.dicom.objects import find_objects
 from medkit.dicom.opening import Broken, row_of

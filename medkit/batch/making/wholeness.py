@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medkit.batch.making.verdicts import verdict
-from medkit.batch.marks import NOT_RELEASED
-from medkit.batch.spool import BROKEN, NAMES_THE_BROKEN
+from medkit.batch.marks import BROKEN, NAMES_THE_BROKEN, NOT_RELEASED
 from medkit.dicom.findings import counted
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from medkit.batch.intake.counting import forget_counts
 from medkit.batch.intake.memory import Memory
 from medkit.batch.intake.pull import Step
 from medkit.batch.logs import told
+from medkit.batch.marks import NAMES_THE_BROKEN
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.parts import make_archive, make_puller, make_watched
-from medkit.batch.spool import NAMES_THE_BROKEN
 from medkit.dicom.network.archive import DOWN
 
 if TYPE_CHECKING:

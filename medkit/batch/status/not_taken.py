@@ -9,8 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from medkit.batch.marks import NOT_COUNTED, NOT_RELEASED, StudyMarks
-from medkit.batch.spool import WHAT_TO_DO
+from medkit.batch.marks import WHAT_IS_AWAITED, WHAT_TO_DO, StudyMarks
 from medkit.dicom.findings import counted
 
 if TYPE_CHECKING:
@@ -20,15 +19,6 @@ if TYPE_CHECKING:
     from medkit.batch.ledger import StudyRecord
 
 __all__ = ["with_what_was_not_taken"]
-
-_UNCOUNTED = (
-    "waits to be counted: its archive is still to be asked, or has another number of instances; if that lasts, look at "
-    "the archive, and whether all of the study was sent to both"
-)
-_UNRELEASED = (
-    "its sender has not said yet that this is all (a release of the association), or broke off; if that lasts, have "
-    "the study sent again"
-)
 
 
 def with_what_was_not_taken(job: JobFolder, studies: Iterable[StudyRecord]) -> list[StudyRecord]:
@@ -52,8 +42,5 @@ def _explained(marks: StudyMarks, study: StudyRecord) -> StudyRecord:
         ((code, count),) = codes.most_common(1)
         what = counted(count, "instance was", "instances were")
         return replace(study, code=code, reason=f"{what} not taken: {WHAT_TO_DO[code]}")
-    if NOT_COUNTED in missing:
-        return replace(study, code=NOT_COUNTED, reason=_UNCOUNTED)
-    if NOT_RELEASED in missing:
-        return replace(study, code=NOT_RELEASED, reason=_UNRELEASED)
-    return study
+    awaited = next((code for code in WHAT_IS_AWAITED if code in missing), None)
+    return study if awaited is None else replace(study, code=awaited, reason=WHAT_IS_AWAITED[awaited])

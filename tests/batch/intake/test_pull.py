@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from medkit.batch.hours import parse_hours
 from medkit.batch.identity import hash_uid
-from medkit.batch.intake.pull import UNFINISHED_PULL, Step
+from medkit.batch.intake.pull import Step
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.requests import Request, filter_request
 from medkit.batch.ledger import Policy, Result, Stage, State
+from medkit.batch.marks import UNFINISHED_PULL
 from medkit.batch.spool import SpoolLimits
 from medkit.dicom import read
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused, StudyMatch

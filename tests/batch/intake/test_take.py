@@ -15,9 +15,9 @@ from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import settle
 from medkit.batch.intake.take import SUCCESS
 from medkit.batch.ledger import Ledger, Result, Stage, State
+from medkit.batch.marks import WHAT_TO_DO
 from medkit.batch.service.keeping import purge_study
 from medkit.batch.spool import NotTaken, SpoolLimits, Taken
-from medkit.batch.status.not_taken import WHAT_TO_DO
 from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE
 from medkit.dicom.network.node import NodeLimits, StorageNode
 from medkit.dicom.network.rejection import rejection_uid
