@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -227,33 +228,15 @@ class Spool(StudyMarks):
         """Files whose bytes are no longer those that came."""
         return [one for one in self.instances(study) if hash_files([one.path]) != one.content]
 
-    def purge(self, older_than_seconds: float, may_go: Callable[[str], bool]) -> list[str]:
-        """Remove studies that nothing was added to for so long.
+    def untouched(self, seconds: float) -> list[str]:
+        """Hashes of studies that nothing was added to for so long."""
+        return [one for one in self.studies() if self._clock() - self._changed(one) > seconds]
 
-        Args:
-            older_than_seconds: the time for which studies are kept.
-            may_go: asked for each such study right before it is removed; a ledger says there that it is finished.
-
-        Returns:
-            Hashes of the studies that were removed.
-
-        Raises:
-            OSError: a file cannot be removed; all others are first.
-        """
-        gone, failures = [], Failures()
-        for left in self._studies.glob(f"*{_REMOVED}"):  # of what `discard` was about to remove
-            with failures.kept():
-                shutil.rmtree(left)
-        for study in self.studies():
-            with failures.kept():
-                folder = self._studies / study
-                changed = folder.stat().st_mtime
-                held = {path.name for path in folder.iterdir()}
-                if self._clock() - changed > older_than_seconds and may_go(study):
-                    self._remove(folder, held, changed)
-                    gone.append(study)
-        failures.raise_first()
-        return gone
+    def _changed(self, study: str) -> float:
+        try:
+            return (self._studies / study).stat().st_mtime
+        except FileNotFoundError:  # it was removed meanwhile
+            return math.inf
 
     def discard(self, study: str, at_rest: AbstractContextManager[object]) -> None:
         """Remove all that is there of a study.
@@ -277,20 +260,17 @@ class Spool(StudyMarks):
             shutil.rmtree(away)
             sync_folder(self._studies)
 
-    def _remove(self, folder: Path, held: set[str], changed: float) -> None:
-        """Remove what was there of a study that is at its end; what came since stays where it is, whatever happens."""
+    def remove_discarded(self) -> None:
+        """Remove what :meth:`discard` had put out of the way when it broke off.
+
+        Raises:
+            OSError: a file cannot be removed; all others are first.
+        """
         failures = Failures()
-        for name in sorted(held):
+        for left in self._studies.glob(f"*{_REMOVED}"):
             with failures.kept():
-                (folder / name).unlink(missing_ok=True)
-        try:
-            failures.raise_first()
-        except OSError:
-            os.utime(folder, (changed, changed))  # or what is left would be kept as long again
-            raise
-        with suppress(OSError):  # something came meanwhile
-            folder.rmdir()
-        sync_folder(self._studies)
+                shutil.rmtree(left)
+        failures.raise_first()
 
     def sweep(self, older_than_seconds: float) -> int:
         """Remove what processes that were killed left half-written: they hold patients' data, and no study has them.

@@ -287,85 +287,51 @@ def test_what_comes_after_a_removal_that_broke_off_stays(spool, monkeypatch):
             spool.discard(STUDY, nullcontext())
     assert (spool.studies(), len(list((spool.folder / "studies").iterdir()))) == ([], 1)
     put(spool, "1")
-    assert spool.purge(1000, lambda _: True) == []
+    spool.remove_discarded()
     assert [path.name for path in (spool.folder / "studies").iterdir()] == [STUDY]
     assert len(spool.instances(STUDY)) == 1
 
 
-def test_only_what_is_old_and_may_go_is_purged(tmp_path):
-    now = [0.0]
-    spool = Spool(tmp_path, ROOMY, clock=lambda: now[0])
-    ages = {"1.2.3": 100, "1.2.4": 100, "1.2.5": 10}
-    for uid, age in ages.items():
+def test_studies_that_nothing_was_added_to_for_so_long(tmp_path):
+    spool = Spool(tmp_path, ROOMY, clock=lambda: 1000.0)
+    for uid, age in (("1.2.3", 100), ("1.2.5", 10)):
         put(spool, study=uid)
         os.utime(tmp_path / "studies" / hash_uid(uid), (1000 - age, 1000 - age))
-    now[0], asked = 1000.0, []
-
-    def may_go(study):
-        asked.append(study)
-        return study != hash_uid("1.2.4")
-
-    assert spool.purge(50, may_go) == [STUDY]
-    assert sorted(asked) == sorted([STUDY, hash_uid("1.2.4")])
-    assert spool.studies() == sorted([hash_uid("1.2.4"), hash_uid("1.2.5")])
-    assert spool.instances(STUDY) == []
-    assert not list((tmp_path / "incoming").iterdir())
+    assert spool.untouched(50) == [STUDY]
+    assert spool.untouched(5) == sorted([STUDY, hash_uid("1.2.5")])
+    assert spool.untouched(500) == []
 
 
-def test_what_comes_while_a_study_is_purged_stays(spool):
-    put(spool, "1")
-
-    def may_go(study):
-        put(spool, "late")
-        return True
-
-    assert spool.purge(-1, may_go) == [STUDY]
-    (left,) = spool.instances(STUDY)
-    assert left.instance == hash_uid("1.2.3.late")
+def test_a_study_that_goes_while_the_others_are_looked_at_is_none_of_them(spool, monkeypatch):
+    put(spool), put(spool, study="1.2.5")
+    found = spool.studies()
+    spool.discard(STUDY, nullcontext())
+    monkeypatch.setattr(spool, "studies", lambda: found)
+    assert spool.untouched(-1) == [hash_uid("1.2.5")]
 
 
-def test_a_file_that_cannot_be_removed_keeps_no_other_from_going(tmp_path, monkeypatch):
-    spool = Spool(tmp_path, ROOMY, clock=lambda: 1000.0)
-    for uid, number in (("1.2.3", "1"), ("1.2.3", "2"), ("1.2.3", "3"), ("1.2.4", "1"), ("1.2.5", "1")):
-        put(spool, number, study=uid)
-    for study in spool.studies():
-        os.utime(tmp_path / "studies" / study, (100, 100))
-    bad = spool.instances(STUDY)[1]
-    real = Path.unlink
+def test_a_file_that_cannot_be_removed_keeps_no_other_from_going(spool, monkeypatch):
+    studies, folder = [f"1.2.{number}" for number in (3, 4, 5)], spool.folder / "studies"
+    refused = {f"{hash_uid(uid)}.removed" for uid in studies}
+    real = shutil.rmtree
 
-    def refused(self, **options):
-        if self == bad.path:
-            raise PermissionError(1, "Operation not permitted", str(self))
-        real(self, **options)
+    def rmtree(path):
+        if path.name in refused:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        real(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", refused)
-        for _ in range(2):
-            with pytest.raises(PermissionError, match=bad.path.name):
-                spool.purge(50, lambda study: True)
-            assert (spool.studies(), spool.instances(STUDY)) == ([STUDY], [bad])
-    assert spool.purge(50, lambda study: True) == [STUDY]
-
-
-def test_a_purge_that_is_killed_loses_nothing_that_came_meanwhile(spool, monkeypatch):
-    put(spool, "1"), put(spool, "2")
-    real = Path.unlink
-
-    def may_go(study):
-        put(spool, "late")
-        return True
-
-    def killed(self, **options):
-        if self.suffix == ".dcm":
-            raise KeyboardInterrupt
-        real(self, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", killed)
-        with pytest.raises(KeyboardInterrupt):
-            spool.purge(-1, may_go)
-    assert hash_uid("1.2.3.late") in {one.instance for one in spool.instances(STUDY)}
-    assert not list((spool.folder / "incoming").iterdir())
+        patched.setattr(shutil, "rmtree", rmtree)
+        for uid in studies:
+            put(spool, study=uid)
+            with pytest.raises(PermissionError):
+                spool.discard(hash_uid(uid), nullcontext())
+        refused = {f"{STUDY}.removed"}
+        with pytest.raises(PermissionError, match=STUDY):
+            spool.remove_discarded()
+    assert [path.name for path in folder.iterdir()] == [f"{STUDY}.removed"]
+    spool.remove_discarded()
+    assert list(folder.iterdir()) == []
 
 
 def test_to_send_a_damaged_instance_again_mends_it(spool):

@@ -43,31 +43,38 @@ def purge_old(
         LedgerError, AuditError: the ledger or the audit log cannot be read or written.
     """
 
-    def may_go(study: str) -> bool:
-        if not ledger.find(study):  # not by its LedgerError: a broken disk raises one too
-            return False
-        record = ledger.study(study)
-        if not record.ended:
-            return False
-        if not record.purged:  # a removal that failed was told
-            audit.append(INSTANCES_PURGED, study=study)
-        try:
-            ledger.purged(study)
-        except IllegalTransition:  # something of it came meanwhile
-            return False
-        return True
-
     def tell(study: str) -> None:
         audit.append(RESULTS_PURGED, study=study)
 
-    gone: dict[str, list[str]] = {}
+    gone: dict[str, list[str]] = {INSTANCES_PURGED: [], RESULTS_PURGED: []}
     failures = Failures()
     with failures.kept():
-        gone[INSTANCES_PURGED] = spool.purge(older_than_seconds, may_go)
+        spool.remove_discarded()
+    for study in spool.untouched(older_than_seconds):
+        with failures.kept():
+            if _purge_instances(ledger, spool, audit, study):
+                gone[INSTANCES_PURGED].append(study)
     with failures.kept():
         gone[RESULTS_PURGED] = purge_results(job.results, ledger, older_than_seconds, tell=tell)
     failures.raise_first()
     return gone
+
+
+def _purge_instances(ledger: Ledger, spool: Spool, audit: AuditLog, study: str) -> bool:
+    """Remove the instances of a study if it is at an end; whether it was."""
+    if not ledger.find(study):  # not by its LedgerError: a broken disk raises one too
+        return False
+    record = ledger.study(study)
+    if not record.ended:
+        return False
+    if not record.purged:  # a removal that failed was told
+        audit.append(INSTANCES_PURGED, study=study)
+    try:
+        ledger.purged(study)
+        spool.discard(study, at_rest=ledger.at_end(study))
+    except IllegalTransition:  # something of it came meanwhile
+        return False
+    return True
 
 
 def purge_study(ledger: Ledger, spool: Spool, audit: AuditLog, study: str, reason: str) -> None:

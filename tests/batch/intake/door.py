@@ -38,6 +38,12 @@ def settle_after(intake: Intake, clock: Clock, seconds: float) -> Settled:
     return settle(intake, seconds)
 
 
+def purge(intake: Intake, study: str) -> None:
+    """Remove its instances, as a service does when their time is over."""
+    intake.ledger.purged(study)
+    intake.spool.discard(study, intake.ledger.at_end(study))
+
+
 def put_back(kept: Path, folder: Path) -> None:
     """The ledger as the disk had it when its process was killed."""
     for name in ("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"):

@@ -12,7 +12,7 @@ from medkit.batch.intake.quiet import settle
 from medkit.batch.ledger import IllegalTransition, LedgerError, Stage, State
 from medkit.batch.marks import NOT_COUNTED, Mark
 from medkit.dicom.network.cut_off import CUT_OFF
-from tests.batch.intake.door import body, events
+from tests.batch.intake.door import body, events, purge
 from tests.batch.ledger.stories import STUDY
 
 HOUR = 3600.0
@@ -91,7 +91,7 @@ def end_and_purge(intake):
     intake.take("1.2.3", "1.2.3.1", body())
     settle(intake, 0)
     intake.ledger.skip(intake.ledger.claim(Stage.MAKE), "no-rule", "nothing to do")
-    intake.spool.purge(-1, lambda study: intake.ledger.purged(study) is None)
+    purge(intake, STUDY)
 
 
 def test_what_was_made_of_an_earlier_revision_stays(intake, clock):

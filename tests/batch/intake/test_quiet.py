@@ -8,7 +8,7 @@ import pytest
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.quiet import QuietTimes, settle
 from medkit.batch.ledger import Stage, State
-from tests.batch.intake.door import body, events, open_intake, settle_after
+from tests.batch.intake.door import body, events, open_intake, purge, settle_after
 from tests.batch.ledger.stories import STUDY, Clock
 
 OTHER = hash_uid("1.2.4")
@@ -132,7 +132,7 @@ def test_a_source_that_has_all_of_it_says_so_after_a_purge(intake):
     settle(intake, 0)
     claim = intake.ledger.claim(Stage.MAKE)
     intake.ledger.refuse(claim, "tilt", "it is tilted")
-    assert intake.spool.purge(-1e9, lambda study: intake.ledger.purged(study) is None) == [STUDY]
+    purge(intake, STUDY)
     for number in ("1", "2"):
         intake.take("1.2.3", f"1.2.3.{number}", body())
     assert settle(intake, 0, whole=True).begun == {STUDY: 2}
@@ -150,6 +150,6 @@ def test_a_study_that_is_set_aside_as_soon_as_it_is_complete_is_told_with_its_re
         if sop == "1.2.3.1":
             assert (level, fields) == ("INFO", {"revision": 1})
             intake.ledger.skip(intake.ledger.claim(Stage.MAKE), "no-rule", "no rule wants it")
-            assert intake.spool.purge(-1, lambda study: intake.ledger.purged(study) is None) == [STUDY]
+            purge(intake, STUDY)
     assert (level, fields["state"], fields["code"]) == ("WARNING", "quarantined", "source-purged")
     assert "may be a part of the study" in fields["reason"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -129,24 +130,53 @@ def test_one_damaged_result_keeps_nothing_from_going(batch):
 def test_what_the_disk_refuses_is_tried_again_and_told_once(batch, monkeypatch):
     for name in "ab":
         batch.deliver(name)
-    (bad,) = batch.spool.instances(study("a"))
-    real = Path.unlink
+    bad, real = batch.job.spool / "studies" / study("a"), Path.rename
 
-    def refused(self, missing_ok=False):
-        if self == bad.path:
+    def refused(self, target):
+        if self == bad:
             raise PermissionError(1, "Operation not permitted", str(self))
-        real(self, missing_ok=missing_ok)
+        return real(self, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", refused)
+        patched.setattr(Path, "rename", refused)
         for _ in range(3):
-            with pytest.raises(PermissionError, match=bad.path.name):
+            with pytest.raises(PermissionError, match=bad.name):
                 purge(batch, -40000)
     assert batch.spool.studies() == [study("a")]
     assert all(is_stub(path) for path in batch.job.results.rglob("*.dcm"))
     assert purge(batch, -40000) == {INSTANCES_PURGED: [study("a")], RESULTS_PURGED: []}
     for name in "ab":
         assert sorted(events(batch, name)) == [INSTANCES_PURGED, RESULTS_PURGED]
+
+
+def test_what_is_left_of_a_removal_that_broke_off_goes_with_the_next(batch, monkeypatch):
+    batch.deliver("a")
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            purge(batch, -40000)
+    (left,) = (batch.job.spool / "studies").iterdir()
+    assert left.suffix == ".removed"
+    assert purge(batch, 40000) == {INSTANCES_PURGED: [], RESULTS_PURGED: []}
+    assert not left.exists()
+
+
+def test_what_comes_while_what_is_old_goes_is_kept(batch, monkeypatch):
+    """The same instance: it is acknowledged, and so has to be there."""
+    batch.deliver("a")
+    real = batch.ledger.purged
+
+    def purged(one):
+        real(one)
+        batch.receive("a")
+
+    monkeypatch.setattr(batch.ledger, "purged", purged)
+    assert purge(batch, -40000)[INSTANCES_PURGED] == []
+    assert len(batch.spool.instances(study("a"))) == 1
 
 
 def test_nothing_goes_of_which_the_audit_log_cannot_be_told(batch, monkeypatch):
