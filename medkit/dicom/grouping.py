@@ -32,6 +32,8 @@ _MEASURED = ("echo-time", "inversion-time", "flip-angle", "kvp")
 _SAME_SETTING = 2e-3
 # That place no voxel, and that anonymisers and converters drop from some slices.
 _MAY_BE_UNSAID = ("scanning-sequence", "patient-position")
+# By which slices at one place are put in order, beside what a plane has of its own.
+_ORDER = ("AcquisitionDate", "InstanceNumber")
 
 
 def split(
@@ -110,8 +112,8 @@ def _without_resent(
         if not _alike_in_all(first, plane, content):
             raise Refused(
                 "duplicate",
-                f"{plane.where}: expected one object of each SOP Instance UID, got another content, or "
-                f"another meaning of it, than in {first.where}; find out which is right and remove the other",
+                f"{plane.where}: expected one object of each SOP Instance UID, got another content, meaning, thickness "
+                f"or acquisition than in {first.where}; find out which is right and remove the other",
             )
     notes = (
         [
@@ -130,6 +132,9 @@ def _alike_in_all(one: Plane, other: Plane, content: Callable[[Plane], bytes]) -
     """Whether two planes are one, whichever of the two is read."""
     return (
         one.strict == other.strict
+        and one.soft == other.soft
+        and one.thickness == other.thickness
+        and all(one.instance.elements.text(name) == other.instance.elements.text(name) for name in _ORDER)
         and one.format.frames == other.format.frames
         and same_place(one, other)
         and same_direction(one, other)

@@ -216,6 +216,8 @@ def _without_copies(
             f"at {sum(len(place) > 1 for place in places)} of {len(places)} places, and nothing that tells them apart; "
             f"{mend}",
         )
+    if len(places) == 1:
+        _check_one_thickness(places[0])
     notes = [*group.notes]
     if copies:
         notes.append(
@@ -232,6 +234,17 @@ def _without_copies(
         )
     ]
     return Group(kept, group.keys, notes, [*group.repairs, *(repaired if others else [])])
+
+
+def _check_one_thickness(planes: Sequence[Plane]) -> None:
+    """It is the third edge of a slice that stands alone."""
+    shown = sorted({f"{plane.thickness:g} mm" if plane.thickness else "none" for plane in planes})
+    if len(shown) > 1:
+        raise Refused(
+            "duplicate",
+            f"{planes[0].where}: expected one thickness of a slice that stands alone, got {' and '.join(shown)}; "
+            "find out which is right and remove the others",
+        )
 
 
 def _mend_of_phases(group: Group, places: list[list[Plane]], repairs: Collection[Repair]) -> str:

@@ -113,6 +113,26 @@ def test_an_object_that_came_again_with_another_meaning_is_refused(name, value, 
     assert [refusal.code for refusal in reading.refused] == ["duplicate"]
 
 
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AcquisitionNumber", 2),
+        ("TriggerTime", "40"),
+        ("EchoNumbers", 2),
+        ("AcquisitionDate", "20200103"),
+        ("InstanceNumber", 1),
+        ("SliceThickness", "9"),
+    ],
+)
+def test_an_object_that_came_again_and_may_belong_elsewhere_is_refused(name, value, first, mr, written):
+    again = deepcopy(mr.datasets[4])
+    setattr(again, name, value)
+    reading = read(written([again, *mr.datasets] if first else [*mr.datasets, again]))
+    assert reading.volumes == ()
+    assert [refusal.code for refusal in reading.refused] == ["duplicate"]
+
+
 def test_a_row_of_slices_with_settings_of_their_own_is_refused(mr, written):
     for number, dataset in enumerate(mr.datasets):
         dataset.TemporalPositionIdentifier = number + 1

@@ -103,6 +103,20 @@ def test_a_copy_with_another_slope_is_no_copy(stack, written):
     assert [repair.code for repair in volume.repairs] == ["drop-duplicates"]
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_copies_of_one_slice_of_two_thicknesses_are_refused(first, stack, written):
+    """It is the third edge of the voxels, and so may not be that of the file which comes first."""
+    one, again = stack.datasets[2], deepcopy(stack.datasets[2])
+    again.SOPInstanceUID, again.SliceThickness = "1.2.3", "9"
+    (refusal,) = read(written([again, one] if first else [one, again])).refused
+    assert refusal.code == "duplicate"
+    both = f"{stack.grid.thickness:g} mm and 9 mm"
+    assert f"expected one thickness of a slice that stands alone, got {both}" in refusal.message
+    again.SliceThickness = one.SliceThickness
+    (volume,) = read(written([one, again], "alike")).volumes
+    assert volume.array.shape[2] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("PixelPaddingValue", 900), ("PhotometricInterpretation", "MONOCHROME1")]
 )

@@ -288,6 +288,31 @@ for _name, _about, _change, _coding in (
     )
 
 
+@kind("the one slice of a series twice under one SOPInstanceUID, with another SliceThickness the second time")
+def uid_twice_other_thickness(folder: Path, rng: Generator) -> Truth:
+    stack = Stack(rng, grid(rng, shape=(14, 12, 1)))
+    again = deepcopy(stack.datasets[0])
+    again.SliceThickness = numbers([stack.grid.thickness / 2])[0]
+    stack.datasets.append(again)
+    stack.write(folder)
+    return REFUSAL
+
+
+@kind(
+    "a slice of each of two passes twice under one SOPInstanceUID, with the other's AcquisitionNumber the second time"
+)
+def uid_twice_other_acquisition(folder: Path, rng: Generator) -> Truth:
+    one = Stack(rng, modality="MR")
+    two = Stack(rng, one.grid, modality="MR", identity=one.identity, first=10, offset=300)
+    for dataset in two.datasets:
+        dataset.AcquisitionNumber = 2
+    again = [deepcopy(stack.datasets[4]) for stack in (one, two)]
+    again[0].AcquisitionNumber, again[1].AcquisitionNumber = 2, 1
+    one.datasets += two.datasets + again
+    one.write(folder)
+    return REFUSAL
+
+
 @kind("a slice is missing, and another stands twice: the number of files is right", _RESAMPLE)
 def gap_and_duplicate(folder: Path, rng: Generator) -> Truth:
     stack = Stack(rng)
