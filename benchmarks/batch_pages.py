@@ -46,7 +46,9 @@ def faults_page(run: Run, seed: int, workers: int) -> str:
     """What happened, and whether anything was lost, doubled, changed or left without its reason."""
     broken = sum(bool(sample.way) for sample in run.samples)
     kills = sum(run.happened[name] for name in (WORKER, SERVICE, BOTH))
-    outcome = "GOOD: every good study is at both destinations once, every broken one ended for its reason"
+    outcome = (
+        f"GOOD: every good study is at both destinations once, {_broken_ends(broken, run.verdicts.excused)}"
+    )
     if not run.good:
         outcome = "FAILED: see below" if run.ended else "FAILED: studies had not ended when patience did"
     limits = SETTINGS["limits"]
@@ -67,6 +69,13 @@ def faults_page(run: Run, seed: int, workers: int) -> str:
         "## What the ledger tells of the way there",
         count_table("reason of a move", run.codes),
     )
+
+
+def _broken_ends(broken: int, excused: int) -> str:
+    if not excused:
+        return "every broken one ended for its reason"
+    explained = f"{broken - excused} broken ones ended for their reason"
+    return f"{explained}, {excused} killed at every attempt that did not show it"
 
 
 def soak_page(soak: Soak, workers: int) -> str:
@@ -121,7 +130,7 @@ of their own (tmpfs), which is filled until less is free than the service keeps 
 A stage of more than {stage_seconds} s counts as hanging; {attempts} attempts, the first wait {retry_seconds} s. The
 bundle is the shipped one with a step more, by which images of one size kill their worker, and those of another take
 for ever. A broken study may end as `worker-died` where kills hit the attempts that did not show what is wrong
-with it; a good one has to get through.
+with it, and is counted above; a good one has to get through.
 
 Every object at both destinations is read, Orthanc's by its own interface, and compared with what an undisturbed run
 of the same studies makes: UIDs and contents, each once. Then `medkit batch verify`, and a search for files that are

@@ -40,10 +40,15 @@ class Held:
 
 @dataclass
 class Verdicts:
-    """Faults by their kind, and how many objects were taken back for later ones."""
+    """Faults by their kind.
+
+    ``withdrawn`` are the objects that were taken back for later ones, ``excused`` the broken studies that ended as dead
+    because they were killed at every attempt that did not show what is wrong with them.
+    """
 
     faults: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     withdrawn: int = 0
+    excused: int = 0
 
     @property
     def good(self) -> bool:
@@ -116,9 +121,11 @@ def judge_ends(
         if not sample.way:
             if state is not State.DELIVERED:
                 found.faults["lost"].append(got)
-        elif (state, code) == (State.QUARANTINED, DIED.code) and explained.get(sample.study, 0) >= attempts:
+        elif (state, code) == (WAYS[sample.way].state, WAYS[sample.way].code):
             continue
-        elif (state, code) != (WAYS[sample.way].state, WAYS[sample.way].code):
+        elif (state, code) == (State.QUARANTINED, DIED.code) and explained.get(sample.study, 0) >= attempts:
+            found.excused += 1
+        else:
             found.faults["unexplained"].append(f"{got}, though {sample.way}")
 
 

@@ -69,6 +69,20 @@ def test_the_page_says_how_it_ended(tmp_path, changes, said):
     assert run.good == (not changes)
 
 
+@pytest.mark.parametrize(
+    ("excused", "said"),
+    [
+        (0, "at both destinations once, every broken one ended for its reason.**"),
+        (1, "once, 2 broken ones ended for their reason, 1 killed at every attempt that did not show it.**"),
+    ],
+)
+def test_the_page_says_how_many_broken_studies_were_excused(tmp_path, excused, said):
+    samples = [Sample(number, tmp_path, way) for number, way in enumerate(list(WAYS)[:3])]
+    run = Run([*samples, Sample(3, tmp_path)], ended=True, exit_code=0)
+    run.verdicts.excused = excused
+    assert said in faults_page(run, 1, 4)
+
+
 def test_a_lost_study_is_a_failure_and_stands_on_the_page(tmp_path):
     run = Run([Sample(1, tmp_path)], ended=True, exit_code=0)
     run.verdicts.faults["lost"].append("archive, study 1: 1.2.3 is not there")

@@ -94,14 +94,15 @@ def test_ends_that_are_not_as_they_should_be(samples, change, kind):
         judge_ends(samples, told, {}, ATTEMPTS, found)
         assert kinds(found) == expected
         assert found.good == (not expected)
+        assert found.excused == 0
 
 
 @pytest.mark.parametrize(
-    ("number", "explained", "expected"),
-    [(3, ATTEMPTS, {}), (3, ATTEMPTS - 1, {"unexplained": 1}), (2, ATTEMPTS, {"lost": 1})],
+    ("number", "explained", "expected", "excused"),
+    [(3, ATTEMPTS, {}, 1), (3, ATTEMPTS - 1, {"unexplained": 1}, 0), (2, ATTEMPTS, {"lost": 1}, 0)],
 )
 def test_a_broken_study_whose_every_attempt_is_explained_may_have_died_and_a_good_one_is_lost(
-    samples, number, explained, expected
+    samples, number, explained, expected, excused
 ):
     told = {sample.study: (State.DELIVERED, None) for sample in samples[:2]}
     told[samples[2].study] = (WAYS[WAY].state, WAYS[WAY].code)
@@ -109,6 +110,20 @@ def test_a_broken_study_whose_every_attempt_is_explained_may_have_died_and_a_goo
     found = Verdicts()
     judge_ends(samples, told, {samples[number - 1].study: explained}, ATTEMPTS, found)
     assert kinds(found) == expected
+    assert found.excused == excused
+
+
+def test_a_study_that_kills_its_workers_needs_no_excuse(tmp_path):
+    sample, found = Sample(1, tmp_path, "its worker dies of it"), Verdicts()
+    judge_ends(
+        [sample],
+        {sample.study: (State.QUARANTINED, "worker-died")},
+        {sample.study: ATTEMPTS},
+        ATTEMPTS,
+        found,
+    )
+    assert found.good
+    assert found.excused == 0
 
 
 @pytest.fixture
