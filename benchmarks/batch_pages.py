@@ -110,12 +110,13 @@ say so. They are called by hand in processes that stay, with their network in me
 medkit's workers have one thread each unless the row says more; studies are in its store when their time begins (but for
 `medkit batch run`, which takes them from the files), and it ends when they are delivered to a folder, read back and
 compared. On a Dask cluster, scheduler, workers and service have the named cores together. An hour is that of the steady
-rate; start-up, to the moment when all workers are ready, stands apart.
+rate; start-up, to the moment when all workers are ready, stands apart. CPU seconds and cores are in every row those of
+all processes of its way: the service and a scheduler count beside the workers.
 """
 
 SCALING = """\
-So many workers of one thread on so many cores, with the service itself on the same cores. Where other programs take a
-part of the cores (see the load), the last column tells what more workers cost.
+So many workers of one thread on so many cores, with the service itself on the same cores, and counted with them. Where
+other programs take a part of the cores (see the load), the last column tells what more workers cost.
 """
 
 SHARES = """\

@@ -175,7 +175,7 @@ def service(
     samples = bench.some(_LONG * workers)
     intake_seconds = take(site, samples)
     with serving(site, threads, cores) as running:
-        used = _Used(running, "cluster" in settings)
+        used = _Used(running)
         assert wait_until(lambda: used.look() and _all_delivered(site, len(samples)), every=1.0), site.log
     ready = _ready(site)
     found = {"studies": len(samples), "startup": ready - running.started, "intake": intake_seconds}
@@ -252,19 +252,17 @@ def parts(site: Site) -> dict[str, float]:
 
 
 class _Used:
-    """How many cores the workers of a service keep busy; of one with a cluster, all processes that were started here."""
+    """How many cores are kept busy by all processes that were started here: the service, its workers, a cluster."""
 
-    def __init__(self, service: Service, everything: bool) -> None:
-        self._service, self._everything = service, everything
+    def __init__(self, service: Service) -> None:
+        self._service = service
         self._marks: list[tuple[float, float]] = []
 
     def look(self) -> bool:
         """Note what was used so far; always true, as long as the service lives."""
         if not self._service.alive:
             raise RuntimeError("the service has ended by itself; see its log")
-        here = (
-            psutil.Process().children(recursive=True) if self._everything else self._service.processes()[1:]
-        )
+        here = psutil.Process().children(recursive=True)
         self._marks.append((time.monotonic(), sum(map(_seconds, here))))
         return True
 

@@ -87,14 +87,16 @@ class Using:
         return (self.looks * 0.75, self.looks * 0.25, 100.0, 100.0)
 
 
-@pytest.mark.parametrize(("everything", "cores"), [(False, 1.0), (True, 3.0)])
-def test_cores_are_those_of_the_workers_and_with_a_cluster_of_all_processes(monkeypatch, everything, cores):
-    service, worker, scheduler = Using(), Using(), Using()
-    running = SimpleNamespace(alive=True, processes=lambda: [service, worker])
-    children = [service, worker, scheduler, Using(gone=True)]
+def test_cores_are_those_of_the_service_its_workers_and_all_else_that_was_started(monkeypatch):
+    children = [Using(), Using(), Using(), Using(gone=True)]
     monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(children=lambda recursive: children))
     clock = count()
     monkeypatch.setattr("batch_throughput.time.monotonic", lambda: next(clock))
-    used = _Used(running, everything)
+    used = _Used(SimpleNamespace(alive=True))
     assert all(used.look() for _ in range(9))
-    assert used.cores() == cores
+    assert used.cores() == 3.0
+
+
+def test_a_service_that_ended_by_itself_is_no_measurement():
+    with pytest.raises(RuntimeError, match="ended by itself"):
+        _Used(SimpleNamespace(alive=False)).look()
