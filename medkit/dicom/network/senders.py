@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["End", "Sender", "Senders"]
 
 _LOG = logging.getLogger(__name__)
+_SERVICE_USER = 0  # source of an A-ABORT (PS3.8 section 9.3.8)
 
 
 class End(StrEnum):
@@ -29,7 +30,7 @@ class End(StrEnum):
 
     RELEASE = "release"
     ABORT = "abort"
-    """The sender's own (A-ABORT)."""
+    """The sender's own (A-ABORT), and not that of its network layer after a fault (A-P-ABORT)."""
     SILENCE = "silence"
     """Nothing came for the time for which a caller may be silent, and nothing was on its way."""
     LOSS = "loss"
@@ -81,7 +82,7 @@ class Senders:
         if isinstance(event.pdu, A_RELEASE_RQ):
             self._end(event.assoc, End.RELEASE)
         elif isinstance(event.pdu, A_ABORT_RQ):
-            self._end(event.assoc, End.ABORT)
+            self._end(event.assoc, End.ABORT if event.pdu.source == _SERVICE_USER else End.LOSS)
 
     def sent(self, event: Event) -> None:
         """Look at a PDU that was sent: by an abort of ours, silence is ended, or anything else."""

@@ -17,6 +17,7 @@ from tests.dicom.network.takers import eventually, node
 
 INSTANCE = fragment(raw_caller.command(), COMMAND | LAST) + fragment(raw_caller.data_set(), LAST)
 RELEASE = bytes([5, 0, 0, 0, 0, 4, 0, 0, 0, 0])
+USER, PROVIDER = 0, 2  # who aborts (PS3.8 section 9.3.8)
 
 
 @pytest.fixture
@@ -59,6 +60,17 @@ def test_an_abort_between_two_instances_is_told(listening, told, study):
     associated(listening.port, study[:2]).abort()
     assert eventually(lambda: told)
     assert [end for _, end in told] == [End.ABORT]
+
+
+@pytest.mark.parametrize(("source", "end"), [(USER, End.ABORT), (PROVIDER, End.LOSS)])
+def test_an_abort_by_the_senders_network_layer_is_a_loss(source, end, listening, told):
+    caller, _ = raw_caller.ask(listening.port)
+    with caller:
+        caller.sendall(INSTANCE)
+        assert caller.recv(1000)[0] == 4
+        caller.sendall(bytes([7, 0, 0, 0, 0, 4, 0, 0, source, 0]))
+        assert eventually(lambda: told)
+    assert [found for _, found in told] == [end]
 
 
 def test_a_connection_that_is_lost_between_two_instances_is_told(listening, told):
