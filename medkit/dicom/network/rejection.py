@@ -12,6 +12,7 @@ from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from highdicom.sr import CodedConcept
 from pydicom import Dataset, dcmread
 
+from medkit.dicom.elements import Elements
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.rejected import RejectionReason
 from medkit.dicom.writing.finishing import RESEARCH, copy_patient_and_study
@@ -134,8 +135,5 @@ def _reference(one: Dataset) -> Dataset:
 
 
 def _series_number(one: Dataset) -> int:
-    try:
-        number = int(one.get("SeriesNumber") or 0)
-    except ValueError:
-        number = 0
+    number = Elements(one, str(one.SOPInstanceUID)).whole("SeriesNumber") or 0
     return number // 100 * 100 + _SERIES

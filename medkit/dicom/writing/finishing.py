@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from contextlib import suppress
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,8 @@ def copy_patient_and_study(dataset: SOPClass, header: Dataset) -> None:
     records = Dataset()
     for tag in header.keys():  # noqa: SIM118 -- iterating a dataset decodes all of it
         if tag.group in _GROUPS_OF_RECORDS:
-            records.add(deepcopy(header[tag]))
+            with suppress(OverflowError):  # an infinite integer string, which no record is
+                records.add(deepcopy(header[tag]))
     records.SOPClassUID = CTImageStorage  # highdicom looks up by class which attributes the modules have
     dataset.copy_patient_and_study_information(records)
     dataset.pop("SpecificCharacterSet", None)

@@ -20,6 +20,7 @@ from pydicom.valuerep import DS
 
 from medkit.data.grid import SAME_PLACE_VOXELS, Grid, flip_lps_ras
 from medkit.data.volume import Volume
+from medkit.dicom.elements import Elements
 from medkit.dicom.writing.uids import derived_uid
 from medkit.errors import CaseError
 
@@ -102,12 +103,8 @@ class Source:
 
     @property
     def number(self) -> int | None:
-        """The series' number; ``None`` where it has none that can be read."""
-        try:
-            stated = self.header.get("SeriesNumber")
-            return None if stated is None else int(stated)
-        except (TypeError, ValueError):
-            return None
+        """The series' number; ``None`` where it has none, as the reader sees it."""
+        return Elements(self.header, self.volume.called).whole("SeriesNumber")
 
     def series_number(self, offset: int) -> int:
         """Number for a series of results: the source's, with two more digits."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pydicom
 import pytest
 from highdicom.ko import KeyObjectSelectionDocument
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.network.dimse import DimseArchive
@@ -56,6 +58,17 @@ def test_it_is_in_the_study_of_the_patient_letter_by_letter(tmp_path):
     assert note.StudyInstanceUID == rejected[0].StudyInstanceUID
     assert note.SeriesInstanceUID not in {one.SeriesInstanceUID for one in rejected}
     assert note.SeriesNumber == 395
+
+
+@pytest.mark.parametrize("stored", [b"inf ", b"1e400 ", b"2.5 ", b"7" * 70])
+@pytest.mark.filterwarnings(
+    "ignore:Invalid value for VR IS", "ignore:Value .* is not valid", "ignore:The value length"
+)
+def test_a_number_of_a_series_that_is_none_stops_no_note(tmp_path, stored):
+    rejected = results(tmp_path / "source")
+    tag = Tag("SeriesNumber")
+    rejected[0][tag] = RawDataElement(tag, "IS", len(stored), stored, 0, False, True)
+    assert make_rejection_note(rejected[:1]).SeriesNumber == 95
 
 
 def test_a_repeat_is_the_same_note_and_another_rejection_another_one(tmp_path):

@@ -6,8 +6,10 @@ import random
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from medkit.data.label_codes import Concept, LabelCodes
@@ -82,6 +84,18 @@ def source_with(folder: Path, **attributes) -> Source:
     """A source of a few oblique slices, in files whose order says nothing, with attributes of one's own."""
     array, affine = geometry("LPS", oblique=True, shape=FLAT)
     return open_source(write_series(folder, array, affine, order=False, **attributes))
+
+
+def source_with_bytes(folder: Path, vr: str, **values: bytes) -> Source:
+    """As :func:`source_with`, with bytes that pydicom would not write as values of elements."""
+    volume = source_with(folder).volume
+    for path in folder.iterdir():
+        image = dcmread(path)
+        for name, value in values.items():
+            tag = Tag(name)
+            image[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+        image.save_as(path)
+    return open_source(volume)
 
 
 def _image(pixels: np.ndarray, lps: np.ndarray, k: int, number: int, attributes: dict) -> Dataset:

@@ -19,7 +19,7 @@ from medkit.dicom.writing.saving import save
 from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
 from medkit.dicom.writing.source import open_source
 from tests.dicom.writing.oracles import read_back
-from tests.dicom.writing.sources import MAKER, NAMES, some_labels, source_with
+from tests.dicom.writing.sources import MAKER, NAMES, some_labels, source_with, source_with_bytes
 
 PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID", "StudyDate",
@@ -120,6 +120,21 @@ def test_a_series_is_named_after_the_one_that_it_is_about(tmp_path, bundle, what
     text = series_description(replace(MAKER, bundle=bundle), what, source)
     assert text == expected
     assert len(text) <= 64
+
+
+def test_a_number_that_is_none_takes_no_room_in_the_name_of_a_series(tmp_path):
+    source = source_with_bytes(tmp_path / "source", "IS", SeriesNumber=b"7" * 70)
+    assert series_description(MAKER, "segmentation", source) == f"RESEARCH segmentation, {MAKER.bundle}"
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR IS")
+@every_kind
+def test_numbers_that_are_infinite_stop_nothing(tmp_path, make):
+    stored = {"SeriesNumber": b"1e400 ", "InstanceNumber": b"inf ", "AcquisitionNumber": b"-inf"}
+    source = source_with_bytes(tmp_path / "source", "IS", **stored)
+    made = make(source)
+    assert int(made.SeriesNumber) < 100
+    assert made.PatientID == source.header.PatientID
 
 
 @every_kind

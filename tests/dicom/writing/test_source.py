@@ -14,7 +14,7 @@ from medkit.dicom import read
 from medkit.dicom.writing.segmentation import make_segmentation
 from medkit.dicom.writing.source import open_source
 from medkit.errors import CaseError
-from tests.dicom.writing.sources import MAKER, geometry, some_labels, write_series
+from tests.dicom.writing.sources import MAKER, geometry, some_labels, source_with_bytes, write_series
 from tests.dicom_series import make
 
 
@@ -176,3 +176,27 @@ def test_sources_of_other_forms(tmp_path, errors, kind):
         assert set(told) == {(frame.sop_instance_uid, frame.frame) for frame in volume.frames}
         instances = [item.ReferencedSOPInstanceUID for item in dataset.SourceImageSequence]
         assert sorted(set(instances)) == sorted(instances)
+
+
+@pytest.mark.parametrize(
+    ("stored", "number"),
+    [
+        (b"12", 12),
+        (b" 12 ", 12),
+        (b"-4", -4),
+        (b"111111111111", 111111111111),
+        (b"", None),
+        (b"2.5 ", None),
+        (b"1e400 ", None),
+        (b"inf ", None),
+        (b"nan ", None),
+        (b"1_0 ", None),
+        (b"7" * 70, None),
+    ],
+)
+def test_the_number_of_a_series_is_what_the_reader_sees(tmp_path, stored, number):
+    source = source_with_bytes(tmp_path / "source", "IS", SeriesNumber=stored)
+    assert source.number == number
+    assert source.series_number(7) == max(number or 0, 0) % 10**7 * 100 + 7
+    (volume,) = read(tmp_path / "source").volumes
+    assert volume.facts["series_number"] == number
