@@ -7,6 +7,7 @@ YAML 1.2's, and an unknown parent or key written twice is refused.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from medkit.bundle.overrides import TARGET
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["merge", "read_fragment", "read_yaml"]
 
 EXTENDS = "extends"
+_MOST_LEVELS = 100
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML 1.2 mapping.
 
     Raises:
-        UsageError: no such file, another encoding than UTF-8, a syntax error, a key given twice, or not a mapping.
+        UsageError: no such file, another encoding than UTF-8, a syntax error, a key given twice, an alias inside of what
+            it stands for, too many levels, or not a mapping.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import DuplicateKeyError
@@ -36,10 +39,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         content = YAML(typ="safe", pure=True).load(text)
+        levels = _levels(content, {})
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: expected text in UTF-8, got something else; save it as UTF-8") from error
     except DuplicateKeyError as error:
-        faults = [*_keys_given_twice(YAML(typ="safe", pure=True).compose(text))]
+        faults = [*_keys_given_twice(YAML(typ="safe", pure=True).compose(text), "", set())]
         if not faults:  # written in two ways, as 1 and 1.0
             faults = [
                 f"line {error.problem_mark.line + 1}: expected a key once, got it again; leave one of them out"
@@ -47,25 +51,52 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError("\n".join(f"{path}: {fault}" for fault in faults)) from error
     except YAMLError as error:
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        levels = math.inf
+    if levels > _MOST_LEVELS:
+        raise UsageError(
+            f"{path}: expected at most {_MOST_LEVELS} levels of lists and mappings, got more; write it flatter, and no "
+            "alias (*) inside of what it stands for (&)"
+        )
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected a mapping at the top, got {type(content).__name__}")
     return content
 
 
-def _keys_given_twice(node: Any, place: str = "") -> Iterator[str]:
-    """One line for each key that a mapping has already, below a node of YAML."""
+def _keys_given_twice(node: Any, place: str, seen: set[int]) -> Iterator[str]:
+    """One line for each key that a mapping has already, below a node of YAML; what aliases repeat is told once.
+
+    Keys that are lists or mappings have no name to be told by.
+    """
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     if node.id == "sequence":
         for number, child in enumerate(node.value, 1):
-            yield from _keys_given_twice(child, f"{place}[{number}]")
+            yield from _keys_given_twice(child, f"{place}[{number}]", seen)
     elif node.id == "mapping":
         first: dict[tuple[str, str], Any] = {}
         for key, child in node.value:
+            if key.id != "scalar":
+                yield from _keys_given_twice(child, place, seen)
+                continue
             inside, line = f"{place}.{key.value}".lstrip("."), key.start_mark.line + 1
-            known = first.setdefault((key.tag, str(key.value)), key)
+            known = first.setdefault((key.tag, key.value), key)
             if known is not key:
                 before = known.start_mark.line + 1
                 yield f"line {line}: {inside}: expected a key once, got it in line {before} too; leave one of them out"
-            yield from _keys_given_twice(child, inside)
+            yield from _keys_given_twice(child, inside, seen)
+
+
+def _levels(content: Any, known: dict[int, float]) -> float:
+    """How many lists and mappings lie in each other: infinitely many where an alias is inside of what it stands for."""
+    if not isinstance(content, dict | list):
+        return 0
+    if id(content) not in known:
+        known[id(content)] = math.inf  # until its own are counted
+        inside = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + max((_levels(child, known) for child in inside), default=0)
+    return known[id(content)]
 
 
 def read_fragment(path: Path, _below: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -59,6 +59,22 @@ def test_what_is_no_mapping_is_refused(tmp_path, text, words):
             ],
         ),
         ("a: 1\n1: 2\n1.0: 3\n", ["line 3: expected a key once, got it again; leave one of them out"]),
+        (
+            "a: &x {b: *x}\na: 1\n",
+            ["line 2: a: expected a key once, got it in line 1 too; leave one of them out"],
+        ),
+        (
+            "a: &x {b: 1,\n  b: 2}\nc: [*x, *x]\n",
+            ["line 2: a.b: expected a key once, got it in line 1 too; leave one of them out"],
+        ),
+        (
+            "? [a, b]\n: {c: 1,\n  c: 2}\n? [a, b]\n: 3\n",
+            ["line 3: c: expected a key once, got it in line 2 too; leave one of them out"],
+        ),
+        (
+            "? [a, b]\n: 1\n? [a, b]\n: 2\n",
+            ["line 3: expected a key once, got it again; leave one of them out"],
+        ),
     ],
 )
 def test_keys_that_are_there_twice_are_all_told(tmp_path, text, told):
@@ -66,6 +82,37 @@ def test_keys_that_are_there_twice_are_all_told(tmp_path, text, told):
     with pytest.raises(UsageError) as caught:
         read_yaml(path)
     assert str(caught.value).splitlines() == [f"{path}: {one}" for one in told]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x {b: *x}\n",
+        "a: &x {b: [1, {c: *x}]}\n",
+        "a: &x [*x]\n",
+        "a: " + "[" * 100 + "]" * 100,
+        "a: " + "[" * 3000 + "]" * 3000,
+        "a0: &x0 []\n" + "".join(f"a{n}: &x{n} [*x{n - 1}]\n" for n in range(1, 101)),
+    ],
+    ids=["mapping", "below", "list", "deep", "too deep to be read", "deep by aliases"],
+)
+def test_what_is_too_deep_or_has_no_end_is_refused(tmp_path, text):
+    path = write(tmp_path, file=text)
+    with pytest.raises(UsageError) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(
+        f"{path}: expected at most 100 levels of lists and mappings, got more"
+    )
+
+
+def test_what_is_deep_is_read(tmp_path):
+    content = read_yaml(write(tmp_path, file="a: " + "[" * 99 + "]" * 99))
+    assert str(content).count("[") == 99
+
+
+def test_an_alias_may_be_used_more_than_once(tmp_path):
+    path = write(tmp_path, file="a: &x {b: [1]}\nc: *x\nd: [*x, *x]\n")
+    assert read_yaml(path) == {"a": {"b": [1]}, "c": {"b": [1]}, "d": [{"b": [1]}, {"b": [1]}]}
 
 
 def test_a_file_in_another_encoding_is_refused(tmp_path):
