@@ -119,10 +119,9 @@ def _whole(instance: Instance, rows: int, columns: int, photometric: str) -> Pix
 def _check_size(instance: Instance, found: PixelFormat, limits: Limits) -> None:
     where, size = instance.source.shown, instance.source.size
     total = found.frame_bytes * found.frames
-    if not limits.fits(found.rows, found.columns, total, size, instance.transfer_syntax):
+    if excess := limits.excess(found.rows, found.columns, total, size, instance.transfer_syntax):
         raise Refused(
             "too-large",
-            f"{where}: expected at most {limits.frame_pixels} pixels a frame, got {found.rows} x {found.columns}, and "
-            f"pixels that {size} bytes can hold, got {total} bytes of {counted(found.frames, 'frame', 'frames')}; raise "
-            "the limits if you trust the file",
+            f"{where}: expected {excess}, in {counted(found.frames, 'frame', 'frames')}; raise the limits if you trust "
+            "the file",
         )

@@ -39,8 +39,8 @@ class Limits:
     growth: int = 200
     growth_free_bytes: int = 64 * _MIB
 
-    def fits(self, rows: int, columns: int, pixel_bytes: int, size: int, transfer_syntax: str) -> bool:
-        """Whether frames are small enough, and pixels such that a file can hold them.
+    def excess(self, rows: int, columns: int, pixel_bytes: int, size: int, transfer_syntax: str) -> str:
+        """What is expected of frames, and of pixels that a file can hold, and what is got; empty where all is well.
 
         Args:
             rows: of a frame.
@@ -49,8 +49,12 @@ class Limits:
             size: see :meth:`pixel_bytes`.
             transfer_syntax: see there.
         """
-        small = rows * columns <= self.frame_pixels
-        return small and pixel_bytes <= self.pixel_bytes(size, transfer_syntax)
+        if rows * columns > self.frame_pixels:
+            return f"at most {self.frame_pixels} pixels a frame, got {rows} x {columns}"
+        most = self.pixel_bytes(size, transfer_syntax)
+        if pixel_bytes > most:
+            return f"at most {most} bytes of pixels in a file of {size} bytes, got {pixel_bytes}"
+        return ""
 
     def pixel_bytes(self, size: int, transfer_syntax: str) -> int:
         """What the pixels of a file may have decoded, all frames together.

@@ -50,6 +50,28 @@ def test_what_is_impossible(changes, code, stack, tmp_path):
     assert refused.value.finding.code == code
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"Rows": 60000, "Columns": 60000},
+            "expected at most 134217728 pixels a frame, got 60000 x 60000, in 1 frame;",
+        ),
+        (
+            {"NumberOfFrames": 10_000_000},
+            "expected at most 67108864 bytes of pixels in a file of {size} bytes, got 3360000000, in 10000000 frames;",
+        ),
+    ],
+)
+def test_the_limit_that_is_passed_is_told(changes, said, stack, tmp_path):
+    for name, value in changes.items():
+        setattr(stack.datasets[0], name, value)
+    with pytest.raises(Refused) as refused:
+        checked(stack.datasets[0], tmp_path / "a")
+    size = (tmp_path / "a").stat().st_size
+    assert refused.value.finding.message.startswith(f"a: {said.format(size=size)}")
+
+
 def test_limits_can_be_changed(stack, tmp_path, written):
     with pytest.raises(Refused, match="at most 100 pixels"):
         checked(stack.datasets[0], tmp_path / "a", Limits(frame_pixels=100))

@@ -78,13 +78,8 @@ def check_pixels(dataset: Dataset, size: int, limits: Limits) -> None:
         )
     )
     total = rows * columns * samples * bits * frames // 8
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not limits.fits(rows, columns, total, size, syntax):
-        most = limits.pixel_bytes(size, syntax)
-        raise _refused(
-            f"at most {limits.frame_pixels} pixels a frame and {most} bytes of {size}, got {frames} x {rows} x "
-            f"{columns} x {samples} of {bits} bits"
-        )
+    if excess := limits.excess(rows, columns, total, size, dataset.file_meta.TransferSyntaxUID):
+        raise _refused(f"{excess}, in {frames} x {rows} x {columns} x {samples} of {bits} bits")
 
 
 def _refused(text: str) -> Refused:
