@@ -52,6 +52,13 @@ def test_the_page_has_no_other_code():
     assert table("Refusals").keys() | table("Notes").keys() <= words
 
 
+@pytest.mark.parametrize("heading", ["Refusals", "Notes"])
+def test_codes_stand_in_the_order_of_the_alphabet(heading):
+    codes = list(table(heading))
+    assert len(codes) > 20
+    assert codes == sorted(codes)
+
+
 def test_repairs_are_those_that_there_are():
     assert table("Repairs") == {repair.value: repair.meaning for repair in Repair}
     for row in table("Refusals").values():
