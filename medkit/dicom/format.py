@@ -10,10 +10,11 @@ import numpy as np
 from medkit.dicom.findings import Refused, counted
 
 if TYPE_CHECKING:
+    from medkit.dicom.elements import Elements
     from medkit.dicom.instance import Instance
     from medkit.dicom.limits import Limits
 
-__all__ = ["PixelFormat", "pixel_format"]
+__all__ = ["PixelFormat", "pixel_format", "whole_numbers"]
 
 _FLOATS: dict[str, np.dtype[np.floating[Any]]] = {
     "FloatPixelData": np.dtype(np.float32),
@@ -35,7 +36,7 @@ class PixelFormat:
         stored: bits of its value.
         shift: bits below the value, from a HighBit that is not BitsStored - 1.
         signed: two's complement.
-        photometric: ``MONOCHROME1`` or ``MONOCHROME2``.
+        photometric: ``MONOCHROME1`` or ``MONOCHROME2``, of what is read.
         floating: type of floating-point pixels; ``None`` for whole numbers.
     """
 
@@ -91,13 +92,24 @@ def pixel_format(instance: Instance, limits: Limits) -> PixelFormat:
         bits = floating.itemsize * 8
         found = PixelFormat(rows, columns, instance.frames, bits, bits, 0, True, photometric, floating)
     else:
-        found = _whole(instance, rows, columns, photometric)
+        found = whole_numbers(elements, rows, columns, instance.frames, photometric)
     _check_size(instance, found, limits)
     return found
 
 
-def _whole(instance: Instance, rows: int, columns: int, photometric: str) -> PixelFormat:
-    elements = instance.elements
+def whole_numbers(elements: Elements, rows: int, columns: int, frames: int, photometric: str) -> PixelFormat:
+    """The format of pixels that are whole numbers, of whatever colours.
+
+    Args:
+        elements: of the object.
+        rows: of a frame.
+        columns: of a frame.
+        frames: of the object.
+        photometric: PhotometricInterpretation.
+
+    Raises:
+        Refused: ``bad-pixels`` (impossible bits or sign), or what values raise.
+    """
     allocated = elements.integer("BitsAllocated") or 0
     stored = elements.integer("BitsStored") or 0
     high = elements.integer("HighBit")
@@ -108,12 +120,12 @@ def _whole(instance: Instance, rows: int, columns: int, photometric: str) -> Pix
     if not sound or signed not in (0, 1):
         raise Refused(
             "bad-pixels",
-            f"{instance.source.shown}: expected {', '.join(map(str, _ALLOCATED))} bits with HighBit above "
+            f"{elements.where}: expected {', '.join(map(str, _ALLOCATED))} bits with HighBit above "
             "BitsStored - 1 "
             f"and PixelRepresentation 0 or 1, got BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}, "
             f"PixelRepresentation {signed}; export it again",
         )
-    return PixelFormat(rows, columns, instance.frames, allocated, stored, shift, bool(signed), photometric)
+    return PixelFormat(rows, columns, frames, allocated, stored, shift, bool(signed), photometric)
 
 
 def _check_size(instance: Instance, found: PixelFormat, limits: Limits) -> None:

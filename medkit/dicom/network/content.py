@@ -27,8 +27,9 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian
 
 from medkit.dicom.decoding import decoded_frame, decoding_library
+from medkit.dicom.elements import Elements
 from medkit.dicom.findings import Refused
-from medkit.dicom.format import PixelFormat
+from medkit.dicom.format import whole_numbers
 from medkit.dicom.limits import Limits
 from medkit.dicom.network.bounds import check_inflated, check_length, check_pixels
 from medkit.dicom.network.quiet import keep_quiet
@@ -268,37 +269,24 @@ def _add_pixels(digest: _Digest, dataset: Dataset, element: DataElement) -> None
 
 
 def _frames(dataset: Dataset, element: DataElement) -> Iterator[NDArray[Any]]:
-    """Frames as pydicom reads them; those that gdcm decodes by the way that images are read."""
+    """Frames by the way that images are read; native ones, and those that nothing here decodes, as pydicom has them."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    library = decoding_library(syntax)
-    if library != "gdcm":
-        yield from iter_pixels(dataset, raw=True, decoding_plugin=library)
+    if not decoding_library(syntax):
+        yield from iter_pixels(dataset, raw=True)
         return
-    found, samples = _format(dataset), int(dataset.SamplesPerPixel)
-    for encoded in generate_frames(element.value, number_of_frames=found.frames):
+    elements = Elements(dataset, "an object")
+    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(dataset.get("NumberOfFrames") or 1)
+    found = whole_numbers(elements, rows, columns, frames, dataset.PhotometricInterpretation)
+    for encoded in generate_frames(element.value, number_of_frames=frames):
         yield decoded_frame(
             encoded,
             syntax,
             found,
-            "an object",
-            samples=samples,
+            elements.where,
+            samples=int(dataset.SamplesPerPixel),
             planar=int(dataset.get("PlanarConfiguration") or 0),
             correct_unused_bits=True,
         )
-
-
-def _format(dataset: Dataset) -> PixelFormat:
-    stored = int(dataset.BitsStored)
-    return PixelFormat(
-        int(dataset.Rows),
-        int(dataset.Columns),
-        int(dataset.get("NumberOfFrames") or 1),
-        int(dataset.BitsAllocated),
-        stored,
-        int(dataset.get("HighBit", stored - 1)) - (stored - 1),
-        bool(dataset.PixelRepresentation),
-        dataset.PhotometricInterpretation,
-    )
 
 
 def _pieces(element: DataElement, raw: Any, encoding: _Encoding) -> list[bytes]:

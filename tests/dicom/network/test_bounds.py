@@ -88,9 +88,7 @@ def test_pixels_that_the_bytes_cannot_hold_are_not_decoded(tmp_path, monkeypatch
     dataset.Rows = dataset.Columns = 8000
     one, other = two(tmp_path, dataset)
     decoded = []
-    monkeypatch.setattr(
-        "medkit.dicom.network.content.iter_pixels", lambda *_, **__: decoded.append(1) or iter(())
-    )
+    monkeypatch.setattr("medkit.dicom.network.content._frames", lambda *_: decoded.append(1) or iter(()))
     assert not same_content(one, other)
     assert not decoded
     most = LIMITS.pixel_bytes(one.stat().st_size, RLELossless)

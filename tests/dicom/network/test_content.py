@@ -103,6 +103,22 @@ def test_compression_without_loss_is_no_content(syntax, samples):
     assert content_hash(stored(packed)) == content_hash(image(samples))
 
 
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.name)
+def test_compressed_frames_are_decoded_in_the_way_in_which_images_are_read(syntax, monkeypatch):
+    expected, packed = content_hash(image(3)), image(3)
+    packed.compress(syntax, generate_instance_uid=False)
+    monkeypatch.setattr("medkit.dicom.network.content.iter_pixels", None)
+    assert content_hash(stored(packed)) == expected
+
+
+def test_compressed_frames_of_impossible_bits_are_refused():
+    packed = image()
+    packed.compress(RLELossless, generate_instance_uid=False)
+    packed.HighBit = packed.BitsAllocated
+    with pytest.raises(Refused, match="an object: expected 8, 16, 32 bits with HighBit above"):
+        content_hash(stored(packed))
+
+
 def test_compression_with_loss_is_another_content():
     packed = image()
     packed.compress(JPEGLSNearLossless, jls_error=9, generate_instance_uid=False)
