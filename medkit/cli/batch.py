@@ -70,9 +70,8 @@ def status_command(
     with LedgerView(job.ledger) as view:
         if state is not None:
             studies = with_what_was_not_taken(job, view.studies(State(state), newest_first=True))
-            studies = [
-                one for one in studies if code in (None, one.code)
-            ]  # a mark's code is none of the ledger's
+            # Only here, for a mark's code is none of the ledger's.
+            studies = [one for one in studies if code in (None, one.code)]
             _print(study_documents(studies)) if as_json else print_studies(studies, time.time())
             return
         summary = summarise(view, time.time())
