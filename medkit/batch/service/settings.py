@@ -232,7 +232,7 @@ def _contradictions(content: dict[str, Any], base: Path) -> Iterator[tuple[Place
 
 
 def _unknown_archives(content: dict[str, Any], names: list[str]) -> Iterator[tuple[Place, str]]:
-    known = ", ".join(sorted(names)) or "none"
+    known = ", ".join(sorted(names)) or "none yet: name one below archives.dimse or archives.dicomweb"
     for number, node in enumerate(content["sources"].get("nodes", ())):
         name = node.get("count_at")
         if name is not None and name not in names:

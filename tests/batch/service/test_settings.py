@@ -192,6 +192,14 @@ def test_a_fault_is_told_with_its_line_and_key(tmp_path, old, new, said):
     assert said in str(raised.value)
 
 
+def test_a_destination_without_any_archive_says_where_to_name_one(tmp_path):
+    path = write(tmp_path, SMALL.replace("folders: {out: results}", "archives: [pacs]"))
+    with pytest.raises(
+        UsageError, match=r"\(none yet: name one below archives.dimse or archives.dicomweb\), got 'pacs'"
+    ):
+        read_settings(path)
+
+
 def test_a_fault_in_the_rules_is_told_as_well(tmp_path):
     path = write(tmp_path, SMALL)
     (tmp_path / "rules.yaml").write_text(RULES.replace("modality", "modalty: x, modality"), encoding="utf-8")
