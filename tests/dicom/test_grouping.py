@@ -95,6 +95,15 @@ def test_an_object_that_came_again_in_another_transfer_syntax_is_used_once(stack
     assert "duplicate" in [note.code for note in volume.notes]
 
 
+def check_refused_again(datasets, name, value, first, written):
+    """That the fifth object is refused where it came again with another value."""
+    again = deepcopy(datasets[4])
+    setattr(again, name, value)
+    reading = read(written([again, *datasets] if first else [*datasets, again]))
+    assert reading.volumes == ()
+    assert [refusal.code for refusal in reading.refused] == ["duplicate"]
+
+
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize(
     ("name", "value"),
@@ -106,11 +115,7 @@ def test_an_object_that_came_again_in_another_transfer_syntax_is_used_once(stack
     ],
 )
 def test_an_object_that_came_again_with_another_meaning_is_refused(name, value, first, stack, written):
-    again = deepcopy(stack.datasets[4])
-    setattr(again, name, value)
-    reading = read(written([again, *stack.datasets] if first else [*stack.datasets, again]))
-    assert reading.volumes == ()
-    assert [refusal.code for refusal in reading.refused] == ["duplicate"]
+    check_refused_again(stack.datasets, name, value, first, written)
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -126,11 +131,7 @@ def test_an_object_that_came_again_with_another_meaning_is_refused(name, value, 
     ],
 )
 def test_an_object_that_came_again_and_may_belong_elsewhere_is_refused(name, value, first, mr, written):
-    again = deepcopy(mr.datasets[4])
-    setattr(again, name, value)
-    reading = read(written([again, *mr.datasets] if first else [*mr.datasets, again]))
-    assert reading.volumes == ()
-    assert [refusal.code for refusal in reading.refused] == ["duplicate"]
+    check_refused_again(mr.datasets, name, value, first, written)
 
 
 def test_a_row_of_slices_with_settings_of_their_own_is_refused(mr, written):
