@@ -8,7 +8,7 @@ import pytest
 
 from medkit.batch.audit import Head
 from medkit.batch.folder import JobFolder
-from medkit.batch.ledger import Ledger, LedgerView, State
+from medkit.batch.ledger import Ledger, LedgerError, LedgerView, State
 from medkit.batch.status.verification import verify
 from tests.batch.status.live import study, uid
 
@@ -99,6 +99,18 @@ def test_instances_of_a_study_that_the_ledger_does_not_know(batch):
     unknown, left = sorted(check(batch).faults, key=lambda fault: "dismissal" in fault.message)
     assert (unknown.kind, "does not know it" in unknown.message) == ("instances", True)
     assert (left.kind, f"{'f' * 64}: is left of a dismissal" in left.message) == ("instances", True)
+
+
+def test_a_ledger_that_cannot_be_read_is_not_taken_for_one_that_does_not_know_a_study(batch, monkeypatch):
+    batch.spool.store(uid("a"), "1.2.3.4", io.BytesIO(b"x"))
+
+    def broken(*_):
+        raise LedgerError("database disk image is malformed")
+
+    for name in ("study", "find"):
+        monkeypatch.setattr(LedgerView, name, broken)
+    with pytest.raises(LedgerError, match="malformed"):
+        check(batch)
 
 
 @pytest.mark.parametrize("state", [State.MADE, State.DELIVERED])
