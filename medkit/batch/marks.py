@@ -9,6 +9,7 @@ whole without it: the mark is lifted then, ``<name>.<code>.<owner>.lifted``, and
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from contextlib import suppress
@@ -59,11 +60,12 @@ WHAT_IS_AWAITED = {
     NOT_COUNTED: "waits to be counted: its archive is still to be asked, or has another number of instances; if that "
     "lasts, look at the archive, and whether all of the study was sent to both",
     NOT_RELEASED: "its sender has not said yet that this is all (a release of the association), or broke off; if that "
-    "lasts, have the study sent again",
+    "lasts, have the study sent again, whole, from there",
 }
 """By code, about a study of which nothing else is missed; the first that there is says more."""
 _EXPECTED = "expected.json"
 _LIFTED = ".lifted"
+_CALLER = "caller-"
 _PARTS = 2  # of a mark's file behind its name: code and owner
 
 
@@ -85,6 +87,19 @@ class Mark:
     def file(self) -> str:
         """Its name in the study's folder."""
         return f"{self.name}.{self.code}.{self.owner}"
+
+    @property
+    def caller(self) -> str | None:
+        """AE title of the caller whose release is awaited, where the mark is one of :meth:`not_released`."""
+        if self.code != NOT_RELEASED or not self.owner.startswith(_CALLER):
+            return None
+        return bytes.fromhex(self.owner.removeprefix(_CALLER)).decode()
+
+    @classmethod
+    def not_released(cls, ae_title: str) -> Mark:
+        """A mark that says that a caller has not said that all was sent; it tells who that is."""
+        title = ae_title.encode()
+        return cls(hashlib.sha256(title).hexdigest(), NOT_RELEASED, f"{_CALLER}{title.hex()}")
 
 
 class StudyMarks:

@@ -110,7 +110,7 @@ def print_marks(marks: Iterable[Mark], lifted: Iterable[Mark]) -> None:
     table = Table("not taken", "why", "says who", "")
     for found, so in ((marks, "not whole"), (lifted, "whole without it, as a person said")):
         for mark in found:
-            table.add_row(mark.name[:_DIGITS], mark.code, mark.owner, so)
+            table.add_row(mark.name[:_DIGITS], mark.code, escape(mark.caller or mark.owner), so)
     if table.row_count:
         print_whole(table)
 

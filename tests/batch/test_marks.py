@@ -122,3 +122,14 @@ def test_they_can_be_read_where_no_store_is_and_none_is_made(tmp_path, spool):
     nowhere = StudyMarks(tmp_path / "nowhere")
     assert (nowhere.marks(STUDY), nowhere.lifted(STUDY), nowhere.missing(STUDY)) == ([], [], {})
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("ae_title", ["SCANNER", "CT/1 [b]", "a.b", ".", "X" * 16])
+def test_a_mark_of_a_sender_tells_who_it_is(spool, ae_title):
+    put(spool)
+    mark = Mark.not_released(ae_title)
+    spool.miss(STUDY, mark)
+    assert [one.caller for one in spool.marks(STUDY)] == [ae_title]
+    spool.lift(STUDY, mark)
+    assert [one.caller for one in spool.lifted(STUDY)] == [ae_title]
+    assert PLACE.caller is None

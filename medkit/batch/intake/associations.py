@@ -1,13 +1,14 @@
 """Studies whose senders have not said that all was sent: only a release of their association says so (PS3.8, 7.2).
 
 A study is marked as not whole before its first instance of an association is stored, and the mark goes when that is
-released. So neither a sender that breaks off between two instances makes a part of it whole, nor a crash of ours.
+released. So neither a sender that breaks off between two instances makes a part of it whole, nor a crash of ours. Where
+it broke off, a release says so only of one that went on, or began anew: a single image that comes again is no study.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import math
 import time
 from dataclasses import dataclass, field
 from threading import Lock
@@ -22,7 +23,7 @@ from medkit.batch.marks import NOT_RELEASED, Mark
 from medkit.dicom.network.senders import End
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from medkit.batch.intake.take import Intake
     from medkit.dicom.network.senders import Sender
@@ -30,9 +31,50 @@ if TYPE_CHECKING:
 __all__ = ["Associations"]
 
 _LOG = logging.getLogger(__name__)
-_OWNER = "node"
-_REMEMBERED = 86400.0  # seconds for which an association may go on that began before another broke off
+_REMEMBERED = (
+    86400.0  # seconds since anything came of a study, after which what was left of it is looked up anew
+)
 _LONGEST = 600.0  # seconds without an instance, after which nobody waits for an end: it may never be told
+
+
+@dataclass
+class _Brought:
+    """What an association brought of a study.
+
+    Args:
+        instances: hashes of their UIDs.
+        last: since when nothing more came.
+    """
+
+    instances: set[str] = field(default_factory=set)
+    last: float = 0.0
+
+
+@dataclass
+class _Left:
+    """A study of which a caller broke off.
+
+    Args:
+        broken: when it did so last.
+        held: hashes of the instances that were there then.
+        due: of those that were brought by what broke off; all that were there where nobody knows them any more.
+        again: of those that the caller brought since, by associations that began after.
+        last: when it brought anything last.
+    """
+
+    broken: float
+    held: set[str]
+    due: set[str]
+    last: float
+    again: set[str] = field(default_factory=set)
+
+    def goes_on(self, sender: Sender) -> bool:
+        """Whether an association began after all that broke off."""
+        return self.broken < sender.opened
+
+    def is_made_up_for(self, held: set[str]) -> bool:
+        """Whether what came since, and is there, is more than was there, or all that the broken ones brought."""
+        return self.due <= self.again or not self.again & held <= self.held
 
 
 @dataclass
@@ -41,13 +83,13 @@ class _Open:
 
     Args:
         silence_ends: nothing of a study for its quiet time says that all of it was sent.
-        studies: those of which it brought something, and since when nothing more of each.
+        studies: those of which it brought something.
         last: the one of which something came last.
         over: it said that all was sent, but marks of these studies could not be taken back then.
     """
 
     silence_ends: bool
-    studies: dict[str, float] = field(default_factory=dict)
+    studies: dict[str, _Brought] = field(default_factory=dict)
     last: str = ""
     over: bool = False
 
@@ -55,9 +97,10 @@ class _Open:
 class Associations:
     """Keep studies from being taken for whole as long as their sender may go on; may be used by several threads.
 
-    A mark is that of a caller. It goes with a release of any of its associations that brought something of the study
-    and began after all that broke off, once no other of the kind is open. A sender that goes on to other studies
-    has sent all of the one before, when nothing of that comes for its quiet time.
+    A mark is that of a caller. It goes with a release of any of its associations that brought something of the study,
+    once no other of the kind is open. Where some broke off, those count that began after, and only when they brought
+    what was not there, or all that the broken ones had brought. A sender that goes on to other studies has sent all of
+    the one before, when nothing of that comes for its quiet time.
 
     Args:
         intake: the door.
@@ -67,7 +110,7 @@ class Associations:
     def __init__(self, intake: Intake, clock: Callable[[], float] = time.monotonic) -> None:
         self._intake, self._clock, self._lock = intake, clock, Lock()
         self._open: dict[Sender, _Open] = {}
-        self._broken: dict[tuple[str, Mark], float] = {}  # when one of a caller broke off last
+        self._left: dict[tuple[str, Mark], _Left] = {}
 
     def came(
         self, study_uid: str, sop_uid: str, sender: Sender, ends: Collection[End] = (End.RELEASE,)
@@ -86,15 +129,23 @@ class Associations:
             OSError, LedgerError: the mark or the ledger cannot be written.
         """
         try:
-            study = hash_uid(study_uid)
+            study, instance = hash_uid(study_uid), hash_uid(sop_uid)
         except ValueError:
             return
         if self._intake.is_own(study_uid, sop_uid):
             return
         with self._lock:
             association = self._open.setdefault(sender, _Open(End.SILENCE in ends))
+            if study not in association.studies:
+                self._look_up(study, sender)
             association.last = study
-            association.studies[study] = self._clock()
+            brought = association.studies.setdefault(study, _Brought())
+            brought.instances.add(instance)
+            brought.last = self._clock()
+            left = self._left.get((study, _mark(sender)))
+            if left and left.goes_on(sender):
+                left.again.add(instance)
+                left.last = brought.last
             self._intake.begin(study, _mark(sender))
 
     def ended(self, sender: Sender, end: End, ends: Collection[End] = (End.RELEASE,)) -> None:
@@ -137,28 +188,40 @@ class Associations:
             bringing = {
                 sender: one
                 for sender, one in self._open.items()
-                if study in one.studies and now - one.studies[study] < _LONGEST
+                if study in one.studies and now - one.studies[study].last < _LONGEST
             }
             if any(one.last == study and not (one.silence_ends or one.over) for one in bringing.values()):
                 return False
             for sender, one in bringing.items():
-                if self._began_after_breaks(study, sender):
+                if self._says_all(study, sender):
                     self._intake.spool.found(study, _mark(sender))
+                    self._left.pop((study, _mark(sender)), None)
                 del one.studies[study]
                 if one.over and not one.studies:
                     del self._open[sender]
             return True
 
+    def _look_up(self, study: str, sender: Sender) -> None:
+        """See what is left of a caller's from before its association brings the first of a study."""
+        mark = _mark(sender)
+        if not self._intake.spool.has(study, mark):
+            self._left.pop((study, mark), None)  # a person lifted or removed it
+        elif (study, mark) not in self._left and not any(self._bring(study, mark)):
+            held = self._held(study)
+            self._left[study, mark] = _Left(-math.inf, held, due=held, last=self._clock())
+
     def _release(self, study: str, sender: Sender) -> None:
         mark = _mark(sender)
-        beside = (
-            other
-            for other, one in self._open.items()
-            if other is not sender and study in one.studies and _mark(other) == mark
-        )
-        if self._began_after_breaks(study, sender) and not any(beside):
-            self._broken.pop((study, mark), None)
+        if any(other is not sender for other in self._bring(study, mark)):
+            return
+        if self._says_all(study, sender):
             self._intake.end(study, mark)
+            self._left.pop((study, mark), None)
+        else:
+            _LOG.warning(
+                "a sender that had broken off came again with nothing new and less than before: the study is not whole",
+                extra=told(study=study, code=NOT_RELEASED, ae_title=sender.ae_title, address=sender.address),
+            )
 
     def _break_off(self, study: str, sender: Sender, end: End) -> None:
         intake = self._intake
@@ -166,19 +229,38 @@ class Associations:
         if known == intake.spool.digest(study, without=[NOT_RELEASED]):
             self._release(study, sender)  # it brought nothing new of what was all there
             return
-        now = self._clock()
-        self._broken = {one: since for one, since in self._broken.items() if now - since < _REMEMBERED}
-        self._broken[study, _mark(sender)] = now
+        self._leave(study, sender)
         fields = {"ae_title": sender.ae_title, "address": sender.address}
         intake.audit.append("sender-broke-off", study=study, code=NOT_RELEASED, **fields)
         _LOG.warning(
-            "a sender broke off: the study is not whole until it is sent again, whole",
+            "a sender broke off: the study is not whole until it sends it again, whole",
             extra=told(study=study, code=NOT_RELEASED, end=end, **fields),
         )
 
-    def _began_after_breaks(self, study: str, sender: Sender) -> bool:
-        return self._broken.get((study, _mark(sender)), float("-inf")) < sender.opened
+    def _leave(self, study: str, sender: Sender) -> None:
+        now, mark = self._clock(), _mark(sender)
+        for (which, whose), left in list(self._left.items()):
+            if now - left.last > _REMEMBERED and not any(self._bring(which, whose)):
+                del self._left[which, whose]
+        due = set(self._open[sender].studies[study].instances)
+        if before := self._left.get((study, mark)):
+            due |= before.due
+        self._left[study, mark] = _Left(now, self._held(study), due, last=now)
+
+    def _says_all(self, study: str, sender: Sender) -> bool:
+        """Whether an association that ended well says that all of a study was sent."""
+        left = self._left.get((study, _mark(sender)))
+        return left is None or (left.goes_on(sender) and left.is_made_up_for(self._held(study)))
+
+    def _bring(self, study: str, mark: Mark) -> Iterator[Sender]:
+        """Those of a caller whose associations brought something of a study, and may bring more."""
+        return (
+            sender for sender, one in self._open.items() if study in one.studies and _mark(sender) == mark
+        )
+
+    def _held(self, study: str) -> set[str]:
+        return {one.instance for one in self._intake.spool.instances(study)}
 
 
 def _mark(sender: Sender) -> Mark:
-    return Mark(hashlib.sha256(sender.ae_title.encode()).hexdigest(), NOT_RELEASED, _OWNER)
+    return Mark.not_released(sender.ae_title)

@@ -423,9 +423,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [*([taken_back] if taken_back else []), *counting]
     if lifted:
-        what = what_is_missed(
-            [mark.code for mark in lifted], "instance or file was", "instances or files were"
-        )
+        what = what_is_missed(lifted, "instance or file was", "instances or files were")
         notes.append(f"{what}, and a person said that the study is whole all the same")
     if unread:
         codes = ", ".join(sorted({refusal.finding.code for refusal in unread}))

@@ -11,6 +11,7 @@ from medkit.dicom.findings import counted
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from medkit.batch.marks import Mark
     from medkit.batch.spool import Spool
 
 __all__ = ["check_all_taken", "check_whole", "what_is_missed"]
@@ -25,28 +26,30 @@ def check_all_taken(spool: Spool, study: str) -> None:
     Raises:
         Verdict: something is.
     """
-    if missing := spool.missing(study):
-        missed = what_is_missed(missing.values(), "was", "were")
-        broken = f"{NAMES_THE_BROKEN}; " if BROKEN in missing.values() else ""
+    if marks := spool.marks(study):
+        missed = what_is_missed(marks, "was", "were")
+        broken = f"{NAMES_THE_BROKEN}; " if BROKEN in {mark.code for mark in marks} else ""
+        again = "have the same sender send" if any(mark.caller for mark in marks) else "send"
         raise verdict(
             "instances-missing",
-            f"expected all that was sent, but {missed}; {broken}send the study again, whole, or let medkit batch lift "
-            "say that it is whole all the same",
+            f"expected all that was sent, but {missed}; {broken}{again} the study again, whole, or let medkit batch "
+            "lift say that it is whole all the same",
         )
 
 
-def what_is_missed(codes: Collection[str], one: str, many: str) -> str:
+def what_is_missed(marks: Collection[Mark], one: str, many: str) -> str:
     """What is missed, for a person.
 
     Args:
-        codes: of the marks.
-        one: what one of them was, and the verb.
+        marks: of what is.
+        one: what one that was not taken was, and the verb.
         many: the same of several.
     """
-    missed = [code for code in codes if code != NOT_RELEASED]
+    missed = {mark.name: mark.code for mark in marks if not mark.caller}.values()  # several may say the same
     parts = [f"{counted(len(missed), one, many)} not taken ({', '.join(sorted(set(missed)))})"]
-    broken = [f"its sender broke off ({NOT_RELEASED})"]
-    return " and ".join(parts * bool(missed) + broken * (len(missed) < len(codes)))
+    callers = [mark.caller for mark in marks if mark.caller]
+    broken = [f"its sender {caller} broke off ({NOT_RELEASED})" for caller in sorted(callers)]
+    return " and ".join(parts * bool(missed) + broken)
 
 
 def check_whole(spool: Spool, study: str) -> None:

@@ -126,7 +126,10 @@ def mark_documents(marks: Iterable[Mark], *, lifted: bool) -> list[dict[str, Any
         marks: which.
         lifted: a person said that the study is whole without it.
     """
-    return [{"not_taken": mark.name, "code": mark.code, "by": mark.owner, "lifted": lifted} for mark in marks]
+    return [
+        {"not_taken": mark.name, "code": mark.code, "by": mark.caller or mark.owner, "lifted": lifted}
+        for mark in marks
+    ]
 
 
 def _flow(flow: Flow) -> dict[str, Any]:

@@ -34,13 +34,17 @@ def with_what_was_not_taken(job: JobFolder, studies: Iterable[StudyRecord]) -> l
 
 def _explained(marks: StudyMarks, study: StudyRecord) -> StudyRecord:
     try:
-        missing = marks.missing(study.study).values()
+        missing = marks.marks(study.study)
     except OSError:  # nobody can tell
         return study
-    codes = Counter(code for code in missing if code in WHAT_TO_DO)
+    codes = Counter({mark.name: mark.code for mark in missing if mark.code in WHAT_TO_DO}.values())
     if codes:
         ((code, count),) = codes.most_common(1)
         what = counted(count, "instance was", "instances were")
         return replace(study, code=code, reason=f"{what} not taken: {WHAT_TO_DO[code]}")
-    awaited = next((code for code in WHAT_IS_AWAITED if code in missing), None)
-    return study if awaited is None else replace(study, code=awaited, reason=WHAT_IS_AWAITED[awaited])
+    awaited = next((code for code in WHAT_IS_AWAITED if code in {mark.code for mark in missing}), None)
+    if awaited is None:
+        return study
+    callers = sorted(mark.caller for mark in missing if mark.code == awaited and mark.caller)
+    who = f"{', '.join(callers)}: " if callers else ""
+    return replace(study, code=awaited, reason=f"{who}{WHAT_IS_AWAITED[awaited]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from socket import SHUT_RDWR
 from threading import Event, Thread
 
@@ -108,6 +109,102 @@ def test_a_release_of_an_association_that_ran_beside_the_broken_one_says_nothing
     assert codes(intake) == []
 
 
+def test_a_part_of_what_a_sender_had_brought_does_not_make_up_for_the_break(intake, clock, caller, caplog):
+    caller().bring("1", "2", "3").end(End.LOSS)
+    settle_after(intake, clock, QUIET)
+    caplog.clear()
+    caller().bring("2").end()
+    assert codes(intake) == [NOT_RELEASED]
+    ((text, fields),) = [
+        (one.message, one.medkit_fields) for one in caplog.records if one.levelname == "WARNING"
+    ]
+    assert "with nothing new and less than before" in text
+    assert (fields["study"], fields["ae_title"]) == (STUDY[:12], "SCANNER")
+    caller().bring("1").bring("1", study="1.2.4")
+    settle_after(intake, clock, QUIET)
+    assert codes(intake) == [NOT_RELEASED], "nor where it went on to another study"
+
+
+@pytest.mark.parametrize(
+    "again",
+    [["4"], ["3", "4"], ["1", "2", "3"], ["1", "2", "3", "4"]],
+    ids=["the rest", "the rest and the last one", "all of it", "all and more"],
+)
+def test_a_sender_that_goes_on_or_begins_anew_makes_up_for_its_break(intake, clock, caller, again):
+    caller().bring("1", "2", "3").end(End.LOSS)
+    settle_after(intake, clock, QUIET)
+    caller().bring(*again).end()
+    assert codes(intake) == []
+
+
+def test_an_image_an_association_makes_up_for_the_break_once_all_came_again(intake, clock, caller):
+    caller().bring("1", "2", "3").end(End.LOSS)
+    for instance, left in (("1", [NOT_RELEASED]), ("2", [NOT_RELEASED]), ("3", [])):
+        clock.pass_by(1)
+        caller().bring(instance).end()
+        assert codes(intake) == left
+    caller().bring("3").end()
+    assert codes(intake) == [], "it is as if nothing had broken off"
+
+
+def test_what_comes_again_over_two_associations_counts_together(intake, clock, caller):
+    caller().bring("1", "2", "3", "4").end(End.LOSS)
+    clock.pass_by(1)
+    one, other = caller().bring("1", "2"), caller().bring("3", "4")
+    other.end()
+    assert codes(intake) == [NOT_RELEASED]
+    one.end()
+    assert codes(intake) == []
+
+
+def test_after_two_breaks_all_is_due_that_both_had_brought(intake, clock, caller):
+    caller().bring("1", "2").end(End.LOSS)
+    clock.pass_by(1)
+    caller().bring("2", "3").end(End.LOSS)
+    clock.pass_by(1)
+    caller().bring("2", "3").end()
+    assert codes(intake) == [NOT_RELEASED]
+    caller().bring("1", "2", "3").end()
+    assert codes(intake) == []
+
+
+def test_what_could_not_be_stored_is_nothing_new(intake, clock, caller):
+    caller().bring("1", "2").end(End.LOSS)
+    clock.pass_by(1)
+    sending = caller()
+    intake.associations.came("1.2.3", "1.2.3.3", sending.sender)
+    sending.end()
+    assert codes(intake) == [NOT_RELEASED]
+
+
+@pytest.mark.parametrize("what", ["lifted", "purged"])
+def test_what_a_person_ended_is_no_break_any_more(intake, clock, caller, what):
+    caller().bring("1", "2").end(End.ABORT)
+    settle_after(intake, clock, QUIET)
+    if what == "lifted":
+        lift_marks(intake, STUDY, "the scanner aborts always", NOT_RELEASED)
+    else:
+        intake.spool.discard(STUDY, nullcontext())
+    caller().bring("1").end()
+    assert codes(intake) == []
+
+
+def test_what_a_caller_left_is_remembered_while_it_is_made_up_for(intake, clock, caller):
+    caller().bring("1", "2").end(End.LOSS)
+    clock.pass_by(1)
+    sending = caller().bring("1")
+    clock.pass_by(2 * 86400)
+    caller("PACS").bring("1", study="1.2.4").end(End.LOSS)
+    sending.end()
+    assert codes(intake) == [NOT_RELEASED]
+    clock.pass_by(2 * 86400)
+    caller("PACS").bring("1", study="1.2.5").end(End.LOSS)
+    caller().bring("2").end()
+    assert codes(intake) == [NOT_RELEASED], "it was looked up anew"
+    caller().bring("1", "2").end()
+    assert codes(intake) == []
+
+
 def test_of_associations_side_by_side_the_last_release_counts(intake, clock, caller):
     first, second = caller(), caller()
     first.bring("1")
@@ -122,7 +219,7 @@ def test_of_associations_side_by_side_the_last_release_counts(intake, clock, cal
 def test_another_caller_takes_no_mark_away(intake, caller):
     caller("SCANNER").bring("1", "2").end(End.LOSS)
     caller("PACS").bring("1", "2").end()
-    assert codes(intake) == [NOT_RELEASED]
+    assert [mark.caller for mark in intake.spool.marks(STUDY)] == ["SCANNER"]
 
 
 def test_what_was_all_there_stays_so_when_a_part_is_sent_again_and_breaks_off(intake, clock, caller):
@@ -230,6 +327,8 @@ def test_a_node_that_was_killed_leaves_the_mark_until_the_study_is_sent_again(
     again.associations = Associations(again, clock)
     assert settle_after(again, clock, QUIET).begun == {STUDY: 1}
     assert codes(again) == [NOT_RELEASED]
+    Caller(again, clock).bring("2").end()
+    assert codes(again) == [NOT_RELEASED], "nobody knows any more which of them had come last"
     Caller(again, clock).bring("1", "2").end()
     assert codes(again) == []
     assert settle_after(again, clock, QUIET).begun == {STUDY: 2}
@@ -283,6 +382,8 @@ def test_a_real_sender_that_breaks_off_after_its_second_slice(tmp_path, clock, b
         association.abort() if broken == "abort" else lost(association)
         assert eventually(lambda: ("sender-broke-off", NOT_RELEASED) in events(intake))
         assert settle(intake, QUIET).begun == {study.hash: 1}
+        assert codes(intake, study.hash) == [NOT_RELEASED]
+        send(node, datasets[:1]).release()
         assert codes(intake, study.hash) == [NOT_RELEASED]
         send(node, datasets).release()
         assert codes(intake, study.hash) == []

@@ -33,19 +33,28 @@ def test_where_a_file_is_broken_it_is_said_how_to_find_it(desk, files):
 
 
 @pytest.mark.parametrize(
-    ("codes", "said"),
+    ("marks", "said"),
     [
-        (["not-released"], r"but its sender broke off \(not-released\); send"),
         (
-            ["cut-off", "not-released"],
-            r"but 1 was not taken \(cut-off\) and its sender broke off \(not-released\); send",
+            [Mark.not_released("CT/1 [b]")],
+            r"but its sender CT/1 \[b\] broke off \(not-released\); have the same sender send the study again, whole",
+        ),
+        (
+            [
+                Mark(hash_uid("1.2"), "cut-off", "door"),
+                Mark(hash_uid("1.2"), "cut-off", "pull"),
+                Mark.not_released("MR1"),
+                Mark.not_released("CT1"),
+            ],
+            r"but 1 was not taken \(cut-off\) and its sender CT1 broke off \(not-released\) and its sender MR1 broke off"
+            r" \(not-released\); have",
         ),
     ],
 )
-def test_a_sender_that_broke_off(desk, files, codes, said):
+def test_a_sender_that_broke_off(desk, files, marks, said):
     claim = claimed(desk, files)
-    for code in codes:
-        desk.spool.miss(claim.study, Mark(hash_uid(code), code, "node"))
+    for mark in marks:
+        desk.spool.miss(claim.study, mark)
     check_ends(desk, claim, State.FAILED, "instances-missing", said)
 
 

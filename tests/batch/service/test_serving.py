@@ -126,7 +126,10 @@ def test_a_study_whose_sender_aborts_between_two_slices_is_made_when_it_came_who
         with LedgerView(site.job.ledger) as view:
             study = view.study(study_hash(7))
         assert (study.code, study.instances) == ("instances-missing", len(datasets))
-        assert "but its sender broke off (not-released); send the study again, whole" in study.reason
+        assert (
+            "but its sender SCANNER broke off (not-released); have the same sender send the study"
+            in study.reason
+        )
         scanner = DimseArchive("127.0.0.1", port, "MEDKIT", own_ae_title="SCANNER")
         assert set(scanner.send(files).values()) == {None}
         site.wait_until(State.DELIVERED, {7}, process)

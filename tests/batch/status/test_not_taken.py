@@ -73,8 +73,8 @@ def test_what_is_on_its_way_is_no_reason(batch):
             Mark(hash_uid("1.2"), "cut-off", "door"),
         ),
         (
-            Mark("ab" * 32, "not-released", "node"),
-            "its sender has not said yet that this is all",
+            Mark.not_released("CT1"),
+            "CT1: its sender has not said yet that this is all",
             Mark("cd" * 32, "not-counted", "count"),
         ),
     ],
@@ -111,6 +111,6 @@ def test_a_store_that_is_closed_to_who_looks_keeps_nobody_from_the_rest(batch, m
     def closed(self, study):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(StudyMarks, "missing", closed)
+    monkeypatch.setattr(StudyMarks, "marks", closed)
     assert reason(batch) == (None, None)
     assert len(look(batch).latest) == 1
