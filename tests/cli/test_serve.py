@@ -32,15 +32,12 @@ def check(config, *options):
     return CliRunner().invoke(command, [str(config), "--check", *options])
 
 
-def test_a_file_is_checked_and_nothing_is_begun(tmp_path, tiny_root):
-    location = f"bundles: {{brain: {{location: {tiny_root}}}}}\n"
-    config = write(tmp_path, SMALL + location)
-    (tmp_path / "results").mkdir()
+def test_a_file_is_checked_and_nothing_is_begun(tmp_path, tiny_root, ready):
     (tmp_path / "incoming").mkdir()
-    done = check(config)
+    done = check(ready)
     assert (done.exit_code, done.stderr) == (0, "")
     first, second = done.stdout.splitlines()
-    assert first == f"{config}: 1 rule, 1 worker; nothing wrong"
+    assert first == f"{ready}: 1 rule, 1 worker; nothing wrong"
     folder = find_bundle(tiny_root)
     assert second == f"bundle {folder.name}: version {folder.metadata['version']}, digest {folder.digest()}"
     assert not (tmp_path / "night").exists()

@@ -21,7 +21,7 @@ from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.cluster.task import make_study
 from medkit.batch.ledger import LeaseLost
 from medkit.batch.making import BundleSettings, Outputs
-from medkit.batch.spool import Spool
+from medkit.batch.spool import Spool, SpoolLimits
 from medkit.dicom.limits import Limits
 from medkit.errors import UsageError
 from tests.batch.cluster.machines import GPU, Machines
@@ -88,7 +88,7 @@ def order_for(folder: Path, bundle_root: Path, **terms) -> Order:
 
 
 def order_for_a_study(folder: Path, bundle_root: Path, **terms) -> Order:
-    spool = Spool(folder / "spool")
+    spool = Spool(folder / "spool", SpoolLimits(free_bytes=0))
     for path in sorted(write_study(folder / "study").iterdir()):
         with path.open("rb") as file:
             stored = spool.store(f"{ROOT}.1", path.stem, file)

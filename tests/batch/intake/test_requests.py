@@ -37,9 +37,10 @@ def test_lists_are_read_line_by_line_each_once(tmp_path):
     ],
 )
 def test_a_line_that_is_none_is_told_by_its_number_and_without_its_words(tmp_path, read, line):
+    path = written(tmp_path, f"1.2.3\n{line}\n")
     with pytest.raises(UsageError, match=r"list.txt: line 2: expected a") as caught:
-        read(written(tmp_path, f"1.2.3\n{line}\n"))
-    assert line not in str(caught.value)
+        read(path)
+    assert line not in str(caught.value).replace(str(path), "")  # a temporary folder may be numbered so
 
 
 def test_a_list_without_lines_or_none_at_all_is_a_wrong_call(tmp_path):
