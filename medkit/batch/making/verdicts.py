@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["Verdict", "may_come_again", "settle", "verdict", "verdict_on"]
 
 _FULL_DISK_SECONDS = 300.0
-# Codes that say nothing of the study: the machine or the settings are at fault, or something is missing that can be sent
-# again. Another attempt may change that; in the end a person looks. A refusal would end the study without a word, and
-# have its earlier results withdrawn.
+# Codes that say nothing of the study: the machine or the settings are at fault, or something is missing, or came with
+# two contents, and can be sent again. Another attempt may change that; in the end a person looks. A refusal would end
+# the study without a word, and have its earlier results withdrawn.
 _NOT_THE_STUDYS = frozenset(
     {
         *("out-of-memory", "pipeline-failed", "source-changed", "too-large", "wrong-configuration"),
-        *("instances-missing", "instances-changed", "instances-damaged", "count-mismatch"),
+        *("instances-missing", "instances-changed", "instances-conflict", "instances-damaged"),
+        "count-mismatch",
     }
 )
 

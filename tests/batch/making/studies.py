@@ -107,6 +107,16 @@ def claimed(desk: Desk, folder: Path | None = None):
     return claim
 
 
+def deliver(desk, made):
+    """Let the ledger know a study's results as delivered and verified."""
+    claim = desk.ledger.claim(Stage.DELIVER)
+    for one in made.results:
+        desk.ledger.sending(claim, one.uid, one.destination)
+        desk.ledger.sent(claim, one.uid, one.destination)
+        desk.ledger.verified(claim, one.uid, one.destination, one.sha256)
+    desk.ledger.delivered(claim)
+
+
 def spoil(path, change):
     image = dcmread(path)
     change(image)

@@ -15,20 +15,10 @@ from medkit.dicom.network.rejection import write_rejection_note
 from medkit.dicom.objects import read_uids
 from medkit.dicom.writing.stubs import is_stub, reduce_to_stub
 from tests.batch.ledger.stories import locked
-from tests.batch.making.studies import PATIENT, claimed
+from tests.batch.making.studies import PATIENT, claimed, deliver
 from tests.traced_memory import peak_bytes
 
 DAY = 86400
-
-
-def deliver(desk, made):
-    """Let the ledger know a study's results as delivered and verified."""
-    claim = desk.ledger.claim(Stage.DELIVER)
-    for one in made.results:
-        desk.ledger.sending(claim, one.uid, one.destination)
-        desk.ledger.sent(claim, one.uid, one.destination)
-        desk.ledger.verified(claim, one.uid, one.destination, one.sha256)
-    desk.ledger.delivered(claim)
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ from medkit.batch.ledger import State
 from medkit.batch.making import make_study, read_study
 from medkit.batch.marks import Mark
 from medkit.batch.spool import NotTaken, Spool, SpoolLimits
-from tests.batch.making.studies import check_ends, claimed, spoil, store
+from medkit.batch.status.alerts import Thresholds, alerts
+from medkit.batch.status.summary import summarise
+from tests.batch.making.studies import POLICY, check_ends, claimed, deliver, spoil, store
 from tests.dicom.writing.sources import ROOT
 
 UNCOUNTED = "the number of images was not checked with an archive"
@@ -76,10 +78,27 @@ def test_an_instance_that_came_with_two_contents(desk, files):
     check_ends(
         desk,
         claimed(desk, files),
-        State.REFUSED,
+        State.FAILED,
         "instances-conflict",
         r"got 1 that .* \([0-9a-f]{12}\); remove them by medkit batch purge FOLDER STUDY, and then send",
     )
+
+
+def test_another_content_of_what_was_delivered_calls_a_person_and_has_nothing_withdrawn(desk, files):
+    first = make_study(claimed(desk, files), desk.context)
+    assert first.state is State.MADE
+    deliver(desk, first)
+    spoil(next(files.iterdir()), lambda image: image.update({"SeriesDescription": "another"}))
+    store(desk, files)
+    for _ in range(POLICY.attempts):
+        ended = make_study(claimed(desk), desk.context)
+        desk.clock.pass_by(4000)
+    assert (ended.state, ended.code) == (State.QUARANTINED, "instances-conflict")
+    summary = summarise(desk.ledger, desk.clock())
+    told = alerts(summary, Thresholds(), kept_free_bytes=0)
+    assert [alert.code for alert in told] == ["quarantine"]
+    assert [(one.state, one.code) for one in summary.reasons] == [("quarantined", "instances-conflict")]
+    assert desk.ledger.withdrawals() == []
 
 
 def test_a_file_that_is_damaged_on_the_disk(desk, files):
