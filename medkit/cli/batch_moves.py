@@ -12,7 +12,7 @@ from medkit.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from medkit.batch.ledger import Ledger, State
+    from medkit.batch.ledger import Ledger, State, StudyRecord
 
 __all__ = ["MOVES", "folder_argument"]
 
@@ -36,8 +36,9 @@ def retry_command(
 ) -> None:
     """Try STUDIES of the batch in FOLDER again: they are quarantined, refused or skipped, and something was mended.
 
-    Results that are on disk are delivered again; otherwise the study is made again. The ledger and the audit log say
-    who asked.
+    Results that are on disk are delivered again; otherwise the study is made again. One that came after its earlier
+    instances were purged (source-purged) is then taken for the whole: have all of it sent again first. The ledger and
+    the audit log say who asked.
 
     Exit code 0: all will be tried; 3: some cannot be; 4: none can be; 2: a wrong call.
     """
@@ -53,8 +54,19 @@ def retry_command(
         return [one.study for one in ledger.studies(State(state), code=code)]
 
     _move_all(
-        folder, studies or chosen, "retried", "retried", lambda ledger, study: ledger.retry(study, reason)
-    )
+        folder, studies or chosen, "retried", "retried", lambda ledger, study: ledger.retry(study, reason),
+        then=_taken_for_whole,
+    )  # fmt: skip
+
+
+def _taken_for_whole(before: StudyRecord) -> str:
+    from medkit.batch.ledger import SOURCE_PURGED
+    from medkit.dicom.findings import counted
+
+    if before.code != SOURCE_PURGED:
+        return ""
+    there = counted(before.instances, "instance", "instances")
+    return f"; what is there ({there}) counts as the whole study: if more belongs to it, have all of it sent again"
 
 
 @click.command("quarantine", short_help="Set studies aside.")
@@ -156,7 +168,8 @@ def purge_command(folder: Path, studies: tuple[str, ...], days: float | None, re
 
     Of STUDIES, which are at an end (delivered, refused, skipped or quarantined), the instances go alone, results stay.
     It is for those that have to be sent again from the beginning, since an instance came with two contents: what comes
-    next of them is taken for the whole, and made anew. A service may work on the batch meanwhile.
+    next of them is taken for the whole, and made anew, also where that is a part, so have all of it sent. A service may
+    work on the batch meanwhile.
 
     The ledger and the audit log keep their lines. What was delivered to folders is yours and stays.
 
@@ -202,7 +215,8 @@ def _purge_studies(folder: Path, studies: tuple[str, ...], reason: str) -> None:
         purge_study(ledger, spool, audit, study, reason)
         return ledger.study(study).state
 
-    _move_all(folder, studies, "removed the instances of", "purged", purge)
+    then = "; what comes next of it counts as the whole study, even a part: have all of it sent again"
+    _move_all(folder, studies, "removed the instances of", "purged", purge, then=lambda before: then)
 
 
 MOVES = (retry_command, quarantine_command, lift_command, dismiss_command, purge_command)
@@ -215,10 +229,12 @@ def _move_all(
     event: str,
     move: Callable[[Ledger, str], str],
     others: Collection[str] = (),
+    then: Callable[[StudyRecord], str] = lambda before: "",
 ) -> None:
     """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved, or not all, is named.
 
-    Those of ``others`` may be meant too, which the ledger does not know any more.
+    Those of ``others`` may be meant too, which the ledger does not know any more. ``then`` says of a study, as it was
+    before, what a person has to know of what comes after.
     """
     from medkit.batch.audit import AuditLog
     from medkit.batch.folder import existing_job
@@ -232,14 +248,15 @@ def _move_all(
         )
         audit, moved = AuditLog(job.audit, actor), 0
         for study in dict.fromkeys(found):
-            before = ledger.study(study).state if ledger.find(study) else State.RECEIVING
+            record = ledger.study(study) if ledger.find(study) else None
+            before = State.RECEIVING if record is None else record.state
             try:
                 after = move(ledger, study)
             except (IllegalTransition, OSError) as error:
                 click.echo(f"medkit: {_explained(study, error)}", err=True)
                 continue
             audit.append(event, study=study, before=before, after=after)
-            click.echo(f"{said} {study[:12]}: {before}, now {after}")
+            click.echo(f"{said} {study[:12]}: {before}, now {after}{then(record) if record else ''}")
             moved += 1
     if not found:
         click.echo("no such studies")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import time
@@ -38,6 +39,32 @@ def test_a_study_that_was_not_taken_says_so_and_is_sent_again_and_not_retried(ba
     code, out, err = run(capsys, "retry", batch.job.root, study("a"))
     assert (code, out) == (4, "")
     assert "got no revision of it yet; where something of it was not taken, send it again" in err
+
+
+def test_what_may_be_a_part_is_retried_as_the_whole_and_says_so(batch, capsys):
+    batch.deliver("a")
+    batch.ledger.purged(study("a"))
+    batch.spool.discard(study("a"), at_rest=batch.ledger.at_end(study("a")))
+    batch.ledger.receive(study("a"))
+    batch.spool.store(uid("a"), f"{uid('a')}.2", io.BytesIO(b"another"))
+    (arrival,) = batch.ledger.arrivals()
+    batch.ledger.complete(arrival, batch.spool.digest(study("a")), 1)
+    code, out, err = run(capsys, "retry", batch.job.root, uid("a"))
+    assert (code, err) == (0, "")
+    assert out == (
+        f"retried {study('a')[:12]}: quarantined, now ready; what is there (1 instance) counts as the whole study: if "
+        "more belongs to it, have all of it sent again\n"
+    )
+
+
+def test_what_is_not_there_any_more_is_not_retried_and_says_what_comes_then(batch, capsys):
+    batch.bring(State.REFUSED)
+    batch.ledger.purged(study(State.REFUSED))
+    code, _, err = run(capsys, "retry", batch.job.root, study(State.REFUSED))
+    assert (code, "purged; send all of them again first; and then retry\n" in err) == (4, True)
+    assert run(capsys, "purge", batch.job.root, study(State.REFUSED))[0] == 0
+    code, _, err = run(capsys, "retry", batch.job.root, study(State.REFUSED))
+    assert (code, "counts as the whole study, and needs no retry\n" in err) == (4, True)
 
 
 def test_the_audit_log_says_who_asked(batch, capsys):
@@ -217,7 +244,8 @@ def test_purge_of_one_study_while_the_service_runs(batch, capsys):
     batch.bring(State.REFUSED)
     batch.arrive("b")
     code, out, err = run(capsys, "purge", batch.job.root, uid(State.REFUSED), "--reason", "two contents")
-    said = f"removed the instances of {study(State.REFUSED)[:12]}: refused, now refused\n"
+    then = "what comes next of it counts as the whole study, even a part: have all of it sent again"
+    said = f"removed the instances of {study(State.REFUSED)[:12]}: refused, now refused; {then}\n"
     assert (code, out, err) == (0, said, "")
     assert batch.spool.studies() == [study("b")]
     assert "two contents" in run(capsys, "history", batch.job.root, study(State.REFUSED))[1]

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from medkit.batch.ledger.ledger import Arrival, Ledger
 from medkit.batch.ledger.moves import Claim, Policy
-from medkit.batch.ledger.states import PARTLY_REFUSED, IllegalTransition, LeaseLost, LedgerError, Stage, State
+from medkit.batch.ledger.states import (
+    PARTLY_REFUSED,
+    SOURCE_PURGED,
+    IllegalTransition,
+    LeaseLost,
+    LedgerError,
+    Stage,
+    State,
+)
 from medkit.batch.ledger.view import (
     Entry,
     LedgerView,
@@ -21,6 +29,7 @@ from medkit.batch.ledger.view import (
 
 __all__ = [
     "PARTLY_REFUSED",
+    "SOURCE_PURGED",
     "Arrival",
     "Claim",
     "Entry",

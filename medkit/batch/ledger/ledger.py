@@ -23,7 +23,7 @@ from medkit.batch.identity import is_hash
 from medkit.batch.ledger.keeping import LedgerKeeping
 from medkit.batch.ledger.makers import makers_line
 from medkit.batch.ledger.moves import Claim
-from medkit.batch.ledger.states import PARTLY_REFUSED, IllegalTransition, Stage, State
+from medkit.batch.ledger.states import PARTLY_REFUSED, SOURCE_PURGED, IllegalTransition, Stage, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Arrival", "Ledger"]
 
-_PURGED = "source-purged"
 _DISMISSED = "dismissed"
 _UNSET_ASIDE = {  # what else to do of studies that do not wait
     State.RECEIVING: "wait until it is complete",
@@ -197,7 +196,9 @@ class Ledger(LedgerKeeping):
             known = self._check_unchanged(arrival)
             latest = self._latest(study)
             anew = self._was_discarded(known)
-            purged = known["purged_at"] is not None or (latest is not None and latest["code"] == _PURGED)
+            purged = known["purged_at"] is not None or (
+                latest is not None and latest["code"] == SOURCE_PURGED
+            )
             self._run("UPDATE studies SET arriving_since = NULL, purged_at = NULL WHERE study = ?", study)
             if (
                 latest is not None
@@ -230,10 +231,10 @@ class Ledger(LedgerKeeping):
     ) -> None:
         state, code, reason = State.READY, None, None
         if partial:
-            state, code = State.QUARANTINED, _PURGED
+            state, code = State.QUARANTINED, SOURCE_PURGED
             reason = (
                 f"{instances} instances came after the earlier ones had been purged, and may be a part of the study; "
-                "send all of them again, and then retry"
+                "send all of them again, and then retry, which takes what is there for the whole"
             )
         self._run(
             "INSERT INTO revisions (study, number, digest, instances, state, not_before, since, code, reason) "
@@ -437,8 +438,11 @@ class Ledger(LedgerKeeping):
             state = State.MADE if row["made_at"] is not None else State.READY
             record = self.study(study)
             if state is State.READY and record.purged:
+                then = "and then retry"
+                if self._was_discarded(self._one("SELECT * FROM studies WHERE study = ?", study)):
+                    then = "what comes next counts as the whole study, and needs no retry"
                 raise IllegalTransition(
-                    f"study {study}: its instances were purged; send all of them again first"
+                    f"study {study}: its instances were purged; send all of them again first; {then}"
                 )
             if record.results_purged:  # the objects of a revision are made once
                 self._move(row, State.SUPERSEDED, now, "retried", reason)

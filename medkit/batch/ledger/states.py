@@ -40,6 +40,7 @@ __all__ = [
     "FIRST",
     "LEASED",
     "PARTLY_REFUSED",
+    "SOURCE_PURGED",
     "TRANSITIONS",
     "IllegalTransition",
     "LeaseLost",
@@ -97,6 +98,8 @@ FIRST = frozenset({_S.READY, _S.QUARANTINED})
 LEASED = frozenset({_S.RUNNING, _S.DELIVERING})
 PARTLY_REFUSED = "partly-refused"
 """Code of a study that is made, or delivered, though not all was made of it that rules want."""
+SOURCE_PURGED = "source-purged"
+"""Code of a study that may be a part, for it came after its earlier instances had been removed."""
 ENDS = frozenset({_S.DELIVERED, _S.REFUSED, _S.SKIPPED, _S.QUARANTINED})
 # From these on the ledger knows which objects count.
 DECIDED = frozenset({_S.MADE, _S.DELIVERING, _S.DELIVERED, _S.REFUSED, _S.SKIPPED})
