@@ -59,11 +59,11 @@ def retry_command(
     )  # fmt: skip
 
 
-def _taken_for_whole(before: StudyRecord) -> str:
+def _taken_for_whole(before: StudyRecord | None) -> str:
     from medkit.batch.ledger import SOURCE_PURGED
     from medkit.dicom.findings import counted
 
-    if before.code != SOURCE_PURGED:
+    if before is None or before.code != SOURCE_PURGED:
         return ""
     there = counted(before.instances, "instance", "instances")
     return f"; what is there ({there}) counts as the whole study: if more belongs to it, have all of it sent again"
@@ -121,19 +121,20 @@ def lift_command(folder: Path, studies: tuple[str, ...], code: str | None, reaso
     _move_all(folder, studies, "lifted", "lifted", lift)
 
 
-@click.command("dismiss", short_help="Await studies no longer of which nothing could be taken.")
+@click.command("dismiss", short_help="Wait no longer for studies of which no instance could be stored.")
 @folder_argument
 @click.argument("studies", nargs=-1, required=True)
 @_reason
 def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None:
-    """Await STUDIES no longer that began to come to the batch in FOLDER, and of which nothing is there but marks.
+    """Wait no longer for STUDIES that began to come to the batch in FOLDER, and of which no instance could be stored.
 
-    For those whose sender gave up: 'medkit batch history FOLDER STUDY' says what was not taken, and why. Nothing may
-    have been heard of them for an hour. Should one come after all, it is made. One of which something was made before
-    stays what it is. The ledger and the audit log say who asked.
+    For those whose sender gave up: 'medkit batch status FOLDER --state receiving' has them, with 0 instances, and
+    'medkit batch history FOLDER STUDY' says what was not taken, and why. Nothing may have been heard of them for an
+    hour. Should one come after all, it is made. One of which something was made before stays what it is. The ledger and
+    the audit log say who asked.
 
-    Exit code 0: all are dismissed; 3: some are there, made, or came just now, or the disk refused something of them; 4:
-    all of them; 2: a wrong call.
+    Exit code 0: all are dismissed; 3: some are not being received, have instances or came within the hour, or the disk
+    refused something of them; 4: all of them; 2: a wrong call.
     """
     from medkit.batch.audit import AuditLog
     from medkit.batch.folder import existing_job
@@ -150,7 +151,9 @@ def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None
         return ledger.study(study).state if ledger.find(study) else "gone"
 
     # One that was dismissed until something broke off is none of the ledger's any more.
-    _move_all(folder, studies, "dismissed", "dismissed", forget, spool.studies())
+    others = spool.studies()
+    then = "; nothing more of it is awaited; should it come after all, it is made"
+    _move_all(folder, studies, "dismissed", "dismissed", forget, others, then=lambda before: then)
 
 
 @click.command("purge", short_help="Remove patients' data: of studies that ended long ago, or of one.")
@@ -229,7 +232,7 @@ def _move_all(
     event: str,
     move: Callable[[Ledger, str], str],
     others: Collection[str] = (),
-    then: Callable[[StudyRecord], str] = lambda before: "",
+    then: Callable[[StudyRecord | None], str] = lambda before: "",
 ) -> None:
     """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved, or not all, is named.
 
@@ -256,7 +259,7 @@ def _move_all(
                 click.echo(f"medkit: {_explained(study, error)}", err=True)
                 continue
             audit.append(event, study=study, before=before, after=after)
-            click.echo(f"{said} {study[:12]}: {before}, now {after}{then(record) if record else ''}")
+            click.echo(f"{said} {study[:12]}: {before}, now {after}{then(record)}")
             moved += 1
     if not found:
         click.echo("no such studies")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
-from medkit.batch.ledger import IllegalTransition
+from medkit.batch.ledger import IllegalTransition, State
 from medkit.batch.marks import NOT_COUNTED
+from medkit.dicom.findings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from medkit.batch.intake.take import Intake
+    from medkit.batch.ledger import Arrival
 
 __all__ = ["dismiss"]
 
 _AT_REST = 3600.0  # seconds without an arrival: what brings the study now would miss its mark
+_MINUTE = 60.0
 
 
 def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] = time.time) -> int:
@@ -38,11 +42,16 @@ def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] 
     """
     arrival = next((one for one in intake.ledger.arrivals() if one.study == study), None)
     if intake.spool.instances(study) or (arrival is None and not _broke_off(intake, study)):
-        got = "one that is at rest" if arrival is None else "instances, of which something is made"
-        raise IllegalTransition(f"study {study}: expected one that came to nothing, got {got}")
-    if arrival is not None and clock() - arrival.last_arrival < _AT_REST:
         raise IllegalTransition(
-            f"study {study}: expected that nothing was heard of it for an hour, got less; wait"
+            f"study {study}: expected one that is being received and of which no instance is stored, got "
+            f"{_what_there_is(intake, study, arrival)}"
+        )
+    silent = math.inf if arrival is None else clock() - arrival.last_arrival
+    if silent < _AT_REST:
+        raise IllegalTransition(
+            f"study {study}: expected that nothing was heard of it for an hour, for its sender may still go on; got "
+            f"{counted(int(silent / _MINUTE), 'minute', 'minutes')}; call again in "
+            f"{counted(math.ceil((_AT_REST - silent) / _MINUTE), 'minute', 'minutes')}"
         )
     # The ledger first: marks that are left behind by a crash are on the safe side, a study without its marks is not.
     marks = [*intake.spool.marks(study), *intake.spool.lifted(study)]
@@ -58,6 +67,27 @@ def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] 
         for mark in still:
             intake.spool.miss(study, mark)
     return len(missed)
+
+
+def _what_there_is(intake: Intake, study: str, arrival: Arrival | None) -> str:
+    """What is there of a study that cannot be dismissed, and what to do about it."""
+    there = len(intake.spool.instances(study))
+    stored = f"{counted(there, 'instance', 'instances')} stored"
+    if arrival is not None:
+        return (
+            f"{stored}; wait until nothing more comes: it is made of them, or quarantined where something of it was not "
+            "taken"
+        )
+    state = intake.ledger.study(study).state if intake.ledger.find(study) else "unknown to the ledger"
+    if not there:
+        return f"one that is {state}; nothing more of it is awaited, and there is nothing to dismiss"
+    then = "there is nothing to dismiss"
+    if state is State.QUARANTINED:
+        then = (
+            "its reason (medkit batch history) says what to do; medkit batch lift has it made without what was not "
+            "taken, and medkit batch purge removes what is stored"
+        )
+    return f"one that is {state}, {stored}; {then}"
 
 
 def _broke_off(intake: Intake, study: str) -> bool:

@@ -38,7 +38,7 @@ def lift_marks(intake: Intake, study: str, reason: str, code: str | None = None)
     if not intake.spool.instances(study):
         raise IllegalTransition(
             f"study {study}: expected instances to make something of, got none, only marks of what was not taken; have "
-            "it sent again, or let medkit batch dismiss await it no longer"
+            "it sent again, or wait for it no longer by medkit batch dismiss"
         )
     arrival = intake.ledger.reopen(study, "marks-lifted", reason)
     try:

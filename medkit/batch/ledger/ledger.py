@@ -222,7 +222,7 @@ class Ledger(LedgerKeeping):
         known: sqlite3.Row | None = self._one("SELECT * FROM studies WHERE study = ?", arrival.study)
         if known is None or known["arriving_since"] is None or known["arrivals"] != arrival.arrivals:
             raise IllegalTransition(
-                f"study {arrival.study}: expected no instance since it was asked about; wait again"
+                f"study {arrival.study}: expected that nothing came since it was looked at, got more; wait again"
             )
         return known
 

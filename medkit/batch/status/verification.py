@@ -149,5 +149,5 @@ def _strangers(view: LedgerView, spool: Spool | None, stored: set[str]) -> Itera
         if not view.find(study):  # not by its LedgerError: a broken disk raises one too
             text = "has stored instances, and the ledger does not know it"
             if spool is None or not spool.instances(study):
-                text = "is left of a dismissal that broke off; dismiss it again"
+                text = "is left of a dismissal that broke off; call medkit batch dismiss for it again"
             yield Fault("instances", f"study {study}: {text}")

@@ -52,8 +52,15 @@ def test_it_may_come_after_all(broken_off, clock):
 
 def test_one_that_may_still_come_is_awaited(broken_off, clock):
     broken_off.leave("1.2.3", "1.2.3.2", CUT_OFF)
-    clock.pass_by(HOUR - 1)
-    with pytest.raises(IllegalTransition, match="nothing was heard of it for an hour"):
+    for passed, said in (
+        (0, "got 0 minutes; call again in 60 minutes$"),
+        (HOUR - 61, "got 58 minutes; .* in 2 minutes$"),
+    ):
+        clock.pass_by(passed)
+        with pytest.raises(IllegalTransition, match=f"nothing was heard of it for an hour, .*{said}"):
+            dismiss(broken_off, STUDY, "cancelled", clock)
+    clock.pass_by(60)
+    with pytest.raises(IllegalTransition, match="got 59 minutes; call again in 1 minute"):
         dismiss(broken_off, STUDY, "cancelled", clock)
     assert len(broken_off.spool.marks(STUDY)) == 2
     clock.pass_by(1)
@@ -66,10 +73,24 @@ def test_one_of_which_something_is_there_is_made(broken_off, clock, complete):
     if complete:
         settle(broken_off, 0)
     clock.pass_by(HOUR)
-    got = "at rest" if complete else "instances"
-    with pytest.raises(IllegalTransition, match=f"came to nothing, got .*{got}"):
+    got = (
+        "one that is ready, 1 instance stored; there is nothing"
+        if complete
+        else "1 instance stored; wait until"
+    )
+    with pytest.raises(IllegalTransition, match=f"of which no instance is stored, got {got}"):
         dismiss(broken_off, STUDY, "cancelled", clock)
     assert len(broken_off.spool.marks(STUDY)) == 1
+
+
+def test_of_one_that_is_quarantined_it_is_said_what_else_may_be_done(broken_off, clock):
+    broken_off.take("1.2.3", "1.2.3.2", body())
+    settle(broken_off, 0)
+    broken_off.ledger.quarantine(STUDY, "set aside")
+    clock.pass_by(HOUR)
+    said = "got one that is quarantined, 1 instance stored; its reason .* medkit batch lift .* medkit batch purge"
+    with pytest.raises(IllegalTransition, match=said):
+        dismiss(broken_off, STUDY, "cancelled", clock)
 
 
 def test_what_comes_meanwhile_keeps_its_mark(broken_off, clock, monkeypatch):
@@ -81,7 +102,7 @@ def test_what_comes_meanwhile_keeps_its_mark(broken_off, clock, monkeypatch):
         return found
 
     monkeypatch.setattr(broken_off.ledger, "arrivals", late)
-    with pytest.raises(IllegalTransition, match="no instance since it was asked about"):
+    with pytest.raises(IllegalTransition, match="nothing came since it was looked at, got more; wait"):
         dismiss(broken_off, STUDY, "cancelled", clock)
     assert len(broken_off.spool.marks(STUDY)) == 2
 
@@ -131,7 +152,10 @@ def test_what_broke_off_is_done_by_the_next_call(intake, clock, monkeypatch, pur
     assert dismiss(intake, STUDY, "cancelled", clock) == (0 if fails == "folder" else 1)
     assert intake.spool.studies() == intake.ledger.arrivals() == []
     assert events(intake)[-1] == ("mark-dismissed", CUT_OFF)
-    with pytest.raises(IllegalTransition, match="came to nothing, got one that is at rest"):
+    with pytest.raises(
+        IllegalTransition,
+        match=f"got one that is {'skipped' if purged else 'unknown to the ledger'}; nothing",
+    ):
         dismiss(intake, STUDY, "cancelled", clock)
 
 
