@@ -11,6 +11,7 @@ from rich.table import Table
 from medkit.batch.folder import ServiceState
 from medkit.batch.ledger import State
 from medkit.batch.status.alerts import AlertCode
+from medkit.batch.status.not_taken import missed_of
 from medkit.batch.status.words import duration, moment, size
 from medkit.cli.consoles import print_whole, table_console
 
@@ -101,16 +102,18 @@ def print_results(results: Iterable[Result]) -> None:
 
 
 def print_marks(marks: Iterable[Mark], lifted: Iterable[Mark]) -> None:
-    """Print what was not taken of a study, one mark a line; nothing where there is no mark.
+    """Print what is missed of a study, one mark a line; nothing where there is no mark.
 
     Args:
         marks: those with which it is not whole.
         lifted: those without which it is, for a person said so.
     """
-    table = Table("not taken", "why", "says who", "")
+    table = Table("what is missed", "why", "says who", "")
     for found, so in ((marks, "not whole"), (lifted, "whole without it, as a person said")):
         for mark in found:
-            table.add_row(mark.name[:_DIGITS], mark.code, escape(mark.caller or mark.owner), so)
+            kind = missed_of(mark)
+            what = f"{kind} {mark.name[:_DIGITS]}" if kind.is_named else kind
+            table.add_row(what, mark.code, escape(mark.caller or mark.owner), so)
     if table.row_count:
         print_whole(table)
 

@@ -188,7 +188,9 @@ def test_history_for_machines(batch, capsys):
     assert (code, err) == (0, "")
     told = json.loads(out)
     assert told["study"] == study("a")
-    assert told["not_taken"] == [{"not_taken": "ab" * 32, "code": "cut-off", "by": "door", "lifted": False}]
+    assert told["not_taken"] == [
+        {"what": "instance", "not_taken": "ab" * 32, "code": "cut-off", "by": "door", "lifted": False}
+    ]
     (made,) = [one for one in told["history"] if one["to"] == "made"]
     assert made == {
         "at": "2023-11-14T22:13:20Z",
@@ -209,11 +211,34 @@ def test_history_for_machines(batch, capsys):
     assert [one["to"] for one in lines] == ["delivering", "delivered"]
 
 
+def test_history_shows_a_mark_as_what_it_is(batch, capsys):
+    batch.receive("a")
+    marks = {
+        Mark("ab" * 32, "cut-off", "door"): "instance abababababab",
+        Mark("cd" * 32, "broken-file", "watch"): "file cdcdcdcdcdcd",
+        Mark.not_released("CT1"): "word of the sender that this is all",
+        Mark("ef" * 32, "not-counted", "count"): "count of an archive",
+        Mark(study("a"), "folder-unfinished", "folder"): "rest of the study",
+        Mark(study("a"), "pull-unfinished", "pull"): "rest of the study",
+    }
+    for mark in marks:
+        batch.spool.miss(study("a"), mark)
+    out = run(capsys, "history", batch.job.root, study("a"))[1]
+    lines = [
+        [cell.strip() for cell in line.split("│")[1:4]] for line in out.splitlines() if "not whole" in line
+    ]
+    assert sorted(lines) == sorted([what, one.code, one.caller or one.owner] for one, what in marks.items())
+    told = json.loads(run(capsys, "history", batch.job.root, study("a"), "--json")[1])["not_taken"]
+    whats = {mark.code: what for mark, what in marks.items()}
+    assert len(told) == len(marks)
+    assert all(whats[one["code"]].startswith(one["what"]) for one in told)
+
+
 def test_history_of_a_study_whose_store_is_gone(batch, capsys):
     batch.deliver("a")
     shutil.rmtree(batch.job.spool)
     code, out, err = run(capsys, "history", batch.job.root, study("a"))
-    assert (code, err, "not taken" in out, MAKER in out) == (0, "", False, True)
+    assert (code, err, "what is missed" in out, MAKER in out) == (0, "", False, True)
     told = json.loads(run(capsys, "history", batch.job.root, study("a"), "--json")[1])
     assert (told["not_taken"], len(told["objects"])) == ([], 1)
     assert not batch.job.spool.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medkit import __version__
+from medkit.batch.status.not_taken import missed_of
 from medkit.batch.status.words import moment
 
 if TYPE_CHECKING:
@@ -120,14 +121,20 @@ def result_documents(results: Iterable[Result], revision: int) -> list[dict[str,
 
 
 def mark_documents(marks: Iterable[Mark], *, lifted: bool) -> list[dict[str, Any]]:
-    """What was not taken of a study, for machines.
+    """What is missed of a study, for machines: ``what`` says whether ``not_taken`` is an instance, a file or neither.
 
     Args:
         marks: which.
         lifted: a person said that the study is whole without it.
     """
     return [
-        {"not_taken": mark.name, "code": mark.code, "by": mark.caller or mark.owner, "lifted": lifted}
+        {
+            "what": missed_of(mark),
+            "not_taken": mark.name,
+            "code": mark.code,
+            "by": mark.caller or mark.owner,
+            "lifted": lifted,
+        }
         for mark in marks
     ]
 

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from medkit.batch.marks import WHAT_IS_AWAITED, WHAT_TO_DO, StudyMarks
+from medkit.batch.marks import (
+    BROKEN,
+    NOT_COUNTED,
+    NOT_RELEASED,
+    UNFINISHED_FOLDER,
+    UNFINISHED_PULL,
+    WHAT_IS_AWAITED,
+    WHAT_TO_DO,
+    StudyMarks,
+)
 from medkit.dicom.findings import counted
 
 if TYPE_CHECKING:
@@ -17,8 +27,38 @@ if TYPE_CHECKING:
 
     from medkit.batch.folder import JobFolder
     from medkit.batch.ledger import StudyRecord
+    from medkit.batch.marks import Mark
 
-__all__ = ["with_what_was_not_taken"]
+__all__ = ["Missed", "missed_of", "with_what_was_not_taken"]
+
+
+class Missed(StrEnum):
+    """What a mark says is missed."""
+
+    INSTANCE = "instance"
+    FILE = "file"
+    REST = "rest of the study"
+    RELEASE = "word of the sender that this is all"
+    COUNT = "count of an archive"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a mark's name is that of one thing of the study, and not of who owes something about it."""
+        return self in (Missed.INSTANCE, Missed.FILE)
+
+
+_MISSED = {
+    BROKEN: Missed.FILE,
+    UNFINISHED_FOLDER: Missed.REST,
+    UNFINISHED_PULL: Missed.REST,
+    NOT_RELEASED: Missed.RELEASE,
+    NOT_COUNTED: Missed.COUNT,
+}
+
+
+def missed_of(mark: Mark) -> Missed:
+    """What a mark says is missed."""
+    return _MISSED.get(mark.code, Missed.INSTANCE)
 
 
 def with_what_was_not_taken(job: JobFolder, studies: Iterable[StudyRecord]) -> list[StudyRecord]:
