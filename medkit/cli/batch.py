@@ -54,12 +54,13 @@ def status_command(
     It calls a person when the service's settings say so, those of the last one where none runs.
 
     Exit code 0: nothing; 3: something, which is named first; 2: FOLDER is none of a batch; 4: its ledger cannot be read.
-    With --state, the studies in it, the newest first; exit code 0.
+    With --state, the studies in it, the newest first; exit code 0. As receiving, those are listed too that were begun
+    before and of which more comes.
     """
     from medkit.batch.folder import existing_job
     from medkit.batch.ledger import LedgerView, State
     from medkit.batch.status.document import status_document, study_documents
-    from medkit.batch.status.not_taken import with_what_was_not_taken
+    from medkit.batch.status.listing import studies_in
     from medkit.batch.status.service_record import service_alerts
     from medkit.batch.status.summary import summarise
     from medkit.cli.batch_tables import print_status, print_studies
@@ -69,7 +70,7 @@ def status_command(
     job = existing_job(folder)
     with LedgerView(job.ledger) as view:
         if state is not None:
-            studies = with_what_was_not_taken(job, view.studies(State(state), newest_first=True))
+            studies = studies_in(job, view, State(state))
             # Only here, for a mark's code is none of the ledger's.
             studies = [one for one in studies if code in (None, one.code)]
             _print(study_documents(studies)) if as_json else print_studies(studies, time.time())

@@ -126,7 +126,7 @@ def _print_counts(console: Console, summary: Summary) -> None:
         ("last study delivered", _ago(summary, summary.deliveries)),
         ("in the last hour", _rates(summary.arrivals.last_hour, summary.deliveries.last_hour)),
         ("in the last day", _rates(summary.arrivals.last_day, summary.deliveries.last_day)),
-        ("being received", _waiting(summary, summary.receiving)),
+        ("being received", _waiting(summary, summary.receiving, again=summary.received_again)),
         ("to be made", _waiting(summary, summary.making)),
         (
             "made, not to be sent" if summary.shadow else "to be delivered",
@@ -159,6 +159,7 @@ def _rates(arrived: int, delivered: int) -> str:
     return f"{arrived} arrivals, repeats too; {delivered} deliveries"
 
 
-def _waiting(summary: Summary, waiting: Waiting) -> str:
+def _waiting(summary: Summary, waiting: Waiting, again: int = 0) -> str:
+    before = f", {again} of them again" if again else ""
     age = "" if waiting.since is None else f", the first for {duration(summary.at - waiting.since)}"
-    return f"{waiting.count}{age}"
+    return f"{waiting.count}{before}{age}"

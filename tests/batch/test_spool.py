@@ -56,6 +56,7 @@ def test_what_was_stored_is_there_for_the_next_process(tmp_path, spool):
         assert one.instance.size == len(dicom(content))
     assert not list((tmp_path / "spool" / "incoming").iterdir())
     assert again.damaged(STUDY) == again.conflicts(STUDY) == []
+    assert (again.count(STUDY), again.count(hash_uid("9.9"))) == (len(again.instances(STUDY)), 0)
     assert again.missing(STUDY) == {}
 
 

@@ -136,10 +136,15 @@ def test_the_studies_that_are_received_and_not_whole_for_one_reason(batch, capsy
         if mark is not None:
             batch.spool.miss(study(name), Mark("ab" * 32, mark, "node"))
     call = ("status", batch.job.root, "--json", "--code", "not-released", "--state")
-    for state, name in (("receiving", "stuck"), ("delivered", "back")):
+    for state, names in (("receiving", ("stuck", "back")), ("delivered", ("back",))):
         code, out, err = run(capsys, *call, state)
         assert (code, err) == (0, "")
-        assert [(one["study"], one["code"]) for one in json.loads(out)] == [(study(name), "not-released")]
+        told = {(one["study"], one["code"]) for one in json.loads(out)}
+        assert told == {(study(name), "not-released") for name in names}
+    out = run(capsys, "status", batch.job.root)[1]
+    assert "4, 1 of them again, the first for " in out
+    out = run(capsys, "status", batch.job.root, "--state", "receiving")[1]
+    assert (out.count("receiving"), out.count("delivered, more arrives")) == (3, 1)
 
 
 def test_the_states_of_the_options_are_those_of_the_ledger():

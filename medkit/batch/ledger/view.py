@@ -186,6 +186,7 @@ class LedgerView:
         state: State | None = None,
         *,
         code: str | None = None,
+        again: bool = False,
         newest_first: bool = False,
         limit: int | None = None,
         offset: int = 0,
@@ -196,13 +197,14 @@ class LedgerView:
             state: only those in it.
             code: only those that are in their state for this reason; one that is being received has none here, see
                 :func:`medkit.batch.status.not_taken.with_what_was_not_taken`.
+            again: with ``receiving``, also those that were begun before and of which more comes.
             newest_first: the last to come into its state first.
             limit: no more than so many.
             offset: and not the first so many.
         """
         which, since = "1", "since"
         if state is State.RECEIVING:
-            which, since = "r.state IS NULL AND arriving_since IS NOT NULL", "arriving_since"
+            which, since = "arriving_since IS NOT NULL AND (:again OR r.state IS NULL)", "arriving_since"
         elif state is not None:  # said so that an index has them in their order
             which, since = "r.state = :state", "r.since"
         if code is not None:
@@ -211,7 +213,7 @@ class LedgerView:
         with self.reading():
             rows = self._all(
                 f"{_STUDIES} WHERE {which} ORDER BY {since} {down}, s.study {down} LIMIT :limit OFFSET :offset",
-                state=state, code=code, limit=-1 if limit is None else limit, offset=offset,
+                state=state, code=code, again=again, limit=-1 if limit is None else limit, offset=offset,
             )  # fmt: skip
         return [_study(row) for row in rows]
 
@@ -246,8 +248,7 @@ class LedgerView:
         with self.reading():
             (number,) = self._one(
                 "SELECT count(*) FROM journal WHERE after = ? AND at >= ? AND before IS NOT after",
-                state,
-                since,
+                *(state, since),
             )
         return int(number)
 

@@ -169,8 +169,8 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
         (
             AlertCode.RECEIVING_STUCK, summary.receiving, thresholds.receiving_hours,
             "{0} not begun though nothing more came, for {1} of the first; see whether the service runs, and why they "
-            "wait (medkit batch status FOLDER --state receiving); have sent again, or dismiss, what nothing could be "
-            "taken of",
+            "wait (medkit batch status FOLDER --state receiving); have those sent again of which nothing could be "
+            "stored (0 instances), or wait for them no longer (medkit batch dismiss)",
         ),
         (
             AlertCode.MAKING_STUCK, summary.making, thresholds.making_hours,

@@ -18,8 +18,8 @@ from medkit.batch.marks import (
     UNFINISHED_PULL,
     WHAT_IS_AWAITED,
     WHAT_TO_DO,
-    StudyMarks,
 )
+from medkit.batch.spool import Spool
 from medkit.dicom.findings import counted
 
 if TYPE_CHECKING:
@@ -61,21 +61,33 @@ def missed_of(mark: Mark) -> Missed:
     return _MISSED.get(mark.code, Missed.INSTANCE)
 
 
-def with_what_was_not_taken(job: JobFolder, studies: Iterable[StudyRecord]) -> list[StudyRecord]:
+def with_what_was_not_taken(
+    job: JobFolder, studies: Iterable[StudyRecord], *, waiting: bool = False
+) -> list[StudyRecord]:
     """Studies, those that are being received with a reason where something was not taken or counted, or is awaited.
+
+    These have as many instances, too, as are there by now: the ledger knows those of their latest revision.
 
     Args:
         job: folder of the batch.
         studies: as the ledger has them.
+        waiting: whether it matters more why they are not begun than why they are where they were before.
     """
-    marks = StudyMarks(job.spool)
-    return [_explained(marks, study) if study.arriving and study.code is None else study for study in studies]
-
-
-def _explained(marks: StudyMarks, study: StudyRecord) -> StudyRecord:
+    studies = list(studies)
     try:
-        missing = marks.marks(study.study)
+        spool = Spool(job.spool, make=False)
+    except OSError:  # there is none
+        return studies
+    return [_explained(spool, one, over=waiting) if one.arriving else one for one in studies]
+
+
+def _explained(spool: Spool, study: StudyRecord, *, over: bool) -> StudyRecord:
+    try:
+        study = replace(study, instances=spool.count(study.study))
+        missing = spool.marks(study.study)
     except OSError:  # nobody can tell
+        return study
+    if study.code is not None and not over:
         return study
     codes = Counter({mark.name: mark.code for mark in missing if mark.code in WHAT_TO_DO}.values())
     if codes:

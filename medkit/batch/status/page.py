@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlencode
 from medkit import __version__
 from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import State
-from medkit.batch.status.not_taken import with_what_was_not_taken
+from medkit.batch.status.listing import studies_in
 from medkit.batch.status.words import duration, moment, size
 
 if TYPE_CHECKING:
@@ -90,13 +90,14 @@ def render_page(
     Raises:
         LedgerError: the ledger cannot be read.
     """
-    count = summary.counts[query.state] if query.state else 0
+    counts = {**summary.counts, State.RECEIVING: summary.receiving.count}
+    count = counts[query.state] if query.state else 0
     pages = max(1, math.ceil(count / ROWS))
     page = min(query.page, pages)
     studies = []
     if query.state:
-        studies = view.studies(query.state, newest_first=True, limit=ROWS, offset=(page - 1) * ROWS)
-        studies = with_what_was_not_taken(JobFolder(view.path.parent), studies)
+        job = JobFolder(view.path.parent)
+        studies = studies_in(job, view, query.state, limit=ROWS, offset=(page - 1) * ROWS)
     return _template().render(
         name=name,
         version=__version__,

@@ -95,6 +95,11 @@ class Summary:
     service: ServiceState
     shadow: bool
 
+    @property
+    def received_again(self) -> int:
+        """How many of those that are being received were begun before; they count in the state where they were."""
+        return self.receiving.count - self.counts[State.RECEIVING]
+
 
 def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shutil.disk_usage) -> Summary:
     """Look at a ledger, and at the disk on which it lies.
@@ -128,7 +133,7 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
             withdrawals=_withdrawals(view),
             timings=view.timings(_TIMED),
             reasons=tuple(view.reasons()[:LISTED]),
-            troubled=tuple(troubled[:LISTED]),
+            troubled=tuple(with_what_was_not_taken(job, troubled[:LISTED])),
             latest=tuple(with_what_was_not_taken(job, _latest(newest.values()))),
             free_bytes=disk.free,
             total_bytes=disk.total,

@@ -56,6 +56,17 @@ def test_an_empty_batch(batch):
     assert page.rows == 0
 
 
+def test_what_comes_again_is_listed_with_what_is_being_received(batch):
+    batch.deliver("back")
+    batch.receive("back")
+    batch.receive("new")
+    page = draw(batch, "state=receiving")
+    assert "delivered more arrives" in " ".join(page.text.split())
+    assert "those that come again too" in page.text
+    assert page.rows == 2
+    assert "2, 1 of them again, the first for" in draw(batch).text
+
+
 def test_a_study_in_each_state(batch):
     page = draw(batch.one_of_each())
     assert "1 study in quarantine; see why" in page.text
