@@ -64,7 +64,7 @@ def check_whole(spool: Spool, study: str) -> None:
         raise verdict(
             "instances-conflict",
             f"expected one content of each instance, {what}; remove them by medkit batch purge FOLDER STUDY, and then "
-            "send the study again, whole",
+            "send the study again, whole; what was delivered of it before stays until then",
         )
     if damaged := [one.instance for one in spool.damaged(study)]:
         what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"

@@ -94,6 +94,7 @@ def test_another_content_of_what_was_delivered_calls_a_person_and_has_nothing_wi
         ended = make_study(claimed(desk), desk.context)
         desk.clock.pass_by(4000)
     assert (ended.state, ended.code) == (State.QUARANTINED, "instances-conflict")
+    assert ended.reason.endswith("; what was delivered of it before stays until then")
     summary = summarise(desk.ledger, desk.clock())
     told = alerts(summary, Thresholds(), kept_free_bytes=0)
     assert [alert.code for alert in told] == ["quarantine"]
