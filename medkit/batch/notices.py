@@ -33,6 +33,7 @@ class Kind(StrEnum):
     CHORE = "chore"
     WORKERS = "workers"
     CLUSTER = "cluster"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True)

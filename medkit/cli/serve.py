@@ -36,8 +36,8 @@ def command(config: Path, shadow: bool, check: bool, archives: bool, form: str) 
     SIGTERM or Ctrl-C ends it in good order; a second one at once. Whatever ends it, the next call goes on.
 
     Exit code 0: it was told to stop, or nothing is wrong; 2: CONFIG is wrong, or a bundle, a port or the folder cannot
-    be used; 3: an archive does not answer --archives; 4: the ledger cannot be read, or a device or a bundle that is
-    looked at before does not answer for ten minutes.
+    be used; 3: an archive does not answer --archives; 4: the ledger cannot be read, the audit log not be gone on with,
+    or a device or a bundle that is looked at before does not answer for ten minutes.
     """
     from medkit.batch.logs import LogSettings, set_up_logs
     from medkit.batch.service.checks import check_settings

@@ -170,6 +170,37 @@ def test_an_end_that_was_cut_off_is_found_by_the_head_that_was_kept(log, clock):
     assert "expected at least 6 lines, got 5" in log.verify(through=[middle, kept]).broken
 
 
+def test_an_end_that_was_cut_off_is_found_after_a_check(log, clock):
+    write_log(log, clock)
+    assert log.check() == log.verify()
+    log.append("received", study=STUDY)
+    assert log.check().broken is NO_FAULT
+    without_line(files(log)[1], 3)
+    for _ in range(2):  # nothing is kept of a chain that does not hold
+        assert "expected at least 7 lines, got 6" in log.check().broken
+
+
+def test_a_torn_line_is_no_fault_in_a_check_and_one_of_no_log_is(log, clock):
+    write_log(log, clock, 2)
+    with files(log)[0].open("ab") as file:
+        file.write(b'{"number":3')
+    assert log.check().broken is NO_FAULT
+    assert [entry["event"] for entry in entries(log)] == ["received", "received", "recovered"]
+    with files(log)[-1].open("ab") as file:
+        file.write(b"something else\n")
+    assert "expected a JSON object" in log.check().broken
+
+
+def test_a_log_is_taken_up_without_its_torn_line(log, clock):
+    assert log.take_up() == Head()
+    write_log(log, clock, 2)
+    with files(log)[0].open("ab") as file:
+        file.write(b'{"number":3')
+    assert log.take_up().number == 3
+    assert [entry["event"] for entry in entries(log)] == ["received", "received", "recovered"]
+    assert log.verify().broken is NO_FAULT
+
+
 def test_days_that_were_removed_on_purpose_are_begun_after(log, clock):
     write_log(log, clock)
     kept = Head(3, entries(log)[3]["previous"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import Pipe, connection
 from threading import Event, Thread
@@ -24,6 +24,7 @@ from medkit.batch.ledger import Ledger, LedgerError, State
 from medkit.batch.logs import LogSettings, told
 from medkit.batch.making import remove_debris
 from medkit.batch.notices import Kind, Notices
+from medkit.batch.service.audit_check import AuditCheck
 from medkit.batch.service.callers import RejectedCallers
 from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
@@ -69,7 +70,7 @@ class Supervisor:
     Raises:
         UsageError: another service has the folder, it was used in shadow mode and is not now, or the other way round; or
             a destination cannot be used, or is a folder that is not there.
-        LedgerError: the ledger cannot be opened.
+        LedgerError, AuditError: the ledger, or the audit log, cannot be gone on with.
     """
 
     def __init__(self, settings: Settings, logs: LogSettings | None = None) -> None:
@@ -86,6 +87,9 @@ class Supervisor:
             self._notices.clear_all()
             self.ledger = self._open.enter_context(Ledger(job.ledger, service_name(), settings.policy))
             self._audit = AuditLog(job.audit, service_name())
+            with suppress(OSError):  # a full disk passes
+                self._audit.take_up()  # without a line nothing is done: each study would fail
+            self._auditing = AuditCheck(self._audit, self._notices)
             self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
             self._counts = make_counts(settings, self._intake)
             self._rejected = [
@@ -143,7 +147,11 @@ class Supervisor:
         taking = _Taking(inputs, self._intake)
         ending = ExitStack()
         ending.callback(taking.stop)
-        with self._working([Chore("withdrawing", self._withdraw, self._notices)], ending):
+        chores = [
+            Chore("withdrawing", self._withdraw, self._notices),
+            Chore("auditing", self._auditing.once, self._notices),
+        ]
+        with self._working(chores, ending):
             taking.start()
             while not taking.ended or self._any_open():
                 self._tend()
@@ -198,6 +206,7 @@ class Supervisor:
         chores += [
             Chore("settling", self._settle, self._notices),
             Chore("keeping", self._keep, self._notices),
+            Chore("auditing", self._auditing.once, self._notices),
             Chore("callers", self._tell_rejected, self._notices),
         ]
         if not self._settings.shadow:

@@ -45,6 +45,7 @@ class AlertCode(StrEnum):
     CHORE_FAILS = "chore-fails"
     WORKERS_DYING = "workers-dying"
     CLUSTER_FAILS = "cluster-fails"
+    AUDIT_BROKEN = "audit-broken"
 
 
 OF_KIND = {
@@ -54,6 +55,7 @@ OF_KIND = {
     Kind.CHORE: AlertCode.CHORE_FAILS,
     Kind.WORKERS: AlertCode.WORKERS_DYING,
     Kind.CLUSTER: AlertCode.CLUSTER_FAILS,
+    Kind.AUDIT: AlertCode.AUDIT_BROKEN,
 }
 """What is wrong where a part of a kind has a notice."""
 

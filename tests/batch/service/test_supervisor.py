@@ -13,20 +13,23 @@ from threading import Timer
 
 import pytest
 
+from medkit.batch.audit import AuditError, AuditLog
 from medkit.batch.folder import JobFolder, ServiceState
 from medkit.batch.intake.counting import ArchiveCount, is_uncounted
-from medkit.batch.ledger import State
+from medkit.batch.ledger import LedgerView, State
 from medkit.batch.service import crew
 from medkit.batch.service.process import Word
 from medkit.batch.service.settings import Settings
 from medkit.batch.service.supervisor import Supervisor
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import Thresholds
-from medkit.batch.status.service_record import ServiceRecord, service_state
+from medkit.batch.status.service_record import ServiceRecord, service_alerts, service_state
+from medkit.batch.status.summary import summarise
 from medkit.errors import MedkitError, UsageError
 from tests.batch.intake.door import open_intake, write_study
 from tests.batch.intake.pulling import FakeArchive
 from tests.batch.ledger.stories import Clock
+from tests.dicom.network.takers import eventually
 from tests.servers.loopback import free_port
 
 
@@ -116,6 +119,52 @@ def test_it_serves_until_it_is_stopped_and_then_has_no_worker(settings, let):
         assert [
             thread.name for thread in threading.enumerate() if thread.name in ("settling", "keeping")
         ] == []
+
+
+def test_an_audit_log_that_was_changed_is_told_while_the_service_works(settings, let):
+    let(wait)
+    audit = AuditLog(settings.job.audit, "node")
+    for number in (1, 2):
+        audit.append("received", count=number)
+    (file,) = settings.job.audit.glob("*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b'"count":1', b'"count":7'))
+    told = []
+    with opened(settings) as supervisor:
+        serving = threading.Thread(target=supervisor.serve)
+        serving.start()
+        with LedgerView(settings.job.ledger) as view:
+
+            def is_told():
+                told[:] = service_alerts(settings.job, summarise(view, time.time()))
+                return bool(told)
+
+            assert eventually(is_told)
+        supervisor.stop()
+        serving.join()
+    (alert,) = told
+    assert alert.code == "audit-broken"
+    assert f"{file.name}, line 2: expected the hash of the line before" in alert.message
+
+
+def test_an_audit_log_that_takes_no_more_lines_ends_the_service_before_anything_is_begun(settings):
+    audit = AuditLog(settings.job.audit, "node")
+    audit.append("received", count=1)
+    (file,) = settings.job.audit.glob("*.jsonl")
+    file.write_text("something else\n")
+    with pytest.raises(AuditError, match="move its folder away"):
+        Supervisor(settings)
+    settings.job.audit.rename(settings.job.root / "audit-before")
+    with opened(settings):
+        pass
+
+
+def test_a_full_disk_under_the_audit_log_keeps_no_service_from_its_start(settings, monkeypatch):
+    def full(audit):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AuditLog, "take_up", full)
+    with opened(settings):
+        pass
 
 
 def test_the_status_is_served_to_who_asks_by_one_of_its_names(settings):

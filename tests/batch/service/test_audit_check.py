@@ -1,0 +1,61 @@
+"""An audit log that was changed is told by its first broken line, in the log and by a notice, until it holds again."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from medkit.batch.audit import AuditLog
+from medkit.batch.notices import Kind, Notices
+from medkit.batch.service.audit_check import AuditCheck
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def audit(tmp_path):
+    log = AuditLog(tmp_path / "audit", "node")
+    for number in range(1, 4):
+        log.append("received", count=number)
+    return log
+
+
+def test_one_that_holds_is_not_told_and_one_that_was_changed_is(tmp_path, audit, caplog):
+    notices = Notices(tmp_path / "notices")
+    check = AuditCheck(audit, notices)
+    assert check.once() > HOUR
+    assert notices.all() == []
+    (file,) = audit.folder.glob("*.jsonl")
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b'"count":2', b'"count":7'))
+    with caplog.at_level(logging.ERROR):
+        check.once()
+    (notice,) = notices.all()
+    assert (notice.kind, notice.name, notice.passing) == (Kind.AUDIT, "audit", False)
+    assert f"{file.name}, line 3: expected the hash of the line before" in notice.message
+    assert f"the audit log was changed: {file.name}, line 3" in caplog.text
+    file.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
+    check.once()
+    assert "expected at least 3 lines, got 2" in notices.all()[0].message
+    file.write_bytes(whole)
+    check.once()
+    assert notices.all() == []
+
+
+def test_a_line_that_is_just_being_written_is_no_fault(tmp_path, audit, monkeypatch):
+    notices = Notices(tmp_path / "notices")
+    (file,) = audit.folder.glob("*.jsonl")
+    whole = file.read_bytes()
+    verify, seen = audit.verify, iter((whole[:-5], whole))
+
+    def verify_what_is_there():
+        file.write_bytes(next(seen))
+        return verify()
+
+    monkeypatch.setattr(audit, "verify", verify_what_is_there)
+    check = AuditCheck(audit, notices)
+    assert check.once() < HOUR
+    assert notices.all() == []
+    monkeypatch.undo()
+    assert check.once() > HOUR
