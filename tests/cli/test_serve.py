@@ -19,7 +19,10 @@ from tests.servers.loopback import free_port
 def ready(tmp_path, tiny_root):
     """A file with which a service begins, though its watched folder is not there yet."""
     (tmp_path / "results").mkdir()
-    return write(tmp_path, f"{SMALL}bundles: {{brain: {{location: {tiny_root}}}}}\nlimits: {{free_gib: 0}}\n")
+    return write(
+        tmp_path,
+        f"{SMALL}bundles: {{brain: {{location: {tiny_root}}}}}\nlimits: {{free_gib: 0}}\nstatus: {{port: 0}}\n",
+    )
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def refused(config, *options):
 
 def test_what_is_not_there_is_all_told_and_the_same_by_the_service_before_it_begins(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "Supervisor", None)
-    config = write(tmp_path, SMALL)
+    config = write(tmp_path, f"{SMALL}status: {{port: 0}}\n")
     lines = refused(config, "--check")
     folder, bundle = lines
     assert bundle.startswith(f"{tmp_path / 'rules.yaml'}: line 1: rules[1].bundle: no bundle 'brain': ")
@@ -99,7 +102,7 @@ def test_archives_are_asked_on_request(ready, here):
 
 
 def test_a_service_in_shadow_needs_no_folder(tmp_path, tiny_root, here):
-    config = write(tmp_path, f"{SMALL}bundles: {{brain: {{location: {tiny_root}}}}}\n")
+    config = write(tmp_path, f"{SMALL}bundles: {{brain: {{location: {tiny_root}}}}}\nstatus: {{port: 0}}\n")
     assert "destinations.folders.out" in refused(config, "--check")[0]
     assert check(config, "--shadow").exit_code == 0
 

@@ -5,6 +5,7 @@ What is looked at ends a service or keeps it from taking studies, and is told by
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from medkit.batch.service.parts import (
     missing_folders,
     shadow_fault,
 )
-from medkit.batch.service.settings import rules_path
+from medkit.batch.service.settings import node_address, rules_path
 from medkit.batch.yaml_faults import Place, placed
 from medkit.bundle.fragments import read_yaml
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
+from medkit.dicom.network.listening import cannot_listen, listening_error
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,8 +142,23 @@ def _other_faults(settings: Settings) -> Iterator[tuple[Place, str]]:
     for number, pull in enumerate(settings.pulls):
         kind = next(iter(pull.asked))
         yield from _tried(("sources", "archives", number, kind), partial(make_requests, pull))
+    if settings.status_port is not None:
+        yield from _not_free(settings, ("status",), settings.status_host, settings.status_port)
+    for number, node in enumerate(settings.nodes):
+        place = ("sources", "nodes", number)
+        yield from _not_free(settings, place, *node_address(node.options))
     if settings.cluster is not None:
         yield from _tried(("cluster",), lambda: make_cluster(settings, lambda trouble: None))
+
+
+def _not_free(settings: Settings, place: Place, host: str, port: int) -> Iterator[tuple[Place, str]]:
+    """What keeps the service from listening; ports of one that works on the batch now are its own."""
+    error = listening_error(host, port)
+    taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    if error is None or (taken and settings.job.is_held()):
+        return
+    of_port = taken or isinstance(error, PermissionError)
+    yield (*place, "port" if of_port else "host"), cannot_listen(host, port, error)
 
 
 def _tried(place: Place, make: Callable[[], object]) -> Iterator[tuple[Place, str]]:
@@ -152,6 +169,9 @@ def _tried(place: Place, make: Callable[[], object]) -> Iterator[tuple[Place, st
 
 
 def _doubts(settings: Settings) -> Iterator[tuple[Place, str]]:
+    for name, known in settings.archives.items():
+        if move := known.options.get("move"):  # it listens while something is fetched
+            yield from _not_free(settings, ("archives", known.protocol, name, "move"), move.host, move.port)
     for number, watched in enumerate(settings.watched):
         if not watched.folder.is_dir():
             yield (

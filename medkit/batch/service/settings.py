@@ -37,6 +37,7 @@ __all__ = [
     "Settings",
     "WatchSettings",
     "WorkLimits",
+    "node_address",
     "read_settings",
     "rules_path",
     "work_limits",
@@ -200,6 +201,14 @@ def rules_path(path: Path, content: Mapping[str, Any]) -> Path:
     return path.absolute().parent / str(content["rules"])
 
 
+def node_address(options: Mapping[str, Any]) -> tuple[str, int]:
+    """Host and port on which a node of these options listens."""
+    from medkit.dicom.network.node import StorageNode
+
+    known = signature(StorageNode).parameters
+    return options.get("host", known["host"].default), options.get("port", known["port"].default)
+
+
 def _faults_of_rules(path: Path, content: Mapping[str, Any]) -> list[str]:
     """What is wrong with the rules, or between them and the settings, of which more may be wrong."""
     if not isinstance(content.get("rules"), str):
@@ -269,15 +278,13 @@ def _unused_bundles(content: Mapping[str, Any], rules: Iterable[Rule]) -> Iterat
 def _shared_ports(content: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     """What would listen where the status page or a node does."""
     from medkit.dicom.network.dimse import MoveTarget
-    from medkit.dicom.network.node import StorageNode
 
-    status, known = content.get("status", {}), signature(StorageNode).parameters
+    status = content.get("status", {})
     page = (status.get("host", Settings.status_host), status.get("port", Settings.status_port))
     taken: list[tuple[str, str, int]] = [("the status page", *page)]
     asked: list[tuple[Place, str, int, str]] = []
     for number, node in enumerate(content["sources"].get("nodes", ())):
-        host, port = (node.get(key, known[key].default) for key in ("host", "port"))
-        asked.append((("sources", "nodes", number, "port"), host, port, f"node {node['ae_title']}"))
+        asked.append((("sources", "nodes", number, "port"), *node_address(node), f"node {node['ae_title']}"))
     for name, archive in content.get("archives", {}).get("dimse", {}).items():
         if move := archive.get("move"):
             host = move.get("host", MoveTarget.host)

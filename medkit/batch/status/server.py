@@ -30,6 +30,7 @@ from medkit.batch.status.health import not_ready
 from medkit.batch.status.metrics import metrics
 from medkit.batch.status.page import PageQuery, content_security_policy, render_page
 from medkit.batch.status.summary import summarise
+from medkit.dicom.network.listening import cannot_listen
 from medkit.errors import MedkitError, UsageError
 
 if TYPE_CHECKING:
@@ -107,11 +108,8 @@ class StatusServer:
         )
         try:
             self._server = (_Server6 if ":" in host else _Server)(self._address, kind)
-        except OSError as error:
-            raise UsageError(
-                f"status page: expected to listen on {host}, port {port}, got: {error.strerror or error}; "
-                "name another port"
-            ) from error
+        except (OSError, UnicodeError) as error:
+            raise UsageError(f"the status page: {cannot_listen(host, port, error)}") from error
         Thread(target=self._server.serve_forever, name="status", daemon=True).start()
         return self
 

@@ -20,6 +20,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from medkit.dicom.network.connections import Entity, Server
 from medkit.dicom.network.cut_off import CUT_OFF, TOO_LARGE, CutOff, length_of
 from medkit.dicom.network.encoded import CANNOT_UNDERSTAND, Unidentified, received
+from medkit.dicom.network.listening import cannot_listen
 from medkit.dicom.network.private_classes import PRIVATE_CLASSES, know_private_classes
 from medkit.dicom.network.quiet import keep_quiet
 from medkit.dicom.network.senders import End, Sender, Senders
@@ -142,11 +143,8 @@ class StorageNode:
         ]
         try:
             server = Server(self._ae, (self._host, self._port), handlers, self._tls, self._end_unfinished)
-        except OSError as error:
-            raise UsageError(
-                f"{self._host}, port {self._port}: expected an address to listen on, got {error.strerror or error}; "
-                "choose another one, or end what listens there"
-            ) from error
+        except (OSError, UnicodeError) as error:
+            raise UsageError(f"the DICOM node: {cannot_listen(self._host, self._port, error)}") from error
         self._server = server
         threading.Thread(target=server.serve_forever, args=(_PAUSE,), name="dicom-node", daemon=True).start()
 

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import logging
 import shutil
+import socket
 from dataclasses import replace
 
 import pytest
 
+from medkit.batch.folder import JobFolder
 from medkit.batch.ledger import Ledger
 from medkit.batch.service.checks import ask_archives, check_settings
 from medkit.batch.service.settings import read_settings
 from medkit.batch.service.supervisor import Supervisor
+from medkit.batch.status.server import StatusServer
 from medkit.dicom.network.node import StorageNode
 from medkit.errors import MedkitError, UsageError
 from tests.batch.service.test_settings import SMALL, write
@@ -21,7 +24,8 @@ def small(tiny_root, tmp_path):
     """Settings in which nothing is wrong."""
     (tmp_path / "results").mkdir()
     (tmp_path / "incoming").mkdir()
-    return f"{SMALL}bundles:\n  brain:\n    location: {tiny_root}\nlimits: {{free_gib: 0}}\n"
+    own = f"bundles:\n  brain:\n    location: {tiny_root}\nlimits: {{free_gib: 0}}\nstatus: {{port: 0}}\n"
+    return SMALL + own
 
 
 def check(tmp_path, text, **changes):
@@ -61,7 +65,7 @@ def test_what_would_end_the_service_later_is_all_told_with_file_line_and_key(tmp
         "line 8: destinations.folders.out",
         "line 12: bundles.brain.overrides.inferer::overlapp",
         "line 13: device",
-        "line 17: archives.dicomweb.web",
+        "line 18: archives.dicomweb.web",
     ]
     words = ("list.txt", "got none; mount", "did you mean 'overlap'", "cuda:99", "PACS_TOKEN")
     assert [word in fault for word, fault in zip(words, faults, strict=True)] == [True] * 5
@@ -101,7 +105,59 @@ def test_files_of_tls_that_cannot_be_used_are_told(tmp_path, small):
     first, second = told(tmp_path, check(tmp_path, text).faults)
     assert first.startswith("service.yaml: line 4: sources.nodes[1].tls: ")
     assert "c.pem" in first
-    assert second.startswith("service.yaml: line 13: archives.dimse.pacs.tls: ")
+    assert second.startswith("service.yaml: line 14: archives.dimse.pacs.tls: ")
+
+
+@pytest.fixture
+def taken_ports():
+    """Two ports on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        yield one.getsockname()[1], other.getsockname()[1]
+
+
+def test_addresses_that_cannot_be_listened_on_are_told_as_the_service_tells_them(
+    tmp_path, small, taken_ports
+):
+    first, second = taken_ports
+    nodes = f"  nodes: [{{ae_title: A, callers: [B], port: {first}}}, {{ae_title: A, callers: [B], host: a..b}}]\n"
+    text = small.replace("sources:\n", f"sources:\n{nodes}").replace("port: 0", f"port: {second}")
+    faults = told(tmp_path, check(tmp_path, text).faults)
+    places = [fault.split(": ")[1:3] for fault in faults]
+    assert places == [
+        ["line 4", "sources.nodes[1].port"],
+        ["line 4", "sources.nodes[2].host"],
+        ["line 13", "status.port"],
+    ]
+    assert "a..b, port 11112: no name of a host; name an address of this machine" in faults[1]
+    for fault, server in (
+        (faults[0], StorageNode("A", lambda *_: 0, ["B"], port=first)),
+        (faults[2], StatusServer(JobFolder(tmp_path / "night"), port=second)),
+    ):
+        with pytest.raises(UsageError) as raised:
+            server.start()
+        assert fault.endswith(str(raised.value).partition(": ")[2])
+
+
+def test_ports_of_the_service_that_works_on_the_batch_are_its_own(tmp_path, small, taken_ports):
+    text = small.replace("port: 0", f"port: {taken_ports[0]}")
+    job = JobFolder(tmp_path / "night")
+    job.root.mkdir()
+    with job.hold():
+        assert check(tmp_path, text).faults == ()
+        (fault,) = check(tmp_path, text.replace("status: {", "status: {host: 203.0.113.1, ")).faults
+    assert ": status.host: expected an address to listen on, got 203.0.113.1" in fault
+    assert len(check(tmp_path, text).faults) == 1
+
+
+def test_a_port_that_is_listened_on_for_a_while_alone_is_a_doubt(tmp_path, small, taken_ports):
+    move = f"move: {{ae_title: M, port: {taken_ports[0]}}}"
+    text = f"{small}archives: {{dimse: {{pacs: {{host: h, port: 104, ae_title: P, {move}}}}}}}\n"
+    seen = check(tmp_path, text)
+    assert seen.faults == ()
+    (doubt,) = told(tmp_path, seen.doubts)
+    assert doubt.startswith(
+        "service.yaml: line 13: archives.dimse.pacs.move.port: expected an address to listen on"
+    )
 
 
 def test_a_folder_of_the_other_mode_is_told_as_the_service_tells_it(tmp_path, small):

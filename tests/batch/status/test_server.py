@@ -123,7 +123,10 @@ def test_another_loopback(batch):
 
 
 def test_a_port_that_is_taken_is_told(batch, served):
-    with pytest.raises(UsageError, match=r"expected to listen on 127\.0\.0\.1, port .* name another port"):
+    with pytest.raises(
+        UsageError,
+        match=r"the status page: expected an address to listen on, got 127\.0\.0\.1, port .* choose another port",
+    ):
         StatusServer(batch.job, port=urlsplit(served.url).port).start()
 
 

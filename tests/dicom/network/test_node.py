@@ -407,7 +407,10 @@ def test_it_starts_again_on_its_port(study, taken):
 
 
 def test_a_port_that_is_taken_is_told(taken):
-    with node(taken) as listening, pytest.raises(UsageError, match="expected an address to listen on"):
+    with (
+        node(taken) as listening,
+        pytest.raises(UsageError, match="the DICOM node: expected an address to listen on"),
+    ):
         StorageNode("OTHER", taken, [CALLER], port=listening.port).start()
 
 
