@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -13,55 +14,77 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from medkit.batch.notices import Notices
+    from medkit.dicom.network.node import Rejection
 
 __all__ = ["RejectedCallers"]
 
 _TOLD_SECONDS = 3600.0  # after the last of them
 _LOOK_SECONDS = 5.0  # between two notices: callers may come many times a second
-_TASK = "callers"
 _LONGEST = 16  # of an AE title (PS3.5, 6.2)
 
 
+@dataclass
+class _Seen:
+    """Those that were rejected for one reason."""
+
+    task: str
+    code: str
+    why: str
+    count: int = 0
+    last: str = ""
+    at: float = 0.0
+
+
 class RejectedCallers:
-    """Those of one node; may be used by several threads.
+    """Those of one node, by what is to be mended; may be used by several threads.
 
     Args:
         name: of the node, in notices.
+        ae_title: of the node.
         notices: where they are told.
         clock: seconds that nobody sets.
     """
 
-    def __init__(self, name: str, notices: Notices, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, name: str, ae_title: str, notices: Notices, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._name, self._notices, self._clock, self._lock = name, notices, clock, Lock()
-        self._count, self._last, self._since = 0, "", 0.0
+        self._unknown = _Seen(
+            "callers",
+            "caller-rejected",
+            "which is none of this node's callers: name it in callers if it may send, or mend its own title there",
+        )
+        self._misnamed = _Seen(
+            "title",
+            "called-title-rejected",
+            f"and this node is '{ae_title}': have the sender call '{ae_title}', or change ae_title of the node",
+        )
 
-    def add(self, ae_title: str, called: str, address: str) -> None:
-        """One was rejected.
-
-        Args:
-            ae_title: of the caller, as it says.
-            called: the title that it calls.
-            address: of the caller.
-        """
+    def add(self, rejection: Rejection) -> None:
+        """One was rejected."""
+        last = f"'{_shown(rejection.ae_title)}' from {rejection.address}"
         with self._lock:
-            self._count += 1
-            self._since = self._clock()
-            self._last = f"'{_shown(ae_title)}' from {address}, which called '{_shown(called)}'"
+            if rejection.unknown:
+                self._see(self._unknown, last)
+            if rejection.misnamed:
+                self._see(self._misnamed, f"{last}, which called '{_shown(rejection.called)}'")
+
+    def _see(self, seen: _Seen, last: str) -> None:
+        seen.count, seen.last, seen.at = seen.count + 1, last, self._clock()
 
     def once(self) -> float:
         """Tell of them, or no more; seconds until the next time."""
-        with self._lock:
-            if self._clock() - self._since > _TOLD_SECONDS:
-                self._count = 0
-            count, last = self._count, self._last
-        if count:
-            message = (
-                f"{counted(count, 'association was', 'associations were')} rejected, the last of {last}: name it in "
-                "callers if it may send, or mend its settings"
-            )
-            self._notices.put(Kind.SOURCE, self._name, "caller-rejected", message, task=_TASK)
-        else:
-            self._notices.clear(Kind.SOURCE, self._name, _TASK)
+        for seen in (self._unknown, self._misnamed):
+            with self._lock:
+                if self._clock() - seen.at > _TOLD_SECONDS:
+                    seen.count = 0
+                count, last = seen.count, seen.last
+            if count:
+                were = counted(count, "association was", "associations were")
+                message = f"{were} rejected, the last of {last}, {seen.why}"
+                self._notices.put(Kind.SOURCE, self._name, seen.code, message, task=seen.task)
+            else:
+                self._notices.clear(Kind.SOURCE, self._name, seen.task)
         return _LOOK_SECONDS
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from medkit.batch.spool import Spool
     from medkit.batch.yaml_faults import Place
     from medkit.dicom.network.archive import Archive
-    from medkit.dicom.network.node import StorageNode
+    from medkit.dicom.network.node import Rejection, StorageNode
     from medkit.dicom.network.senders import Sender
 
 __all__ = [
@@ -159,7 +159,7 @@ def make_node(
     settings: NodeSettings,
     intake: Intake,
     counts: Mapping[str, ArchiveCount] | None = None,
-    rejected: Callable[[str, str, str], None] = lambda ae_title, called, address: None,
+    rejected: Callable[[Rejection], None] = lambda rejection: None,
 ) -> StorageNode:
     """A node that does not listen yet.
 

@@ -93,7 +93,8 @@ class Supervisor:
             self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
             self._counts = make_counts(settings, self._intake)
             self._rejected = [
-                RejectedCallers(f"node-{number}", self._notices) for number, _ in enumerate(settings.nodes, 1)
+                RejectedCallers(f"node-{number}", node.ae_title, self._notices)
+                for number, node in enumerate(settings.nodes, 1)
             ]
             self._crew = Crew(settings, logs or LogSettings(), self._notices)
             self._destinations = {} if settings.shadow else make_destinations(settings)

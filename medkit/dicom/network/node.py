@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from medkit.dicom.network.tls import TlsFiles
 
-__all__ = ["AnswerStore", "NodeLimits", "StorageNode", "check_ae_title"]
+__all__ = ["AnswerStore", "NodeLimits", "Rejection", "StorageNode", "check_ae_title"]
 
 AnswerStore: TypeAlias = Callable[[str, str, IO[bytes]], int]
 """Called with Study and SOP Instance UID and a file's bytes; gives the status of the C-STORE (PS3.4, table GG.4-1)."""
@@ -68,6 +68,25 @@ class NodeLimits:
     seconds: float = 60
 
 
+@dataclass(frozen=True)
+class Rejection:
+    """An association that was rejected for a title; titles may be anything.
+
+    Args:
+        ae_title: of the caller (calling AE title).
+        called: the title that it calls.
+        address: of the caller.
+        unknown: whether the caller is none of those that may call.
+        misnamed: whether the called title is not ours.
+    """
+
+    ae_title: str
+    called: str
+    address: str
+    unknown: bool
+    misnamed: bool
+
+
 class StorageNode:
     """A node of one AE title; may be started again after it was stopped.
 
@@ -85,8 +104,7 @@ class StorageNode:
         comes_from: told Study and SOP Instance UID of each instance, and its sender, before ``take`` gets it.
         ended: told of the end of each association, and whose it was, see
             :class:`medkit.dicom.network.senders.Senders`; of a release before that is answered.
-        rejected: told the AE title of each caller that is not let in for its own or the called title, the title that it
-            called, and its address. Titles may be anything.
+        rejected: told of each caller that is not let in for its own or the called title.
 
     Raises:
         UsageError: an AE title is none, there are no callers, or a file of ``tls`` cannot be used.
@@ -105,7 +123,7 @@ class StorageNode:
         cut_off: Callable[[str, str, str], None] = lambda study_uid, sop_uid, code: None,
         comes_from: Callable[[str, str, Sender], None] = lambda study_uid, sop_uid, sender: None,
         ended: Callable[[Sender, End], None] = lambda sender, end: None,
-        rejected: Callable[[str, str, str], None] = lambda ae_title, called, address: None,
+        rejected: Callable[[Rejection], None] = lambda rejection: None,
     ) -> None:
         self.limits = limits or NodeLimits()
         self._take, self._cut_off, self._comes_from = take, CutOff(cut_off), comes_from
@@ -259,13 +277,15 @@ class StorageNode:
     def _tell_rejected(self, event: Event) -> None:
         peer, answer = event.assoc.requestor, event.assoc.acceptor.primitive
         called = None if peer.primitive is None else peer.primitive.called_ae_title
+        own, known = self._ae.ae_title, self._ae.require_calling_aet
+        unknown, misnamed = peer.ae_title not in known, called != own
         why = []
         if answer is not None and (answer.result_source, answer.diagnostic) == _FULL:
             why.append("there are as many associations as there may be")
-        if peer.ae_title not in self._ae.require_calling_aet:
-            why.append(f"it may not send here, only {', '.join(self._ae.require_calling_aet)} may")
-        if called != self._ae.ae_title:
-            why.append(f"it calls {called}, and we are {self._ae.ae_title}")
+        if unknown:
+            why.append(f"it may not send here, only {', '.join(known)} may; name it in callers if it should")
+        if misnamed:
+            why.append(f"it calls {called}, and we are {own}; have it call {own}, or change our ae_title")
         _LOG.warning(
             "rejected an association of %s with %s from %s: %s",
             peer.ae_title,
@@ -273,8 +293,8 @@ class StorageNode:
             peer.address,
             "; ".join(why),
         )
-        if peer.ae_title not in self._ae.require_calling_aet or called != self._ae.ae_title:
-            self._rejected(peer.ae_title, called or "", peer.address or "")
+        if unknown or misnamed:
+            self._rejected(Rejection(peer.ae_title, called or "", peer.address or "", unknown, misnamed))
 
     def _tell_aborted(self, event: Event) -> None:
         _LOG.info("an association of %s was aborted", event.assoc.requestor.ae_title)

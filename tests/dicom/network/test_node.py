@@ -169,9 +169,13 @@ def test_strangers_are_rejected_and_told_of(study, taken, caplog):
         assert storescu(listening.port, study, caller="scanner").returncode != 0
     assert taken.files == {}
     first, second, third = (one.getMessage() for one in caplog.records if "rejected" in one.getMessage())
-    who, what = "rejected an association of", "it may not send here, only SCANNER may"
+    who, what = (
+        "rejected an association of",
+        "it may not send here, only SCANNER may; name it in callers if it should",
+    )
     assert first == f"{who} STRANGER with MEDKIT from 127.0.0.1: {what}"
-    assert second == f"{who} SCANNER with OTHER from 127.0.0.1: it calls OTHER, and we are MEDKIT"
+    mended = "it calls OTHER, and we are MEDKIT; have it call MEDKIT, or change our ae_title"
+    assert second == f"{who} SCANNER with OTHER from 127.0.0.1: {mended}"
     assert third == f"{who} scanner with MEDKIT from 127.0.0.1: {what}"
 
 
@@ -221,7 +225,7 @@ def test_too_many_associations_are_rejected_for_now(taken, caplog):
         full = "rejected an association of %s with MEDKIT from 127.0.0.1: there are as many associations as there may be"
         assert eventually(lambda: full % "SCANNER" in caplog.messages)
         assert associate(listening.port, caller="STRANGER").acceptor.primitive.result == 2
-        title = "; it may not send here, only SCANNER may"
+        title = "; it may not send here, only SCANNER may; name it in callers if it should"
         assert eventually(lambda: full % "STRANGER" + title in caplog.messages)
         for one in there:
             one.release()
