@@ -15,6 +15,7 @@ from medkit.batch.audit import AuditLog
 from medkit.batch.ledger import Stage, State
 from medkit.batch.marks import Mark
 from medkit.batch.service.keeping import purge_study
+from medkit.cli.batch import command as group
 from medkit.dicom.writing.stubs import is_stub, reduce_to_stub
 from tests.batch.status.live import study, uid
 from tests.cli.test_batch import run
@@ -317,3 +318,10 @@ def test_purge_leaves_a_batch_alone_on_which_a_service_works(batch, capsys):
 def test_purge_wants_days(batch, capsys, days):
     code, _, err = run(capsys, "purge", batch.job.root, *days)
     assert (code, "--days" in err) == (2, True)
+
+
+def test_who_gives_a_reason_is_told_to_name_no_patient():
+    asked = [one for command in group.commands.values() for one in command.params if one.name == "reason"]
+    assert len(asked) == 5
+    for one in asked:
+        assert "name no patient" in one.help
