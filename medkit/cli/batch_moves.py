@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from medkit.errors import ExitCode, UsageError
 
@@ -182,6 +183,9 @@ def purge_command(folder: Path, studies: tuple[str, ...], days: float | None, re
     """
     if bool(studies) == (days is not None):
         raise UsageError(f"purge: expected studies or --days, got {'both' if studies else 'nothing'}")
+    given = click.get_current_context().get_parameter_source("reason") is ParameterSource.COMMANDLINE
+    if given and days is not None:
+        raise UsageError("purge: expected --reason with studies alone, got it with --days; leave it out")
     if days is None:
         _purge_studies(folder, studies, reason)
     else:

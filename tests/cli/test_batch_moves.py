@@ -320,6 +320,15 @@ def test_purge_wants_days(batch, capsys, days):
     assert (code, "--days" in err) == (2, True)
 
 
+def test_purge_of_what_is_old_takes_no_reason_that_nobody_would_keep(batch, capsys):
+    batch.deliver("a")
+    batch.service.release()
+    code, out, err = run(capsys, "purge", batch.job.root, "--days", "0", "--reason", "the study is over")
+    assert (code, out) == (2, "")
+    assert "--reason with studies alone" in err
+    assert batch.spool.instances(study("a"))
+
+
 def test_who_gives_a_reason_is_told_to_name_no_patient():
     asked = [one for command in group.commands.values() for one in command.params if one.name == "reason"]
     assert len(asked) == 5
