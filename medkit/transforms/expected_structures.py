@@ -1,12 +1,12 @@
 """Refuse a label map that shows too few of the structures that it should, and say which are missing, cut or strange.
 
 A network that knows nothing but brains finds parts of one in any image. What it finds in a knee has
-sizes that no part of a brain has.
+sizes that no part of a brain has; what it finds in a neck lies apart from the brain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ExpectedStructuresd"]
 
+_PIECE = 0.05  # of the largest one's voxels; smaller ones are specks
+
 
 class ExpectedStructuresd(MapTransform):
     """Hold the volumes of structures against those that they can have.
 
     Notes for the record are lines under ``notes`` of the item: structures that are not there, that the image's edge
-    cuts, or of a size that is not to be believed.
+    cuts, or of a size that is not to be believed; and pieces that lie apart from each other.
 
     Args:
         keys: of label maps ``(1, I, J, K)`` with an affine in millimetres.
@@ -38,6 +40,7 @@ class ExpectedStructuresd(MapTransform):
         fewest: so many structures must have one that is.
         subject: what the image should show, in a word or two.
         names: label value to name.
+        one_piece: values of labels that hang together in whatever shows the subject.
         allow_missing_keys: pass over keys that are not there.
 
     Raises:
@@ -51,6 +54,7 @@ class ExpectedStructuresd(MapTransform):
         fewest: int,
         subject: str,
         names: Mapping[Any, str],
+        one_piece: Collection[int] = (),
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -60,6 +64,7 @@ class ExpectedStructuresd(MapTransform):
                 f"fewest: expected from 1 to the {len(self.volumes)} structures of volumes_ml, got {fewest}; correct it"
             )
         self.fewest, self.subject = fewest, subject
+        self.one_piece = sorted(one_piece)
         self.names = {int(value): name for value, name in names.items()}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -96,7 +101,17 @@ class ExpectedStructuresd(MapTransform):
             *self._told("not in the image", missing),
             *self._told("cut by the edge of the image, its volume is of a part", cut),
             *self._told("of a size that is not to be believed", strange, volumes),
+            *self._pieces(np.isin(array, self.one_piece), voxel_ml),
         ]
+
+    def _pieces(self, mask: NDArray[np.bool_], voxel_ml: float) -> list[str]:
+        pieces, count = ndimage.label(mask)
+        voxels = sorted(np.bincount(pieces.ravel(), minlength=count + 1)[1:], reverse=True)
+        large = [number for number in voxels if number > _PIECE * voxels[0]]
+        if len(large) < 2:
+            return []
+        shown = ", ".join(f"{number * voxel_ml:.3g} ml" for number in large)
+        return [f"in pieces that lie apart: {shown}; look whether each is of {self.subject}"]
 
     def _told(self, what: str, values: list[int], volumes: Mapping[int, float] | None = None) -> list[str]:
         if not values:

@@ -24,8 +24,8 @@ def labels(edge=1.0, **boxes):
     return MetaTensor(torch.from_numpy(array), affine=np.diag([edge, edge, edge, 1.0]))
 
 
-def notes(given, fewest=2):
-    step = ExpectedStructuresd("pred", VOLUMES, fewest, "a test", NAMES)
+def notes(given, fewest=2, **options):
+    step = ExpectedStructuresd("pred", VOLUMES, fewest, "a test", NAMES, **options)
     item = step({"pred": given, NOTES_KEY: ["before"]})
     assert item["pred"] is given
     assert item[NOTES_KEY][0] == "before"
@@ -43,6 +43,17 @@ def test_what_is_missing_cut_or_strange_is_named():
         "cut by the edge of the image, its volume is of a part: one",
         "of a size that is not to be believed: four (0.512 ml)",
     ]
+
+
+def test_what_should_hang_together_and_lies_apart_is_noted():
+    given = labels(two=(7, 12), three=(12, 17), four=(23, 28))  # cubes that touch at a corner are apart
+    given[0, 6:8, 6:8, 6:8] = given[0, 11:13, 11:13, 11:13] = 2
+    assert notes(given, one_piece=(1, 2, 3)) == []
+    told = "in pieces that lie apart: 0.387 ml, 0.125 ml; look whether each is of a test"
+    assert notes(given, one_piece=[4, 3, 2, 1]) == [told]
+    given[0, 30, 30, 25:30] = 1
+    assert notes(given, one_piece=(1, 2, 3)) == [], "a speck is no piece"
+    assert notes(labels(one=(9, 9), two=(9, 9)), one_piece=(1, 2)) == ["not in the image: one, two"]
 
 
 def test_volumes_are_in_millilitres_by_the_affine():
