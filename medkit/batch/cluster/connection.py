@@ -126,7 +126,7 @@ class Cluster:
         except UsageError as error:
             if refuse:
                 raise
-            # It was right before: the scheduler may be writing its file just now.
+            # It was right when the service began.
             self._tell_trouble(str(error))
             return False
         try:

@@ -60,14 +60,17 @@ class ClusterSettings:
         """Where the scheduler is now; a file may say another place after each start of it.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or is not written to its end.
             UsageError: it is none that a scheduler wrote, or tells of another encryption than the settings.
         """
         if self.scheduler is not None:
             return self.scheduler
         assert self.scheduler_file is not None
+        text = self.scheduler_file.read_text(encoding="utf-8")
+        if not text.strip() or (text.lstrip().startswith("{") and not text.rstrip().endswith("}")):
+            raise BlockingIOError("a file that is not written to its end")
         try:
-            found = str(json.loads(self.scheduler_file.read_text(encoding="utf-8"))["address"])
+            found = str(json.loads(text)["address"])
         except (ValueError, TypeError, LookupError):
             raise UsageError(
                 f"{self.scheduler_file}: expected what 'dask scheduler --scheduler-file' writes, got something else; "

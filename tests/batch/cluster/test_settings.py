@@ -21,7 +21,15 @@ def test_a_file_tells_where_the_scheduler_is_now(tmp_path):
         settings.address()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "rules: []"])
+@pytest.mark.parametrize("content", ["", "\n", "{", '{"type": "Scheduler", "address": "tcp://10.0'])
+def test_a_file_that_is_being_written_is_awaited(tmp_path, content):
+    file = tmp_path / "scheduler.json"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(BlockingIOError, match="not written to its end"):
+        ClusterSettings(scheduler_file=file).address()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "{address}", "rules: []"])
 def test_a_file_that_no_scheduler_wrote_is_refused(tmp_path, content):
     file = tmp_path / "scheduler.json"
     file.write_text(content, encoding="utf-8")
