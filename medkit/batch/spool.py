@@ -205,6 +205,11 @@ class Spool(StudyMarks):
         """How many files :meth:`instances` has of a study, without a look at each."""
         return sum(name.endswith(_SUFFIX) for name in _names(self._studies / study))
 
+    def held(self, study: str) -> set[str]:
+        """Hashes of the instances of which :meth:`instances` has a file, without a look at each."""
+        names = _names(self._studies / study)
+        return {name.partition("-")[0] for name in names if name.endswith(_SUFFIX)}
+
     def digest(self, study: str, without: Collection[str] = ()) -> str:
         """Hash by which a revision of a study is known: instances, contents, what is missed, lifted and expected.
 

@@ -107,6 +107,7 @@ def test_another_content_is_a_conflict_that_is_kept_and_told(spool):
     assert put(spool, "1", b"two").taken is Taken.SAME
     assert spool.conflicts(STUDY) == [hash_uid("1.2.3.1")]
     assert whole.instance.instance not in spool.conflicts(STUDY)
+    assert spool.held(STUDY) == {one.instance for one in spool.instances(STUDY)}
     assert [one.path.read_bytes() for one in contents] == [dicom(b"one"), dicom(b"two")]
 
 

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Associations"]
 
 _LOG = logging.getLogger(__name__)
-_REMEMBERED = (
-    86400.0  # seconds since anything came of a study, after which what was left of it is looked up anew
-)
+# Seconds since anything came of a study, after which what was left of it is looked up anew.
+_REMEMBERED = 86400.0
 _LONGEST = 600.0  # seconds without an instance, after which nobody waits for an end: it may never be told
 
 
@@ -56,7 +55,7 @@ class _Left:
 
     Args:
         broken: when it did so last.
-        held: hashes of the instances that were there then.
+        held: hashes of the instances that were there then, or came of others before the caller came again.
         due: of those that were brought by what broke off; all that were there where nobody knows them any more.
         again: of those that the caller brought since, by associations that began after.
         last: when it brought anything last.
@@ -73,7 +72,7 @@ class _Left:
         return self.broken < sender.opened
 
     def is_made_up_for(self, held: set[str]) -> bool:
-        """Whether what came since, and is there, is more than was there, or all that the broken ones brought."""
+        """Whether what it brought since, and is there, is more than was there, or all that the broken ones brought."""
         return self.due <= self.again or not self.again & held <= self.held
 
 
@@ -202,11 +201,14 @@ class Associations:
             return True
 
     def _look_up(self, study: str, sender: Sender) -> None:
-        """See what is left of a caller's from before its association brings the first of a study."""
+        """See what is left of a caller's, and what is there, before its association brings the first of a study."""
         mark = _mark(sender)
         if not self._intake.spool.has(study, mark):
             self._left.pop((study, mark), None)  # a person lifted or removed it
-        elif (study, mark) not in self._left and not any(self._bring(study, mark)):
+        elif left := self._left.get((study, mark)):
+            # An image of others that it sends too says nothing of its own.
+            left.held |= self._held(study) - left.again
+        elif not any(self._bring(study, mark)):
             held = self._held(study)
             self._left[study, mark] = _Left(-math.inf, held, due=held, last=self._clock())
 
@@ -259,7 +261,7 @@ class Associations:
         )
 
     def _held(self, study: str) -> set[str]:
-        return {one.instance for one in self._intake.spool.instances(study)}
+        return self._intake.spool.held(study)
 
 
 def _mark(sender: Sender) -> Mark:

@@ -177,6 +177,21 @@ def test_what_could_not_be_stored_is_nothing_new(intake, clock, caller):
     assert codes(intake) == [NOT_RELEASED]
 
 
+def test_what_others_had_brought_meanwhile_is_nothing_new(intake, clock, caller):
+    broken, beside = caller(), caller()
+    broken.bring("1", "2").end(End.LOSS)
+    beside.bring("3").end()
+    caller("PACS").bring("4").end()
+    caller().bring("3", "4").end()
+    assert codes(intake) == [NOT_RELEASED]
+    first, second = caller(), caller()
+    first.bring("5")
+    second.bring("3")
+    first.end()
+    second.end()
+    assert codes(intake) == [], "it brought one itself that nobody had"
+
+
 @pytest.mark.parametrize("what", ["lifted", "purged"])
 def test_what_a_person_ended_is_no_break_any_more(intake, clock, caller, what):
     caller().bring("1", "2").end(End.ABORT)
