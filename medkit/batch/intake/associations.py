@@ -92,6 +92,10 @@ class _Open:
     last: str = ""
     over: bool = False
 
+    def may_go_on_with(self, study: str) -> bool:
+        """Whether its end has to say that all of a study was sent: it neither went on to another, nor may be silent."""
+        return self.last == study and not (self.silence_ends or self.over)
+
 
 class Associations:
     """Keep studies from being taken for whole as long as their sender may go on; may be used by several threads.
@@ -184,15 +188,15 @@ class Associations:
         """
         with self._lock:
             now = self._clock()
-            bringing = {
-                sender: one
-                for sender, one in self._open.items()
-                if study in one.studies and now - one.studies[study].last < _LONGEST
-            }
-            if any(one.last == study and not (one.silence_ends or one.over) for one in bringing.values()):
+            bringing = {sender: one for sender, one in self._open.items() if study in one.studies}
+            awaited = {sender: one for sender, one in bringing.items() if one.may_go_on_with(study)}
+            if any(now - one.studies[study].last < _LONGEST for one in awaited.values()):
                 return False
+            unsaid = {_mark(sender) for sender in awaited}
             for sender, one in bringing.items():
-                if self._says_all(study, sender):
+                if sender in awaited:
+                    continue
+                if _mark(sender) not in unsaid and self._says_all(study, sender):
                     self._intake.spool.found(study, _mark(sender))
                     self._left.pop((study, _mark(sender)), None)
                 del one.studies[study]
@@ -219,7 +223,7 @@ class Associations:
         if self._says_all(study, sender):
             self._intake.end(study, mark)
             self._left.pop((study, mark), None)
-        else:
+        elif self._left[study, mark].goes_on(sender):
             _LOG.warning(
                 "a sender that had broken off came again with nothing new and less than before: the study is not whole",
                 extra=told(study=study, code=NOT_RELEASED, ae_title=sender.ae_title, address=sender.address),

@@ -94,15 +94,17 @@ def test_what_is_sent_again_and_breaks_off_again_is_not_whole(intake, clock, cal
 
 
 def test_a_release_of_an_association_that_ran_beside_the_broken_one_says_nothing_of_that(
-    intake, clock, caller
+    intake, clock, caller, caplog
 ):
     broken, beside = caller(), caller()
     broken.bring("1")
     beside.bring("2")
     broken.end(End.ABORT)
     clock.pass_by(1)
+    caplog.clear()
     beside.end()
     assert codes(intake) == [NOT_RELEASED]
+    assert caplog.records == [], "it did not come again"
     settle_after(intake, clock, QUIET)
     assert codes(intake) == [NOT_RELEASED]
     caller().bring("1").end()
@@ -299,6 +301,27 @@ def test_a_sender_that_went_on_to_another_study_has_sent_all_of_the_one_before(i
     assert codes(intake, hash_uid("1.2.4")) == [NOT_RELEASED]
     settle_after(intake, clock, QUIET)
     assert intake.ledger.study(STUDY).revision == 1
+
+
+def test_a_sender_that_goes_on_for_long_has_sent_what_rests_for_a_long_quiet_time(intake, clock, caller):
+    sending, begun = caller().bring("1", "2"), {}
+    for _ in range(10):
+        begun |= settle(intake, 900).begun
+        clock.pass_by(100)
+        sending.bring("1", study="1.2.4")
+    begun |= settle(intake, 900).begun
+    assert (codes(intake), begun) == ([], {STUDY: 1})
+
+
+def test_who_went_on_to_another_study_says_nothing_of_what_an_association_beside_may_still_bring(
+    intake, clock, caller
+):
+    caller().bring("1")
+    clock.pass_by(500)
+    caller().bring("2").bring("1", study="1.2.4")
+    assert STUDY not in settle_after(intake, clock, QUIET).begun
+    assert STUDY in settle_after(intake, clock, QUIET).begun
+    assert codes(intake) == [NOT_RELEASED]
 
 
 def test_more_of_a_study_that_was_complete_marks_it_again(intake, clock, caller):
