@@ -152,7 +152,8 @@ class AuditLog:
             self.take_up()  # one that was torn is none that was changed
         found = self.verify()
         if found.broken is None:
-            write_text(self.folder / _KEPT, json.dumps(asdict(found.head)))
+            with self._lock:  # who has appended lets go of it when the line that was seen is on disk
+                write_text(self.folder / _KEPT, json.dumps(asdict(found.head)))
         return found
 
     def verify(self, after: Head | None = None, through: Collection[Head] = ()) -> Verification:
@@ -162,7 +163,8 @@ class AuditLog:
             after: where it begins, if earlier files were removed on purpose.
             through: heads that were kept elsewhere, which the chain must have.
         """
-        head, due = after or Head(), {one.number: one.sha256 for one in (*self._kept(), *through)}
+        kept = self._kept()
+        head, due = after or Head(), {one.number: one.sha256 for one in (*(kept or ()), *through)}
         for path, number, line in self._lines():
             where = f"{path.name}, line {number}"
             if fault := _fault(line, head):
@@ -174,6 +176,8 @@ class AuditLog:
             return Verification(
                 head, f"expected at least {max(left)} lines, got {head.number}; the end is gone"
             )
+        if kept is None:
+            return Verification(head, f"{_KEPT}: expected the end that a check left, got something else")
         return Verification(head, None)
 
     def _write(self, head: Head, event: str, fields: dict[str, Any]) -> Head:
@@ -217,10 +221,14 @@ class AuditLog:
                 return _head(earlier, whole)
         return Head()
 
-    def _kept(self) -> list[Head]:
-        with suppress(OSError, ValueError, TypeError):
-            return [Head(**json.loads((self.folder / _KEPT).read_text()))]
-        return []
+    def _kept(self) -> list[Head] | None:
+        """What :meth:`check` left, if anything; ``None`` where something else stands there."""
+        try:
+            return [Head(*_numbered((self.folder / _KEPT).read_bytes(), "sha256"))]
+        except FileNotFoundError:
+            return []
+        except ValueError:
+            return None
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("audit-*.jsonl"))
@@ -251,15 +259,26 @@ def _fault(line: bytes, head: Head) -> str | None:
     if line.endswith(b"\0torn"):
         return "expected a whole line, got a torn one; the next append takes it out"
     try:
-        entry = json.loads(line)
-        number, previous = entry["number"], entry["previous"]
-    except (ValueError, TypeError, KeyError):
+        number, previous = _numbered(line, "previous")
+    except ValueError:
         return "expected a JSON object with 'number' and 'previous', got something else"
     if number != head.number + 1:
         return f"expected number {head.number + 1}, got {number}"
     if previous != head.sha256:
         return "expected the hash of the line before; that line was changed, or lines are missing"
     return None
+
+
+def _numbered(content: bytes, key: str) -> tuple[int, str]:
+    """Number and a hash of a JSON object; a ValueError says that it is none, for who changed it could write anything."""
+    try:
+        entry = json.loads(content)
+        number, sha256 = entry["number"], entry[key]
+    except (TypeError, KeyError, RecursionError) as error:
+        raise ValueError(type(error).__name__) from error
+    if type(number) is not int or not isinstance(sha256, str):
+        raise ValueError(f"expected a whole number and a hash, got {type(number)} and {type(sha256)}")
+    return number, sha256
 
 
 def _ending(path: Path) -> tuple[bytes, bytes]:
@@ -276,12 +295,13 @@ def _ending(path: Path) -> tuple[bytes, bytes]:
 
 def _head(path: Path, line: bytes) -> Head:
     try:
-        return Head(int(json.loads(line)["number"]), hashlib.sha256(line).hexdigest())
-    except (ValueError, TypeError, KeyError) as error:
+        number, _ = _numbered(line, "previous")
+    except ValueError as error:
         raise AuditError(
             f"{path}: expected a line of an audit log at its end, got something else; move its folder away, "
             "and keep it: a new log begins then"
         ) from error
+    return Head(number, hashlib.sha256(line).hexdigest())
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

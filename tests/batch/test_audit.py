@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medkit.batch import audit
 from medkit.batch.audit import FIELDS, AuditError, AuditLog, Head, as_name
+from medkit.data.writing import write_text
 
 DAY = 86_400.0
 STUDY = "a" * 64
@@ -189,6 +191,47 @@ def test_a_torn_line_is_no_fault_in_a_check_and_one_of_no_log_is(log, clock):
     with files(log)[-1].open("ab") as file:
         file.write(b"something else\n")
     assert "expected a JSON object" in log.check().broken
+
+
+ANYTHING = [
+    b"", b"xx", b"\xff\xfe", b"[1]", b"[" * 100_000, b"7", b"{}",
+    b'{"number":"7","sha256":"a","previous":"a"}', b'{"number":[],"sha256":"a","previous":"a"}',
+    b'{"number":Infinity,"sha256":"a","previous":"a"}', b'{"number":7,"sha256":7,"previous":7}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ANYTHING, ids=range(len(ANYTHING)))
+def test_whatever_stands_in_place_of_the_end_that_a_check_left_is_told(log, clock, content):
+    write_log(log, clock, 2)
+    (log.folder / "head.json").write_bytes(content)
+    for _ in range(2):
+        assert log.check().broken == "head.json: expected the end that a check left, got something else"
+    assert log.append("received").number == 3
+    (log.folder / "head.json").unlink()
+    assert log.check().broken is NO_FAULT
+
+
+@pytest.mark.parametrize("content", ANYTHING[1:], ids=range(len(ANYTHING) - 1))
+def test_whatever_stands_in_place_of_a_line_is_told(log, clock, content):
+    write_log(log, clock, 2)
+    with files(log)[-1].open("ab") as file:
+        file.write(content + b"\n")
+    assert "line 3: expected a JSON object" in log.check().broken
+    with pytest.raises(AuditError, match="move its folder away"):
+        log.append("received")
+
+
+def test_no_end_is_left_of_a_line_that_is_not_yet_on_disk(log, clock, monkeypatch):
+    write_log(log, clock, 2)
+    held = []
+
+    def written(path, text):
+        held.append(log._lock.is_locked)  # as long as who appends waits for the disk
+        write_text(path, text)
+
+    monkeypatch.setattr(audit, "write_text", written)
+    log.check()
+    assert held == [True]
 
 
 def test_a_log_is_taken_up_without_its_torn_line(log, clock):
