@@ -1,10 +1,11 @@
-"""The audit log of a service, checked beside its work: one that was changed is told, and studies go on."""
+"""The audit log of a service, checked beside its work: one that was changed is told, and whether studies go on."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
+from medkit.batch.audit import AuditError
 from medkit.batch.logs import told
 from medkit.batch.notices import Kind
 
@@ -40,8 +41,15 @@ class AuditCheck:
             return _MINUTE
         _LOG.error("the audit log was changed: %s", broken, extra=told(code=_CODE))
         message = (
-            f"{broken}; studies go on. Copy the folder audit/ and find out who changed it; a new chain begins when the "
-            "service is stopped, that folder moved away, and the service started again"
+            f"{broken}; {self._what_becomes_of_studies()}. Copy the folder audit/ and find out who changed it; a new "
+            "chain begins when the service is stopped, that folder moved away, and the service started again"
         )
         self._notices.put(Kind.AUDIT, "audit", _CODE, message)
         return _DAY
+
+    def _what_becomes_of_studies(self) -> str:
+        try:
+            self._audit.take_up()
+        except AuditError:
+            return "no line can follow, so that studies are neither taken any more nor noted as delivered"
+        return "studies go on"

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from medkit.batch.audit import AuditLog
+from medkit.batch.audit import AuditError, AuditLog
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.service.audit_check import AuditCheck
 
@@ -41,6 +41,23 @@ def test_one_that_holds_is_not_told_and_one_that_was_changed_is(tmp_path, audit,
     file.write_bytes(whole)
     check.once()
     assert notices.all() == []
+
+
+def test_it_is_told_whether_studies_go_on(tmp_path, audit):
+    notices = Notices(tmp_path / "notices")
+    (file,) = audit.folder.glob("*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b'"count":2', b'"count":7'))
+    AuditCheck(audit, notices).once()
+    assert "; studies go on. " in notices.all()[0].message
+    audit.append("received", count=4)
+    with file.open("ab") as end:
+        end.write(b"something else\n")
+    AuditCheck(audit, notices).once()
+    message = notices.all()[0].message
+    assert "no line can follow, so that studies are neither taken any more nor noted as delivered" in message
+    assert "studies go on" not in message
+    with pytest.raises(AuditError):
+        audit.append("received", count=5)
 
 
 def test_a_line_that_is_just_being_written_is_no_fault(tmp_path, audit, monkeypatch):
