@@ -43,10 +43,12 @@ class _Brought:
     Args:
         instances: hashes of their UIDs.
         last: since when nothing more came.
+        again: hashes of what its caller brought since then by other associations, which began later and are released.
     """
 
     instances: set[str] = field(default_factory=set)
     last: float = 0.0
+    again: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -102,7 +104,8 @@ class Associations:
 
     A mark is that of a caller. It goes with a release of any of its associations that brought something of the study,
     once no other of the kind is open. Where some broke off, those count that began after, and only when they brought
-    what was not there, or all that the broken ones had brought. A sender that goes on to other studies has sent all of
+    what was not there, or all that the broken ones had brought. Where that is noticed late, those count that began after
+    the last instance of the broken one, and brought all of it. A sender that goes on to other studies has sent all of
     the one before, when nothing of that comes for its quiet time.
 
     Args:
@@ -218,7 +221,8 @@ class Associations:
 
     def _release(self, study: str, sender: Sender) -> None:
         mark = _mark(sender)
-        if any(other is not sender for other in self._bring(study, mark)):
+        if beside := [other for other in self._bring(study, mark) if other is not sender]:
+            self._note_again(study, sender, beside)
             return
         if self._says_all(study, sender):
             self._intake.end(study, mark)
@@ -229,11 +233,21 @@ class Associations:
                 extra=told(study=study, code=NOT_RELEASED, ae_title=sender.ae_title, address=sender.address),
             )
 
+    def _note_again(self, study: str, sender: Sender, beside: Collection[Sender]) -> None:
+        """Note what came again over an association that was released, for those beside that may be dead already."""
+        brought = self._open[sender].studies[study]
+        for other in beside:
+            before = self._open[other].studies[study]
+            if before.last < sender.opened:
+                before.again |= brought.instances
+
     def _break_off(self, study: str, sender: Sender, end: End) -> None:
-        intake = self._intake
+        intake, brought = self._intake, self._open[sender].studies[study]
         known = intake.ledger.find(study) and intake.ledger.study(study).digest
-        if known == intake.spool.digest(study, without=[NOT_RELEASED]):
-            self._release(study, sender)  # it brought nothing new of what was all there
+        if brought.instances <= brought.again or known == intake.spool.digest(study, without=[NOT_RELEASED]):
+            self._release(
+                study, sender
+            )  # all came again before its loss was noticed, or it brought nothing new
             return
         self._leave(study, sender)
         fields = {"ae_title": sender.ae_title, "address": sender.address}

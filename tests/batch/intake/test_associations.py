@@ -170,6 +170,35 @@ def test_after_two_breaks_all_is_due_that_both_had_brought(intake, clock, caller
     assert codes(intake) == []
 
 
+@pytest.mark.parametrize(
+    ("again", "left"), [(["1", "2"], []), (["1", "2", "3"], []), (["2", "3"], [NOT_RELEASED])]
+)
+def test_a_loss_that_is_noticed_after_all_came_again_is_made_up_for(intake, clock, caller, again, left):
+    lost = caller().bring("1", "2")
+    clock.pass_by(1)
+    caller().bring(*again).end()
+    assert codes(intake) == [NOT_RELEASED], "the other may still bring more"
+    lost.end(End.LOSS)
+    assert codes(intake) == left
+    assert (("sender-broke-off", NOT_RELEASED) in events(intake)) == bool(left)
+
+
+@pytest.mark.parametrize("end", [End.RELEASE, End.LOSS])
+def test_what_came_beside_makes_up_for_no_loss_where_it_had_begun_before_or_broke_off_too(
+    intake, clock, caller, end
+):
+    lost = caller().bring("1")
+    if end is End.LOSS:
+        clock.pass_by(1)
+        caller().bring("1", "2").end(end)
+    else:
+        beside = caller()
+        lost.bring("2")
+        beside.bring("1", "2").end(end)
+    lost.end(End.LOSS)
+    assert codes(intake) == [NOT_RELEASED]
+
+
 def test_what_could_not_be_stored_is_nothing_new(intake, clock, caller):
     caller().bring("1", "2").end(End.LOSS)
     clock.pass_by(1)
