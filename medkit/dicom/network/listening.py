@@ -31,10 +31,10 @@ def listening_error(host: str, port: int) -> OSError | UnicodeError | None:
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, kind, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        family, kind, *_ = min(found, key=lambda one: one[0] != socket.AF_INET)
         with socket.socket(family, kind) as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
-            server.bind(address)
+            server.bind((host, port))  # so too: getaddrinfo takes * for a host
     except (OSError, UnicodeError) as error:  # the latter for a name of too long or empty parts
         return error
     return None
