@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medkit.batch.identity import is_hash
 from medkit.batch.ledger.states import (
+    LEASED,
     TRANSITIONS,
     IllegalTransition,
     LeaseLost,
@@ -180,9 +181,15 @@ class LedgerMoves(LedgerView):
 
     def _check_at_end(self, study: str) -> None:
         record = self.study(study)
-        if not record.ended:
-            got = "being received; wait until it is complete" if record.arriving else record.state
-            raise IllegalTransition(f"study {study}: expected it at an end, got {got}")
+        if record.ended:
+            return
+        if record.arriving:
+            got = "being received; wait until it is complete"
+        elif record.state in LEASED:
+            got = f"{record.state}; wait until its worker is done"
+        else:
+            got = f"{record.state}; set it aside first (medkit batch quarantine)"
+        raise IllegalTransition(f"study {study}: expected it at an end, got {got}")
 
     def _check_hash(self, name: str, value: str) -> None:
         if not is_hash(value):
