@@ -221,6 +221,15 @@ def test_whatever_stands_in_place_of_a_line_is_told(log, clock, content):
         log.append("received")
 
 
+def test_other_threads_have_their_turn_while_a_log_is_looked_at(log, monkeypatch):
+    for _ in range(2 * audit._LINES_A_TURN):
+        log.append("received")
+    pauses = []
+    monkeypatch.setattr(audit.time, "sleep", pauses.append)
+    assert log.check().broken is NO_FAULT
+    assert [pause > 0 for pause in pauses] == [True, True]
+
+
 def test_no_end_is_left_of_a_line_that_is_not_yet_on_disk(log, clock, monkeypatch):
     write_log(log, clock, 2)
     held = []
