@@ -22,6 +22,7 @@ from medkit.bundle.store import BundleFolder, bundles_root
 from medkit.data.writing import replace_files
 from medkit.errors import UsageError
 from medkit.training.calibration import SEARCHED, calibrate
+from medkit.training.earlier import check_nothing_held_out_was_seen
 from medkit.training.exported import export_bundle, training_facts
 from medkit.training.run import SHIPPED, TrainingRun, fold_name, open_run
 from medkit.training.score_summary import MEAN_OVER_LABELS, stored, summarise_scores
@@ -55,7 +56,8 @@ def adopt(folder: Path, to: Path | None = None, *, other_data: bool = False) -> 
 
     Raises:
         UsageError: the run is of another config than ``train.json``, is unfinished, lacks folds or the final network,
-            its parts do not belong together, or what came of it does not pass the check of bundles. Without ``to``:
+            its parts do not belong together, it began with weights that learned from what it holds out, or what came of
+            it does not pass the check of bundles. Without ``to``:
             its network, preprocessing or windows are not the bundle's, or it learned from other data.
     """
     run = open_run(folder)
@@ -68,6 +70,8 @@ def adopt(folder: Path, to: Path | None = None, *, other_data: bool = False) -> 
     before, scored_by = _adopted(source), read_fragment(source / "metadata.yaml").get("scored_by")
     fold = _network_of(run, scored_by)
     records = _records(run)
+    for one in records.values():
+        check_nothing_held_out_was_seen(run, one)
     if to is None:
         _check_same_parts(run, source)
         _check_same_data(run, training_facts(run, records[fold]), before, other_data)

@@ -18,6 +18,7 @@ from medkit.bundle.copying import copy_without_weights
 from medkit.bundle.shared_parts import shared_overrides, write_overrides
 from medkit.bundle.store import BundleFolder
 from medkit.data.writing import UNFINISHED, write_text
+from medkit.training.earlier import earlier_trainings
 from medkit.training.run import TrainingRun, fold_name
 from medkit.training.score_summary import summarise_scores
 
@@ -65,6 +66,7 @@ def training_facts(run: TrainingRun, record: Mapping[str, Any]) -> dict[str, Any
         **{key: record[key] for key in _KEPT if key in record},
         "cases": len(record["train_cases"]),
         "data_sha256": hashlib.sha256(hashes.encode()).hexdigest(),
+        **({"earlier": earlier} if (earlier := earlier_trainings(run, record)) else {}),
     }
 
 

@@ -227,6 +227,7 @@ def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere:
     assert f"an earlier training; their file's SHA-256 is {hash_files([first])}" in card(bundle)
     assert len(metadata["training"]["held_out"]) == 2
     assert "cross_validation" not in metadata
+    assert "earlier" not in metadata["training"]
     assert "`benchmarks/heads.py` does that" in card(bundle)
     write_evaluation(source, bundle / "models" / "model.pt", {"Dice": 0.5}, "### On heads\n\nDice 0.5.")
     build.write_bundle(source)
@@ -234,6 +235,37 @@ def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere:
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["evaluation"]["metrics"] == {
         "Dice": 0.5
     }
+
+
+def test_how_long_earlier_trainings_lasted_is_in_the_card(scored_elsewhere: Path, small):
+    bundle, weights = scored_elsewhere / "bundles" / BUNDLE, None
+    for name, epochs in (("first", 1), ("second", 2), ("third", 1)):
+        begun = {**small, "epochs": epochs, **({"initial_weights": str(weights)} if weights else {})}
+        run = create_run(BUNDLE, scored_elsewhere / "runs", overrides=begun, name=name, held_out=[1])
+        run.train()
+        weights = run.folder / "fold1" / "model.pt"
+    adopt(run.folder)
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    earlier = metadata["training"]["earlier"]
+    assert [(one["run"], one["steps"]) for one in earlier] == [("first", 4), ("second", 8)]
+    assert str(scored_elsewhere) not in json.dumps(metadata)
+    tracked = ", ".join(one["mlflow_run_id"] for one in earlier)
+    text = " ".join(card(bundle).split())
+    assert "Before it came 2 trainings, each with the weights of the one before: 12 steps" in text
+    assert f"MLflow runs {tracked}." in text
+
+
+def test_what_an_earlier_training_learned_from_cannot_be_held_out(scored_elsewhere: Path, small):
+    short = {**small, "epochs": 1}
+    first = create_run(BUNDLE, scored_elsewhere / "runs", overrides=short, name="first", held_out=[0])
+    first.train()
+    begun = {**short, "initial_weights": str(first.folder / "fold0" / "model.pt")}
+    run = create_run(BUNDLE, scored_elsewhere / "runs", overrides=begun, name="second", held_out=[1])
+    run.train()
+    with pytest.raises(
+        UsageError, match=r"of run first, which learned from phantom_3, phantom_4; begin with"
+    ):
+        adopt(run.folder)
 
 
 def test_a_run_of_another_config_stays_its_owners(project: Path, small):

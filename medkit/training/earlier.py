@@ -1,0 +1,62 @@
+"""Trainings whose weights another one began with: they count in how long a network learned, and in what it has seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medkit.data.hashing import hash_files
+from medkit.errors import UsageError
+from medkit.training.run import is_run, open_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medkit.training.run import TrainingRun
+
+__all__ = ["check_nothing_held_out_was_seen", "earlier_trainings"]
+
+_KEPT = ("settings", "steps", "seconds", "device", "mlflow_run_id", "train_cases")
+
+
+def earlier_trainings(run: TrainingRun, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is known of the trainings before one, from the first to that whose weights it began with.
+
+    They are looked up where the weights lie that a run was told to begin with, by their hash; what has moved or changed
+    since is not known.
+
+    Args:
+        run: the later one.
+        record: of one of its networks.
+
+    Returns:
+        ``run``, ``settings``, ``steps``, ``seconds``, ``device``, ``train_cases`` and, where it was tracked,
+        ``mlflow_run_id`` of each.
+    """
+    weights, digest = run.overrides.get("initial_weights"), record["settings"].get("initial_weights")
+    if weights is None or digest is None:
+        return []
+    folder = Path(weights).parent
+    known = is_run(folder.parent) and (folder / "record.json").is_file()
+    if not known or hash_files([Path(weights)]) != digest:
+        return []
+    before = open_run(folder.parent)
+    written = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    facts = {key: written[key] for key in _KEPT if key in written}
+    return [*earlier_trainings(before, written), {"run": before.folder.name, **facts}]
+
+
+def check_nothing_held_out_was_seen(run: TrainingRun, record: Mapping[str, Any]) -> None:
+    """Check that no case that a network holds out was learned from by a training before.
+
+    Raises:
+        UsageError: names the case and the training.
+    """
+    held_out = set(record["test_cases"])
+    for before in earlier_trainings(run, record):
+        if seen := sorted(held_out.intersection(before["train_cases"])):
+            raise UsageError(
+                f"{run.folder}: expected that nothing it holds out was learned from, got weights that it began with, of "
+                f"run {before['run']}, which learned from {', '.join(seen[:3])}; begin with others, or hold out others"
+            )

@@ -1,0 +1,84 @@
+"""The trainings before one are found by the weights that it began with, as long as these are there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from medkit.data.hashing import hash_files
+from medkit.errors import UsageError
+from medkit.training.earlier import check_nothing_held_out_was_seen, earlier_trainings
+from medkit.training.run import create_run
+
+BUNDLE = "hippocampus_segmentation_unet"
+
+
+@pytest.fixture
+def trained(tmp_path, small):
+    """Make a run as if it had been trained; gives it, its record, and its weights."""
+
+    def make(name, weights=None, train_cases=("a", "b"), test_cases=("c",)):
+        overrides = {**small, **({"initial_weights": str(weights)} if weights else {})}
+        run = create_run(BUNDLE, tmp_path / "runs", overrides=overrides, name=name, held_out=[0])
+        (run.folder / "fold0").mkdir()
+        torch.save({"weight": torch.tensor([float(len(name))])}, run.folder / "fold0" / "model.pt")
+        record = {
+            "settings": {"initial_weights": hash_files([weights]) if weights else None},
+            "steps": 10,
+            "seconds": 2.5,
+            "device": "a CPU",
+            "versions": {},
+            "train_cases": list(train_cases),
+            "test_cases": list(test_cases),
+        }
+        (run.folder / "fold0" / "record.json").write_text(json.dumps(record))
+        return run, record, run.folder / "fold0" / "model.pt"
+
+    return make
+
+
+def test_the_first_training_of_all_has_none_before(trained):
+    run, record, _ = trained("one")
+    assert earlier_trainings(run, record) == []
+    check_nothing_held_out_was_seen(run, record)
+
+
+def test_all_are_found_from_the_first_on(trained):
+    _, _, weights = trained("one")
+    _, _, weights = trained("second", weights)
+    run, record, _ = trained("third one", weights)
+    found = earlier_trainings(run, record)
+    assert [one["run"] for one in found] == ["one", "second"]
+    assert found[0] == {
+        "run": "one",
+        "settings": {"initial_weights": None},
+        "steps": 10,
+        "seconds": 2.5,
+        "device": "a CPU",
+        "train_cases": ["a", "b"],
+    }
+
+
+@pytest.mark.parametrize("what", ["changed", "gone", "no record", "no run"])
+def test_what_has_moved_or_changed_is_not_known(trained, what):
+    before, _, weights = trained("one")
+    run, record, _ = trained("third one", weights)
+    if what == "changed":
+        torch.save({"weight": torch.tensor([7.0])}, weights)
+    elif what == "gone":
+        weights.unlink()
+    elif what == "no record":
+        (weights.parent / "record.json").unlink()
+    else:
+        (before.folder / "run.json").unlink()
+    assert earlier_trainings(run, record) == []
+
+
+def test_a_case_that_was_learned_from_before_is_not_held_out(trained):
+    _, _, weights = trained("one", train_cases=["a", "c"])
+    _, _, weights = trained("second", weights)
+    run, record, _ = trained("third one", weights, test_cases=["b1", "c"])
+    with pytest.raises(UsageError, match=r"of run one, which learned from c; begin with others"):
+        check_nothing_held_out_was_seen(run, record)
