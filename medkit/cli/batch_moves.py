@@ -61,10 +61,10 @@ def retry_command(
 
 
 def _taken_for_whole(before: StudyRecord | None) -> str:
-    from medkit.batch.ledger import SOURCE_PURGED
+    from medkit.batch.ledger import SET_ASIDE, SOURCE_PURGED
     from medkit.dicom.findings import counted
 
-    if before is None or before.code != SOURCE_PURGED:
+    if before is None or before.code not in (SOURCE_PURGED, SET_ASIDE):
         return ""
     there = counted(before.instances, "instance", "instances")
     return f"; what is there ({there}) counts as the whole study: if more belongs to it, have all of it sent again"
@@ -75,9 +75,10 @@ def _taken_for_whole(before: StudyRecord | None) -> str:
 @click.argument("studies", nargs=-1, required=True)
 @_reason
 def quarantine_command(folder: Path, studies: tuple[str, ...], reason: str) -> None:
-    """Set STUDIES of the batch in FOLDER aside, which wait to be made or delivered, until they are retried.
+    """Set STUDIES of the batch in FOLDER aside, until they are retried: they wait to be made or delivered.
 
-    What is set aside are the instances that there are: where others come, the study begins anew.
+    Quarantined ones stay so, and --reason takes the place of theirs: somebody has looked, and will not mend them. For
+    what is set aside nobody is called. It is the instances that there are: where others come, the study begins anew.
 
     Exit code 0: all are set aside; 3: some cannot be; 4: none can be; 2: a wrong call.
     """
@@ -88,7 +89,10 @@ def quarantine_command(folder: Path, studies: tuple[str, ...], reason: str) -> N
         ledger.quarantine(study, reason)
         return State.QUARANTINED
 
-    _move_all(folder, studies, "set aside", "set-aside", set_aside)
+    _move_all(
+        folder, studies, "set aside", "set-aside", set_aside,
+        then=lambda before: "; it is no alert any more until medkit batch retry",
+    )  # fmt: skip
 
 
 @click.command("lift", short_help="Let studies be whole without what was not taken.")

@@ -68,7 +68,7 @@ def test_status_says_that_no_service_runs(batch, capsys):
     code, out, _ = run(capsys, "status", batch.job.root)
     assert (code, out.startswith("no-service")) == (3, True)
     assert out.count("no service runs") == 1, "the alert says it"
-    batch.ledger.quarantine(study("b"), "look at it")
+    batch.give_up("b")
     assert "\nno service runs on this folder\n" in run(capsys, "status", batch.job.root)[1]
 
 

@@ -125,9 +125,10 @@ def test_retry_wants_studies_or_a_state(batch, capsys, arguments, got):
 def test_quarantine_sets_aside_until_retried(batch, capsys):
     batch.make("a")
     code, out, _ = run(capsys, "quarantine", batch.job.root, uid("a"), "--reason", "asked for")
-    assert (code, out) == (0, f"set aside {study('a')[:12]}: made, now quarantined\n")
+    said = "made, now quarantined; it is no alert any more until medkit batch retry"
+    assert (code, out) == (0, f"set aside {study('a')[:12]}: {said}\n")
     assert batch.ledger.claim(Stage.DELIVER) is None
-    assert run(capsys, "status", batch.job.root)[0] == 3
+    assert run(capsys, "status", batch.job.root)[0] == 0
     code, out, _ = run(capsys, "retry", batch.job.root, study("a")[:6])
     assert (code, "now made" in out) == (0, True)
     batch.clock.now = time.time() + 1  # the command's clock is the machine's

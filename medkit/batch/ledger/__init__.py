@@ -9,6 +9,7 @@ from medkit.batch.ledger.ledger import Arrival, Ledger
 from medkit.batch.ledger.moves import Claim, Policy
 from medkit.batch.ledger.states import (
     PARTLY_REFUSED,
+    SET_ASIDE,
     SOURCE_PURGED,
     IllegalTransition,
     LeaseLost,
@@ -29,6 +30,7 @@ from medkit.batch.ledger.view import (
 
 __all__ = [
     "PARTLY_REFUSED",
+    "SET_ASIDE",
     "SOURCE_PURGED",
     "Arrival",
     "Claim",

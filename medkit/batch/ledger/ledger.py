@@ -23,7 +23,14 @@ from medkit.batch.identity import is_hash
 from medkit.batch.ledger.keeping import LedgerKeeping
 from medkit.batch.ledger.makers import makers_line
 from medkit.batch.ledger.moves import Claim
-from medkit.batch.ledger.states import PARTLY_REFUSED, SOURCE_PURGED, IllegalTransition, Stage, State
+from medkit.batch.ledger.states import (
+    PARTLY_REFUSED,
+    SET_ASIDE,
+    SOURCE_PURGED,
+    IllegalTransition,
+    Stage,
+    State,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -454,21 +461,26 @@ class Ledger(LedgerKeeping):
     def quarantine(self, study: str, reason: str) -> None:
         """Put a study that waits aside, because a person says so; :meth:`retry` takes it back.
 
-        It holds for the instances that there are: with others, a later revision begins anew.
+        One that is quarantined already stays so: what the person says takes the place of its reason, and nobody is
+        called for it any more. It holds for the instances that there are: with others, a later revision begins anew.
 
         Raises:
-            IllegalTransition: it does not wait: a worker has it, it is at an end, or it is being received for the first
-                time.
+            IllegalTransition: it does not wait: a worker has it, it is at another end, it is being received for the
+                first time, or was set aside before.
         """
         with self._changing():
-            row = self._latest(study)
-            if row is None or State(row["state"]) not in (State.READY, State.FAILED, State.MADE):
-                state = State.RECEIVING if row is None else State(row["state"])
+            row, now = self._latest(study), self._clock()
+            state = State.RECEIVING if row is None else State(row["state"])
+            if row is not None and state in (State.READY, State.FAILED, State.MADE):
+                self._move(row, State.QUARANTINED, now, SET_ASIDE, reason)
+            elif row is not None and state is State.QUARANTINED and row["code"] != SET_ASIDE:
+                self._explain(row, state, now, SET_ASIDE, reason)
+            else:
                 got = "no revision of it yet" if row is None else state
                 raise IllegalTransition(
-                    f"study {study}: expected it to wait (ready, failed or made), got {got}; {_UNSET_ASIDE[state]}"
+                    f"study {study}: expected it to wait (ready, failed or made) or quarantined, got {got}; "
+                    f"{_UNSET_ASIDE[state]}"
                 )
-            self._move(row, State.QUARANTINED, self._clock(), "set-aside", reason)
 
 
 def _check_results(claim: Claim, results: Sequence[Result]) -> None:

@@ -40,6 +40,7 @@ __all__ = [
     "FIRST",
     "LEASED",
     "PARTLY_REFUSED",
+    "SET_ASIDE",
     "SOURCE_PURGED",
     "TRANSITIONS",
     "IllegalTransition",
@@ -100,6 +101,8 @@ PARTLY_REFUSED = "partly-refused"
 """Code of a study that is made, or delivered, though not all was made of it that rules want."""
 SOURCE_PURGED = "source-purged"
 """Code of a study that may be a part, for it came after its earlier instances had been removed."""
+SET_ASIDE = "set-aside"
+"""Code of a quarantined study of which a person said that nobody has to look at it any more."""
 ENDS = frozenset({_S.DELIVERED, _S.REFUSED, _S.SKIPPED, _S.QUARANTINED})
 # From these on the ledger knows which objects count.
 DECIDED = frozenset({_S.MADE, _S.DELIVERING, _S.DELIVERED, _S.REFUSED, _S.SKIPPED})

@@ -134,11 +134,11 @@ def _service(summary: Summary) -> Iterator[Alert]:
 
 
 def _quarantine(summary: Summary) -> Iterator[Alert]:
-    if count := summary.counts[State.QUARANTINED]:
+    if count := summary.counts[State.QUARANTINED] - summary.set_aside:
         yield Alert(
             AlertCode.QUARANTINE,
-            f"{counted(count, 'study', 'studies')} in quarantine; see why: the reason says what to do, and medkit batch "
-            "retry is for what was mended",
+            f"{counted(count, 'study', 'studies')} in quarantine; the reason says what to do; then medkit batch retry, "
+            "or quarantine to leave it so",
         )
 
 

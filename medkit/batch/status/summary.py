@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from medkit.batch.folder import JobFolder, ServiceState
-from medkit.batch.ledger import PARTLY_REFUSED, Reason, Stage, State, StudyRecord, Timing, Waiting
+from medkit.batch.ledger import PARTLY_REFUSED, SET_ASIDE, Reason, Stage, State, StudyRecord, Timing, Waiting
 from medkit.batch.notices import Notice, Notices
 from medkit.batch.status.not_taken import with_what_was_not_taken
 from medkit.batch.status.service_record import service_state
@@ -66,6 +66,7 @@ class Summary:
             where it is.
         timings: what each part of the work took, of the latest measurements.
         reasons: why studies are where they are, the commonest first.
+        set_aside: quarantined studies at which nobody has to look any more, as a person said.
         troubled: the latest of those that a person may have to look at, by urgency.
         latest: studies that moved last.
         free_bytes: on the disk of the batch's folder.
@@ -87,6 +88,7 @@ class Summary:
     withdrawals: Waiting
     timings: Mapping[str, Timing]
     reasons: tuple[Reason, ...]
+    set_aside: int
     troubled: tuple[StudyRecord, ...]
     latest: tuple[StudyRecord, ...]
     free_bytes: int
@@ -118,8 +120,9 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
             for state in (State.MADE, State.DELIVERED)
             for study in view.studies(state, code=PARTLY_REFUSED, newest_first=True, limit=LISTED)
         ]
-        troubled = [study for state in TROUBLED[:-1] for study in newest[state]]
+        troubled = [study for state in TROUBLED[:-1] for study in newest[state] if study.code != SET_ASIDE]
         troubled += _latest([newest[State.REFUSED], partly])
+        reasons = view.reasons()
         return Summary(
             at=now,
             counts=view.counts(),
@@ -132,7 +135,8 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
             silent=view.overdue(),
             withdrawals=_withdrawals(view),
             timings=view.timings(_TIMED),
-            reasons=tuple(view.reasons()[:LISTED]),
+            reasons=tuple(reasons[:LISTED]),
+            set_aside=sum(one.count for one in reasons if one.code == SET_ASIDE),
             troubled=tuple(with_what_was_not_taken(job, troubled[:LISTED])),
             latest=tuple(with_what_was_not_taken(job, _latest(newest.values()))),
             free_bytes=disk.free,

@@ -279,9 +279,20 @@ def test_a_person_can_set_aside_what_waits(ledger, state):
         expected = State.MADE if state is State.MADE else State.READY
         assert ledger.retry(STUDY, "it may go on") is expected
     else:
-        with pytest.raises(IllegalTransition, match=r"expected it to wait \(ready, failed or made\), got"):
+        if state is State.QUARANTINED:
+            ledger.quarantine(STUDY, "nobody will mend it")
+            before = ledger.study(STUDY)
+            assert (before.state, before.code, before.reason) == (state, "set-aside", "nobody will mend it")
+            last = ledger.history(STUDY)[-1]
+            assert (last.before, last.after, last.code) == (state, state, "set-aside")
+        with pytest.raises(
+            IllegalTransition, match=r"wait \(ready, failed or made\) or quarantined, got"
+        ) as said:
             ledger.quarantine(STUDY, "why not")
         assert ledger.study(STUDY) == before
+        assert ("it is set aside already" in str(said.value)) == (state is State.QUARANTINED)
+        if state is State.QUARANTINED:
+            assert ledger.retry(STUDY, "it may go on") is State.READY
 
 
 @pytest.mark.parametrize(
@@ -293,7 +304,6 @@ def test_a_person_can_set_aside_what_waits(ledger, state):
             "got delivered; nothing of it waits; results that are not to be used are taken back",
         ),
         (State.REFUSED, "unless it comes anew or medkit batch retry says so"),
-        (State.QUARANTINED, "it is set aside already"),
     ],
 )
 def test_what_does_not_wait_says_what_else_to_do(ledger, state, said):

@@ -104,9 +104,19 @@ class LiveBatch:
         elif state is State.FAILED:
             self.ledger.fail(claim, "out-of-memory", "expected 3 GiB, got 2")
         elif state is State.QUARANTINED:
-            self.ledger.give_back(claim, "stopped", "the worker was stopped")
-            self.ledger.quarantine(claim.study, "it kills its worker")
+            self._give_up(claim)
         return claim
+
+    def give_up(self, name):
+        """A study that waits to be made, tried in vain as often as it may be."""
+        claim = self.ledger.claim(Stage.MAKE)
+        assert claim.study == study(name)
+        self._give_up(claim)
+
+    def _give_up(self, claim):
+        policy, self.ledger.policy = self.ledger.policy, replace(self.ledger.policy, attempts=claim.attempt)
+        assert self.ledger.fail(claim, "worker-died", "it kills its worker") is State.QUARANTINED
+        self.ledger.policy = policy
 
     def one_of_each(self):
         for state in (*_ORDER, State.FAILED, State.MADE, State.READY, State.RECEIVING):

@@ -30,10 +30,27 @@ def test_an_empty_batch_and_one_that_is_done_are_well(batch):
 def test_quarantine_calls_a_person(batch):
     batch.arrive("a")
     assert codes(batch) == []
-    batch.ledger.quarantine(study("a"), "look at it")
+    batch.give_up("a")
     (alert,) = alerts(look(batch), Thresholds())
     assert alert.code is AlertCode.QUARANTINE
     assert alert.message.startswith("1 study in quarantine; ")
+
+
+def test_nobody_is_called_for_what_a_person_set_aside(batch):
+    for name in ("a", "b", "c"):
+        batch.arrive(name)
+    for name in ("a", "b"):
+        batch.give_up(name)
+    for name in ("a", "c"):
+        batch.ledger.quarantine(study(name), "the ward knows")
+    (alert,) = alerts(look(batch), Thresholds())
+    assert alert.message.startswith("1 study in quarantine; ")
+    assert [one.study for one in look(batch).troubled] == [study("b")]
+    batch.ledger.quarantine(study("b"), "the ward knows")
+    assert codes(batch) == []
+    batch.ledger.retry(study("a"), "it was mended")
+    batch.give_up("a")
+    assert codes(batch) == ["quarantine"]
 
 
 def test_nothing_came_for_so_many_hours(batch):

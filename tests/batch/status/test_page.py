@@ -69,7 +69,7 @@ def test_what_comes_again_is_listed_with_what_is_being_received(batch):
 
 def test_a_study_in_each_state(batch):
     page = draw(batch.one_of_each())
-    assert "1 study in quarantine; see why" in page.text
+    assert "1 study in quarantine; the reason" in page.text
     assert page.rows == 3 + 10
     assert study(State.REFUSED)[:12] in page.text
     assert "tilt of <12> degrees" in page.text, "escaped, or the parser would not see it as text"

@@ -37,7 +37,7 @@ def test_a_study_in_each_state(batch):
     assert [one.state for one in summary.troubled] == list(TROUBLED)
     assert len(summary.latest) == 10
     assert summary.latest[0].state is State.RECEIVING, "the newest first"
-    assert {one.code for one in summary.reasons} == {"tilt", "no-rule", "out-of-memory", "set-aside"}
+    assert {one.code for one in summary.reasons} == {"tilt", "no-rule", "out-of-memory", "worker-died"}
     assert summary.timings["inference"].longest_seconds == 12
 
 
@@ -54,7 +54,7 @@ def test_rates_are_of_the_last_hour_and_day(batch):
 def test_lists_are_bounded_and_counts_whole(batch):
     for number in range(LISTED + 5):
         batch.arrive(f"r{number}")
-        batch.ledger.quarantine(study(f"r{number}"), "too many")
+        batch.give_up(f"r{number}")
         batch.clock.pass_by(1)
     summary = look(batch)
     assert summary.counts[State.QUARANTINED] == LISTED + 5
