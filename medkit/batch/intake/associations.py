@@ -2,7 +2,7 @@
 
 A study is marked as not whole before its first instance of an association is stored, and the mark goes when that is
 released. So neither a sender that breaks off between two instances makes a part of it whole, nor a crash of ours. Where
-it broke off, a release says so only of one that went on, or began anew: a single image that comes again is no study.
+it broke off, a release says so only of one that sent all again: neither one image nor another series is the rest.
 """
 
 from __future__ import annotations
@@ -57,14 +57,13 @@ class _Left:
 
     Args:
         broken: when it did so last.
-        held: hashes of the instances that were there then, or came of others before the caller came again.
-        due: of those that were brought by what broke off; all that were there where nobody knows them any more.
+        due: hashes of the instances that what broke off had brought; all that were there where nobody knows them any
+            more.
         again: of those that the caller brought since, by associations that began after.
         last: when it brought anything last.
     """
 
     broken: float
-    held: set[str]
     due: set[str]
     last: float
     again: set[str] = field(default_factory=set)
@@ -72,10 +71,6 @@ class _Left:
     def goes_on(self, sender: Sender) -> bool:
         """Whether an association began after all that broke off."""
         return self.broken < sender.opened
-
-    def is_made_up_for(self, held: set[str]) -> bool:
-        """Whether what it brought since, and is there, is more than was there, or all that the broken ones brought."""
-        return self.due <= self.again or not self.again & held <= self.held
 
 
 @dataclass
@@ -104,9 +99,9 @@ class Associations:
 
     A mark is that of a caller. It goes with a release of any of its associations that brought something of the study,
     once no other of the kind is open. Where some broke off, those count that began after, and only when they brought
-    what was not there, or all that the broken ones had brought. Where that is noticed late, those count that began after
-    the last instance of the broken one, and brought all of it. A sender that goes on to other studies has sent all of
-    the one before, when nothing of that comes for its quiet time.
+    again all that the broken ones had brought: what comes besides may be another part. Where that is noticed late,
+    those count that began after the last instance of the broken one, and brought all of it. A sender that goes on to
+    other studies has sent all of the one before, when nothing of that comes for its quiet time.
 
     Args:
         intake: the door.
@@ -208,29 +203,31 @@ class Associations:
             return True
 
     def _look_up(self, study: str, sender: Sender) -> None:
-        """See what is left of a caller's, and what is there, before its association brings the first of a study."""
+        """See what is left of a caller's from before its association brings the first of a study."""
         mark = _mark(sender)
         if not self._intake.spool.has(study, mark):
             self._left.pop((study, mark), None)  # a person lifted or removed it
-        elif left := self._left.get((study, mark)):
-            # An image of others that it sends too says nothing of its own.
-            left.held |= self._held(study) - left.again
-        elif not any(self._bring(study, mark)):
-            held = self._held(study)
-            self._left[study, mark] = _Left(-math.inf, held, due=held, last=self._clock())
+        elif (study, mark) not in self._left and not any(self._bring(study, mark)):
+            due = self._intake.spool.held(study)
+            self._left[study, mark] = _Left(-math.inf, due, last=self._clock())
 
     def _release(self, study: str, sender: Sender) -> None:
         mark = _mark(sender)
         if beside := [other for other in self._bring(study, mark) if other is not sender]:
             self._note_again(study, sender, beside)
             return
+        fields = {"ae_title": sender.ae_title, "address": sender.address}
         if self._says_all(study, sender):
             self._intake.end(study, mark)
-            self._left.pop((study, mark), None)
+            if left := self._left.pop((study, mark), None):
+                self._intake.audit.append("sender-came-again", study=study, count=len(left.again), **fields)
+                _LOG.info(
+                    "a sender that had broken off sent all of it again", extra=told(study=study, **fields)
+                )
         elif self._left[study, mark].goes_on(sender):
             _LOG.warning(
-                "a sender that had broken off came again with nothing new and less than before: the study is not whole",
-                extra=told(study=study, code=NOT_RELEASED, ae_title=sender.ae_title, address=sender.address),
+                "a sender that had broken off came again with a part of what it had brought: the study is not whole",
+                extra=told(study=study, code=NOT_RELEASED, **fields),
             )
 
     def _note_again(self, study: str, sender: Sender, beside: Collection[Sender]) -> None:
@@ -247,7 +244,7 @@ class Associations:
         if brought.instances <= brought.again or known == intake.spool.digest(study, without=[NOT_RELEASED]):
             self._release(
                 study, sender
-            )  # all came again before its loss was noticed, or it brought nothing new
+            )  # all came again before its loss was noticed, or nothing of it was new
             return
         self._leave(study, sender)
         fields = {"ae_title": sender.ae_title, "address": sender.address}
@@ -265,21 +262,18 @@ class Associations:
         due = set(self._open[sender].studies[study].instances)
         if before := self._left.get((study, mark)):
             due |= before.due
-        self._left[study, mark] = _Left(now, self._held(study), due, last=now)
+        self._left[study, mark] = _Left(now, due, last=now)
 
     def _says_all(self, study: str, sender: Sender) -> bool:
         """Whether an association that ended well says that all of a study was sent."""
         left = self._left.get((study, _mark(sender)))
-        return left is None or (left.goes_on(sender) and left.is_made_up_for(self._held(study)))
+        return left is None or (left.goes_on(sender) and left.due <= left.again)
 
     def _bring(self, study: str, mark: Mark) -> Iterator[Sender]:
         """Those of a caller whose associations brought something of a study, and may bring more."""
         return (
             sender for sender, one in self._open.items() if study in one.studies and _mark(sender) == mark
         )
-
-    def _held(self, study: str) -> set[str]:
-        return self._intake.spool.held(study)
 
 
 def _mark(sender: Sender) -> Mark:

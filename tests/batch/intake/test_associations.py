@@ -120,7 +120,7 @@ def test_a_part_of_what_a_sender_had_brought_does_not_make_up_for_the_break(inta
     ((text, fields),) = [
         (one.message, one.medkit_fields) for one in caplog.records if one.levelname == "WARNING"
     ]
-    assert "with nothing new and less than before" in text
+    assert "came again with a part of what it had brought" in text
     assert (fields["study"], fields["ae_title"]) == (STUDY[:12], "SCANNER")
     caller().bring("1").bring("1", study="1.2.4")
     settle_after(intake, clock, QUIET)
@@ -128,15 +128,22 @@ def test_a_part_of_what_a_sender_had_brought_does_not_make_up_for_the_break(inta
 
 
 @pytest.mark.parametrize(
-    "again",
-    [["4"], ["3", "4"], ["1", "2", "3"], ["1", "2", "3", "4"]],
-    ids=["the rest", "the rest and the last one", "all of it", "all and more"],
+    ("again", "left"),
+    [
+        (["4"], [NOT_RELEASED]),
+        (["3", "4", "5", "6"], [NOT_RELEASED]),
+        (["1", "2", "3"], []),
+        (["1", "2", "3", "4"], []),
+    ],
+    ids=["another one", "the last one and others", "all of it", "all and more"],
 )
-def test_a_sender_that_goes_on_or_begins_anew_makes_up_for_its_break(intake, clock, caller, again):
+def test_a_sender_makes_up_for_its_break_by_all_of_what_it_had_brought(intake, clock, caller, again, left):
+    """What is new may be another series, or a report, and the rest of the first lost for ever."""
     caller().bring("1", "2", "3").end(End.LOSS)
     settle_after(intake, clock, QUIET)
     caller().bring(*again).end()
-    assert codes(intake) == []
+    assert codes(intake) == left
+    assert [event for event, _ in events(intake)].count("sender-came-again") == (not left)
 
 
 def test_an_image_an_association_makes_up_for_the_break_once_all_came_again(intake, clock, caller):
@@ -199,28 +206,16 @@ def test_what_came_beside_makes_up_for_no_loss_where_it_had_begun_before_or_brok
     assert codes(intake) == [NOT_RELEASED]
 
 
-def test_what_could_not_be_stored_is_nothing_new(intake, clock, caller):
-    caller().bring("1", "2").end(End.LOSS)
-    clock.pass_by(1)
-    sending = caller()
-    intake.associations.came("1.2.3", "1.2.3.3", sending.sender)
-    sending.end()
-    assert codes(intake) == [NOT_RELEASED]
-
-
-def test_what_others_had_brought_meanwhile_is_nothing_new(intake, clock, caller):
+def test_what_others_bring_makes_up_for_nothing(intake, clock, caller):
     broken, beside = caller(), caller()
     broken.bring("1", "2").end(End.LOSS)
-    beside.bring("3").end()
-    caller("PACS").bring("4").end()
+    clock.pass_by(1)
+    beside.bring("1", "2", "3").end()
+    caller("PACS").bring("1", "2", "3", "4").end()
     caller().bring("3", "4").end()
     assert codes(intake) == [NOT_RELEASED]
-    first, second = caller(), caller()
-    first.bring("5")
-    second.bring("3")
-    first.end()
-    second.end()
-    assert codes(intake) == [], "it brought one itself that nobody had"
+    caller().bring("1", "2").end()
+    assert codes(intake) == []
 
 
 @pytest.mark.parametrize("what", ["lifted", "purged"])

@@ -39,7 +39,8 @@ def test_where_a_file_is_broken_it_is_said_how_to_find_it(desk, files):
     [
         (
             [Mark.not_released("CT/1 [b]")],
-            r"but its sender CT/1 \[b\] broke off \(not-released\); have the same sender send the study again, whole",
+            r"but its sender CT/1 \[b\] did not say that this is all \(not-released: broken off, or this service was "
+            r"stopped\); have the same sender send the study again, whole",
         ),
         (
             [
@@ -48,8 +49,7 @@ def test_where_a_file_is_broken_it_is_said_how_to_find_it(desk, files):
                 Mark.not_released("MR1"),
                 Mark.not_released("CT1"),
             ],
-            r"but 1 was not taken \(cut-off\) and its sender CT1 broke off \(not-released\) and its sender MR1 broke off"
-            r" \(not-released\); have",
+            r"but 1 was not taken \(cut-off\) and its senders CT1 and MR1 did not say that this is all \(not-rel",
         ),
     ],
 )

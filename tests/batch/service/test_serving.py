@@ -127,7 +127,7 @@ def test_a_study_whose_sender_aborts_between_two_slices_is_made_when_it_came_who
             study = view.study(study_hash(7))
         assert (study.code, study.instances) == ("instances-missing", len(datasets))
         assert (
-            "but its sender SCANNER broke off (not-released); have the same sender send the study"
+            "but its sender SCANNER did not say that this is all (not-released: broken off, or this"
             in study.reason
         )
         scanner = DimseArchive("127.0.0.1", port, "MEDKIT", own_ae_title="SCANNER")
