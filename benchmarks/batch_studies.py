@@ -168,7 +168,7 @@ WAYS = {
     "a slice is missing": Way(State.REFUSED, "gap", _gap),
     "its worker dies of it": Way(State.QUARANTINED, "worker-died", shape=DEADLY),
     "no positions": Way(State.REFUSED, "no-geometry", _no_place),
-    "one instance with two contents": Way(State.REFUSED, "instances-conflict", _two_contents),
+    "one instance with two contents": Way(State.QUARANTINED, "instances-conflict", _two_contents),
     "two patients": Way(State.REFUSED, "mixed-patient", _two_patients),
     "it takes for ever": Way(State.QUARANTINED, "too-slow", shape=SLOW),
     "two series for one input": Way(State.REFUSED, "rules-ambiguous", _two_series),
