@@ -60,14 +60,17 @@ def retry_command(
     )  # fmt: skip
 
 
-def _taken_for_whole(before: StudyRecord | None) -> str:
-    from medkit.batch.ledger import SET_ASIDE, SOURCE_PURGED
+def _taken_for_whole(ledger: Ledger, before: StudyRecord | None) -> str:
     from medkit.dicom.findings import counted
 
-    if before is None or before.code not in (SOURCE_PURGED, SET_ASIDE):
+    said = None if before is None else ledger.said_whole(before.study, before.revision)
+    if said is None:
         return ""
-    there = counted(before.instances, "instance", "instances")
-    return f"; what is there ({there}) counts as the whole study: if more belongs to it, have all of it sent again"
+    there = f"{counted(said[0], 'instance', 'instances')}, where there had been {said[1]}"
+    return (
+        f"; what is there ({there}) counts as the whole study, which its reports will say: if more belongs to it, have "
+        "all of it sent again"
+    )
 
 
 @click.command("quarantine", short_help="Set studies aside.")
@@ -91,7 +94,7 @@ def quarantine_command(folder: Path, studies: tuple[str, ...], reason: str) -> N
 
     _move_all(
         folder, studies, "set aside", "set-aside", set_aside,
-        then=lambda before: "; it is no alert any more until medkit batch retry",
+        then=lambda *_: "; it is no alert any more until medkit batch retry",
     )  # fmt: skip
 
 
@@ -158,7 +161,7 @@ def dismiss_command(folder: Path, studies: tuple[str, ...], reason: str) -> None
     # One that was dismissed until something broke off is none of the ledger's any more.
     others = spool.studies()
     then = "; nothing more of it is awaited; should it come after all, it is made"
-    _move_all(folder, studies, "dismissed", "dismissed", forget, others, then=lambda before: then)
+    _move_all(folder, studies, "dismissed", "dismissed", forget, others, then=lambda *_: then)
 
 
 @click.command("purge", short_help="Remove patients' data: of studies that ended long ago, or of one.")
@@ -227,7 +230,7 @@ def _purge_studies(folder: Path, studies: tuple[str, ...], reason: str) -> None:
         return ledger.study(study).state
 
     then = "; what comes next of it counts as the whole study, even a part: have all of it sent again"
-    _move_all(folder, studies, "removed the instances of", "purged", purge, then=lambda before: then)
+    _move_all(folder, studies, "removed the instances of", "purged", purge, then=lambda *_: then)
 
 
 MOVES = (retry_command, quarantine_command, lift_command, dismiss_command, purge_command)
@@ -240,7 +243,7 @@ def _move_all(
     event: str,
     move: Callable[[Ledger, str], str],
     others: Collection[str] = (),
-    then: Callable[[StudyRecord | None], str] = lambda before: "",
+    then: Callable[[Ledger, StudyRecord | None], str] = lambda *_: "",
 ) -> None:
     """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved, or not all, is named.
 
@@ -267,7 +270,7 @@ def _move_all(
                 click.echo(f"medkit: {_explained(study, error)}", err=True)
                 continue
             audit.append(event, study=study, before=before, after=after)
-            click.echo(f"{said} {study[:12]}: {before}, now {after}{then(record)}")
+            click.echo(f"{said} {study[:12]}: {before}, now {after}{then(ledger, record)}")
             moved += 1
     if not found:
         click.echo("no such studies")

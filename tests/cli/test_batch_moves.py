@@ -55,8 +55,8 @@ def test_what_may_be_a_part_is_retried_as_the_whole_and_says_so(batch, capsys):
     code, out, err = run(capsys, "retry", batch.job.root, uid("a"))
     assert (code, err) == (0, "")
     assert out == (
-        f"retried {study('a')[:12]}: quarantined, now ready; what is there (1 instance) counts as the whole study: if "
-        "more belongs to it, have all of it sent again\n"
+        f"retried {study('a')[:12]}: quarantined, now ready; what is there (1 instance, where there had been 1) "
+        "counts as the whole study, which its reports will say: if more belongs to it, have all of it sent again\n"
     )
 
 

@@ -95,7 +95,7 @@ def _make(order: Order, here: str) -> Outcome:
     with _stage(PREDICT, order, seconds):  # a folder that hangs may keep a bundle from being loaded
         for name in dict.fromkeys(job.job.bundle for job in jobs):
             _check_bundle(shelf, name, order)
-        predicted = [predict_job(job, notes, shelf) for job in jobs]
+        predicted = [predict_job(job, (*notes, *order.notes), shelf) for job in jobs]
     with _stage(WRITE, order, seconds):
         objects = write_objects(predicted, folder, work.outputs, order.withdrawn)
         sync_all(folder)

@@ -73,6 +73,7 @@ class Order:
         study: its hash.
         digest: of the instances of the revision that was claimed.
         withdrawn: UIDs that its objects may not have.
+        notes: what its reports say beside what the store tells.
         folder: for the objects, as workers see it: there as long as the claim may hold. It is used by one attempt.
         terms: of all orders.
     """
@@ -80,6 +81,7 @@ class Order:
     study: str
     digest: str
     withdrawn: tuple[str, ...]
+    notes: tuple[str, ...]
     folder: str
     terms: Terms = field(repr=False)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medkit.batch.ledger.delivery import LedgerDelivery
-from medkit.batch.ledger.states import State
+from medkit.batch.ledger.states import SOURCE_PURGED, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -16,6 +16,7 @@ __all__ = ["LedgerKeeping"]
 
 _RESULTS_PURGED = "results-purged"
 _DISCARDED = "instances-removed"
+_RETRIED = "retried"
 
 
 class LedgerKeeping(LedgerDelivery):
@@ -68,6 +69,41 @@ class LedgerKeeping(LedgerDelivery):
             *(known["study"], _DISCARDED, known["purged_at"]),
         )
         return found is not None
+
+    def said_whole(self, study: str, revision: int) -> tuple[int, int] | None:
+        """Of what came after the earlier instances had been purged, and a person then said to be the whole study.
+
+        Args:
+            study: hash of its UID.
+            revision: for which this is asked; what comes later adds to what was said to be the whole.
+
+        Returns:
+            How many instances that were, and how many there had been before at most; ``None`` where nothing of the kind
+            was said, or all of the study was begun anew since (:meth:`discard`).
+        """
+        with self.reading():
+            last = self._one(
+                "SELECT code, revision FROM journal WHERE study = ? AND revision <= ? AND code IN (?, ?) "
+                "ORDER BY seq DESC LIMIT 1",
+                *(study, revision, SOURCE_PURGED, _DISCARDED),
+            )
+            if last is None or last["code"] == _DISCARDED:
+                return None
+            number = last["revision"]
+            said = self._one(
+                "SELECT 1 FROM journal WHERE study = ? AND revision = ? AND code = ?", study, number, _RETRIED
+            )
+            (came,) = self._one(
+                "SELECT instances FROM revisions WHERE study = ? AND number = ?", study, number
+            )
+            return (came, self._most_before(study, number)) if said else None
+
+    def _most_before(self, study: str, revision: int) -> int:
+        """How many instances a study had at most before a revision, which is none of its first."""
+        (most,) = self._one(
+            "SELECT max(instances) FROM revisions WHERE study = ? AND number < ?", study, revision
+        )
+        return int(most)
 
     def results_purged(self, study: str) -> None:
         """Note that a study's results are about to be reduced, which only a finished study's may.

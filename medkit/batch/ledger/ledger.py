@@ -240,7 +240,8 @@ class Ledger(LedgerKeeping):
         if partial:
             state, code = State.QUARANTINED, SOURCE_PURGED
             reason = (
-                f"{instances} instances came after the earlier ones had been purged, and may be a part of the study; "
+                f"{instances} instances came after the earlier ones ({self._most_before(study, number)}) had been "
+                "purged, and may be a part of the study; "
                 "send all of them again, and then retry, which takes what is there for the whole"
             )
         self._run(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from medkit.batch.ledger import Claim, LedgerView
+    from medkit.batch.ledger import Claim, Ledger, LedgerView
     from medkit.batch.making.context import MakingContext
     from medkit.batch.marks import Mark
     from medkit.batch.rules import Choice, Criteria, Job, Rule
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from medkit.dicom.result import SeriesReading, SeriesVolume
 
 __all__ = [
-    "JobRead", "StudyRead", "Wanted", "read_revision", "read_stored", "read_study", "unless_arriving",
+    "JobRead", "StudyRead", "Wanted", "read_revision", "read_stored", "read_study", "told_of_purge",
+    "unless_arriving",
 ]  # fmt: skip
 
 # Refusals of pictures that no rule could want.
@@ -71,8 +72,8 @@ class StudyRead:
     Args:
         claim: the right to it.
         jobs: at least one.
-        notes: for the reports: that other series could not be read, that instances were rejected, or that no archive
-            said how many there are.
+        notes: for the reports: that other series could not be read, that instances were rejected, that no archive said
+            how many there are, or that a person did without some.
         refused: of other series that rules want, how many were refused and why, in one line; ``None`` where none was.
     """
 
@@ -128,9 +129,20 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
     """
     wanted = Wanted(context.rules, context.outputs.repairs, context.limits)
     try:
-        return StudyRead(claim, *read_revision(claim.study, claim.digest, context.spool, wanted))
+        jobs, notes, refused = read_revision(claim.study, claim.digest, context.spool, wanted)
     except Verdict as verdict:
         raise unless_arriving(verdict, claim.study, context.ledger) from None
+    return StudyRead(claim, jobs, (*notes, *told_of_purge(claim, context.ledger)), refused)
+
+
+def told_of_purge(claim: Claim, ledger: Ledger) -> tuple[str, ...]:
+    """What reports say of instances that came after the earlier ones had been removed: a person took them for all."""
+    said = ledger.said_whole(claim.study, claim.revision)
+    if said is None:
+        return ()
+    came = counted(said[0], "instance", "instances")
+    after = f"{came} came after the earlier ones ({said[1]}) had been removed"
+    return (f"{after}, and a person said that this is the whole study",)
 
 
 def read_revision(

@@ -17,7 +17,7 @@ from medkit.batch.cluster.order import BEGUN, ENDED, SLOW, Order, Outcome, Outco
 from medkit.batch.ledger import LeaseLost, State
 from medkit.batch.making import WRITE, BundleShelf, KnownBundle, ended, finish
 from medkit.batch.making.publishing import publishing
-from medkit.batch.making.reading import unless_arriving
+from medkit.batch.making.reading import told_of_purge, unless_arriving
 from medkit.batch.making.verdicts import Verdict
 from medkit.batch.making.writing import Objects, written
 from medkit.batch.service.carrier import Carrier
@@ -158,6 +158,7 @@ class Dispatcher(Carrier):
             study=claim.study,
             digest=claim.digest,
             withdrawn=tuple(self._ledger.withdrawn_uids(claim.study)),
+            notes=told_of_purge(claim, self._ledger),
             folder=str(self._seen.results / folder.relative_to(self._context.results)),
             terms=self._terms,
         )

@@ -84,7 +84,7 @@ def order_for(folder: Path, bundle_root: Path, **terms) -> Order:
         "work": work.packed(),
     }
     (folder / "claim").mkdir()
-    return Order("f" * 64, "f" * 64, (), str(folder / "claim"), Terms(**fixed | terms))
+    return Order("f" * 64, "f" * 64, (), (), str(folder / "claim"), Terms(**fixed | terms))
 
 
 def order_for_a_study(folder: Path, bundle_root: Path, **terms) -> Order:
@@ -176,11 +176,11 @@ def test_another_bundle_than_the_services_makes_nothing_and_a_folder_is_for_one_
         assert Outcome.left_in(Path(order.folder)) == outcome, "should its worker die before it tells"
         (tmp_path / "again").mkdir()
         unmounted = replace(order.terms, spool=str(tmp_path / "empty"))
-        lost = Order(order.study, order.digest, (), str(tmp_path / "again"), unmounted)
+        lost = Order(order.study, order.digest, (), (), str(tmp_path / "again"), unmounted)
         outcome = client.submit(make_study, pickle.dumps(lost), pure=False).result()
         assert (outcome.kind, (tmp_path / "empty").exists()) == (OutcomeKind.UNFIT, False)
         assert list((tmp_path / "again").iterdir()) == [], "another worker may begin"
-        gone = Order(study_hash(1), "f" * 64, (), str(tmp_path / "gone"), order.terms)
+        gone = Order(study_hash(1), "f" * 64, (), (), str(tmp_path / "gone"), order.terms)
         assert client.submit(make_study, pickle.dumps(gone), pure=False).result().kind is OutcomeKind.UNSEEN
         assert not (tmp_path / "gone").exists()
     assert list(Path(order.folder).rglob("*.dcm")) == []

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import distributed
 import pytest
 import torch
+from pydicom import dcmread
 
 from medkit.batch.cluster import fitness, making, order
 from medkit.batch.cluster.settings import ClusterSettings
@@ -163,6 +164,16 @@ def test_a_bundle_that_hangs_while_it_is_loaded_ends_its_worker_too(tmp_path, bu
     one = order_for_a_study(tmp_path, bundle_root, stage_seconds=2.0)
     assert exit_code(lambda: making._make(one, "here")) == 1
     assert "_check_bundle" in (Path(one.folder) / order.SLOW).read_text(encoding="utf-8")
+
+
+def test_what_an_order_says_for_the_reports_is_in_them(tmp_path, bundle_root):
+    said = "20 instances came after the earlier ones (72) had been removed"
+    one = order_for_a_study(tmp_path, bundle_root)
+    identity = BundleShelf({NAME: BundleSettings(location=bundle_root)}).take(NAME).maker.identity
+    one = replace(one, notes=(said,), terms=replace(one.terms, makers={NAME: identity}))
+    assert making._make(one, "here").kind is order.OutcomeKind.MADE
+    (report,) = Path(one.folder).rglob("*.sr.dcm")
+    assert said in [item.get("TextValue") for item in dcmread(report).ContentSequence]
 
 
 def test_a_worker_that_hangs_before_a_study_is_begun_ends_and_no_study_is_to_blame(

@@ -40,6 +40,33 @@ def test_other_instances_are_no_late_part(ledger):
     assert ledger.study(STUDY).state is State.READY
 
 
+def test_a_person_says_that_what_came_after_a_purge_is_the_whole(ledger):
+    arrive(ledger, "1", "2", "3")
+    ledger.quarantine(STUDY, "set aside")
+    assert ledger.said_whole(STUDY, 1) is None
+    ledger.purged(STUDY)
+    assert arrive(ledger, "2") == 2
+    assert "1 instances came after the earlier ones (3) had been purged" in str(ledger.study(STUDY).reason)
+    assert ledger.said_whole(STUDY, 2) is None, "nobody said so yet"
+    ledger.retry(STUDY, "all that there is")
+    assert ledger.said_whole(STUDY, 2) == (1, 3)
+    assert arrive(ledger, "2", "4") == 3
+    assert ledger.said_whole(STUDY, 3) == (1, 3), "one more does not make it all that there was"
+    assert ledger.said_whole(STUDY, 1) is None
+    ledger.quarantine(STUDY, "set aside")
+    ledger.discard(STUDY, "it is sent again, whole")
+    assert arrive(ledger, "1", "2", "3") == 4
+    assert ledger.said_whole(STUDY, 4) is None
+
+
+def test_nobody_says_so_of_what_an_archive_counts(ledger):
+    bring(ledger, State.DELIVERED)
+    ledger.purged(STUDY)
+    assert arrive(ledger, "late") == 2
+    assert arrive(ledger, "1", "late", whole=True) == 3
+    assert ledger.said_whole(STUDY, 3) is None
+
+
 def test_a_removal_of_before_says_nothing_of_a_later_purge(ledger, clock):
     bring(ledger, State.REFUSED)
     ledger.discard(STUDY, "asked for")

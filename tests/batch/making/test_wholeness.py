@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from pydicom import dcmread
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import State
@@ -68,6 +69,26 @@ def test_what_a_person_does_without_is_told_in_the_reports(desk, files):
     read = read_study(claimed(desk), desk.context)
     said = (
         "1 instance or file was not taken (cut-off), and a person said that the study is whole all the same"
+    )
+    assert read.notes == (UNCOUNTED, said)
+
+
+def test_that_a_person_takes_what_came_after_a_purge_for_the_whole_is_told_in_the_reports(desk, files):
+    first = make_study(claimed(desk, files), desk.context)
+    deliver(desk, first)
+    study = first.claim.study
+    desk.ledger.purged(study)
+    desk.spool.discard(study, at_rest=desk.ledger.at_end(study))
+    *late, last = sorted(files.iterdir(), key=lambda path: dcmread(path).ImagePositionPatient[2])
+    last.unlink()  # which leaves no gap
+    store(desk, files)
+    (arrival,) = desk.ledger.arrivals()
+    desk.ledger.complete(arrival, desk.spool.digest(study), len(late))
+    desk.ledger.retry(study, "asked for")
+    read = read_study(claimed(desk), desk.context)
+    said = (
+        f"{len(late)} instances came after the earlier ones ({len(late) + 1}) had been removed, and a person said that "
+        "this is the whole study"
     )
     assert read.notes == (UNCOUNTED, said)
 

@@ -124,6 +124,20 @@ def test_instances_that_are_missed_while_some_come_are_waited_for(bench):
     assert (bench.study().state, bench.study().code) == (State.READY, "still-arriving")
 
 
+def test_what_the_ledger_knows_for_the_reports_goes_with_the_order(bench, monkeypatch):
+    orders = []
+
+    def answer(order, look):
+        orders.append(order)
+        return Outcome(OutcomeKind.VERDICT, "w", verdict=("refused", "tilt", "so tilted", 0.0))
+
+    monkeypatch.setattr(bench.ledger, "said_whole", lambda study, revision: (20, 72))
+    bench.run(answer)
+    assert orders[0].notes == (
+        "20 instances came after the earlier ones (72) had been removed, and a person said that this is the whole study",
+    )
+
+
 @pytest.mark.parametrize(
     ("marks", "state", "code"),
     [
