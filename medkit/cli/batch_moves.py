@@ -221,16 +221,25 @@ def _purge_studies(folder: Path, studies: tuple[str, ...], reason: str) -> None:
     from medkit.batch.service.keeping import purge_study
     from medkit.batch.spool import existing_spool
     from medkit.batch.status.studies import operator
+    from medkit.dicom.findings import counted
 
     job = existing_job(folder)
     spool, audit = existing_spool(job.spool), AuditLog(job.audit, operator())
 
+    gone = 0
+
     def purge(ledger: Ledger, study: str) -> State:
-        purge_study(ledger, spool, audit, study, reason)
+        nonlocal gone
+        gone = purge_study(ledger, spool, audit, study, reason)
         return ledger.study(study).state
 
-    then = "; what comes next of it counts as the whole study, even a part: have all of it sent again"
-    _move_all(folder, studies, "removed the instances of", "purged", purge, then=lambda *_: then)
+    def then(*_: object) -> str:
+        removed = (
+            f"{counted(gone, 'instance', 'instances')} removed" if gone else "no instance of it was left"
+        )
+        return f"; {removed}; what comes next of it counts as the whole study, even a part: have all of it sent again"
+
+    _move_all(folder, studies, "purged", "purged", purge, then=then)
 
 
 MOVES = (retry_command, quarantine_command, lift_command, dismiss_command, purge_command)

@@ -63,8 +63,9 @@ def print_studies(studies: Iterable[StudyRecord], now: float) -> None:
             f"{one.state}, more arrives" if one.arriving and one.state is not State.RECEIVING else one.state
         )
         why = ": ".join(part for part in (one.code, one.reason) if part)
+        instances = f"{one.instances}, purged" if one.purged and not one.arriving else str(one.instances)
         table.add_row(
-            one.study[:_DIGITS], state, duration(now - one.since), str(one.instances), str(one.attempts), escape(why)
+            one.study[:_DIGITS], state, duration(now - one.since), instances, str(one.attempts), escape(why)
         )  # fmt: skip
     table_console().print(table)
 

@@ -112,6 +112,17 @@ def test_the_studies_of_a_state(batch, capsys):
     assert (code, study(State.SKIPPED)[:12] in out, study(State.REFUSED)[:12] in out) == (0, True, False)
 
 
+def test_a_study_whose_instances_were_purged_says_so_until_they_come_again(batch, capsys):
+    batch.bring(State.QUARANTINED)
+    call = ("status", batch.job.root, "--state", "quarantined")
+    assert "purged" not in run(capsys, *call)[1]
+    run(capsys, "purge", batch.job.root, study(State.QUARANTINED))
+    out = " ".join(run(capsys, *call)[1].split())
+    assert "1, purged" in out
+    batch.receive(State.QUARANTINED)
+    assert "purged" not in run(capsys, *call)[1]
+
+
 def test_the_studies_of_a_state_for_one_reason(batch, capsys):
     batch.deliver("whole")
     batch.deliver("half", refused="the left of two")

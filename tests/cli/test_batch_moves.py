@@ -249,8 +249,10 @@ def test_purge_of_one_study_while_the_service_runs(batch, capsys):
     batch.arrive("b")
     code, out, err = run(capsys, "purge", batch.job.root, uid(State.REFUSED), "--reason", "two contents")
     then = "what comes next of it counts as the whole study, even a part: have all of it sent again"
-    said = f"removed the instances of {study(State.REFUSED)[:12]}: refused, now refused; {then}\n"
-    assert (code, out, err) == (0, said, "")
+    said = f"purged {study(State.REFUSED)[:12]}: refused, now refused; "
+    assert (code, out, err) == (0, f"{said}1 instance removed; {then}\n", "")
+    code, out, err = run(capsys, "purge", batch.job.root, uid(State.REFUSED))
+    assert (code, out, err) == (0, f"{said}no instance of it was left; {then}\n", "")
     assert batch.spool.studies() == [study("b")]
     assert "two contents" in run(capsys, "history", batch.job.root, study(State.REFUSED))[1]
     assert batch.audit.verify().broken is None
@@ -275,7 +277,7 @@ def test_purge_of_several_studies_names_what_the_disk_refuses_and_removes_the_ot
 
     monkeypatch.setattr(Path, "rename", refused)
     code, out, err = run(capsys, "purge", batch.job.root, *map(uid, "abc"))
-    assert (code, out.count("removed the instances of")) == (3, 2)
+    assert (code, out.count("1 instance removed")) == (3, 2)
     assert err.startswith(f"medkit: study {study('b')}: ")
     assert err.endswith("Input/output error; look at the disk, and call again for this study\n")
     assert batch.spool.studies() == [study("b")]

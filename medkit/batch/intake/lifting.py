@@ -34,7 +34,9 @@ def lift_marks(intake: Intake, study: str, reason: str, code: str | None = None)
     """
     marks = [mark for mark in intake.spool.marks(study) if code in (None, mark.code)]
     if not marks:
-        raise IllegalTransition(f"study {study}: expected marks of what was not taken, got none")
+        purged = intake.ledger.find(study) and intake.ledger.study(study).purged
+        why = ": they were purged with its instances; have all of it sent again" if purged else ""
+        raise IllegalTransition(f"study {study}: expected marks of what was not taken, got none{why}")
     if not intake.spool.instances(study):
         raise IllegalTransition(
             f"study {study}: expected instances to make something of, got none, only marks of what was not taken; have "

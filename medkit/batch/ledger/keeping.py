@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["LedgerKeeping"]
 
 _RESULTS_PURGED = "results-purged"
-_DISCARDED = "instances-removed"
+_DISCARDED, _PURGED = "instances-removed", "instances-purged"
 _RETRIED = "retried"
 
 
@@ -23,7 +23,9 @@ class LedgerKeeping(LedgerDelivery):
     """Note what is about to be removed, of studies at their end alone; see :class:`medkit.batch.ledger.Ledger`."""
 
     def purged(self, study: str) -> None:
-        """Note that a study's instances are about to be removed, which only a finished study's may.
+        """Note that a study's instances are about to be removed after their time, which only a finished study's may.
+
+        Where that was noted before, also by :meth:`discard`, it stays as it was.
 
         Raises:
             IllegalTransition: the study is not at an end, or is being received.
@@ -31,7 +33,12 @@ class LedgerKeeping(LedgerDelivery):
         """
         with self._changing():
             self._check_at_end(study)
-            self._run("UPDATE studies SET purged_at = ? WHERE study = ?", self._clock(), study)
+            now, state = self._clock(), self.study(study).state
+            if self._run(
+                "UPDATE studies SET purged_at = ? WHERE study = ? AND purged_at IS NULL", now, study
+            ):
+                number = self.study(study).revision
+                self._journal(now, study, number, state, state, _PURGED, "their time was over")
 
     def discard(self, study: str, reason: str) -> None:
         """Note that a study's instances are about to be removed, for a person will have all of it sent again.

@@ -77,7 +77,7 @@ def _purge_instances(ledger: Ledger, spool: Spool, audit: AuditLog, study: str) 
     return True
 
 
-def purge_study(ledger: Ledger, spool: Spool, audit: AuditLog, study: str, reason: str) -> None:
+def purge_study(ledger: Ledger, spool: Spool, audit: AuditLog, study: str, reason: str) -> int:
     """Remove what is stored of one study that is at an end, so that it can be sent again, whole; results stay.
 
     A service may work on the batch. After a crash call it again.
@@ -89,11 +89,17 @@ def purge_study(ledger: Ledger, spool: Spool, audit: AuditLog, study: str, reaso
         study: its hash.
         reason: why; name no patient.
 
+    Returns:
+        How many instances were there; where there was none, the audit log gets no line of it.
+
     Raises:
         IllegalTransition: it is not at an end, or something of it came in this moment, and nothing is removed.
         OSError: something cannot be removed.
         LedgerError, AuditError: the ledger or the audit log cannot be written.
     """
+    there = spool.count(study)
     ledger.discard(study, reason)
-    audit.append(INSTANCES_PURGED, study=study)
+    if there:
+        audit.append(INSTANCES_PURGED, study=study)
     spool.discard(study, at_rest=ledger.at_end(study))
+    return there

@@ -10,6 +10,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from medkit.batch.ledger import State
 from medkit.batch.marks import (
     BROKEN,
     NOT_COUNTED,
@@ -47,6 +48,7 @@ class Missed(StrEnum):
         return self in (Missed.INSTANCE, Missed.FILE)
 
 
+_PURGED = "its instances were purged; send all of it again, and then retry it if it still stands here"
 _MISSED = {
     BROKEN: Missed.FILE,
     UNFINISHED_FOLDER: Missed.REST,
@@ -66,19 +68,27 @@ def with_what_was_not_taken(
 ) -> list[StudyRecord]:
     """Studies, those that are being received with a reason where something was not taken or counted, or is awaited.
 
-    These have as many instances, too, as are there by now: the ledger knows those of their latest revision.
+    These have as many instances, too, as are there by now: the ledger knows those of their latest revision. Those in
+    quarantine whose instances were purged say that first they have to come again, unless only delivery is left.
 
     Args:
         job: folder of the batch.
         studies: as the ledger has them.
         waiting: whether it matters more why they are not begun than why they are where they were before.
     """
-    studies = list(studies)
+    studies = [_to_come_again(one) for one in studies]
     try:
         spool = Spool(job.spool, make=False)
     except OSError:  # there is none
         return studies
     return [_explained(spool, one, over=waiting) if one.arriving else one for one in studies]
+
+
+def _to_come_again(study: StudyRecord) -> StudyRecord:
+    to_deliver = study.recipe is not None and not study.results_purged
+    if study.state is not State.QUARANTINED or not study.purged or study.arriving or to_deliver:
+        return study
+    return replace(study, reason=_PURGED)
 
 
 def _explained(spool: Spool, study: StudyRecord, *, over: bool) -> StudyRecord:

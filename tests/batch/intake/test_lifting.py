@@ -40,6 +40,17 @@ def test_what_is_there_is_made_and_the_trace_stays(cut):
     assert events(cut)[-2:] == [("mark-lifted", CUT_OFF), ("study-complete", None)]
 
 
+def test_where_marks_were_purged_with_the_instances_it_says_so(cut):
+    with pytest.raises(IllegalTransition, match=r"got none$"):
+        lift_marks(cut, STUDY, "why not", code="too-large")
+    cut.ledger.purged(STUDY)
+    cut.spool.discard(STUDY, at_rest=cut.ledger.at_end(STUDY))
+    with pytest.raises(
+        IllegalTransition, match="they were purged with its instances; have all of it sent again"
+    ):
+        lift_marks(cut, STUDY, "why not")
+
+
 def test_what_comes_after_all_is_part_of_the_study(cut):
     lift_marks(cut, STUDY, "why not")
     cut.take("1.2.3", "1.2.3.2", body())

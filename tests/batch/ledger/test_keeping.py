@@ -23,6 +23,20 @@ def test_what_comes_after_a_removal_is_the_whole_even_where_it_is_the_same(ledge
     assert ledger.faults() == []
 
 
+def test_a_purge_after_its_time_is_a_line_of_the_journal_once_and_takes_no_removal_back(ledger, clock):
+    bring(ledger, State.REFUSED)
+    ledger.purged(STUDY)
+    ledger.purged(STUDY)
+    lines = [one.code for one in ledger.history(STUDY)]
+    assert lines.count("instances-purged") == 1
+    clock.pass_by(1)
+    ledger.discard(STUDY, "it is sent again, whole")
+    clock.pass_by(1)
+    ledger.purged(STUDY)
+    assert arrive(ledger, "1", "late") == 2
+    assert ledger.study(STUDY).state is State.READY
+
+
 def test_what_was_delivered_and_comes_again_as_it_was_is_done(ledger):
     bring(ledger, State.DELIVERED)
     ledger.discard(STUDY, "asked for")

@@ -43,6 +43,9 @@ def test_what_ended_goes_when_its_time_is_over(batch, state):
     assert batch.spool.instances(study(state))
     gone = purge(batch, -40000)
     assert gone[INSTANCES_PURGED] == [study(state)]
+    line = batch.ledger.history(study(state))[-1]
+    assert (line.before, line.after, line.code) == (state, state, "instances-purged")
+    assert line.reason == "their time was over"
     assert not batch.spool.instances(study(state))
     made = list(batch.job.results.rglob("*.dcm"))
     assert len(made) == (state is State.DELIVERED)
@@ -61,8 +64,9 @@ def test_what_goes_on_stays(batch, state):
 def test_one_study_is_removed_so_that_it_can_come_again(batch):
     batch.bring(State.REFUSED)
     hash_of = study(State.REFUSED)
-    purge_study(batch.ledger, batch.spool, batch.audit, hash_of, "came with two contents")
+    assert purge_study(batch.ledger, batch.spool, batch.audit, hash_of, "came with two contents") == 1
     assert batch.spool.studies() == []
+    assert purge_study(batch.ledger, batch.spool, batch.audit, hash_of, "once more") == 0
     assert events(batch, State.REFUSED) == [INSTANCES_PURGED]
     batch.arrive(State.REFUSED)
     assert batch.ledger.study(hash_of).state is State.READY

@@ -7,7 +7,7 @@ import pytest
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.intake.take import Intake
-from medkit.batch.ledger import Stage
+from medkit.batch.ledger import Stage, State
 from medkit.batch.marks import Mark, StudyMarks
 from medkit.batch.spool import NotTaken, Spool, SpoolLimits
 from medkit.batch.status.not_taken import with_what_was_not_taken
@@ -38,6 +38,24 @@ def test_a_study_of_which_nothing_fitted_on_the_disk_says_so_until_it_came(batch
     for one in range(2):
         batch.spool.store(uid("a"), f"{uid('a')}.{one}", io.BytesIO(b"x"))
     assert reason(batch) == (None, None)
+
+
+def test_a_study_whose_instances_were_purged_is_to_be_sent_again_where_more_than_delivery_is_left(batch):
+    again = "its instances were purged; send all of it again, and then retry it if it still stands here"
+    batch.bring(State.QUARANTINED)
+    batch.bring(State.REFUSED)
+    batch.make("a")
+    batch.ledger.quarantine(study("a"), "set aside")
+    assert reason(batch, State.QUARANTINED) == ("set-aside", "it kills its worker")
+    for name in (State.QUARANTINED, State.REFUSED, "a"):
+        batch.ledger.purged(study(name))
+    assert reason(batch, State.QUARANTINED) == ("set-aside", again)
+    assert reason(batch, State.REFUSED)[0] == "tilt", "a verdict stays one"
+    assert reason(batch) == ("set-aside", "set aside")
+    batch.ledger.results_purged(study("a"))
+    assert reason(batch) == ("set-aside", again)
+    batch.receive(State.QUARANTINED)
+    assert reason(batch, State.QUARANTINED) == ("set-aside", "it kills its worker"), "it comes again"
 
 
 @pytest.mark.parametrize("code", ["low-disk", "too-large", "too-many", "cut-off"])

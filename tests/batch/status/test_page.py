@@ -67,6 +67,15 @@ def test_what_comes_again_is_listed_with_what_is_being_received(batch):
     assert "2, 1 of them again, the first for" in draw(batch).text
 
 
+def test_it_says_whose_instances_were_purged(batch):
+    batch.deliver("a")
+    assert "purged" not in draw(batch).text
+    batch.ledger.purged(study("a"))
+    assert "1, purged" in draw(batch).text
+    batch.receive("a")
+    assert "purged" not in draw(batch).text
+
+
 def test_a_study_in_each_state(batch):
     page = draw(batch.one_of_each())
     assert "1 study in quarantine; the reason" in page.text
