@@ -202,7 +202,7 @@ def _print_study(job: JobFolder, view: LedgerView, study: str) -> None:
 
     click.echo(f"study {study}")
     said = StudyMarks(job.spool)
-    print_marks(said.marks(study), said.lifted(study))
+    print_marks(said.marks(study), said.lifted(study), _conflicts(job, study))
     print_history(view.history(study), studies=False)
     for revision, results in _objects(view, study):
         click.echo(f"objects of revision {revision}")
@@ -218,7 +218,23 @@ def _print_study_json(job: JobFolder, view: LedgerView, study: str) -> None:
     lifted = mark_documents(said.lifted(study), lifted=True)
     objects = [one for number, results in _objects(view, study) for one in result_documents(results, number)]
     history = history_documents(view.history(study))
-    _print({"study": study, "not_taken": [*marks, *lifted], "history": history, "objects": objects})
+    _print({
+        "study": study,
+        "not_taken": [*marks, *lifted],
+        "conflicts": _conflicts(job, study),
+        "history": history,
+        "objects": objects,
+    })  # fmt: skip
+
+
+def _conflicts(job: JobFolder, study: str) -> list[str]:
+    """Hashes of the instances that came with several contents; none where there is no store."""
+    from medkit.batch.spool import Spool
+
+    try:
+        return Spool(job.spool, make=False).conflicts(study)
+    except OSError:
+        return []
 
 
 def _objects(view: LedgerView, study: str) -> Iterator[tuple[int, list[Result]]]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from medkit.batch.folder import ServiceState
 from medkit.batch.ledger import State
 from medkit.batch.status.alerts import AlertCode
-from medkit.batch.status.not_taken import missed_of
+from medkit.batch.status.not_taken import Missed, missed_of
 from medkit.batch.status.words import duration, moment, size
 from medkit.cli.consoles import print_whole, table_console
 
@@ -102,12 +102,13 @@ def print_results(results: Iterable[Result]) -> None:
     print_whole(table)
 
 
-def print_marks(marks: Iterable[Mark], lifted: Iterable[Mark]) -> None:
-    """Print what is missed of a study, one mark a line; nothing where there is no mark.
+def print_marks(marks: Iterable[Mark], lifted: Iterable[Mark], conflicts: Iterable[str]) -> None:
+    """Print what is missed of a study, or is there twice, one mark or instance a line; nothing where there is none.
 
     Args:
         marks: those with which it is not whole.
         lifted: those without which it is, for a person said so.
+        conflicts: hashes of the instances that came with several contents.
     """
     table = Table("what is missed", "why", "says who", "")
     for found, so in ((marks, "not whole"), (lifted, "whole without it, as a person said")):
@@ -115,6 +116,9 @@ def print_marks(marks: Iterable[Mark], lifted: Iterable[Mark]) -> None:
             kind = missed_of(mark)
             what = f"{kind} {mark.name[:_DIGITS]}" if kind.is_named else kind
             table.add_row(what, mark.code, escape(mark.caller or mark.owner), so)
+    for instance in conflicts:
+        what = f"{Missed.INSTANCE} {instance[:_DIGITS]}"
+        table.add_row(what, "conflict", "instance-conflict in the audit log", "came with several contents")
     if table.row_count:
         print_whole(table)
 

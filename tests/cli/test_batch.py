@@ -250,6 +250,17 @@ def test_history_shows_a_mark_as_what_it_is(batch, capsys):
     assert all(whats[one["code"]].startswith(one["what"]) for one in told)
 
 
+def test_history_shows_what_came_with_two_contents(batch, capsys):
+    batch.receive("a")
+    assert "came with" not in run(capsys, "history", batch.job.root, study("a"))[1]
+    instance = batch.spool.store(uid("a"), f"{uid('a')}.1", io.BytesIO(b"another")).instance.instance
+    out = run(capsys, "history", batch.job.root, study("a"))[1]
+    (line,) = [line for line in out.splitlines() if "came with several contents" in line]
+    assert (f"instance {instance[:12]}" in line, "instance-conflict in the audit log" in line) == (True, True)
+    told = json.loads(run(capsys, "history", batch.job.root, study("a"), "--json")[1])
+    assert (told["conflicts"], told["not_taken"]) == ([instance], [])
+
+
 def test_history_of_a_study_whose_store_is_gone(batch, capsys):
     batch.deliver("a")
     shutil.rmtree(batch.job.spool)

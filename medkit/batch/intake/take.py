@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import IO, TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
@@ -25,6 +26,8 @@ __all__ = ["SUCCESS", "Intake"]
 _LOG = logging.getLogger(__name__)
 SUCCESS = 0x0000
 _DOOR = "door"  # owner of marks
+_CONFLICT = "an instance came with another content than before: the study is not made"
+_DIGITS = 12  # of a hash
 _OWN_ROOT = "2.25."  # that of every UID which medkit derives
 
 
@@ -45,8 +48,13 @@ class Intake:
     ) -> None:
         self.ledger, self.spool, self.audit, self.quiet = ledger, spool, audit, quiet or QuietTimes()
         self.associations = Associations(self)
-        self._told: dict[str, set[str]] = {}  # codes by study, until that is complete
+        self._told: dict[
+            str, set[tuple[str, ...]]
+        ] = {}  # codes by study, with who sent, until that is complete
         self._senders: dict[str, set[tuple[str, str]]] = {}  # the same of callers
+        self._calling = (
+            threading.local()
+        )  # an association has a thread of its own, in which it is noted and taken
 
     def take(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> Taken | None:
         """Take an instance: when this returns, it is on disk and the ledger knows of it.
@@ -84,7 +92,7 @@ class Intake:
         if taken is not Taken.SAME:
             self.ledger.receive(study)
         if taken is Taken.CONFLICT:
-            self._tell("instance-conflict", study, instance, "conflict")
+            self._tell_conflict(study, instance)
         return taken
 
     def leave(self, study_uid: str, sop_uid: str, code: str) -> None:
@@ -123,16 +131,16 @@ class Intake:
             LedgerError: the ledger cannot be read.
             OSError, AuditError: the audit log cannot be written.
         """
+        self._calling.sender = {"ae_title": ae_title, "address": address}
         try:
             study = hash_uid(study_uid)
         except ValueError:
             return
         if (ae_title, address) in self._senders.get(study, ()) or self.is_own(study_uid, sop_uid):
             return
-        fields = {"ae_title": ae_title, "address": address}
-        self.audit.append("study-arriving", study=study, **fields)
+        self.audit.append("study-arriving", study=study, **self._calling.sender)
         self._senders.setdefault(study, set()).add((ae_title, address))
-        _LOG.info("study begins to arrive", extra=told(study=study, **fields))
+        _LOG.info("study begins to arrive", extra=told(study=study, **self._calling.sender))
 
     def forget_senders(self, study: str) -> None:
         """Tell anew who sends a study, and what of it is not taken, for it is complete."""
@@ -187,14 +195,19 @@ class Intake:
             return OUT_OF_RESOURCES
         return SUCCESS
 
-    def _tell(self, event: str, study: str, instance: str, code: str, reason: str | None = None) -> None:
-        """Once a study and code, until it is complete: a sender that tries again all night would fill the logs.
-
-        The audit log is told, and where a reason is given, the log with it.
-        """
-        if code in self._told.get(study, ()):
+    def _tell(self, event: str, study: str, instance: str, code: str, reason: str) -> None:
+        """Once a study and code, until it is complete: a sender that tries again all night would fill the logs."""
+        if (code,) in self._told.get(study, ()):
             return
         self.audit.append(event, study=study, instance=instance, code=code)
-        self._told.setdefault(study, set()).add(code)
-        if reason is not None:
-            _LOG.warning("not all of a study is taken", extra=told(study=study, code=code, reason=reason))
+        self._told.setdefault(study, set()).add((code,))
+        _LOG.warning("not all of a study is taken", extra=told(study=study, code=code, reason=reason))
+
+    def _tell_conflict(self, study: str, instance: str) -> None:
+        """The same of another content of an instance, once each caller: with whom that is mended has to be known."""
+        sender, code = getattr(self._calling, "sender", {}), "conflict"
+        if (code, *sender.values()) in self._told.get(study, ()):
+            return
+        self.audit.append("instance-conflict", study=study, instance=instance, code=code, **sender)
+        self._told.setdefault(study, set()).add((code, *sender.values()))
+        _LOG.warning(_CONFLICT, extra=told(study=study, instance=instance[:_DIGITS], code=code, **sender))

@@ -60,14 +60,16 @@ def check_whole(spool: Spool, study: str) -> None:
     Raises:
         Verdict: it is not.
     """
-    check_all_taken(spool, study)
     if conflicts := spool.conflicts(study):
         what = f"got {len(conflicts)} that came with several ({_some(conflicts)})"
+        if marks := spool.marks(study):  # which goes as well when all is sent anew
+            what += f", and all that was sent, but {what_is_missed(marks, 'was', 'were')}"
         raise verdict(
             "instances-conflict",
             f"expected one content of each instance, {what}; remove them by medkit batch purge FOLDER STUDY, and then "
             "send the study again, whole; what was delivered of it before stays until then",
         )
+    check_all_taken(spool, study)
     if damaged := [one.instance for one in spool.damaged(study)]:
         what = f"got {len(damaged)} changed on the disk ({_some(damaged)})"
         raise verdict(

@@ -172,6 +172,35 @@ def test_another_content_is_told_and_kept(intake):
     assert events(intake) == [("instance-conflict", "conflict")]
 
 
+def test_who_sends_another_content_is_told_when_it_comes_once_each(intake, caplog):
+    def bring(caller, content, number=1):
+        intake.note_sender("1.2.3", f"1.2.3.{number}", caller, "10.0.0.7")
+        intake.take("1.2.3", f"1.2.3.{number}", body(content))
+
+    for number in (1, 2):
+        bring("SCANNER", b"one", number)
+    assert not [event for event, _ in events(intake) if event == "instance-conflict"]
+    for number in (1, 2):
+        bring("ROUTER", b"two", number)
+    bring("PACS", b"three")
+    lines = [json.loads(line) for path in intake.audit.folder.glob("*.jsonl") for line in path.open()]
+    instance = hash_uid("1.2.3.1")
+    assert [
+        (one["instance"], one["ae_title"], one["address"])
+        for one in lines
+        if one["event"] == "instance-conflict"
+    ] == [(instance, "ROUTER", "10.0.0.7"), (instance, "PACS", "10.0.0.7")]
+    logged = [one for one in caplog.records if "another content" in one.getMessage()]
+    assert [one.levelname for one in logged] == ["WARNING"] * 2
+    assert logged[0].medkit_fields == {
+        "study": STUDY[:12],
+        "instance": instance[:12],
+        "code": "conflict",
+        "ae_title": "ROUTER",
+        "address": "10.0.0.7",
+    }
+
+
 def test_what_is_not_taken_of_a_study_that_comes_again_is_told_again(intake):
     for _ in range(2):
         for content in (b"one", b"two"):

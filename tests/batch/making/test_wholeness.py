@@ -105,6 +105,15 @@ def test_an_instance_that_came_with_two_contents(desk, files):
     )
 
 
+def test_two_contents_are_told_with_what_is_missed(desk, files):
+    study = store(desk, files)
+    spoil(next(files.iterdir()), lambda image: image.update({"SeriesDescription": "another"}))
+    desk.spool.miss(study, Mark.not_released("CT1"))
+    claim = claimed(desk, files)
+    said = r"got 1 that came .*, and all that was sent, but its sender CT1 broke off \(not-released\); remove them by"
+    check_ends(desk, claim, State.FAILED, "instances-conflict", said)
+
+
 def test_another_content_of_what_was_delivered_calls_a_person_and_has_nothing_withdrawn(desk, files):
     first = make_study(claimed(desk, files), desk.context)
     assert first.state is State.MADE
