@@ -97,13 +97,20 @@ class LedgerKeeping(LedgerDelivery):
             if last is None or last["code"] == _DISCARDED:
                 return None
             number = last["revision"]
-            said = self._one(
-                "SELECT 1 FROM journal WHERE study = ? AND revision = ? AND code = ?", study, number, _RETRIED
-            )
+            said = self._has_line(study, number, _RETRIED)
             (came,) = self._one(
                 "SELECT instances FROM revisions WHERE study = ? AND number = ?", study, number
             )
             return (came, self._most_before(study, number)) if said else None
+
+    def _may_be_part(self, study: str, revision: int) -> bool:
+        """Whether a revision came after a purge, and nobody said that it is the whole, though set it aside."""
+        came_after = self._has_line(study, revision, SOURCE_PURGED)
+        return came_after and not self._has_line(study, revision, _RETRIED)
+
+    def _has_line(self, study: str, revision: int, code: str) -> bool:
+        line = "SELECT 1 FROM journal WHERE study = ? AND revision = ? AND code = ?"
+        return self._one(line, study, revision, code) is not None
 
     def _most_before(self, study: str, revision: int) -> int:
         """How many instances a study had at most before a revision, which is none of its first."""

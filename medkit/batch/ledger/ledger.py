@@ -204,7 +204,7 @@ class Ledger(LedgerKeeping):
             latest = self._latest(study)
             anew = self._was_discarded(known)
             purged = known["purged_at"] is not None or (
-                latest is not None and latest["code"] == SOURCE_PURGED
+                latest is not None and self._may_be_part(study, latest["number"])
             )
             self._run("UPDATE studies SET arriving_since = NULL, purged_at = NULL WHERE study = ?", study)
             if (

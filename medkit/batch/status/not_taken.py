@@ -10,7 +10,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from medkit.batch.ledger import State
+from medkit.batch.ledger import SET_ASIDE, State
 from medkit.batch.marks import (
     BROKEN,
     NOT_COUNTED,
@@ -69,7 +69,8 @@ def with_what_was_not_taken(
     """Studies, those that are being received with a reason where something was not taken or counted, or is awaited.
 
     These have as many instances, too, as are there by now: the ledger knows those of their latest revision. Those in
-    quarantine whose instances were purged say that first they have to come again, unless only delivery is left.
+    quarantine whose instances were purged say that they have to come again, unless only delivery is left or they were
+    set aside.
 
     Args:
         job: folder of the batch.
@@ -86,7 +87,9 @@ def with_what_was_not_taken(
 
 def _to_come_again(study: StudyRecord) -> StudyRecord:
     to_deliver = study.recipe is not None and not study.results_purged
-    if study.state is not State.QUARANTINED or not study.purged or study.arriving or to_deliver:
+    if study.state is not State.QUARANTINED or study.code == SET_ASIDE or not study.purged:
+        return study
+    if study.arriving or to_deliver:
         return study
     return replace(study, reason=_PURGED)
 

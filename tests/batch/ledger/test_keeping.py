@@ -73,6 +73,20 @@ def test_a_person_says_that_what_came_after_a_purge_is_the_whole(ledger):
     assert ledger.said_whole(STUDY, 4) is None
 
 
+def test_what_may_be_a_part_stays_one_where_it_was_set_aside(ledger):
+    bring(ledger, State.DELIVERED)
+    ledger.purged(STUDY)
+    assert arrive(ledger, "late") == 2
+    ledger.quarantine(STUDY, "nobody will mend it")
+    assert arrive(ledger, "late", "later") == 3
+    assert ledger.study(STUDY).code == "source-purged"
+    ledger.quarantine(STUDY, "nobody will mend it")
+    ledger.retry(STUDY, "all that there is")
+    assert ledger.said_whole(STUDY, 3) == (2, 1)
+    assert arrive(ledger, "late", "later", "last") == 4
+    assert ledger.study(STUDY).state is State.READY
+
+
 def test_nobody_says_so_of_what_an_archive_counts(ledger):
     bring(ledger, State.DELIVERED)
     ledger.purged(STUDY)

@@ -45,17 +45,23 @@ def test_a_study_whose_instances_were_purged_is_to_be_sent_again_where_more_than
     batch.bring(State.QUARANTINED)
     batch.bring(State.REFUSED)
     batch.make("a")
-    batch.ledger.quarantine(study("a"), "set aside")
-    assert reason(batch, State.QUARANTINED) == ("set-aside", "it kills its worker")
+    batch.ledger._clock.pass_by(1)
+    for _ in range(batch.ledger.policy.attempts):
+        batch.ledger.fail(batch.ledger.claim(Stage.DELIVER), "object-refused", "it is refused")
+        batch.ledger._clock.pass_by(10_000)
+    died = reason(batch, State.QUARANTINED)
+    assert died[0] == "worker-died"
     for name in (State.QUARANTINED, State.REFUSED, "a"):
         batch.ledger.purged(study(name))
-    assert reason(batch, State.QUARANTINED) == ("set-aside", again)
+    assert reason(batch, State.QUARANTINED) == ("worker-died", again)
     assert reason(batch, State.REFUSED)[0] == "tilt", "a verdict stays one"
-    assert reason(batch) == ("set-aside", "set aside")
+    assert reason(batch) == ("object-refused", "it is refused")
     batch.ledger.results_purged(study("a"))
-    assert reason(batch) == ("set-aside", again)
+    assert reason(batch)[1] == again
     batch.receive(State.QUARANTINED)
-    assert reason(batch, State.QUARANTINED) == ("set-aside", "it kills its worker"), "it comes again"
+    assert reason(batch, State.QUARANTINED) == died, "it comes again"
+    batch.ledger.quarantine(study("a"), "nobody wants it")
+    assert reason(batch) == ("set-aside", "nobody wants it")
 
 
 @pytest.mark.parametrize("code", ["low-disk", "too-large", "too-many", "cut-off"])
