@@ -13,16 +13,18 @@ from medkit.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from medkit.batch.folder import JobFolder
     from medkit.batch.ledger import Ledger, State, StudyRecord
 
 __all__ = ["MOVES", "folder_argument"]
 
 _DAY = 86400.0
+_NO_REASON = "asked for at the command line"
 _RETRIED = ("quarantined", "refused", "skipped")
 folder_argument = click.argument("folder", type=click.Path(path_type=Path))
 _reason = click.option(
-    "--reason", default="asked for at the command line", metavar="TEXT", show_default=True,
-    help="Why; it is kept, so name no patient.",
+    "--reason", default=_NO_REASON, metavar="TEXT",
+    help=f"Why; it is kept, so name no patient. Without it, '{_NO_REASON}' is kept.",
 )  # fmt: skip
 
 
@@ -43,6 +45,7 @@ def retry_command(
 
     Exit code 0: all will be tried; 3: some cannot be; 4: none can be; 2: a wrong call.
     """
+    from medkit.batch.folder import existing_job
     from medkit.batch.ledger import State
 
     if bool(studies) == (state is not None) or (code is not None and state is None):
@@ -54,9 +57,13 @@ def retry_command(
         assert state is not None
         return [one.study for one in ledger.studies(State(state), code=code)]
 
+    def then(ledger: Ledger, before: StudyRecord | None) -> str:
+        return _taken_for_whole(ledger, before) + _still_missed(job, before)
+
+    job = existing_job(folder)
     _move_all(
         folder, studies or chosen, "retried", "retried", lambda ledger, study: ledger.retry(study, reason),
-        then=_taken_for_whole,
+        then=then,
     )  # fmt: skip
 
 
@@ -71,6 +78,16 @@ def _taken_for_whole(ledger: Ledger, before: StudyRecord | None) -> str:
         f"; what is there ({there}) counts as the whole study, which its reports will say: if more belongs to it, have "
         "all of it sent again"
     )
+
+
+def _still_missed(job: JobFolder, before: StudyRecord | None) -> str:
+    from medkit.batch.marks import StudyMarks
+
+    marks = () if before is None else StudyMarks(job.spool).marks(before.study)
+    if not marks:
+        return ""
+    codes = ", ".join(sorted({mark.code for mark in marks}))
+    return f"; it is still not whole ({codes}): have that sent, or lift it (medkit batch lift), or it fails again"
 
 
 @click.command("quarantine", short_help="Set studies aside.")

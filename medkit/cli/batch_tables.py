@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_history", "print_marks", "print_results", "print_status", "print_studies"]
 
+_OWN = ("door", "store", "count")  # owners of marks that are parts of a service, and no source
 _CLAIM_PARTS = 3  # of a result's path: study, revision and attempt; then come bundle and file
 _DIGITS = 12  # of a study's hash; commands take any beginning that is one study's alone
 
@@ -115,7 +116,8 @@ def print_marks(marks: Iterable[Mark], lifted: Iterable[Mark], conflicts: Iterab
         for mark in found:
             kind = missed_of(mark)
             what = f"{kind} {mark.name[:_DIGITS]}" if kind.is_named else kind
-            table.add_row(what, mark.code, escape(mark.caller or mark.owner), so)
+            who = mark.caller or ("medkit" if mark.owner in _OWN else mark.owner)
+            table.add_row(what, mark.code, escape(who), so)
     for instance in conflicts:
         what = f"{Missed.INSTANCE} {instance[:_DIGITS]}"
         table.add_row(what, "conflict", "instance-conflict in the audit log", "came with several contents")

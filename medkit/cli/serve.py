@@ -56,10 +56,9 @@ def command(config: Path, shadow: bool, check: bool, archives: bool, form: str) 
     seen = check_settings(config, settings, load=check)
     raise_faults(seen.faults)
     if check:
-        _tell(config, settings, seen)
-        if archives:
-            _ask_archives(settings)
-        return
+        silent = _ask_archives(settings) if archives else 0
+        _tell(config, settings, seen, silent)
+        raise click.exceptions.Exit(ExitCode.SOME_FAILED if silent else ExitCode.DONE)
     logs = LogSettings(form)
     set_up_logs(logs, "service")
     seen.log_doubts()
@@ -71,26 +70,27 @@ def command(config: Path, shadow: bool, check: bool, archives: bool, form: str) 
         supervisor.close()
 
 
-def _tell(config: Path, settings: Settings, seen: Checked) -> None:
-    """Say what may be wrong with settings, and which bundles will run."""
+def _tell(config: Path, settings: Settings, seen: Checked, silent: int) -> None:
+    """Say what may be wrong with settings, how many archives do not answer, and which bundles will run."""
     from medkit.dicom.findings import counted
 
     makers = "a cluster" if settings.cluster else counted(settings.workers, "worker", "workers")
     for doubt in seen.doubts:
         click.echo(f"warning: {doubt}", err=True)
-    result = counted(len(seen.doubts), "warning", "warnings") if seen.doubts else "nothing wrong"
+    found = [counted(len(seen.doubts), "warning", "warnings")] if seen.doubts else []
+    found += [counted(silent, "archive does not answer", "archives do not answer")] if silent else []
+    result = ", ".join(found) or "nothing wrong"
     click.echo(f"{config}: {counted(len(settings.rules), 'rule', 'rules')}, {makers}; {result}")
     for bundle in seen.bundles:
         click.echo(f"bundle {bundle.name}: version {bundle.version}, digest {bundle.digest}")
 
 
-def _ask_archives(settings: Settings) -> None:
-    """Say which archives answer, and end with 3 where one does not."""
+def _ask_archives(settings: Settings) -> int:
+    """Say which archives answer; how many do not."""
     from medkit.batch.service.checks import ask_archives
 
-    silent = False
+    silent = 0
     for name, trouble in ask_archives(settings):
         click.echo(f"archive {name}: {trouble or 'answers'}", err=trouble is not None)
-        silent = silent or trouble is not None
-    if silent:
-        raise click.exceptions.Exit(ExitCode.SOME_FAILED)
+        silent += trouble is not None
+    return silent

@@ -60,6 +60,26 @@ def test_what_may_be_a_part_is_retried_as_the_whole_and_says_so(batch, capsys):
     )
 
 
+def test_a_retry_of_what_is_not_whole_says_that_it_fails_again(batch, capsys):
+    batch.bring(State.QUARANTINED)
+    for mark in (Mark(study("x"), "cut-off", "door"), Mark.not_released("CT1")):
+        batch.spool.miss(study(State.QUARANTINED), mark)
+    code, out, err = run(capsys, "retry", batch.job.root, study(State.QUARANTINED))
+    assert (code, err) == (0, "")
+    assert out.endswith(
+        ": quarantined, now ready; it is still not whole (cut-off, not-released): have that sent, or lift it (medkit "
+        "batch lift), or it fails again\n"
+    )
+
+
+def test_what_is_kept_where_no_reason_is_given_reads_as_such(batch, capsys):
+    help_text = " ".join(run(capsys, "retry", "--help")[1].split())
+    assert "Without it, 'asked for at the command line' is kept." in help_text
+    batch.bring(State.REFUSED)
+    run(capsys, "retry", batch.job.root, study(State.REFUSED))
+    assert batch.ledger.history(study(State.REFUSED))[-1].reason == "asked for at the command line"
+
+
 def test_what_is_not_there_any_more_is_not_retried_and_says_what_comes_then(batch, capsys):
     batch.bring(State.REFUSED)
     batch.ledger.purged(study(State.REFUSED))

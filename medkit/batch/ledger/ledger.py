@@ -220,7 +220,7 @@ class Ledger(LedgerKeeping):
                     self._run(
                         "UPDATE studies SET stray_until = ? WHERE study = ?", latest["lease_until"], study
                     )
-                self._move(latest, State.SUPERSEDED, now, "other-instances", None)
+                self._move(latest, State.SUPERSEDED, now, "study-changed", None)
             number = latest["number"] + 1 if latest is not None else 1
             self._begin(study, number, digest, instances, now, partial=purged and not (whole or anew))
         return number

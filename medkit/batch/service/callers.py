@@ -52,12 +52,14 @@ class RejectedCallers:
         self._unknown = _Seen(
             "callers",
             "caller-rejected",
-            "which is none of this node's callers: name it in callers if it may send, or mend its own title there",
+            "which is none of this node's callers: name it in callers and start the service anew if it may send, "
+            "or mend its own title there",
         )
         self._misnamed = _Seen(
             "title",
             "called-title-rejected",
-            f"and this node is '{ae_title}': have the sender call '{ae_title}', or change ae_title of the node",
+            f"and this node is '{ae_title}': have the sender call '{ae_title}', or change ae_title of the node and "
+            "start the service anew",
         )
 
     def add(self, rejection: Rejection) -> None:

@@ -37,6 +37,7 @@ def test_what_is_there_is_made_and_the_trace_stays(cut):
     assert record.digest == cut.spool.digest(STUDY) != before
     lines = [(one.code, one.reason) for one in cut.ledger.history(STUDY)]
     assert ("marks-lifted", "the sender has no more") in lines
+    assert ("study-changed", None) in lines, "no instance did, but what is said of them"
     assert events(cut)[-2:] == [("mark-lifted", CUT_OFF), ("study-complete", None)]
 
 

@@ -38,7 +38,7 @@ def test_callers_that_are_none_are_told_with_their_number_and_forgotten_after_an
     assert (notice.name, notice.code, notice.passing) == ("node-1-callers", "caller-rejected", False)
     assert notice.message == (
         "2 associations were rejected, the last of 'CT2' from 10.0.0.7, which is none of this node's callers: name it "
-        "in callers if it may send, or mend its own title there"
+        "in callers and start the service anew if it may send, or mend its own title there"
     )
     clock.pass_by(3600)
     callers.once()
@@ -59,7 +59,7 @@ def test_a_called_title_that_is_not_ours_is_told_with_both_and_where_to_mend_it(
     assert (notice.name, notice.code, notice.passing) == ("node-1-title", "called-title-rejected", False)
     assert notice.message == (
         "1 association was rejected, the last of 'CT1' from 10.0.0.7, which called 'MEDKITT', and this node is "
-        "'MEDKIT': have the sender call 'MEDKIT', or change ae_title of the node"
+        "'MEDKIT': have the sender call 'MEDKIT', or change ae_title of the node and start the service anew"
     )
     callers.add(rejection("CT2", unknown=True))
     callers.add(rejection("CT3", "MEDKITT", unknown=True))

@@ -179,6 +179,8 @@ def test_little_has_to_be_said(tmp_path):
         ("flips: LR", "flips: LR AP", "bundles.brain.flips: expected axes of the body"),
         ("port: 0", "port: 9000", "nodes[1].port: expected a port of its own, got 9000, that of the status page"),
         ("port: 11113", "port: 9000", "archives.dimse.pacs.move.port: expected a port of its own, got 9000"),
+        ("callers: [SCANNER, PACS]", "callers: ['SCAN\\NER']", "letters of ASCII, none a backslash, the first and"),
+        ("host: pacs.example.org", "host: 'http://127.0.0.1'", "expected a host name or address, without http"),
         ("callers: [SCANNER, PACS]", "callers: []", "expected a list of AE titles that may call"),
     ],
 )  # fmt: skip
