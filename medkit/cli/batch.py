@@ -93,7 +93,8 @@ def status_command(
 )  # fmt: skip
 @_json
 def history_command(folder: Path, study: str | None, last: int, maker: str | None, as_json: bool) -> None:
-    """Print what the ledger in FOLDER says of STUDY, what was not taken of it, and its objects; or its latest lines.
+    """Print what the ledger in FOLDER says of STUDY, what was not taken of it or came with two
+    contents, and its objects; or its latest lines.
 
     Exit code 0; 2: FOLDER is none of a batch, there is no such study, or nothing was ever made by BUNDLE.
     """

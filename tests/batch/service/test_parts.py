@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import pytest
+from pydicom import dcmread
+from pynetdicom import AE
 
 from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestination
 from medkit.batch.folder import JobFolder
@@ -92,3 +96,22 @@ def test_a_node_is_made_with_the_limits_of_the_settings_and_refused_with_a_wrong
     make_node(NodeSettings("MEDKIT", ("SCANNER",), {"port": 0}, associations=2), intake)
     with pytest.raises(UsageError, match="AE title"):
         make_node(NodeSettings("MUCH-TOO-LONG-A-TITLE", ("SCANNER",), {"port": 0}), intake)
+
+
+def test_who_sends_another_content_is_told_of_callers_that_send_at_the_same_time(tmp_path, intake):
+    (path,) = write_study(tmp_path / "in", slices=1).paths
+    image = dcmread(path)
+    with make_node(NodeSettings("MEDKIT", ("SCANNER", "ROUTER"), {"port": 0}), intake) as node:
+        open_ones = []
+        for title in ("SCANNER", "ROUTER"):
+            entity = AE(title)
+            entity.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
+            open_ones.append(entity.associate("127.0.0.1", node.port, ae_title="MEDKIT"))
+        for association, words in zip(open_ones, ("as it was", "as a router made it"), strict=True):
+            image.SeriesDescription = words
+            assert association.send_c_store(image).Status == 0
+        for association in open_ones:
+            association.release()
+    lines = [json.loads(line) for path in intake.audit.folder.glob("*.jsonl") for line in path.open()]
+    told = [(one["ae_title"], one["address"]) for one in lines if one["event"] == "instance-conflict"]
+    assert told == [("ROUTER", "127.0.0.1")]
