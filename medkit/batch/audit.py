@@ -111,8 +111,15 @@ class AuditLog:
         self.folder = folder
         self._actor = actor
         self._clock = clock
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
         self._lock = FileLock(folder / ".lock")
+        self._unwritten = False  # the last line that was to be written is not there
+        self._seen, self._shorter = Head(), False
+
+    @property
+    def shorter(self) -> bool:
+        """Whether lines are gone that this process saw, by the last look; :meth:`verify` says how many."""
+        return self._shorter
 
     def append(self, event: str, **fields: str | int | float) -> Head:
         """Add a line.
@@ -128,21 +135,35 @@ class AuditLog:
             AuditError: a key or value that the log does not take; or the last whole line is no line of a log.
         """
         _check_fields(event, fields)
+        self._make_folder()
         with self._lock:
-            head = self._recovered_head()
-            return self._write(head, event, fields)
+            head = self._followed(self._recovered_head())
+            return self._followed(self._write(head, event, fields))
 
     def take_up(self) -> Head:
-        """Make ready for the next line, as :meth:`append` does: take out a last line that was torn.
+        """Prove that the log takes the next line: all is done but to write it, such as to take out one that was torn.
+
+        Where the last line of this process could not be written, one is: ``taken-up``.
 
         Returns:
             The chain's end.
 
         Raises:
             AuditError: the last whole line is no line of a log, so that no other can follow.
+            OSError: the folder or its last file cannot be written.
         """
+        self._make_folder()
         with self._lock:
-            return self._recovered_head()
+            head = self._followed(self._recovered_head())
+            if self._unwritten:
+                return self._followed(self._write(head, "taken-up", {}))
+            os.close(self._open_last(self._now()))
+            return head
+
+    def end(self) -> Head:
+        """The chain's end, only read; raises the AuditError of :meth:`take_up`."""
+        _, head, _ = self._end()
+        return head
 
     def check(self) -> Verification:
         """Take out a torn line, :meth:`verify`, and where all holds, leave the end for the next time.
@@ -158,14 +179,15 @@ class AuditLog:
         return found
 
     def verify(self, after: Head | None = None, through: Collection[Head] = ()) -> Verification:
-        """Go through the chain from its beginning; it must have the end that :meth:`check` left.
+        """Go through the chain from its beginning; it must have the end that :meth:`check` left, and that this has seen.
 
         Args:
             after: where it begins, if earlier files were removed on purpose.
             through: heads that were kept elsewhere, which the chain must have.
         """
         kept = self._kept()
-        head, due = after or Head(), {one.number: one.sha256 for one in (*(kept or ()), *through)}
+        due = {one.number: one.sha256 for one in (*(kept or ()), *through, self._seen)}
+        head = after or Head()
         for path, number, line in self._lines():
             where = f"{path.name}, line {number}"
             if fault := _fault(line, head):
@@ -177,12 +199,13 @@ class AuditLog:
             return Verification(
                 head, f"expected at least {max(left)} lines, got {head.number}; the end is gone"
             )
+        self._shorter = False
         if kept is None:
             return Verification(head, f"{_KEPT}: expected the end that a check left, got something else")
         return Verification(head, None)
 
     def _write(self, head: Head, event: str, fields: dict[str, Any]) -> Head:
-        now = datetime.fromtimestamp(self._clock(), UTC)
+        self._unwritten, now = True, self._now()
         entry = {
             "number": head.number + 1,
             "time": now.isoformat(timespec="milliseconds"),
@@ -190,30 +213,53 @@ class AuditLog:
         }
         entry |= {"event": event, **fields, "previous": head.sha256}
         line = json.dumps(entry, separators=(",", ":")).encode()
-        # Where the clock was put back, the last file goes on: files stay in the order of their lines.
-        path = max([self.folder / f"audit-{now:%Y-%m-%d}.jsonl", *self._files()])
-        fresh = not path.exists()
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = self._open_last(now)
         try:
             _write_all(descriptor, line + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        if fresh:
-            sync_folder(self.folder)
+        self._unwritten = False
         return Head(head.number + 1, hashlib.sha256(line).hexdigest())
+
+    def _open_last(self, now: datetime) -> int:
+        # Where the clock was put back, the last file goes on: files stay in the order of their lines.
+        path = max([self.folder / f"audit-{now:%Y-%m-%d}.jsonl", *self._files()])
+        if not path.exists():
+            path.touch(0o600)
+            sync_folder(self.folder)
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _followed(self, head: Head) -> Head:
+        """The same end; it is kept in mind how far the log went, and from then on where it became shorter."""
+        same = head == self._seen or head.number > self._seen.number
+        self._shorter = self._shorter or not same
+        if not self._shorter:
+            self._seen = head
+        return head
 
     def _recovered_head(self) -> Head:
         """The end of the chain, after a torn last line was taken out and told."""
+        path, head, torn = self._end()
+        if path is None or not torn:
+            return head
+        os.truncate(path, path.stat().st_size - len(torn))
+        told = {"torn_bytes": len(torn), "torn_sha256": hashlib.sha256(torn).hexdigest()}
+        return self._write(head, "recovered", told)
+
+    def _end(self) -> tuple[Path | None, Head, bytes]:
+        """The last file in which something stands, the end of the chain, and what was torn behind it."""
         for path in reversed(self._files()):
             whole, torn = _ending(path)
-            if torn:
-                os.truncate(path, path.stat().st_size - len(torn))
             if torn or whole:
-                head = _head(path, whole) if whole else self._head_before(path)
-                told = {"torn_bytes": len(torn), "torn_sha256": hashlib.sha256(torn).hexdigest()}
-                return self._write(head, "recovered", told) if torn else head
-        return Head()
+                return path, _head(path, whole) if whole else self._head_before(path), torn
+        return None, Head(), b""
 
     def _head_before(self, path: Path) -> Head:
         for earlier in reversed([one for one in self._files() if one < path]):

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     WORKERS = "workers"
     CLUSTER = "cluster"
     AUDIT = "audit"
+    AUDIT_LINES = "audit-lines"
 
 
 @dataclass(frozen=True)

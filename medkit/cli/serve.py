@@ -39,6 +39,7 @@ def command(config: Path, shadow: bool, check: bool, archives: bool, form: str) 
     be used; 3: an archive does not answer --archives; 4: the ledger cannot be read, the audit log not be gone on with,
     or a device or a bundle that is looked at before does not answer for ten minutes.
     """
+    from medkit.batch.audit import AuditLog
     from medkit.batch.logs import LogSettings, set_up_logs
     from medkit.batch.service.checks import check_settings
     from medkit.batch.service.settings import read_settings
@@ -56,6 +57,8 @@ def command(config: Path, shadow: bool, check: bool, archives: bool, form: str) 
     seen = check_settings(config, settings, load=check)
     raise_faults(seen.faults)
     if check:
+        if settings.job.audit.is_dir():
+            AuditLog(settings.job.audit, "check").end()
         silent = _ask_archives(settings) if archives else 0
         _tell(config, settings, seen, silent)
         raise click.exceptions.Exit(ExitCode.SOME_FAILED if silent else ExitCode.DONE)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,10 +98,10 @@ def test_a_line_is_on_disk_before_it_is_told(log, clock, monkeypatch):
     )
     log.append("started")
     (file,) = files(log)
-    assert [state.st_ino for state in synced] == [file.stat().st_ino, log.folder.stat().st_ino], (
+    assert [state.st_ino for state in synced] == [log.folder.stat().st_ino, file.stat().st_ino], (
         "and its new name"
     )
-    assert synced[0].st_size == file.stat().st_size > 0
+    assert synced[1].st_size == file.stat().st_size > 0
     log.append("stopped")
     assert [state.st_ino for state in synced[2:]] == [file.stat().st_ino]
 
@@ -168,8 +169,10 @@ def test_an_end_that_was_cut_off_is_found_by_the_head_that_was_kept(log, clock):
     middle, kept = Head(2, entries(log)[2]["previous"]), log.verify().head
     assert log.verify(through=[middle, kept]).broken is NO_FAULT
     without_line(files(log)[1], 2)
-    assert log.verify().broken is NO_FAULT, "the chain alone cannot tell"
-    assert "expected at least 6 lines, got 5" in log.verify(through=[middle, kept]).broken
+    later = AuditLog(log.folder, "later", clock)
+    assert later.verify().broken is NO_FAULT, "the chain alone cannot tell"
+    assert "expected at least 6 lines, got 5" in later.verify(through=[middle, kept]).broken
+    assert "expected at least 6 lines, got 5" in log.verify().broken, "who wrote the last one can"
 
 
 def test_an_end_that_was_cut_off_is_found_after_a_check(log, clock):
@@ -273,6 +276,7 @@ def test_a_torn_last_line_is_taken_out_and_told(log, clock, cut, fresh_day):
     size = last.stat().st_size - (0 if fresh_day else len(before))
     with last.open("r+b") as file:
         file.truncate(last.stat().st_size - size + min(cut, size - 1))
+    log = AuditLog(log.folder, "after-the-crash", clock)
     log.append("started")
     assert log.verify().broken is NO_FAULT
     told, started = entries(log)[-2:]
@@ -401,3 +405,82 @@ def test_killed_at_any_moment_what_was_told_is_there(log):
 def test_any_name_becomes_one_that_the_log_takes(log, text, name):
     assert as_name(text) == name
     log.append("study-made", bundle=as_name(text), version=as_name(text))
+
+
+def test_that_a_line_is_taken_is_proven_without_one(log, monkeypatch):
+    write = os.open
+    assert log.take_up() == Head()
+    assert entries(log) == []
+
+    def refused(path, flags, *mode):
+        if flags & os.O_APPEND:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        return write(path, flags, *mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit.os, "open", refused)
+        with pytest.raises(PermissionError):
+            log.take_up()
+    assert log.append("started").number == 1
+
+
+def test_after_a_line_that_could_not_be_written_it_is_proven_by_one(log, monkeypatch):
+    def full(descriptor, content):
+        os.write(descriptor, content[:7])
+        raise OSError(28, "No space left on device")
+
+    log.append("started")
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "_write_all", full)
+        for look in (lambda: log.append("received"), log.take_up):
+            with pytest.raises(OSError, match="No space"):
+                look()
+    log.append("stopped")
+    assert [one["event"] for one in entries(log)] == ["started", "recovered", "stopped"]
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "_write_all", lambda descriptor, content: full(descriptor, b""))
+        with pytest.raises(OSError, match="No space"):
+            log.append("received")
+    assert log.take_up().number == log.take_up().number == 4
+    assert entries(log)[-1]["event"] == "taken-up"
+    assert log.verify().broken is NO_FAULT
+
+
+def test_a_folder_that_is_gone_is_made_for_its_owner_alone_and_missed(log):
+    log.append("started")
+    log.append("received")
+    assert not log.shorter
+    shutil.rmtree(log.folder)
+    assert log.append("received").number == 1
+    assert log.folder.stat().st_mode & 0o777 == 0o700
+    assert log.shorter
+    assert "expected at least 2 lines, got 1; the end is gone" in log.check().broken
+    for _ in range(3):
+        log.append("received")
+    assert "line 2: expected another line here" in log.check().broken, "also when it is as long again"
+
+
+def test_lines_that_were_put_back_are_missed_no_more(log, clock):
+    write_log(log, clock, 3)
+    (file,) = files(log)
+    whole = file.read_bytes()
+    without_line(file, 2)
+    log.take_up()
+    assert (log.shorter, log.check().broken is NO_FAULT) == (True, False)
+    file.write_bytes(whole)
+    assert log.check().broken is NO_FAULT
+    assert not log.shorter
+
+
+def test_to_ask_for_the_end_changes_nothing(log):
+    assert log.end() == Head()
+    head = log.append("started")
+    with files(log)[0].open("ab") as file:
+        file.write(b"torn")
+    before = files(log)[0].read_bytes()
+    assert log.end() == head
+    assert files(log)[0].read_bytes() == before
+    with files(log)[0].open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(AuditError, match="move its folder away"):
+        log.end()

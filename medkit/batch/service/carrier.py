@@ -19,7 +19,7 @@ from medkit.batch.delivery.deliver import DELIVER, deliver
 from medkit.batch.delivery.heartbeat import Heartbeat
 from medkit.batch.ledger import Claim, LeaseLost, LedgerError, Stage, State
 from medkit.batch.logs import told
-from medkit.batch.making import Ended
+from medkit.batch.making import Ended, finish
 from medkit.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from medkit.batch.audit import AuditLog
     from medkit.batch.delivery.destinations import Destination
-    from medkit.batch.making import KnownBundle, MakingContext
+    from medkit.batch.making import KnownBundle, MakingContext, StudyWritten
     from medkit.batch.service.flights import FlightBoard
 
 __all__ = ["Carried", "Carrier"]
@@ -128,7 +128,8 @@ class Carrier(ABC):
     def _claim(self, take: Callable[[Carried[None]], None]) -> None:
         """Claim studies to be made, one for each free place, until told to stop."""
         while self._places.acquire() and not self._stop.is_set():
-            claim = self._ledger.claim(Stage.MAKE) if self._may_claim() else None
+            ready = self._may_claim() and self._takes_lines()
+            claim = self._ledger.claim(Stage.MAKE) if ready else None
             if claim is None:
                 self._places.release()
                 self._stop.wait(_IDLE_SECONDS)
@@ -149,17 +150,40 @@ class Carrier(ABC):
         self._board.note(claim, None)
         return Carried(claim, Heartbeat(self._ledger, claim).__enter__(), time.monotonic(), None)
 
-    def _give_back(self, carried: Carried[_Cargo]) -> None:
+    def _takes_lines(self) -> bool:
+        """Whether the audit log takes a line; nothing is begun without. It is the service that tells where not."""
+        try:
+            self._audit.take_up()
+        except (AuditError, OSError):
+            return False
+        return True
+
+    def _give_back(
+        self,
+        carried: Carried[_Cargo],
+        code: str = "worker-stopped",
+        reason: str = "its worker was asked to end",
+        delay_seconds: float = 0.0,
+    ) -> None:
         with suppress(LeaseLost):
-            self._ledger.give_back(carried.claim, "worker-stopped", "its worker was asked to end")
-        self._end(carried, Ended(carried.claim, State.READY, "worker-stopped"))
+            self._ledger.give_back(carried.claim, code, reason, delay_seconds)
+        self._end(carried, Ended(carried.claim, State.READY, code, reason))
+
+    def _finish(self, carried: Carried[_Cargo], written: StudyWritten) -> None:
+        """Say that a study is made: in the audit log, and then in the ledger. Where that log takes no line it waits."""
+        try:
+            self._audit_made(carried.claim, written)
+        except (AuditError, OSError):
+            reason = "the audit log could not be written; it is made anew when it can"
+            self._give_back(carried, "disk-error", reason, _PAUSE_SECONDS)
+        else:
+            self._end(carried, finish(written, self._context))
 
     def _end(self, carried: Carried[_Cargo], ended: Ended) -> None:
         carried.beat.__exit__()
         self._board.drop(carried.claim)
         self._places.release()
         if ended.state is State.MADE:
-            self._audit_made(ended)
             self._fresh.set()
         well = ended.state in (State.SKIPPED, State.READY) or (ended.state is State.MADE and not ended.code)
         level = logging.INFO if well else logging.WARNING
@@ -174,21 +198,16 @@ class Carrier(ABC):
         )
         _LOG.log(level, "study ended its making", extra=fields)
 
-    def _audit_made(self, ended: Ended) -> None:
-        """Tell the audit log which bundles made a study. It is the ledger that counts, which knows already."""
-        claim = ended.claim
-        try:
-            for maker in ended.makers:
-                self._audit.append(
-                    "study-made",
-                    study=claim.study,
-                    revision=claim.revision,
-                    bundle=as_name(maker.name),
-                    version=as_name(maker.version),
-                    digest=maker.digest,
-                )
-        except (AuditError, OSError):
-            _LOG.error("the audit log cannot be written", exc_info=True, extra=told(study=claim.study))
+    def _audit_made(self, claim: Claim, written: StudyWritten) -> None:
+        for maker in written.makers:
+            self._audit.append(
+                "study-made",
+                study=claim.study,
+                revision=claim.revision,
+                bundle=as_name(maker.name),
+                version=as_name(maker.version),
+                digest=maker.digest,
+            )
 
     def _deliver(self) -> None:
         while self._destinations and not self._stop.is_set():
@@ -203,7 +222,7 @@ class Carrier(ABC):
     def _deliver_next(self) -> float | None:
         """Deliver a study; seconds to wait before the next, or ``None`` where there is none."""
         self._fresh.clear()
-        claim = self._ledger.claim(Stage.DELIVER)
+        claim = self._ledger.claim(Stage.DELIVER) if self._takes_lines() else None
         if claim is None:
             return None
         self._board.note(claim, DELIVER)

@@ -15,7 +15,7 @@ from medkit.batch.cluster.connection import WorkersGone
 from medkit.batch.cluster.fitness import traits
 from medkit.batch.cluster.order import BEGUN, ENDED, SLOW, Order, Outcome, OutcomeKind, Terms, Work
 from medkit.batch.ledger import LeaseLost, State
-from medkit.batch.making import WRITE, BundleShelf, KnownBundle, ended, finish
+from medkit.batch.making import WRITE, BundleShelf, KnownBundle, ended
 from medkit.batch.making.publishing import publishing
 from medkit.batch.making.reading import told_of_purge, unless_arriving
 from medkit.batch.making.verdicts import Verdict
@@ -127,7 +127,7 @@ class Dispatcher(Carrier):
         except Exception as error:
             self._end(carried, ended(carried.claim, error, self._ledger))
         else:
-            self._end(carried, finish(made, self._context))
+            self._finish(carried, made)
 
     def _made(self, carried: Carried[None]) -> StudyWritten:
         """The results of a study in their place; raises what :func:`medkit.batch.making.write_study` does."""

@@ -14,7 +14,7 @@ from multiprocessing import Pipe, connection
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from medkit.batch.audit import AuditLog
+from medkit.batch.audit import AuditError, AuditLog, Head
 from medkit.batch.delivery.troubles import NOT_SHOWN, worst
 from medkit.batch.delivery.withdrawing import withdraw_due
 from medkit.batch.intake.folder import FolderTaken, take_folder
@@ -88,7 +88,7 @@ class Supervisor:
             self.ledger = self._open.enter_context(Ledger(job.ledger, service_name(), settings.policy))
             self._audit = AuditLog(job.audit, service_name())
             with suppress(OSError):  # a full disk passes
-                self._audit.take_up()  # without a line nothing is done: each study would fail
+                self._take_up()
             self._auditing = AuditCheck(self._audit, self._notices)
             self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
             self._counts = make_counts(settings, self._intake)
@@ -101,6 +101,11 @@ class Supervisor:
             self._record = ServiceRecord(settings.thresholds, settings.spool.free_bytes, time.time())
             self._record.write(job)
             self._open = self._open.pop_all()
+
+    @property
+    def audit_broken(self) -> str | None:
+        """What is wrong with the audit log's chain, and what to do; ``None`` where it held at the last look."""
+        return self._auditing.broken
 
     def stop(self) -> None:
         """End in good order; called twice: end at once. May be called in a signal, and by any thread."""
@@ -141,7 +146,7 @@ class Supervisor:
         Raises:
             UsageError: there is no file in an input, a bundle or destination cannot be used, or no cluster is where one
                 was named.
-            MedkitError: workers die before they are ready.
+            MedkitError: workers die before they are ready, or the audit log takes no line.
         """
         for one in inputs:
             _check_not_empty(one)
@@ -151,6 +156,7 @@ class Supervisor:
         chores = [
             Chore("withdrawing", self._withdraw, self._notices),
             Chore("auditing", self._auditing.once, self._notices),
+            Chore("audit-lines", self._auditing.watch, self._notices),
         ]
         with self._working(chores, ending):
             taking.start()
@@ -162,11 +168,25 @@ class Supervisor:
                     )
                 if self._crew.unreached:
                     raise UsageError(self._crew.unreached)
+                if self._auditing.stopped is not None:
+                    raise AuditError(f"the audit log: {self._auditing.stopped}; then the same call goes on")
                 progress(*taking.files, self.ledger.counts())
                 if self._asked_to_stop():
                     return None
         progress(*taking.files, self.ledger.counts())
         return taking.result()
+
+    def _take_up(self) -> None:
+        """See that the audit log takes lines, for nothing is done without, and tell where it begins anew."""
+        known = sum(count for state, count in self.ledger.counts().items() if state is not State.RECEIVING)
+        if self._audit.end() == Head() and known:
+            _LOG.warning(
+                "the audit log has no line, though the ledger knows of studies: a new chain begins; the lines of before "
+                "are where its folder was moved, or somebody removed them",
+                extra=told(folder=str(self._settings.job.audit), studies=known),
+            )
+            self._audit.append("chain-begun", count=known)
+        self._audit.take_up()
 
     def _hold_folder(self) -> None:
         """Have the folder for ourselves, and use it always for the same."""
@@ -198,6 +218,9 @@ class Supervisor:
             for chore in chores:
                 if not chore.join(0.0 if self._rings > 1 else self._settings.limits.stop_seconds):
                     _LOG.warning("did not end in time", extra=told(chore=chore.name))
+            if self._rings <= 1:
+                with suppress(OSError):
+                    self._auditing.once()  # it leaves the end of the log, which nobody appends to any more
 
     def _sources(self) -> list[Chore]:
         chores, memories = open_sources(self._settings, self._intake)
@@ -208,6 +231,7 @@ class Supervisor:
             Chore("settling", self._settle, self._notices),
             Chore("keeping", self._keep, self._notices),
             Chore("auditing", self._auditing.once, self._notices),
+            Chore("audit-lines", self._auditing.watch, self._notices),
             Chore("callers", self._tell_rejected, self._notices),
         ]
         if not self._settings.shadow:
@@ -256,7 +280,8 @@ class Supervisor:
         return min((one.once() for one in self._rejected), default=_HOUR)
 
     def _settle(self) -> float:
-        settle(self._intake, self._settings.quiet_seconds)
+        if self._auditing.stopped is None:
+            settle(self._intake, self._settings.quiet_seconds)
         return _TICK_SECONDS
 
     def _withdraw(self) -> float:

@@ -16,7 +16,6 @@ from medkit.batch.making import (
     WRITE,
     Ended,
     attempt,
-    finish,
     predict_study,
     read_study,
     write_study,
@@ -106,7 +105,10 @@ class Worker(Carrier):
             claim, work = carried.claim, partial(write_study, carried.cargo, self._context)
             self._board.note(claim, WRITE)
             written = attempt(claim, self._ledger, WRITE, work)
-            self._end(carried, written if isinstance(written, Ended) else finish(written, self._context))
+            if isinstance(written, Ended):
+                self._end(carried, written)
+            else:
+                self._finish(carried, written)
             del carried, work, written
 
     def _stage(self, carried: Carried[_Cargo], name: str, work: Callable[[], _Done]) -> Carried[_Done] | None:

@@ -46,6 +46,7 @@ class AlertCode(StrEnum):
     WORKERS_DYING = "workers-dying"
     CLUSTER_FAILS = "cluster-fails"
     AUDIT_BROKEN = "audit-broken"
+    AUDIT_STOPPED = "audit-stopped"
 
 
 OF_KIND = {
@@ -56,6 +57,7 @@ OF_KIND = {
     Kind.WORKERS: AlertCode.WORKERS_DYING,
     Kind.CLUSTER: AlertCode.CLUSTER_FAILS,
     Kind.AUDIT: AlertCode.AUDIT_BROKEN,
+    Kind.AUDIT_LINES: AlertCode.AUDIT_STOPPED,
 }
 """What is wrong where a part of a kind has a notice."""
 

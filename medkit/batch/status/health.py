@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["not_ready"]
 
-_STOPPED = (AlertCode.NO_SERVICE, AlertCode.WORKERS_SILENT, AlertCode.STORE_FULL)
+_STOPPED = (AlertCode.NO_SERVICE, AlertCode.WORKERS_SILENT, AlertCode.STORE_FULL, AlertCode.AUDIT_STOPPED)
 
 
 def not_ready(alerts: Iterable[Alert]) -> list[str]:

@@ -133,6 +133,7 @@ class StorageNode:
         self._server: Server | None = None
         self._held: dict[Association, int] = {}  # bytes that wait or are coming
         self._being_taken: dict[Association, int] = {}
+        self._told: dict[Association, set[str]] = {}  # of what failed, the kinds of errors
         self._ae = self._application_entity(check_ae_title(ae_title), callers)
 
     @property
@@ -231,7 +232,12 @@ class StorageNode:
             return self._take(found.study, found.sop_instance, file)
         except Exception as error:
             # What cannot be stored now is sent again, and nobody's data get into a log with the text of an error.
-            _LOG.error("an instance of %s was not taken: %s", caller, type(error).__name__)
+            if type(error).__name__ not in self._told.setdefault(event.assoc, set()):
+                self._told[event.assoc].add(type(error).__name__)
+                _LOG.error(
+                    "an instance of %s was not taken: %s; more of its association are not told",
+                    *(caller, type(error).__name__),
+                )
             return _OUT_OF_RESOURCES
 
     def _check_size(self, event: Event) -> None:
@@ -302,6 +308,7 @@ class StorageNode:
     def _let_go(self, event: Event) -> None:
         """Tell of what was on its way, in the thread that reads it: whatever ended it, nothing more comes."""
         self._held.pop(event.assoc, None)
+        self._told.pop(event.assoc, None)
         self._cut_off.tell_all(event.assoc, CUT_OFF)
 
     def _too_large(self, data: IO[bytes] | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import pytest
 
@@ -24,7 +25,7 @@ def audit(tmp_path):
 def test_one_that_holds_is_not_told_and_one_that_was_changed_is(tmp_path, audit, caplog):
     notices = Notices(tmp_path / "notices")
     check = AuditCheck(audit, notices)
-    assert check.once() > HOUR
+    assert check.once() == HOUR
     assert notices.all() == []
     (file,) = audit.folder.glob("*.jsonl")
     whole = file.read_bytes()
@@ -75,4 +76,70 @@ def test_a_line_that_is_just_being_written_is_no_fault(tmp_path, audit, monkeypa
     assert check.once() < HOUR
     assert notices.all() == []
     monkeypatch.undo()
-    assert check.once() > HOUR
+    assert check.once() == HOUR
+
+
+def test_one_that_takes_no_line_is_told_once_with_cause_and_advice_until_it_does(tmp_path, audit, caplog):
+    notices = Notices(tmp_path / "notices")
+    check = AuditCheck(audit, notices)
+    (file,) = audit.folder.glob("*.jsonl")
+    whole = file.read_bytes()
+    check.watch()
+    assert (notices.all(), check.stopped) == ([], None)
+    file.write_bytes(whole + b"garbage\n")
+    for _ in range(3):
+        assert check.watch() < HOUR
+    (notice,) = notices.all()
+    assert (notice.kind, notice.code, notice.passing) == (Kind.AUDIT_LINES, "audit-stopped", False)
+    for said in (
+        str(file),
+        "expected a line of an audit log at its end",
+        "move its folder away, and keep it",
+    ):
+        assert said in notice.message
+        assert said in caplog.text
+    assert len(caplog.records) == 1
+    assert check.stopped == notice.message
+    file.write_bytes(whole)
+    check.watch()
+    assert (notices.all(), check.stopped) == ([], None)
+
+
+def test_what_the_disk_refuses_is_told_with_the_file(tmp_path, audit, monkeypatch):
+    notices = Notices(tmp_path / "notices")
+
+    def refused(*given):
+        raise PermissionError(1, "Operation not permitted", "audit-2023-11-14.jsonl")
+
+    monkeypatch.setattr(audit, "take_up", refused)
+    AuditCheck(audit, notices).watch()
+    assert "audit-2023-11-14.jsonl: Operation not permitted; look at the disk" in notices.all()[0].message
+
+
+def test_lines_that_are_gone_while_it_works_are_told_at_once(tmp_path, audit):
+    notices = Notices(tmp_path / "notices")
+    check = AuditCheck(audit, notices)
+    shutil.rmtree(audit.folder)
+    check.watch()
+    (notice,) = notices.all()
+    assert (notice.kind, notice.code) == (Kind.AUDIT, "audit-broken")
+    assert "expected at least 3 lines, got 0; the end is gone; studies go on" in notice.message
+    assert audit.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_one_that_does_not_hold_is_logged_once_with_the_advice_and_looked_at_soon_again(
+    tmp_path, audit, caplog
+):
+    check = AuditCheck(audit, Notices(tmp_path / "notices"))
+    (file,) = audit.folder.glob("*.jsonl")
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b'"count":2', b'"count":7'))
+    for _ in range(3):
+        assert check.once() < HOUR
+    (record,) = caplog.records
+    assert record.medkit_fields["code"] == "audit-broken"
+    assert "find out who changed it; a new chain begins when" in record.getMessage()
+    assert check.broken in record.getMessage()
+    file.write_bytes(whole)
+    assert check.once() == HOUR
+    assert check.broken is None

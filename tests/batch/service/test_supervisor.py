@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http.client import HTTPConnection
 from multiprocessing import get_context
 from threading import Timer
@@ -16,7 +17,7 @@ import pytest
 from medkit.batch.audit import AuditError, AuditLog
 from medkit.batch.folder import JobFolder, ServiceState
 from medkit.batch.intake.counting import ArchiveCount, is_uncounted
-from medkit.batch.ledger import LedgerView, State
+from medkit.batch.ledger import Ledger, LedgerView, State
 from medkit.batch.service import crew
 from medkit.batch.service.process import Word
 from medkit.batch.service.settings import Settings
@@ -156,6 +157,63 @@ def test_an_audit_log_that_takes_no_more_lines_ends_the_service_before_anything_
     settings.job.audit.rename(settings.job.root / "audit-before")
     with opened(settings):
         pass
+
+
+def test_an_audit_log_that_is_gone_though_there_are_studies_begins_with_a_line_of_it(settings, caplog):
+    with Ledger(settings.job.ledger, "node") as ledger:
+        for study in ("a" * 64, "b" * 64):
+            ledger.receive(study)
+        ledger.complete(ledger.arrivals()[0], "c" * 64, 1)
+    for _ in range(2):
+        with opened(settings):
+            pass
+    (file,) = settings.job.audit.glob("audit-*.jsonl")
+    (line,) = map(json.loads, file.read_text().splitlines())
+    assert (line["event"], line["count"]) == ("chain-begun", 1)
+    (record,) = [one for one in caplog.records if "a new chain begins" in one.getMessage()]
+    assert record.medkit_fields == {"folder": str(settings.job.audit), "studies": 1}
+
+
+def test_the_end_of_the_audit_log_is_left_when_the_service_stops(settings, let):
+    let(wait)
+    with opened(settings) as supervisor:
+        serving = threading.Thread(target=supervisor.serve)
+        serving.start()
+        assert eventually(lambda: (settings.job.audit / "head.json").is_file())
+        head = supervisor._audit.append("received", count=1)
+        supervisor.stop()
+        serving.join()
+    assert json.loads((settings.job.audit / "head.json").read_text()) == asdict(head)
+
+
+def test_an_audit_log_that_takes_no_line_any_more_is_told_at_once_and_is_a_reason_to_start_anew(
+    settings, let
+):
+    let(wait)
+    settings = replace(settings, status_port=free_port())
+
+    def health():
+        asking = HTTPConnection("127.0.0.1", settings.status_port)
+        asking.request("GET", "/health")
+        answer = asking.getresponse()
+        found = answer.status, json.loads(answer.read())["problems"]
+        asking.close()
+        return found
+
+    with opened(settings) as supervisor:
+        serving = threading.Thread(target=supervisor.serve)
+        serving.start()
+        assert eventually(lambda: (settings.job.audit / "head.json").is_file())
+        supervisor._audit.append("received", count=1)
+        (file,) = settings.job.audit.glob("*.jsonl")
+        whole = file.read_bytes()
+        file.write_bytes(whole + b"garbage\n")
+        assert eventually(lambda: any("it takes no line" in one for one in health()[1]))
+        assert health()[0] == 503
+        file.write_bytes(whole)
+        assert eventually(lambda: not any("it takes no line" in one for one in health()[1]))
+        supervisor.stop()
+        serving.join()
 
 
 def test_a_full_disk_under_the_audit_log_keeps_no_service_from_its_start(settings, monkeypatch):

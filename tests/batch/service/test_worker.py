@@ -151,15 +151,31 @@ def test_logs_and_audit_log_say_by_which_bundle_a_study_was_made(bench, shelf, c
     assert {line["study"] for line in made} == {study_hash(number) for number in NUMBERS}
 
 
-def test_an_audit_log_that_cannot_be_written_stops_no_making(bench, caplog, monkeypatch):
-    append = AuditLog.append
+def test_what_the_audit_log_cannot_be_told_is_not_made_and_waits_until_it_can(bench, monkeypatch):
+    monkeypatch.setattr(carrier, "_PAUSE_SECONDS", 0.01)
+    append, refused = AuditLog.append, []
 
     def full(log, event, **fields):
-        if event == "study-made":
+        if event == "study-made" and len(refused) < 2:
+            refused.append(fields["study"])
+            assert bench.ledger.study(fields["study"]).state is State.RUNNING
             raise OSError(errno.ENOSPC, "no space left")
         return append(log, event, **fields)
 
     monkeypatch.setattr(AuditLog, "append", full)
     bench.run_until(lambda: bench.ledger.counts()[State.DELIVERED] == len(NUMBERS))
-    said = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
-    assert said == ["the audit log cannot be written"] * len(NUMBERS)
+    for study in set(refused):
+        codes = [entry.code for entry in bench.ledger.history(study)]
+        assert codes.count("disk-error") == refused.count(study)
+    lines = [json.loads(line) for path in bench.job.audit.glob("*.jsonl") for line in path.open()]
+    made = sorted(line["study"] for line in lines if line["event"] == "study-made")
+    assert made == sorted(study_hash(number) for number in NUMBERS)
+
+
+def test_nothing_is_begun_while_the_audit_log_takes_no_line(bench):
+    (file,) = bench.job.audit.glob("*.jsonl")
+    whole, until = file.read_bytes(), time.monotonic() + 2
+    file.write_bytes(whole + b"garbage\n")
+    bench.run_until(lambda: time.monotonic() > until)
+    assert {entry.after for entry in bench.ledger.history()} == {State.RECEIVING, State.READY}
+    file.write_bytes(whole)

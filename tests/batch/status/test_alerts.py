@@ -207,6 +207,7 @@ def test_the_disk_is_told_before_the_store_takes_no_more(batch):
         (Kind.WORKERS, "workers-dying"),
         (Kind.CLUSTER, "cluster-fails"),
         (Kind.AUDIT, "audit-broken"),
+        (Kind.AUDIT_LINES, "audit-stopped"),
     ],
 )
 def test_what_time_alone_does_not_mend_is_told_at_once_with_its_cause(batch, kind, code):

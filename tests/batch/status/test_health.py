@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from medkit.batch.ledger import Stage
+from medkit.batch.notices import Kind, Notices
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import Thresholds, alerts
 from medkit.batch.status.health import not_ready
@@ -34,3 +35,11 @@ def test_a_full_disk_and_silent_workers_are(batch):
     batch.clock.pass_by(LEASE + 3600)
     (silent,) = problems(batch)
     assert "silent" in silent
+
+
+def test_an_audit_log_that_takes_no_line_is_and_one_that_was_changed_is_not(batch):
+    notices = Notices(batch.job.notices, batch.clock)
+    notices.put(Kind.AUDIT, "audit", "audit-broken", "line 3: expected the hash of the line before")
+    assert problems(batch) == []
+    notices.put(Kind.AUDIT_LINES, "audit", "audit-stopped", "it takes no line")
+    assert problems(batch) == ["audit: it takes no line"]
