@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def retry_command(
     job = existing_job(folder)
     _move_all(
         folder, studies or chosen, "retried", "retried", lambda ledger, study: ledger.retry(study, reason),
-        then=then,
+        then=then, ledger_alone=True,
     )  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def quarantine_command(folder: Path, studies: tuple[str, ...], reason: str) -> N
 
     _move_all(
         folder, studies, "set aside", "set-aside", set_aside,
-        then=lambda *_: "; it is no alert any more until medkit batch retry",
+        then=lambda *_: "; it is no alert any more until medkit batch retry", ledger_alone=True,
     )  # fmt: skip
 
 
@@ -270,11 +271,14 @@ def _move_all(
     move: Callable[[Ledger, str], str],
     others: Collection[str] = (),
     then: Callable[[Ledger, StudyRecord | None], str] = lambda *_: "",
+    *,
+    ledger_alone: bool = False,
 ) -> None:
     """Move each study, and say so here, in the ledger and in the audit log; what cannot be moved, or not all, is named.
 
     Those of ``others`` may be meant too, which the ledger does not know any more. ``then`` says of a study, as it was
-    before, what a person has to know of what comes after.
+    before, what a person has to know of what comes after. A move that changes the ledger alone, as ``ledger_alone``
+    says, is not done where the audit log cannot be told; others tell it by themselves before they do anything.
     """
     from medkit.batch.audit import AuditLog
     from medkit.batch.folder import existing_job
@@ -291,11 +295,13 @@ def _move_all(
             record = ledger.study(study) if ledger.find(study) else None
             before = State.RECEIVING if record is None else record.state
             try:
-                after = move(ledger, study)
+                audit.take_up()  # or something is done that it cannot be told
+                with ledger.together() if ledger_alone else nullcontext():
+                    after = move(ledger, study)
+                    audit.append(event, study=study, before=before, after=after)
             except (IllegalTransition, OSError) as error:
                 click.echo(f"medkit: {_explained(study, error)}", err=True)
                 continue
-            audit.append(event, study=study, before=before, after=after)
             click.echo(f"{said} {study[:12]}: {before}, now {after}{then(ledger, record)}")
             moved += 1
     if not found:

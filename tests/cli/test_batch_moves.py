@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from medkit.batch.audit import AuditLog
 from medkit.batch.ledger import Stage, State
 from medkit.batch.marks import Mark
 from medkit.batch.service.keeping import purge_study
+from medkit.batch.spool import Spool
 from medkit.cli.batch import command as group
 from medkit.dicom.writing.stubs import is_stub, reduce_to_stub
 from tests.batch.status.live import study, uid
@@ -219,7 +219,7 @@ def test_a_dismissal_that_broke_off_is_ended_by_the_next_one(batch, capsys, monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(AuditLog, "append", full)
+        patch.setattr(Spool, "found", full)
         code, out, err = run(capsys, "dismiss", batch.job.root, study("a")[:12])
     assert (code != 0, out, "No space" in err) == (True, "", True)
     code, out, _ = run(capsys, "verify", batch.job.root)
@@ -357,3 +357,34 @@ def test_who_gives_a_reason_is_told_to_name_no_patient():
     assert len(asked) == 5
     for one in asked:
         assert "name no patient" in one.help
+
+
+@pytest.mark.parametrize("move", ["retry", "quarantine", "lift", "dismiss", "purge"])
+def test_nothing_is_done_where_the_audit_log_cannot_be_told(batch, capsys, move):
+    batch.bring(State.QUARANTINED)
+    batch.arrive("b")
+    batch.spool.miss(study(State.QUARANTINED), Mark("ab" * 32, "cut-off", "door"))
+    batch.clock.now = time.time() - 2 * 3600
+    batch.ledger.receive(study("c"))
+    batch.spool.miss(study("c"), Mark("ab" * 32, "cut-off", "door"))
+    one = {"quarantine": study("b"), "dismiss": study("c")}.get(move, study(State.QUARANTINED))
+    (file,) = batch.job.audit.glob("*.jsonl")
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"garbage\n")
+    before = (
+        batch.ledger.history(),
+        batch.ledger.studies(),
+        batch.spool.instances(one),
+        batch.spool.marks(one),
+    )
+    code, out, err = run(capsys, move, batch.job.root, one)
+    assert (code, out, "move its folder away, and keep it" in err) == (4, "", True)
+    after = (
+        batch.ledger.history(),
+        batch.ledger.studies(),
+        batch.spool.instances(one),
+        batch.spool.marks(one),
+    )
+    assert after == before
+    file.write_bytes(whole)
+    assert run(capsys, move, batch.job.root, one)[0] == 0

@@ -36,9 +36,9 @@ def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] 
 
     Raises:
         IllegalTransition: it is not being received, something of it is there, or came within the hour.
-        LedgerError: the ledger cannot be written; nothing was done; call it again.
-        OSError, AuditError: a mark cannot be removed, or the audit log not be written; the study is awaited no longer.
-            Call it again: what is left is done then. Until that, marks that are left count, should it come after all.
+        LedgerError, AuditError: the ledger or the audit log cannot be written; nothing was done; call it again.
+        OSError: the same; or a mark cannot be removed, and the study is awaited no longer. Call it again: what is left
+            is done then. Until that, marks that are left count, should it come after all.
     """
     arrival = next((one for one in intake.ledger.arrivals() if one.study == study), None)
     if intake.spool.instances(study) or (arrival is None and not _broke_off(intake, study)):
@@ -55,11 +55,12 @@ def dismiss(intake: Intake, study: str, reason: str, clock: Callable[[], float] 
         )
     # The ledger first: marks that are left behind by a crash are on the safe side, a study without its marks is not.
     marks = [*intake.spool.marks(study), *intake.spool.lifted(study)]
-    if arrival is not None:
-        intake.ledger.dismiss(arrival, reason)
     missed = [mark for mark in marks if mark.code != NOT_COUNTED]
-    for mark in missed:
-        intake.audit.append("mark-dismissed", study=study, instance=mark.name, code=mark.code)
+    with intake.ledger.together():
+        if arrival is not None:
+            intake.ledger.dismiss(arrival, reason)
+        for mark in missed:
+            intake.audit.append("mark-dismissed", study=study, instance=mark.name, code=mark.code)
     still = intake.spool.marks(study)
     intake.spool.forget(study, marks)
     # Something may have come meanwhile, whose source found its mark there and relies on it.

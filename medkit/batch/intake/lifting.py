@@ -28,9 +28,10 @@ def lift_marks(intake: Intake, study: str, reason: str, code: str | None = None)
 
     Raises:
         IllegalTransition: there is no such mark, or nothing else of the study; or it is being received.
-        OSError, AuditError, LedgerError: a mark, the audit log or the ledger cannot be written; what was lifted until
-            then is, and the study is made of what is there; call it again. Where the ledger cannot be told of that
-            either, the study is received until a service sees it at rest, or a source brings it again.
+        AuditError: the audit log cannot be written, and nothing is done.
+        OSError, LedgerError: the same; or a mark or the ledger cannot be written: what was lifted until then is, and
+            the study is made of what is there; call it again. Where the ledger cannot be told of that either, the
+            study is received until a service sees it at rest, or a source brings it again.
     """
     marks = [mark for mark in intake.spool.marks(study) if code in (None, mark.code)]
     if not marks:
@@ -42,10 +43,12 @@ def lift_marks(intake: Intake, study: str, reason: str, code: str | None = None)
             f"study {study}: expected instances to make something of, got none, only marks of what was not taken; have "
             "it sent again, or wait for it no longer by medkit batch dismiss"
         )
-    arrival = intake.ledger.reopen(study, "marks-lifted", reason)
-    try:
+    with intake.ledger.together():
+        arrival = intake.ledger.reopen(study, "marks-lifted", reason)
         for mark in marks:
             intake.audit.append("mark-lifted", study=study, instance=mark.name, code=mark.code)
+    try:
+        for mark in marks:
             intake.spool.lift(study, mark)
     finally:  # or the study stays open, and nobody may lift the others
         _complete(intake, arrival)

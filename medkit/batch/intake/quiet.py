@@ -110,7 +110,7 @@ def settle(
 
 
 def complete(intake: Intake, arrival: Arrival, *, whole: bool = False) -> int | None:
-    """Say that a study is all there, in the ledger, in the audit log and in the log.
+    """Say that a study is all there, in the ledger, in the audit log and in the log; where one takes it not, in none.
 
     Args:
         intake: the door.
@@ -123,9 +123,15 @@ def complete(intake: Intake, arrival: Arrival, *, whole: bool = False) -> int | 
     Raises:
         IllegalTransition: more has come since.
         LedgerError: nothing of the study is there.
+        OSError, AuditError: the audit log cannot be written.
     """
     study, instances = arrival.study, intake.spool.instances(arrival.study)
-    number = intake.ledger.complete(arrival, intake.spool.digest(study), len(instances), whole=whole)
+    digest, size = intake.spool.digest(study), sum(one.size for one in instances)
+    with intake.ledger.together():
+        number = intake.ledger.complete(arrival, digest, len(instances), whole=whole)
+        if number is not None:
+            fields = {"revision": number, "count": len(instances), "bytes": size}
+            intake.audit.append("study-complete", study=study, **fields)
     intake.forget_senders(study)
     if number is None:
         _LOG.info(
@@ -133,8 +139,6 @@ def complete(intake: Intake, arrival: Arrival, *, whole: bool = False) -> int | 
             extra=told(study=study, state=intake.ledger.study(study).state),
         )
     else:
-        size = sum(one.size for one in instances)
-        intake.audit.append("study-complete", study=study, revision=number, count=len(instances), bytes=size)
         _tell(intake.ledger.study(study), number)
     return number
 

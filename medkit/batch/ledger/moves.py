@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.identity import is_hash
+from medkit.batch.ledger.database import transaction
 from medkit.batch.ledger.states import (
     LEASED,
     TRANSITIONS,
@@ -21,7 +23,7 @@ from medkit.batch.ledger.view import LedgerView
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["Claim", "LedgerMoves", "Policy"]
@@ -93,6 +95,30 @@ class LedgerMoves(LedgerView):
         super().__init__(path, clock, create=True)
         self.owner, self._actor = owner, actor or owner
         self.policy = policy or Policy()
+        self._is_part = False
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All changes of the block are one: they hold when it ends, and none of them where it raises.
+
+        What has to be told elsewhere of a change belongs behind it, as the last thing of the block: a crash between
+        leaves something told that was not done, and never the other way round.
+        """
+        with self._changing():
+            self._is_part = True
+            try:
+                yield
+            finally:
+                self._is_part = False
+
+    @contextmanager
+    def _changing(self, *, synced: bool = True) -> Iterator[None]:
+        with self._guarded():
+            if self._is_part:  # other threads wait
+                yield
+                return
+            with transaction(self._connection, synced=synced):
+                yield
 
     def _move(
         self,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
-from medkit.batch.ledger.database import open_database, transaction
+from medkit.batch.ledger.database import open_database
 from medkit.batch.ledger.makers import names_maker
 from medkit.batch.ledger.states import DECIDED, ENDS, LedgerError, Stage, State
 
@@ -410,11 +410,6 @@ class LedgerView:
                 yield
             finally:
                 self._connection.execute("ROLLBACK")
-
-    @contextmanager
-    def _changing(self, *, synced: bool = True) -> Iterator[None]:
-        with self._guarded(), transaction(self._connection, synced=synced):
-            yield
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -94,12 +94,13 @@ def purge_study(ledger: Ledger, spool: Spool, audit: AuditLog, study: str, reaso
 
     Raises:
         IllegalTransition: it is not at an end, or something of it came in this moment, and nothing is removed.
-        OSError: something cannot be removed.
-        LedgerError, AuditError: the ledger or the audit log cannot be written.
+        OSError: something cannot be removed, or the audit log cannot be written.
+        LedgerError, AuditError: the ledger or the audit log cannot be written, and nothing is removed.
     """
     there = spool.count(study)
-    ledger.discard(study, reason)
-    if there:
-        audit.append(INSTANCES_PURGED, study=study)
+    with ledger.together():
+        ledger.discard(study, reason)
+        if there:
+            audit.append(INSTANCES_PURGED, study=study)
     spool.discard(study, at_rest=ledger.at_end(study))
     return there

@@ -153,3 +153,20 @@ def test_a_study_that_is_set_aside_as_soon_as_it_is_complete_is_told_with_its_re
             purge(intake, STUDY)
     assert (level, fields["state"], fields["code"]) == ("WARNING", "quarantined", "source-purged")
     assert "may be a part of the study" in fields["reason"]
+
+
+def test_what_the_audit_log_cannot_be_told_is_not_complete_yet(intake, monkeypatch):
+    intake.take("1.2.3", "1.2.3.1", body())
+    append = intake.audit.append
+
+    def full(event, **fields):
+        raise OSError(28, "No space left on device")
+
+    before = intake.ledger.history()
+    monkeypatch.setattr(intake.audit, "append", full)
+    with pytest.raises(OSError, match="No space"):
+        settle(intake, 0)
+    assert intake.ledger.history() == before
+    assert [one.study for one in intake.ledger.arrivals()] == [hash_uid("1.2.3")]
+    monkeypatch.setattr(intake.audit, "append", append)
+    assert settle(intake, 0).begun == {hash_uid("1.2.3"): 1}

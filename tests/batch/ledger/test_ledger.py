@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from medkit.batch.identity import hash_uid
-from medkit.batch.ledger import IllegalTransition, LeaseLost, Ledger, LedgerError, Policy, Stage, State, view
+from medkit.batch.ledger import IllegalTransition, LeaseLost, Ledger, LedgerError, Policy, Stage, State, moves
 from tests.batch.ledger.stories import (
     STUDY,
     Clock,
@@ -57,7 +57,7 @@ def test_a_study_goes_from_its_first_instance_to_its_archive(ledger, clock):
 def test_what_a_power_cut_may_take_back_does_not_wait_for_the_disk(ledger, monkeypatch):
     """Of instances all but the first of a study: they change a number that nobody needs then."""
     synced = []
-    monkeypatch.setattr(view, "transaction", spying(view.transaction, synced))
+    monkeypatch.setattr(moves, "transaction", spying(moves.transaction, synced))
 
     def waited(action):
         synced.clear()
