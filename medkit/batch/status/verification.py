@@ -12,6 +12,7 @@ from medkit.batch.audit import AuditLog, Head
 from medkit.batch.delivery.deliver import content_on_disk
 from medkit.batch.ledger import State
 from medkit.batch.spool import Spool
+from medkit.dicom.findings import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -45,7 +46,7 @@ class Verification:
         faults: all of them.
         studies: how many were looked at.
         instances: how many of theirs were hashed again.
-        head: end of the audit log's chain as far as it holds; ``None`` where there is no log.
+        head: end of the audit log's chain; ``None`` where there is no log, or it does not hold.
     """
 
     faults: tuple[Fault, ...]
@@ -76,11 +77,11 @@ def verify(
         OSError: a folder cannot be read.
     """
     found = [Fault("ledger", fault) for fault in view.faults()]
-    head, broken = _audit(job, through)
-    found += broken
     spool = _store(job)
     stored = set(spool.studies()) if spool else set()
     records = view.studies()
+    head, broken = _audit(job, through, sum(bool(record.revision) for record in records))
+    found += broken
     instances = 0
     for number, record in enumerate(records, 1):
         if spool is not None and record.study in stored and hashes:
@@ -99,14 +100,17 @@ def _store(job: JobFolder) -> Spool | None:
         return None
 
 
-def _audit(job: JobFolder, through: Collection[Head]) -> tuple[Head | None, list[Fault]]:
-    if not job.audit.is_dir():
-        gone = [
-            Fault("audit", f"{job.audit}: expected the audit log whose head was kept, got no such folder")
-        ]
-        return None, gone if through else []
-    result = AuditLog(job.audit, "verify").verify(through=through)
-    return result.head, [Fault("audit", result.broken)] if result.broken else []
+def _audit(job: JobFolder, through: Collection[Head], known: int) -> tuple[Head | None, list[Fault]]:
+    there = job.audit.is_dir()
+    result = AuditLog(job.audit, "verify").verify(through=through) if there else None
+    if result is not None and result.broken is not None:
+        return None, [Fault("audit", result.broken)]
+    if result is not None and result.head != Head():
+        return result.head, []
+    expected = "whose head was kept" if through else f"of {counted(known, 'study', 'studies')} in the ledger"
+    text = f"{job.audit}: expected the audit log {expected}, got no {'line' if there else 'such folder'}"
+    gone = [Fault("audit", f"{text}; find out who moved or removed it: a service begins a new one")]
+    return None, gone if through or known else []
 
 
 def _study(

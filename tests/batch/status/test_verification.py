@@ -149,10 +149,15 @@ def test_an_audit_log_that_was_tampered_with(batch):
     (fault,) = check(batch, through=[kept]).faults
     assert (fault.kind, "the end is gone" in fault.message) == ("audit", True)
     log.write_bytes(b"".join([*lines[:3], *lines[4:]]))
-    assert kinds(check(batch)) == ["audit"]
+    found = check(batch)
+    assert (kinds(found), found.head) == (["audit"], None), "one that does not hold has no end to be kept"
     log.unlink()
+    (fault,) = check(batch).faults
+    assert "expected the audit log of 9 studies in the ledger, got no line; find out" in fault.message
     (batch.job.audit / ".lock").unlink(missing_ok=True)
     batch.job.audit.rmdir()
+    (fault,) = check(batch).faults
+    assert (fault.kind, "got no such folder; find out" in fault.message) == ("audit", True)
     assert kinds(check(batch, through=[Head(1, "a" * 64)])) == ["audit"]
 
 
