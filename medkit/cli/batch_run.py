@@ -75,8 +75,9 @@ def run_command(
     whatever options it has. What came is kept in OUTPUT/spool.
 
     Exit code 0: all studies are delivered, or no rule wants them; 3: some are refused, as a whole or in part, or
-    quarantined, or not begun since something of them is still to come, or files are broken, or an input holds no DICOM;
-    4: the same, and none is delivered; 2: a wrong call, or a folder without any file; 130: interrupted.
+    quarantined, or not begun since something of them is still to come, or files are broken, or an input holds no DICOM,
+    or the audit log was changed; 4: the same, and none is delivered, or the audit log takes no line; 2: a wrong call, or
+    a folder without any file; 130: interrupted.
     """
     from medkit.batch.logs import LogSettings, set_up_logs
     from medkit.batch.service.settings import work_limits
@@ -202,12 +203,14 @@ def _tell(supervisor: Supervisor, inputs: Mapping[Path, FolderTaken], output: Pa
     strange = [path for path, one in inputs.items() if not one.found]
     for path in strange:
         click.echo(f"no DICOM    {path}: expected studies, got other files")
+    if supervisor.audit_broken is not None:
+        click.echo(f"audit log   {supervisor.audit_broken}")
     told = (State.DELIVERED, State.SKIPPED, State.REFUSED, State.QUARANTINED)
     of_them = {State.DELIVERED: f" ({partly} of them {PARTLY_REFUSED})"} if partly else {}
     click.echo(", ".join(f"{counts[state]} {state}{of_them.get(state, '')}" for state in told))
     click.echo(f"results     {output / 'delivered'}")
     bad = counts[State.QUARANTINED] or counts[State.REFUSED] or partly
-    if bad or broken or postponed or waiting or strange:
+    if bad or broken or postponed or waiting or strange or supervisor.audit_broken is not None:
         raise click.exceptions.Exit(
             ExitCode.SOME_FAILED if counts[State.DELIVERED] else ExitCode.NONE_SUCCEEDED
         )
