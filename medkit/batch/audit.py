@@ -186,14 +186,15 @@ class AuditLog:
             through: heads that were kept elsewhere, which the chain must have.
         """
         kept = self._kept()
-        due = {one.number: one.sha256 for one in (*(kept or ()), *through, self._seen)}
-        head = after or Head()
+        head, due = after or Head(), dict[int, set[str]]()
+        for one in (*(kept or ()), *through, self._seen):
+            due.setdefault(one.number, set()).add(one.sha256)
         for path, number, line in self._lines():
             where = f"{path.name}, line {number}"
             if fault := _fault(line, head):
                 return Verification(head, f"{where}: {fault}")
             head = Head(head.number + 1, hashlib.sha256(line).hexdigest())
-            if due.pop(head.number, head.sha256) != head.sha256:
+            if due.pop(head.number, {head.sha256}) != {head.sha256}:
                 return Verification(head, f"{where}: expected another line here, as its hash was kept")
         if left := [number for number in due if number > (after or Head()).number]:
             return Verification(

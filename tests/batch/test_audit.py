@@ -484,3 +484,13 @@ def test_to_ask_for_the_end_changes_nothing(log):
         file.write(b"\n")
     with pytest.raises(AuditError, match="move its folder away"):
         log.end()
+
+
+def test_a_last_line_that_was_changed_before_it_was_seen_is_missed_by_the_end_that_was_left(log, clock):
+    write_log(log, clock, 2)
+    log.check()
+    changed(files(log)[0], b'"count":1', b'"count":7')
+    later = AuditLog(log.folder, "later", clock)
+    later.take_up()
+    for _ in range(2):
+        assert "line 2: expected another line here" in later.check().broken

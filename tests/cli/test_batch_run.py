@@ -110,11 +110,37 @@ def test_of_what_is_delivered_in_part_the_rest_is_told(folder):
     assert len(list((folder / "out" / "delivered").rglob("*.dcm"))) == 1
 
 
-def told(batch, capsys, taken):
+def told(batch, capsys, taken, audit_broken=None):
     """What is said of a batch, once an input is taken, and the exit code."""
+    service = SimpleNamespace(ledger=batch.ledger, audit_broken=audit_broken)
     with pytest.raises(click.exceptions.Exit) as ended:
-        batch_run._tell(SimpleNamespace(ledger=batch.ledger), {Path("in"): taken}, Path("out"))
+        batch_run._tell(service, {Path("in"): taken}, Path("out"))
     return ended.value.exit_code, capsys.readouterr().out.splitlines()
+
+
+def test_an_audit_log_that_was_changed_is_told_and_is_no_success(folder, batch, capsys):
+    batch.deliver("a")
+    code, lines = told(
+        batch, capsys, FolderTaken(instances=1), "line 3: expected the hash of the line before"
+    )
+    assert (code, "audit log   line 3: expected the hash of the line before" in lines) == (3, True)
+    (folder / "rules.yaml").write_text(
+        f"rules: [{{name: ct, bundle: {BUNDLE}, inputs: {{image: {{modality: CT}}}}}}]\n", encoding="utf-8"
+    )
+    write_numbered(folder / "in", 0)
+    assert run(folder, "in").returncode == 0
+    (file,) = (folder / "out" / "audit").glob("*.jsonl")
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b'"revision":1', b'"revision":7'))
+    ended = run(folder, "in")
+    assert ended.returncode == 4, ended.stderr  # nothing is delivered
+    assert (
+        f"audit log   {file.name}, line 1: expected another line here, as its hash was kept" in ended.stdout
+    )
+    with file.open("ab") as end:
+        end.write(b"garbage\n")
+    ended = run(folder, "in")
+    assert (ended.returncode, "move its folder away, and keep it" in ended.stderr) == (4, True)
 
 
 def test_a_study_of_which_something_is_still_to_come_is_no_success(batch, capsys):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
+from medkit.batch.audit import AuditError, AuditLog
 from medkit.batch.service import supervisor as module
+from medkit.batch.service.settings import read_settings
 from medkit.bundle.store import find_bundle
 from medkit.cli.serve import command
 from medkit.dicom.network.node import StorageNode
@@ -82,6 +84,18 @@ def test_what_may_be_right_later_is_a_warning(ready, here):
     assert done.exit_code == 0
     assert done.stderr.startswith(f"warning: {ready}: line 5: sources.folders[1].folder: no folder at ")
     assert done.stdout.startswith(f"{ready}: 1 rule, 1 worker; 1 warning\n")
+
+
+def test_an_audit_log_that_takes_no_line_is_told_by_the_check_as_by_the_start(ready):
+    audit = AuditLog(read_settings(ready).job.audit, "node")
+    audit.append("started")
+    assert check(ready).exit_code == 0
+    (file,) = audit.folder.glob("*.jsonl")
+    file.write_bytes(content := file.read_bytes() + b"garbage\n")
+    for options in (["--check"], []):
+        with pytest.raises(AuditError, match="move its folder away, and keep it"):
+            CliRunner().invoke(command, [str(ready), *options], catch_exceptions=False)
+    assert file.read_bytes() == content
 
 
 def test_archives_are_asked_on_request(ready, here):

@@ -232,8 +232,9 @@ class StorageNode:
             return self._take(found.study, found.sop_instance, file)
         except Exception as error:
             # What cannot be stored now is sent again, and nobody's data get into a log with the text of an error.
-            if type(error).__name__ not in self._told.setdefault(event.assoc, set()):
-                self._told[event.assoc].add(type(error).__name__)
+            said = self._told.setdefault(event.assoc, set())
+            if type(error).__name__ not in said:
+                said.add(type(error).__name__)
                 _LOG.error(
                     "an instance of %s was not taken: %s; more of its association are not told",
                     *(caller, type(error).__name__),
