@@ -297,15 +297,18 @@ def test_what_comes_while_another_process_dismisses_it_is_counted_too(low_desk, 
     assert low_desk.answer(0) == OUT_OF_RESOURCES
     clock.pass_by(3600)
     person = open_intake(tmp_path / "job", clock, "person")
-    append = person.audit.append
+    marks, asked = person.spool.marks, []
 
-    def late(event, **fields):
-        low_desk.free = 100
-        low_desk.send(0, 1)
-        append(event, **fields)
+    def late(study):
+        asked.append(study)
+        if len(asked) == 2:  # the ledger has let go of the study
+            low_desk.free = 100
+            low_desk.send(0, 1)
+        return marks(study)
 
-    person.audit.append = late
+    person.spool.marks = late
     dismiss(person, study.hash, "the sender gave up", clock)
+    assert len(asked) == 2
     person.ledger.close()
     assert [mark.code for mark in low_desk.intake.spool.marks(study.hash)] == ["not-counted"]
     low_desk.wait()
