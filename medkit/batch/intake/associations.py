@@ -241,10 +241,9 @@ class Associations:
     def _break_off(self, study: str, sender: Sender, end: End) -> None:
         intake, brought = self._intake, self._open[sender].studies[study]
         known = intake.ledger.find(study) and intake.ledger.study(study).digest
-        if brought.instances <= brought.again or known == intake.spool.digest(study, without=[NOT_RELEASED]):
-            self._release(
-                study, sender
-            )  # all came again before its loss was noticed, or nothing of it was new
+        nothing_new = known == intake.spool.digest(study, without=[NOT_RELEASED])
+        if nothing_new or brought.instances <= brought.again:  # all came again before its loss was noticed
+            self._release(study, sender)
             return
         self._leave(study, sender)
         fields = {"ae_title": sender.ae_title, "address": sender.address}

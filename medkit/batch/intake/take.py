@@ -48,13 +48,11 @@ class Intake:
     ) -> None:
         self.ledger, self.spool, self.audit, self.quiet = ledger, spool, audit, quiet or QuietTimes()
         self.associations = Associations(self)
-        self._told: dict[
-            str, set[tuple[str, ...]]
-        ] = {}  # codes by study, with who sent, until that is complete
-        self._senders: dict[str, set[tuple[str, str]]] = {}  # the same of callers
-        self._calling = (
-            threading.local()
-        )  # an association has a thread of its own, in which it is noted and taken
+        # Codes by study, with who sent, and callers by study, until it is complete.
+        self._told: dict[str, set[tuple[str, ...]]] = {}
+        self._senders: dict[str, set[tuple[str, str]]] = {}
+        # An association has a thread of its own, in which it is noted and taken.
+        self._calling = threading.local()
 
     def take(self, study_uid: str, sop_uid: str, source: IO[bytes]) -> Taken | None:
         """Take an instance: when this returns, it is on disk and the ledger knows of it.

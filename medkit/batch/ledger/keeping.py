@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medkit.batch.ledger.delivery import LedgerDelivery
-from medkit.batch.ledger.states import SOURCE_PURGED, State
+from medkit.batch.ledger.states import RETRIED, SOURCE_PURGED, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -16,7 +16,6 @@ __all__ = ["LedgerKeeping"]
 
 _RESULTS_PURGED = "results-purged"
 _DISCARDED, _PURGED = "instances-removed", "instances-purged"
-_RETRIED = "retried"
 
 
 class LedgerKeeping(LedgerDelivery):
@@ -97,7 +96,7 @@ class LedgerKeeping(LedgerDelivery):
             if last is None or last["code"] == _DISCARDED:
                 return None
             number = last["revision"]
-            said = self._has_line(study, number, _RETRIED)
+            said = self._has_line(study, number, RETRIED)
             (came,) = self._one(
                 "SELECT instances FROM revisions WHERE study = ? AND number = ?", study, number
             )
@@ -106,7 +105,7 @@ class LedgerKeeping(LedgerDelivery):
     def _may_be_part(self, study: str, revision: int) -> bool:
         """Whether a revision came after a purge, and nobody said that it is the whole, though set it aside."""
         came_after = self._has_line(study, revision, SOURCE_PURGED)
-        return came_after and not self._has_line(study, revision, _RETRIED)
+        return came_after and not self._has_line(study, revision, RETRIED)
 
     def _has_line(self, study: str, revision: int, code: str) -> bool:
         line = "SELECT 1 FROM journal WHERE study = ? AND revision = ? AND code = ?"

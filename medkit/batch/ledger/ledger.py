@@ -25,6 +25,7 @@ from medkit.batch.ledger.makers import makers_line
 from medkit.batch.ledger.moves import Claim
 from medkit.batch.ledger.states import (
     PARTLY_REFUSED,
+    RETRIED,
     SET_ASIDE,
     SOURCE_PURGED,
     IllegalTransition,
@@ -453,10 +454,10 @@ class Ledger(LedgerKeeping):
                     f"study {study}: its instances were purged; send all of them again first; {then}"
                 )
             if record.results_purged:  # the objects of a revision are made once
-                self._move(row, State.SUPERSEDED, now, "retried", reason)
+                self._move(row, State.SUPERSEDED, now, RETRIED, reason)
                 self._begin(study, row["number"] + 1, row["digest"], row["instances"], now, partial=False)
             else:
-                self._move(row, state, now, "retried", reason, attempts=0, not_before=now)
+                self._move(row, state, now, RETRIED, reason, attempts=0, not_before=now)
         return state
 
     def quarantine(self, study: str, reason: str) -> None:

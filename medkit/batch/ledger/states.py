@@ -40,6 +40,7 @@ __all__ = [
     "FIRST",
     "LEASED",
     "PARTLY_REFUSED",
+    "RETRIED",
     "SET_ASIDE",
     "SOURCE_PURGED",
     "TRANSITIONS",
@@ -101,6 +102,8 @@ PARTLY_REFUSED = "partly-refused"
 """Code of a study that is made, or delivered, though not all was made of it that rules want."""
 SOURCE_PURGED = "source-purged"
 """Code of a study that may be a part, for it came after its earlier instances had been removed."""
+RETRIED = "retried"
+"""Code of a study that a person sent back to be made, or delivered, once more."""
 SET_ASIDE = "set-aside"
 """Code of a quarantined study of which a person said that nobody has to look at it any more."""
 ENDS = frozenset({_S.DELIVERED, _S.REFUSED, _S.SKIPPED, _S.QUARANTINED})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from medkit.batch.ledger.database import open_database
 from medkit.batch.ledger.makers import names_maker
-from medkit.batch.ledger.states import DECIDED, ENDS, LedgerError, Stage, State
+from medkit.batch.ledger.states import DECIDED, ENDS, RETRIED, LedgerError, Stage, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -286,7 +286,7 @@ class LedgerView:
         with self.reading():
             row = self._one(
                 f"SELECT count(*), min((SELECT max(at) FROM journal j WHERE j.study = r.study "
-                f"AND j.revision = r.number AND ({came} OR j.code = 'retried'))) "
+                f"AND j.revision = r.number AND ({came} OR j.code = '{RETRIED}'))) "
                 f"FROM revisions r WHERE state IN ({', '.join('?' * len(states))})",
                 *states,
             )

@@ -46,12 +46,14 @@ def what_is_missed(marks: Collection[Mark], one: str, many: str) -> str:
         many: the same of several.
     """
     missed = {mark.name: mark.code for mark in marks if not mark.caller}.values()  # several may say the same
-    parts = [f"{counted(len(missed), one, many)} not taken ({', '.join(sorted(set(missed)))})"]
-    callers = sorted(mark.caller for mark in marks if mark.caller)
-    who = f"{'its sender' if len(callers) == 1 else 'its senders'} {' and '.join(callers)}"
-    why = f"({NOT_RELEASED}: broken off, or this service was stopped)"
-    broken = [f"{who} did not say that this is all {why}"] * bool(callers)
-    return " and ".join(parts * bool(missed) + broken)
+    parts = []
+    if missed:
+        parts.append(f"{counted(len(missed), one, many)} not taken ({', '.join(sorted(set(missed)))})")
+    if callers := sorted(mark.caller for mark in marks if mark.caller):
+        who = f"{'its sender' if len(callers) == 1 else 'its senders'} {' and '.join(callers)}"
+        why = f"({NOT_RELEASED}: broken off, or this service was stopped)"
+        parts.append(f"{who} did not say that this is all {why}")
+    return " and ".join(parts)
 
 
 def check_whole(spool: Spool, study: str) -> None:
