@@ -96,6 +96,23 @@ class Verification:
     broken: str | None
 
 
+@dataclass(frozen=True)
+class _Place:
+    """How far a log was gone through.
+
+    Args:
+        head: of the last line.
+        file: in which it stands; before all of them where there is none.
+        line: its number there.
+        end: byte behind it.
+    """
+
+    head: Head
+    file: Path | None = None
+    line: int = 0
+    end: int = 0
+
+
 class AuditLog:
     """Append to a log and verify it; may be used by several processes of one machine.
 
@@ -115,6 +132,7 @@ class AuditLog:
         self._lock = FileLock(folder / ".lock")
         self._unwritten = False  # the last line that was to be written is not there
         self._seen, self._shorter = Head(), False
+        self._looked: _Place | None = None
 
     @property
     def shorter(self) -> bool:
@@ -170,13 +188,11 @@ class AuditLog:
 
         A log of a million lines, 350 MB, takes 10 seconds; other threads of the process go on meanwhile.
         """
-        with suppress(AuditError):  # such a line is what is found
-            self.take_up()  # one that was torn is none that was changed
-        found = self.verify()
-        if found.broken is None:
-            with self._lock:  # who has appended lets go of it when the line that was seen is on disk
-                write_text(self.folder / _KEPT, json.dumps(asdict(found.head)))
-        return found
+        return self._keep_end(self.verify)
+
+    def check_new(self) -> Verification:
+        """:meth:`check` of the lines behind those that this log held at its last look, of all where it did not hold."""
+        return self._keep_end(self._verify_new)
 
     def verify(self, after: Head | None = None, through: Collection[Head] = ()) -> Verification:
         """Go through the chain from its beginning; it must have the end that :meth:`check` left, and that this has seen.
@@ -185,24 +201,48 @@ class AuditLog:
             after: where it begins, if earlier files were removed on purpose.
             through: heads that were kept elsewhere, which the chain must have.
         """
+        return self._verify(_Place(after or Head()), through)
+
+    def _keep_end(self, verify: Callable[[], Verification]) -> Verification:
+        """Take out a torn line, look, and where all holds, leave the end for the next time."""
+        with suppress(AuditError):  # such a line is what is found
+            self.take_up()  # one that was torn is none that was changed
+        found = verify()
+        if found.broken is None:
+            with self._lock:  # who has appended lets go of it when the line that was seen is on disk
+                write_text(self.folder / _KEPT, json.dumps(asdict(found.head)))
+        return found
+
+    def _verify_new(self) -> Verification:
+        looked = self._looked
+        if looked is not None and not self._shorter and self._kept() == [looked.head]:
+            found = self._verify(looked)
+            if found.broken is None:
+                return found
+        return self.verify()
+
+    def _verify(self, since: _Place, through: Collection[Head] = ()) -> Verification:
         kept = self._kept()
-        head, due = after or Head(), dict[int, set[str]]()
+        head, due = since.head, dict[int, set[str]]()
         for one in (*(kept or ()), *through, self._seen):
             due.setdefault(one.number, set()).add(one.sha256)
-        for path, number, line in self._lines():
+        reached: tuple[Path | None, int, int] = (since.file, since.line, since.end)
+        for path, number, end, line in self._lines(since):
             where = f"{path.name}, line {number}"
             if fault := _fault(line, head):
                 return Verification(head, f"{where}: {fault}")
             head = Head(head.number + 1, hashlib.sha256(line).hexdigest())
             if due.pop(head.number, {head.sha256}) != {head.sha256}:
                 return Verification(head, f"{where}: expected another line here, as its hash was kept")
-        if left := [number for number in due if number > (after or Head()).number]:
+            reached = (path, number, end)
+        if left := [number for number in due if number > since.head.number]:
             return Verification(
                 head, f"expected at least {max(left)} lines, got {head.number}; the end is gone"
             )
         self._shorter = False
         if kept is None:
             return Verification(head, f"{_KEPT}: expected the end that a check left, got something else")
+        self._looked = _Place(head, *reached)
         return Verification(head, None)
 
     def _write(self, head: Head, event: str, fields: dict[str, Any]) -> Head:
@@ -281,13 +321,20 @@ class AuditLog:
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("audit-*.jsonl"))
 
-    def _lines(self) -> Iterator[tuple[Path, int, bytes]]:
+    def _lines(self, since: _Place) -> Iterator[tuple[Path, int, int, bytes]]:
+        """File, number, end in bytes and text of each line behind a place."""
         for path in self._files():
+            if since.file is not None and path < since.file:
+                continue
+            number, end = (since.line, since.end) if path == since.file else (0, 0)
             with path.open("rb") as file:
-                for number, line in enumerate(file, 1):
+                file.seek(end)
+                for line in file:
+                    number, end = number + 1, end + len(line)
                     if number % _LINES_A_TURN == 0:  # or a node beside takes a quarter of what it can
                         time.sleep(_BREATH_SECONDS)
-                    yield path, number, line.removesuffix(b"\n") if line.endswith(b"\n") else line + b"\0torn"
+                    text = line.removesuffix(b"\n") if line.endswith(b"\n") else line + b"\0torn"
+                    yield path, number, end, text
 
 
 def _check_fields(event: str, fields: dict[str, Any]) -> None:

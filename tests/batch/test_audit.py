@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,62 @@ def test_an_end_that_was_cut_off_is_found_after_a_check(log, clock):
         assert "expected at least 7 lines, got 6" in log.check().broken
 
 
+def lines_looked_at(log, monkeypatch, look):
+    seen, lines = [], log._lines
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "_lines", lambda since: (seen.append(line) or line for line in lines(since)))
+        return look(), [(path.name, number) for path, number, _, _ in seen]
+
+
+def test_what_a_log_held_at_the_last_look_need_not_be_read_again(log, clock, monkeypatch):
+    write_log(log, clock, 3)
+    first = files(log)[-1].name
+    assert lines_looked_at(log, monkeypatch, log.check_new)[1] == [(first, 1), (first, 2), (first, 3)]
+    other = AuditLog(log.folder, "worker", clock)
+    other.append("received", study=STUDY)
+    clock.now += DAY
+    other.append("received", study=STUDY)
+    found, looked = lines_looked_at(log, monkeypatch, log.check_new)
+    assert looked == [(first, 4), (files(log)[-1].name, 1)]
+    assert found == log.verify()
+    assert json.loads((log.folder / "head.json").read_text()) == asdict(found.head)
+    assert lines_looked_at(log, monkeypatch, log.check_new)[1] == []
+
+
+def changed_again(log):
+    changed(files(log)[-1], b'"count":3', b'"count":9')
+
+
+def without_the_end(log):
+    without_line(files(log)[-1], 4)
+
+
+def with_another_end_kept(log):
+    (log.folder / "head.json").write_text('{"number": 1, "sha256": "' + "b" * 64 + '"}')
+
+
+def without_what_was_looked_at(log):
+    without_line(files(log)[-1], 1)
+
+
+@pytest.mark.parametrize(
+    "meddle", [changed_again, without_the_end, with_another_end_kept, without_what_was_looked_at]
+)
+def test_where_what_is_new_does_not_follow_all_is_looked_at(log, clock, meddle):
+    write_log(log, clock, 3)
+    log.check()
+    before = (log.folder / "head.json").read_bytes()
+    log.append("received", study=STUDY, count=3)
+    log.append("received", study=STUDY, count=4)
+    meddle(log)
+    kept = (log.folder / "head.json").read_bytes()
+    found = log.check_new()
+    assert found.broken is not NO_FAULT
+    assert found == log.verify()
+    assert (log.folder / "head.json").read_bytes() == kept
+    assert kept == before or meddle is with_another_end_kept
+
+
 def test_a_torn_line_is_no_fault_in_a_check_and_one_of_no_log_is(log, clock):
     write_log(log, clock, 2)
     with files(log)[0].open("ab") as file:
@@ -360,6 +417,7 @@ def test_every_field_can_be_written(log):
 
 WRITER = """
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from medkit.batch.audit import AuditLog
 log = AuditLog(Path(sys.argv[1]), sys.argv[2])

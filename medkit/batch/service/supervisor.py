@@ -155,8 +155,7 @@ class Supervisor:
         ending.callback(taking.stop)
         chores = [
             Chore("withdrawing", self._withdraw, self._notices),
-            Chore("auditing", self._auditing.once, self._notices),
-            Chore("audit-lines", self._auditing.watch, self._notices),
+            *self._audit_chores(),
         ]
         with self._working(chores, ending):
             taking.start()
@@ -220,7 +219,7 @@ class Supervisor:
                     _LOG.warning("did not end in time", extra=told(chore=chore.name))
             if self._rings <= 1:
                 with suppress(OSError):
-                    self._auditing.once()  # it leaves the end of the log, which nobody appends to any more
+                    self._auditing.finish()  # nobody appends to the log any more
 
     def _sources(self) -> list[Chore]:
         chores, memories = open_sources(self._settings, self._intake)
@@ -230,13 +229,18 @@ class Supervisor:
         chores += [
             Chore("settling", self._settle, self._notices),
             Chore("keeping", self._keep, self._notices),
-            Chore("auditing", self._auditing.once, self._notices),
-            Chore("audit-lines", self._auditing.watch, self._notices),
+            *self._audit_chores(),
             Chore("callers", self._tell_rejected, self._notices),
         ]
         if not self._settings.shadow:
             chores.append(Chore("withdrawing", self._withdraw, self._notices))
         return chores
+
+    def _audit_chores(self) -> list[Chore]:
+        return [
+            Chore("auditing", self._auditing.once, self._notices),
+            Chore("audit-lines", self._auditing.watch, self._notices),
+        ]
 
     def _listening(self) -> ExitStack:
         """What listens: nodes and the status."""

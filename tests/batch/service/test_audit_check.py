@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 
@@ -143,3 +144,24 @@ def test_one_that_does_not_hold_is_logged_once_with_the_advice_and_looked_at_soo
     file.write_bytes(whole)
     assert check.once() == HOUR
     assert check.broken is None
+
+
+def test_at_the_end_only_what_came_since_the_last_look_is_read_and_its_end_is_left(
+    tmp_path, audit, monkeypatch
+):
+    notices = Notices(tmp_path / "notices")
+    check = AuditCheck(audit, notices)
+    check.once()
+    head = audit.append("received", count=4)
+    monkeypatch.setattr(audit, "verify", lambda: pytest.fail("all of the log was read again"))
+    check.finish()
+    assert json.loads((audit.folder / "head.json").read_text())["sha256"] == head.sha256
+    assert notices.all() == []
+    monkeypatch.undo()
+    audit.append("received", count=5)
+    audit.append("received", count=6)
+    (file,) = audit.folder.glob("*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b'"count":5', b'"count":7'))
+    check.finish()
+    assert notices.all()[0].code == "audit-broken"
+    assert check.broken == notices.all()[0].message
