@@ -23,7 +23,7 @@ from medkit.data.writing import replace_files
 from medkit.errors import UsageError
 from medkit.training.calibration import SEARCHED, calibrate
 from medkit.training.earlier import check_nothing_held_out_was_seen
-from medkit.training.exported import export_bundle, training_facts
+from medkit.training.exported import export_bundle, facts_of_one_network, training_facts
 from medkit.training.run import SHIPPED, TrainingRun, fold_name, open_run
 from medkit.training.score_summary import MEAN_OVER_LABELS, stored, summarise_scores
 from medkit.training.volume_intervals import volume_intervals
@@ -92,6 +92,11 @@ def _network_of(run: TrainingRun, scored_by: str | None) -> int | None:
             f"{run.folder}: {scored_by} measures the network that is shipped, so that this bundle takes a run of one "
             "network; train without --cross-validate"
         )
+    if scored_by and run.folds == (None,):
+        raise UsageError(
+            f"{run.folder}: {scored_by} measures with cases that were held out, got a network that learned from all; "
+            "train with --fold"
+        )
     if not scored_by and (None not in run.folds or len(run.folds) < 2):
         raise UsageError(f"{run.folder}: a bundle takes a cross-validated run; train with --cross-validate")
     return run.folds[0] if scored_by else None
@@ -123,7 +128,7 @@ def _check_same_data(
 
 
 def _record_alone(run: TrainingRun, record: dict[str, Any]) -> dict[str, Any]:
-    return {"training": {**training_facts(run, record), "held_out": record["test_cases"]}}
+    return {"training": facts_of_one_network(run, record)}
 
 
 def _record(run: TrainingRun, records: dict[int | None, dict[str, Any]], source: Path) -> dict[str, Any]:

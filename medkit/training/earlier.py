@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medkit.bundle.store import BundleFolder
 from medkit.data.hashing import hash_files
 from medkit.errors import UsageError
 from medkit.training.run import is_run, open_run
@@ -23,8 +24,8 @@ _KEPT = ("settings", "steps", "seconds", "device", "mlflow_run_id", "train_cases
 def earlier_trainings(run: TrainingRun, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is known of the trainings before one, from the first to that whose weights it began with.
 
-    They are looked up where the weights lie that a run was told to begin with, by their hash; what has moved or changed
-    since is not known.
+    They are looked up where the weights lie that a run was told to begin with, by their hash: in the folder of a run, or
+    in a bundle that says which cases its network learned from. What has moved or changed since is not known.
 
     Args:
         run: the later one.
@@ -37,14 +38,28 @@ def earlier_trainings(run: TrainingRun, record: Mapping[str, Any]) -> list[dict[
     weights, digest = run.overrides.get("initial_weights"), record["settings"].get("initial_weights")
     if weights is None or digest is None:
         return []
-    folder = Path(weights).parent
-    known = is_run(folder.parent) and (folder / "record.json").is_file()
-    if not known or hash_files([Path(weights)]) != digest:
+    if hash_files([Path(weights)]) != digest:
         return []
-    before = open_run(folder.parent)
-    written = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    facts = {key: written[key] for key in _KEPT if key in written}
-    return [*earlier_trainings(before, written), {"run": before.folder.name, **facts}]
+    folder = Path(weights).parent
+    if is_run(folder.parent) and (folder / "record.json").is_file():
+        before = open_run(folder.parent)
+        written = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        return [*earlier_trainings(before, written), {"run": before.folder.name, **_facts(written)}]
+    return _of_bundle(BundleFolder(folder.parent))
+
+
+def _of_bundle(bundle: BundleFolder) -> list[dict[str, Any]]:
+    try:
+        training = bundle.metadata.get("training", {})
+    except UsageError:  # no bundle
+        return []
+    if "train_cases" not in training:  # nothing could be held out from a network that learned from all
+        return []
+    return [*training.get("earlier", []), {"run": training["run"], **_facts(training)}]
+
+
+def _facts(written: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: written[key] for key in _KEPT if key in written}
 
 
 def check_nothing_held_out_was_seen(run: TrainingRun, record: Mapping[str, Any]) -> None:

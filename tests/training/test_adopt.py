@@ -237,6 +237,32 @@ def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere:
     }
 
 
+def test_a_network_of_all_cases_has_none_to_be_measured_with(scored_elsewhere: Path, small):
+    run = create_run(BUNDLE, scored_elsewhere / "runs", overrides=small)
+    with pytest.raises(
+        UsageError, match=r"heads.py measures with cases that were held out, .* train with --fold"
+    ):
+        adopt(run.folder)
+
+
+def test_a_training_that_begins_with_the_bundle_knows_how_that_was_trained(scored_elsewhere: Path, small):
+    bundle, overrides = scored_elsewhere / "bundles" / BUNDLE, {**small, "epochs": 1}
+    first = create_run(BUNDLE, scored_elsewhere / "runs", overrides=overrides, name="first", held_out=[1])
+    first.train()
+    adopt(first.folder)
+    shutil.rmtree(first.folder)
+    overrides["initial_weights"] = str(bundle / "models" / "model.pt")
+    second = create_run(BUNDLE, scored_elsewhere / "runs", overrides=overrides, name="second", held_out=[1])
+    third = create_run(BUNDLE, scored_elsewhere / "runs", overrides=overrides, name="third", held_out=[0])
+    for run in (second, third):
+        run.train()
+    with pytest.raises(UsageError, match=r"of run first, which learned from phantom_1, phantom_2"):
+        adopt(third.folder)
+    adopt(second.folder)
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert [(one["run"], one["steps"]) for one in metadata["training"]["earlier"]] == [("first", 4)]
+
+
 def test_how_long_earlier_trainings_lasted_is_in_the_card(scored_elsewhere: Path, small):
     bundle, weights = scored_elsewhere / "bundles" / BUNDLE, None
     for name, epochs in (("first", 1), ("second", 2), ("third", 1)):
