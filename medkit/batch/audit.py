@@ -16,7 +16,6 @@ import json
 import os
 import re
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -188,10 +187,13 @@ class AuditLog:
 
         A log of a million lines, 350 MB, takes 10 seconds; other threads of the process go on meanwhile.
         """
-        return self._keep_end(self.verify)
+        return self._keep_end(lambda: self._verify(_Place(Head())))
 
     def check_new(self) -> Verification:
-        """:meth:`check` of the lines behind those that this log held at its last look, of all where it did not hold."""
+        """:meth:`check` of the lines behind those of the last look of this object, of all where that found something.
+
+        A change to lines that held then is found by the next look at all of them.
+        """
         return self._keep_end(self._verify_new)
 
     def verify(self, after: Head | None = None, through: Collection[Head] = ()) -> Verification:
@@ -201,49 +203,53 @@ class AuditLog:
             after: where it begins, if earlier files were removed on purpose.
             through: heads that were kept elsewhere, which the chain must have.
         """
-        return self._verify(_Place(after or Head()), through)
+        found, _ = self._verify(_Place(after or Head()), through)
+        return found
 
-    def _keep_end(self, verify: Callable[[], Verification]) -> Verification:
+    def _keep_end(self, verify: Callable[[], tuple[Verification, _Place]]) -> Verification:
         """Take out a torn line, look, and where all holds, leave the end for the next time."""
-        with suppress(AuditError):  # such a line is what is found
-            self.take_up()  # one that was torn is none that was changed
-        found = verify()
+        try:
+            self.take_up()  # a line that was torn is none that was changed
+        except AuditError:  # a last line that is none is what is found
+            self._looked = None
+        found, place = verify()
+        self._looked = place if found.broken is None else None
         if found.broken is None:
             with self._lock:  # who has appended lets go of it when the line that was seen is on disk
                 write_text(self.folder / _KEPT, json.dumps(asdict(found.head)))
         return found
 
-    def _verify_new(self) -> Verification:
+    def _verify_new(self) -> tuple[Verification, _Place]:
         looked = self._looked
-        if looked is not None and not self._shorter and self._kept() == [looked.head]:
-            found = self._verify(looked)
+        if looked and not self._shorter and self._kept() == [looked.head] and _stands(looked):
+            found, place = self._verify(looked)
             if found.broken is None:
-                return found
-        return self.verify()
+                return found, place
+        return self._verify(_Place(Head()))
 
-    def _verify(self, since: _Place, through: Collection[Head] = ()) -> Verification:
+    def _verify(self, since: _Place, through: Collection[Head] = ()) -> tuple[Verification, _Place]:
+        """What is found behind a place, and how far it held."""
         kept = self._kept()
-        head, due = since.head, dict[int, set[str]]()
+        place, head, due = since, since.head, dict[int, set[str]]()
         for one in (*(kept or ()), *through, self._seen):
             due.setdefault(one.number, set()).add(one.sha256)
-        reached: tuple[Path | None, int, int] = (since.file, since.line, since.end)
         for path, number, end, line in self._lines(since):
             where = f"{path.name}, line {number}"
             if fault := _fault(line, head):
-                return Verification(head, f"{where}: {fault}")
+                return Verification(head, f"{where}: {fault}"), place
             head = Head(head.number + 1, hashlib.sha256(line).hexdigest())
             if due.pop(head.number, {head.sha256}) != {head.sha256}:
-                return Verification(head, f"{where}: expected another line here, as its hash was kept")
-            reached = (path, number, end)
+                what = "expected another line here, as its hash was kept"
+                return Verification(head, f"{where}: {what}"), place
+            place = _Place(head, path, number, end)
         if left := [number for number in due if number > since.head.number]:
-            return Verification(
-                head, f"expected at least {max(left)} lines, got {head.number}; the end is gone"
-            )
+            what = f"expected at least {max(left)} lines, got {head.number}; the end is gone"
+            return Verification(head, what), place
         self._shorter = False
         if kept is None:
-            return Verification(head, f"{_KEPT}: expected the end that a check left, got something else")
-        self._looked = _Place(head, *reached)
-        return Verification(head, None)
+            what = f"{_KEPT}: expected the end that a check left, got something else"
+            return Verification(head, what), place
+        return Verification(head, None), place
 
     def _write(self, head: Head, event: str, fields: dict[str, Any]) -> Head:
         self._unwritten, now = True, self._now()
@@ -399,6 +405,18 @@ def _head(path: Path, line: bytes) -> Head:
             "and keep it: a new log begins then"
         ) from error
     return Head(number, hashlib.sha256(line).hexdigest())
+
+
+def _stands(place: _Place) -> bool:
+    """Whether the last line up to a place is still where it was."""
+    if place.file is None or not place.file.is_file():
+        return False
+    length = min(place.end, _TAIL)
+    with place.file.open("rb") as file:
+        file.seek(place.end - length)
+        before = file.read(length)
+    line = before.removesuffix(b"\n").rpartition(b"\n")[2]
+    return len(before) == length and hashlib.sha256(line).hexdigest() == place.head.sha256
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

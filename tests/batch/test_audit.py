@@ -208,6 +208,47 @@ def test_what_a_log_held_at_the_last_look_need_not_be_read_again(log, clock, mon
     assert lines_looked_at(log, monkeypatch, log.check_new)[1] == []
 
 
+def a_line_with_nothing_behind_it(log):
+    changed(files(log)[-1], b'"count":2', b'"count":7')
+
+
+def cut(log):
+    without_line(files(log)[-1], 1)
+
+
+def garbage_for_the_last(log):
+    path = files(log)[-1]
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:-1], b"x" * (len(lines[-1]) - 1) + b"\n"]))
+
+
+def garbage_for_all(log):
+    files(log)[-1].write_bytes(b"garbage\n")
+
+
+@pytest.mark.parametrize(
+    "meddle", [a_line_with_nothing_behind_it, cut, garbage_for_the_last, garbage_for_all]
+)
+def test_that_the_last_line_was_changed_is_seen_though_nothing_is_new(log, clock, meddle):
+    write_log(log, clock, 3)
+    log.check()
+    meddle(log)
+    found = log.check_new()
+    assert found.broken is not NO_FAULT
+    assert found == log.verify()
+
+
+def test_what_a_look_at_all_found_is_not_taken_back_by_one_at_what_is_new(log, clock):
+    write_log(log, clock, 3)
+    log.check()
+    changed(files(log)[-1], b'"count":1', b'"count":7')
+    assert log.check().broken is not NO_FAULT
+    log.append("received", study=STUDY)
+    assert log.check_new().broken is not NO_FAULT
+    log.verify(after=log.end())  # a look from elsewhere on is no look at all
+    assert log.check_new().broken is not NO_FAULT
+
+
 def changed_again(log):
     changed(files(log)[-1], b'"count":3', b'"count":9')
 
@@ -417,7 +458,6 @@ def test_every_field_can_be_written(log):
 
 WRITER = """
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from medkit.batch.audit import AuditLog
 log = AuditLog(Path(sys.argv[1]), sys.argv[2])

@@ -172,6 +172,7 @@ class Supervisor:
                 progress(*taking.files, self.ledger.counts())
                 if self._asked_to_stop():
                     return None
+            self._auditing.once()  # what the whole log is found to be is a part of what becomes of the call
         progress(*taking.files, self.ledger.counts())
         return taking.result()
 
