@@ -23,7 +23,7 @@ from medkit.data.writing import replace_files
 from medkit.errors import UsageError
 from medkit.training.calibration import SEARCHED, calibrate
 from medkit.training.earlier import check_nothing_held_out_was_seen
-from medkit.training.exported import export_bundle, facts_of_one_network, training_facts
+from medkit.training.exported import export_bundle, training_facts
 from medkit.training.run import SHIPPED, TrainingRun, fold_name, open_run
 from medkit.training.score_summary import MEAN_OVER_LABELS, stored, summarise_scores
 from medkit.training.volume_intervals import volume_intervals
@@ -46,8 +46,8 @@ def adopt(folder: Path, to: Path | None = None, *, other_data: bool = False) -> 
     The new bundle is made and checked in a folder of its own first; then all is replaced, or nothing.
 
     Args:
-        folder: ``runs/<bundle>/<name>``, finished. Of one network alone where the bundle's metadata name, as
-            ``scored_by``, the script that measures it.
+        folder: ``runs/<bundle>/<name>``, finished. Of one network alone, with a fold held out, where the bundle's
+            metadata name, as ``scored_by``, the script that measures it.
         to: folder for a bundle of its own, with the network and the settings of the run; medkit's bundle stays then.
         other_data: whether the run may have learned from other data than the weights that the bundle has.
 
@@ -128,7 +128,7 @@ def _check_same_data(
 
 
 def _record_alone(run: TrainingRun, record: dict[str, Any]) -> dict[str, Any]:
-    return {"training": facts_of_one_network(run, record)}
+    return {"training": {**training_facts(run, record), "held_out": record["test_cases"]}}
 
 
 def _record(run: TrainingRun, records: dict[int | None, dict[str, Any]], source: Path) -> dict[str, Any]:

@@ -24,8 +24,9 @@ _KEPT = ("settings", "steps", "seconds", "device", "mlflow_run_id", "train_cases
 def earlier_trainings(run: TrainingRun, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is known of the trainings before one, from the first to that whose weights it began with.
 
-    They are looked up where the weights lie that a run was told to begin with, by their hash: in the folder of a run, or
-    in a bundle that says which cases its network learned from. What has moved or changed since is not known.
+    The record has them, from the training's end. For one without, they are looked up where the weights lie that the run
+    was told to begin with, by their hash: in the folder of a run, or in a bundle that says which cases its network
+    learned from. What has moved or changed by then is not known.
 
     Args:
         run: the later one.
@@ -35,27 +36,28 @@ def earlier_trainings(run: TrainingRun, record: Mapping[str, Any]) -> list[dict[
         ``run``, ``settings``, ``steps``, ``seconds``, ``device``, ``train_cases`` and, where it was tracked,
         ``mlflow_run_id`` of each.
     """
+    if "earlier" in record:
+        return list(record["earlier"])
     weights, digest = run.overrides.get("initial_weights"), record["settings"].get("initial_weights")
-    if weights is None or digest is None:
-        return []
-    if hash_files([Path(weights)]) != digest:
+    if weights is None or digest is None or hash_files([Path(weights)]) != digest:
         return []
     folder = Path(weights).parent
     if is_run(folder.parent) and (folder / "record.json").is_file():
         before = open_run(folder.parent)
         written = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         return [*earlier_trainings(before, written), {"run": before.folder.name, **_facts(written)}]
-    return _of_bundle(BundleFolder(folder.parent))
+    bundle = BundleFolder(folder.parent)
+    return _of_bundle(bundle) if bundle.weights == Path(weights).resolve() else []
 
 
 def _of_bundle(bundle: BundleFolder) -> list[dict[str, Any]]:
     try:
-        training = bundle.metadata.get("training", {})
+        training = bundle.metadata.get("training")
     except UsageError:  # no bundle
         return []
-    if "train_cases" not in training:  # nothing could be held out from a network that learned from all
+    if not (isinstance(training, dict) and isinstance(training.get("train_cases"), list)):  # somebody else's
         return []
-    return [*training.get("earlier", []), {"run": training["run"], **_facts(training)}]
+    return [*training.get("earlier", []), {"run": str(training.get("run", bundle.name)), **_facts(training)}]
 
 
 def _facts(written: Mapping[str, Any]) -> dict[str, Any]:

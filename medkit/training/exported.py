@@ -25,7 +25,7 @@ from medkit.training.score_summary import summarise_scores
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["export_bundle", "facts_of_one_network", "training_facts"]
+__all__ = ["export_bundle", "training_facts"]
 
 _OF_ANOTHER = (
     "training",
@@ -65,20 +65,9 @@ def training_facts(run: TrainingRun, record: Mapping[str, Any]) -> dict[str, Any
         **({"accepted_licence": run.accepted_licence} if run.accepted_licence else {}),
         **{key: record[key] for key in _KEPT if key in record},
         "cases": len(record["train_cases"]),
+        "train_cases": record["train_cases"],  # whoever begins with these weights must not hold them out
         "data_sha256": hashlib.sha256(hashes.encode()).hexdigest(),
         **({"earlier": earlier} if (earlier := earlier_trainings(run, record)) else {}),
-    }
-
-
-def facts_of_one_network(run: TrainingRun, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of one that is published without the others of its run: also which cases it learned from, and which not.
-
-    Who begins another training with its weights has to know them.
-    """
-    return {
-        **training_facts(run, record),
-        "train_cases": record["train_cases"],
-        "held_out": record["test_cases"],
     }
 
 
@@ -115,7 +104,7 @@ def export_bundle(
 
 def _metadata(run: TrainingRun, record: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in run.bundle.metadata.items() if key not in _OF_ANOTHER}
-    training = facts_of_one_network(run, record)
+    training = {**training_facts(run, record), "held_out": record["test_cases"]}
     return {
         **kept,
         "description": f"The network of {_named(run, record)}. That bundle: {kept.get('description', '-')}",

@@ -82,3 +82,38 @@ def test_a_case_that_was_learned_from_before_is_not_held_out(trained):
     run, record, _ = trained("third one", weights, test_cases=["b1", "c"])
     with pytest.raises(UsageError, match=r"of run one, which learned from c; begin with others"):
         check_nothing_held_out_was_seen(run, record)
+
+
+def in_a_bundle(weights, metadata, root, name="model.pt"):
+    """A bundle that has these weights, and says so much of them."""
+    for folder in ("models", "configs"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "models" / name).write_bytes(weights.read_bytes())
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    return root / "models" / name
+
+
+def test_a_bundle_tells_of_its_own_weights_alone(trained, tmp_path):
+    _, _, weights = trained("one")
+    training = {
+        "run": "long ago",
+        "steps": 7,
+        "train_cases": ["c"],
+        "earlier": [{"run": "before", "train_cases": ["d"]}],
+    }
+    own = in_a_bundle(weights, {"training": training}, tmp_path / "mine")
+    run, record, _ = trained("second", own, test_cases=["d"])
+    found = [{"run": "before", "train_cases": ["d"]}, {"run": "long ago", "steps": 7, "train_cases": ["c"]}]
+    assert earlier_trainings(run, record) == found
+    with pytest.raises(UsageError, match="of run before, which learned from d"):
+        check_nothing_held_out_was_seen(run, record)
+    other = in_a_bundle(weights, {"training": training}, tmp_path / "mine", "other.pt")
+    assert earlier_trainings(*trained("third", other)[:2]) == []
+    assert earlier_trainings(run, {**record, "earlier": found[:1]}) == found[:1]
+
+
+@pytest.mark.parametrize("training", [None, [], {}, {"run": "r"}, {"train_cases": None}, "train_cases"])
+def test_a_bundle_that_does_not_say_what_it_learned_from_is_none_that_is_known(trained, tmp_path, training):
+    _, _, weights = trained("one")
+    own = in_a_bundle(weights, {"training": training}, tmp_path / "theirs")
+    assert earlier_trainings(*trained("second", own)[:2]) == []

@@ -17,6 +17,7 @@ from medkit.data.datalist import data_hashes, file_key
 from medkit.data.tables import csv_text
 from medkit.data.writing import replacing, write_text
 from medkit.errors import UsageError
+from medkit.training.earlier import earlier_trainings
 from medkit.training.exported import export_bundle
 from medkit.training.run import SETTINGS_FILE, is_run, open_run
 from medkit.training.tracking import TrackingLogger, register_bundle
@@ -122,8 +123,11 @@ class RunRecord(Callback):
             if (scores := self.run_dir / "scores.csv").is_file():
                 logger.experiment.log_artifact(logger.run_id, str(scores))
         if self._exports:
-            folder = self.run_dir / "bundle"
-            export_bundle(open_run(self.run_dir.parent), record, folder)
+            folder, run = self.run_dir / "bundle", open_run(self.run_dir.parent)
+            record["earlier"] = earlier_trainings(
+                run, record
+            )  # before another takes the place of these weights
+            export_bundle(run, record, folder)
             if logger is not None:
                 record["mlflow_model_version"] = register_bundle(logger, self.bundle_name, folder)
         write_text(self.run_dir / "record.json", json.dumps(record, indent=1) + "\n")
