@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from medkit.bundle.store import list_bundles
 from medkit.data.hashing import hash_files
 from medkit.errors import UsageError
 from medkit.training.earlier import check_nothing_held_out_was_seen, earlier_trainings
@@ -117,3 +118,14 @@ def test_a_bundle_that_does_not_say_what_it_learned_from_is_none_that_is_known(t
     _, _, weights = trained("one")
     own = in_a_bundle(weights, {"training": training}, tmp_path / "theirs")
     assert earlier_trainings(*trained("second", own)[:2]) == []
+
+
+@pytest.mark.parametrize(
+    "bundle", [one for one in list_bundles() if "training" in one.metadata], ids=lambda one: one.name
+)
+def test_what_a_published_network_learned_from_cannot_be_held_out(trained, bundle):
+    training = bundle.metadata["training"]
+    assert len(training["train_cases"]) == training["cases"] > 0
+    run, record, _ = trained("own", bundle.weights, test_cases=training["train_cases"][-1:])
+    with pytest.raises(UsageError, match=f"which learned from {training['train_cases'][-1]}"):
+        check_nothing_held_out_was_seen(run, record)
