@@ -39,8 +39,7 @@ class LateralLogits(nn.Module):
         UsageError: a class that is not there, is the background, or is in two places; or an axis that is none.
     """
 
-    index: Tensor
-    sides: Tensor
+    terms: Tensor
 
     def __init__(
         self,
@@ -69,10 +68,11 @@ class LateralLogits(nn.Module):
         own = [value for value in range(classes) if value not in left_of]
         lefts = set(left_of.values())
         self.network, self.evidence, self.mirror_axis = network, len(own) + 1, mirror_axis
-        index = [own.index(left_of.get(value, value)) for value in range(classes)]
-        sides = [(value in lefts) - (value in left_of) for value in range(classes)]
-        self.register_buffer("index", torch.tensor(index), persistent=False)
-        self.register_buffer("sides", torch.tensor(sides, dtype=torch.float32), persistent=False)
+        terms = torch.zeros(classes, self.evidence)
+        for value in range(classes):
+            terms[value, own.index(left_of.get(value, value))] = 1
+            terms[value, -1] = (value in lefts) - (value in left_of)
+        self.register_buffer("terms", terms, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, C, *sizes)`` images to ``(B, K, *sizes)`` logits.
@@ -95,5 +95,5 @@ class LateralLogits(nn.Module):
                 f"expected {self.evidence} channels of evidence, of {self.evidence - 1} structures whichever their side "
                 f"and of the side, got {evidence.shape[1]}; set out_channels of the network below"
             )
-        sides = self.sides.to(evidence.dtype).view(1, -1, *[1] * (evidence.ndim - 2))
-        return torch.addcmul(evidence.index_select(1, self.index), evidence[:, -1:], sides)
+        # Rounded once, as each logit has two terms at most; selecting and adding channels takes several times as long.
+        return torch.einsum("ke,be...->bk...", self.terms.to(evidence.dtype), evidence)

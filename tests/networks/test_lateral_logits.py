@@ -33,6 +33,18 @@ def test_logits_are_evidence_plus_or_minus_the_side():
     assert torch.equal(LateralLogits(nn.Identity(), 6, PAIRS)(evidence), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d], ids=str)
+def test_each_logit_is_rounded_once_in_any_precision_and_order_in_memory(dtype, memory_format):
+    evidence = (100 * torch.randn(2, 20, 7, 6, 5)).to(dtype).to(memory_format=memory_format)
+    pairs = [[value, value + 18] for value in range(1, 15)]
+    found = LateralLogits(nn.Identity(), 33, pairs)(evidence)
+    assert found.dtype == dtype
+    assert torch.equal(found[:, 1:15], evidence[:, 1:15] + evidence[:, -1:])
+    assert torch.equal(found[:, 19:], evidence[:, 1:15] - evidence[:, -1:])
+    assert torch.equal(found[:, 15:19], evidence[:, 15:19])
+
+
 @given(st.lists(st.floats(-5, 5), min_size=5, max_size=5))
 @settings(max_examples=30)
 def test_among_pairs_structure_and_side_are_independent(evidence):
