@@ -5,6 +5,5 @@ A bundle whose weights are there is no longer one of them: the tests that use th
 
 NOT_TRAINED = {
     "brain_anatomy_segmentation": {"files", "weights"},
-    "brain_extraction": {"files", "weights"},
     "hippocampus_volumetry": {"inference config"},  # looks for hippocampi with the first
 }

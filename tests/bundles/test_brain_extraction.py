@@ -1,0 +1,80 @@
+"""The committed weights of the bundle that extracts brains: real heads of several contrasts, and what is no brain.
+
+Once its training was adopted (``record.json``) its weights have to be there; until then there is nothing to test.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+import medkit
+from medkit.bundle.build import sources_root
+from medkit.bundle.store import find_bundle
+from medkit.data import Grid, Volume, as_volume, read_volume
+from medkit.errors import CaseError
+
+NAME = "brain_extraction"
+ADOPTED = (sources_root() / NAME / "record.json").is_file()
+# An adopted bundle without weights fails here; one that nobody trained yet has nothing to be tested.
+pytestmark = pytest.mark.skipif(not ADOPTED, reason=f"{NAME} was not trained yet: no record.json")
+BRAIN = 1
+BEYOND = (0, 1, 69)  # of DLMUSE's values: background, and the fluid about the brain
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return medkit.load(NAME, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def stripped():
+    """The symmetric template, which has no skull."""
+    template = load_mni152_template(resolution=2)
+    template.header.set_xyzt_units("mm")
+    return as_volume(template)
+
+
+@pytest.fixture(scope="module")
+def of_stripped(bundle, stripped):
+    return bundle.predict_volume(stripped)
+
+
+def dice(one, other):
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def test_the_weights_are_there():
+    assert find_bundle(NAME).weights.is_file()
+
+
+def test_a_brain_without_its_skull_is_found_whole(of_stripped):
+    known = as_volume(load_mni152_brain_mask(resolution=2)).array > 0
+    assert dice(of_stripped.labels > 0, known) > 0.9
+
+
+@pytest.mark.parametrize("case", ["IXI013-HH-1212", "IXI080-HH-1341"])
+def test_the_brain_of_a_head_is_that_which_another_tool_outlines(bundle, real_data, case):
+    labels = bundle.predict_volume(read_volume(real_data / f"ixi_t1/t1/{case}_T1.nii.gz")).labels
+    known = read_volume(real_data / f"ixi_t1/dlmuse/{case}_DLMUSE.nii.gz").array
+    assert dice(labels == BRAIN, ~np.isin(known, BEYOND)) > 0.88
+
+
+def test_a_mirrored_array_has_a_mirrored_mask(bundle, stripped, of_stripped):
+    other = bundle.predict_volume(Volume(stripped.array[::-1].copy(), stripped.grid, "mirrored"))
+    assert dice(other.labels[::-1] == BRAIN, of_stripped.labels == BRAIN) > 0.97
+
+
+def test_an_array_that_is_turned_with_its_affine_has_the_same_labels(bundle, stripped, of_stripped):
+    array = stripped.array.transpose(2, 0, 1).copy()
+    affine = stripped.grid.affine[:, [2, 0, 1, 3]]
+    other = bundle.predict_volume(Volume(array, Grid(array.shape, affine), "turned"))
+    assert np.array_equal(other.labels.transpose(1, 2, 0), of_stripped.labels)
+
+
+def test_an_image_in_which_hardly_any_brain_shows_is_refused(bundle, stripped):
+    part = stripped.array[:20].copy()
+    with pytest.raises(CaseError, match="expected an image of a brain") as raised:
+        bundle.predict_volume(Volume(part, Grid(part.shape, stripped.grid.affine), "edge"))
+    assert raised.value.code == "not-recognised"
