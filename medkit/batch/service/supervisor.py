@@ -124,7 +124,7 @@ class Supervisor:
         Raises:
             UsageError: a source, a destination, a bundle or an address to listen on cannot be used.
         """
-        with self._working(self._sources(), self._listening()):
+        with self._working(self._sources(), self._listening(), self._auditing.finish):
             _LOG.info("started", extra=told(workers=self._crew.size, shadow=self._settings.shadow or None))
             while not self._asked_to_stop():
                 self._tend()
@@ -157,7 +157,8 @@ class Supervisor:
             Chore("withdrawing", self._withdraw, self._notices),
             *self._audit_chores(),
         ]
-        with self._working(chores, ending):
+        # What all of the audit log is found to be is a part of what becomes of the call.
+        with self._working(chores, ending, self._auditing.once):
             taking.start()
             while not taking.ended or self._any_open():
                 self._tend()
@@ -172,7 +173,6 @@ class Supervisor:
                 progress(*taking.files, self.ledger.counts())
                 if self._asked_to_stop():
                     return None
-            self._auditing.once()  # what the whole log is found to be is a part of what becomes of the call
         progress(*taking.files, self.ledger.counts())
         return taking.result()
 
@@ -199,8 +199,13 @@ class Supervisor:
             self._settings.job.shadow.touch()
 
     @contextmanager
-    def _working(self, chores: Sequence[Chore], bringing: ExitStack) -> Iterator[None]:
-        """Have workers, chores and what brings studies while the block runs, and end all of them together."""
+    def _working(
+        self, chores: Sequence[Chore], bringing: ExitStack, last_look: Callable[[], object]
+    ) -> Iterator[None]:
+        """Have workers, chores and what brings studies while the block runs, and end all of them together.
+
+        Then nobody appends to the audit log any more, and it is looked at for the last time.
+        """
         try:
             remove_debris(self._settings.job.results, self.ledger)
             self._intake.spool.sweep(0.0)  # the folder is ours: what is half-written there, nobody writes
@@ -220,7 +225,7 @@ class Supervisor:
                     _LOG.warning("did not end in time", extra=told(chore=chore.name))
             if self._rings <= 1:
                 with suppress(OSError):
-                    self._auditing.finish()  # nobody appends to the log any more
+                    last_look()
 
     def _sources(self) -> list[Chore]:
         chores, memories = open_sources(self._settings, self._intake)

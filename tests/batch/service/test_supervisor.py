@@ -282,6 +282,48 @@ def test_what_a_node_began_to_take_is_made_where_a_folder_brings_it_and_else_wai
     intake.ledger.close()
 
 
+@pytest.fixture
+def ending(settings, let, tmp_path):
+    """Run a batch that ends by itself: its study is given up as soon as it is there, after something else was done."""
+    let(wait)
+    audit = AuditLog(settings.job.audit, "node")
+    for number in (1, 2):
+        audit.append("received", count=number)
+    study = write_study(tmp_path / "in")
+
+    def run(supervisor, meddle):
+        def give_up(done, total, counts):
+            if counts[State.READY]:
+                assert eventually(lambda: (settings.job.audit / "head.json").is_file())
+                meddle()
+                supervisor.ledger.quarantine(study.hash, "enough")
+
+        return supervisor.run_once([tmp_path / "in"], give_up)
+
+    return run
+
+
+def test_lines_of_before_that_were_changed_while_a_batch_ran_are_told_at_its_end(settings, ending):
+    def meddle():
+        (file,) = settings.job.audit.glob("*.jsonl")
+        file.write_bytes(file.read_bytes().replace(b'"count":1', b'"count":7', 1))
+
+    with opened(settings) as supervisor:
+        assert ending(supervisor, meddle) is not None
+        assert "line 2: expected the hash of the line before" in supervisor.audit_broken
+
+
+def test_a_disk_that_fails_when_the_audit_log_is_looked_at_last_changes_nothing_of_what_was_done(
+    settings, ending, monkeypatch
+):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    with opened(settings) as supervisor:
+        assert ending(supervisor, lambda: monkeypatch.setattr(supervisor._audit, "check", full)) is not None
+        assert supervisor.audit_broken is None
+
+
 def test_an_input_that_is_nowhere_ends_it(settings, let, tmp_path):
     let(wait)
     with opened(settings) as supervisor, pytest.raises(UsageError, match="nowhere"):
