@@ -153,8 +153,10 @@ def test_at_the_end_only_what_came_since_the_last_look_is_read_and_its_end_is_le
     check = AuditCheck(audit, notices)
     check.once()
     head = audit.append("received", count=4)
-    read, lines = [], audit._lines
-    monkeypatch.setattr(audit, "_lines", lambda since: (read.append(line) or line for line in lines(since)))
+    read, lines = [], audit._chain.lines
+    monkeypatch.setattr(
+        audit._chain, "lines", lambda since: (read.append(line) or line for line in lines(since))
+    )
     check.finish()
     assert [number for _, number, _, _ in read] == [4]
     assert json.loads((audit.folder / "head.json").read_text())["sha256"] == head.sha256
