@@ -1,7 +1,4 @@
-"""The committed weights of the bundle that extracts brains: real heads of several contrasts, and what is no brain.
-
-Once its training was adopted (``record.json``) its weights have to be there; until then there is nothing to test.
-"""
+"""The committed weights of the bundle that extracts brains: real heads of several contrasts, and what is no brain."""
 
 from __future__ import annotations
 
@@ -10,15 +7,11 @@ import pytest
 from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
 import medkit
-from medkit.bundle.build import sources_root
 from medkit.bundle.store import find_bundle
 from medkit.data import Grid, Volume, as_volume, read_volume
 from medkit.errors import CaseError
 
 NAME = "brain_extraction"
-ADOPTED = (sources_root() / NAME / "record.json").is_file()
-# An adopted bundle without weights fails here; one that nobody trained yet has nothing to be tested.
-pytestmark = pytest.mark.skipif(not ADOPTED, reason=f"{NAME} was not trained yet: no record.json")
 BRAIN = 1
 BEYOND = (0, 1, 69)  # of DLMUSE's values: background, and the fluid about the brain
 

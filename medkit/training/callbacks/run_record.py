@@ -124,9 +124,8 @@ class RunRecord(Callback):
                 logger.experiment.log_artifact(logger.run_id, str(scores))
         if self._exports:
             folder, run = self.run_dir / "bundle", open_run(self.run_dir.parent)
-            record["earlier"] = earlier_trainings(
-                run, record
-            )  # before another takes the place of these weights
+            # Now, before other weights take the place of those that this one began with.
+            record["earlier"] = earlier_trainings(run, record)
             export_bundle(run, record, folder)
             if logger is not None:
                 record["mlflow_model_version"] = register_bundle(logger, self.bundle_name, folder)
