@@ -52,6 +52,9 @@ _SHOWN = 20
 @kind_option
 @click.option("--type", "segmentation_type", type=click.Choice(["BINARY", "LABELMAP"]), help="Of seg.")
 @sheared_option
+@click.option("--deidentify", type=click.Choice(["remove-dates", "shift-dates"]),
+    help="Results about nobody, by the key in MEDKIT_DEIDENTIFICATION_KEY; what came stays as it is.",
+)  # fmt: skip
 @repair_option
 def run_command(
     inputs: tuple[Path, ...],
@@ -65,6 +68,7 @@ def run_command(
     kinds: tuple[str, ...],
     segmentation_type: str | None,
     allow_sheared: bool,
+    deidentify: str | None,
     repairs: tuple[str, ...],
     **cluster: Any,
 ) -> None:
@@ -84,7 +88,8 @@ def run_command(
     from medkit.batch.service.supervisor import Supervisor
 
     limits = {"memory_gib": memory_gib, "stage_seconds": stage_seconds}
-    outputs = _outputs(kinds, segmentation_type, allow_sheared, repairs)
+    outputs = _outputs(kinds, segmentation_type, allow_sheared, deidentify, repairs)
+    outputs.deidentifier()  # that there is none is told before anything is made
     settings = replace(
         _settings(rules, output, workers, device, accept_licence),
         outputs=outputs,
@@ -128,9 +133,14 @@ def _settings(rules: Path, output: Path, workers: int, device: str | None, accep
 
 
 def _outputs(
-    kinds: tuple[str, ...], segmentation_type: str | None, allow_sheared: bool, repairs: tuple[str, ...]
+    kinds: tuple[str, ...],
+    segmentation_type: str | None,
+    allow_sheared: bool,
+    deidentify: str | None,
+    repairs: tuple[str, ...],
 ) -> Outputs:
     from medkit.batch.making import Outputs
+    from medkit.dicom.confidentiality import Dates
     from medkit.dicom.writing.results import ResultKind
     from medkit.dicom.writing.segmentation import SegmentationType
 
@@ -139,6 +149,8 @@ def _outputs(
         given["kinds"] = tuple(ResultKind(kind) for kind in kinds)
     if segmentation_type is not None:
         given["segmentation_type"] = SegmentationType(segmentation_type)
+    if deidentify is not None:
+        given["deidentify"] = Dates(deidentify)
     return Outputs(**given, allow_sheared=allow_sheared, repairs=repairs)
 
 

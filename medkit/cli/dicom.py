@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import warnings
 from pathlib import Path
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PATH = click.Path(path_type=Path)
-_KEY = "MEDKIT_DEIDENTIFICATION_KEY"
 _TYPES = ("BINARY", "LABELMAP", "FRACTIONAL")  # spelled out, as in `KINDS`
 
 
@@ -159,10 +157,10 @@ def deidentify_command(source: Path, output: Path, shift_dates: bool, keep_diffu
 
     Exit code 0: all objects are written; 2: a wrong call; 3: some are left out; 4: all are.
     """
-    from medkit.dicom.confidentiality import Deidentifier
+    from medkit.dicom.confidentiality import Deidentifier, key_of_environment
     from medkit.dicom.deidentification import RECORD, deidentify
 
-    key = os.environ.get(_KEY, "").encode() or secrets.token_bytes(32)
+    key = key_of_environment() or secrets.token_bytes(32)
     done = deidentify(
         source, output, Deidentifier(key, shift_dates=shift_dates, keep_diffusion=keep_diffusion)
     )

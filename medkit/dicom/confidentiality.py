@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -32,13 +34,19 @@ from medkit.dicom.kept_words import (
     is_plain,
     names_someone,
 )
+from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pydicom.tag import BaseTag
 
-__all__ = ["Deidentifier", "edition"]
+__all__ = ["KEY_VARIABLE", "Dates", "Deidentifier", "edition", "fingerprint", "key_of_environment"]
+
+KEY_VARIABLE = "MEDKIT_DEIDENTIFICATION_KEY"
+"""The environment variable with the key."""
+
+_KEY_BYTES = 16
 
 _NOBODY = "ANONYMIZED"
 _LOCAL = f"99{_NOBODY}"  # a scheme of a place's own
@@ -102,6 +110,23 @@ class _Told:
     words: frozenset[str]
 
 
+class Dates(StrEnum):
+    """What becomes of dates."""
+
+    REMOVED = "remove-dates"
+    SHIFTED = "shift-dates"
+
+
+def key_of_environment() -> bytes | None:
+    """The key that :data:`KEY_VARIABLE` holds, if any."""
+    return os.environ.get(KEY_VARIABLE, "").encode() or None
+
+
+def fingerprint(key: bytes) -> str:
+    """By which keys can be compared, and none be found."""
+    return _digest(key, "fingerprint").hex()[:12]
+
+
 @dataclass(frozen=True)
 class Deidentifier:
     """Makes data sets nobody's, the same ones from the same with the same key.
@@ -111,11 +136,39 @@ class Deidentifier:
         shift_dates: keep dates of study, series, acquisition and content, all of a patient's moved into the past by one
             number of days (1 to 3650), and times of day. Otherwise they are removed.
         keep_diffusion: keep the private b-values and directions that medkit reads (PS3.15 E.3.10).
+
+    Raises:
+        UsageError: the key is too short.
     """
 
-    key: bytes
+    key: bytes = field(repr=False)
     shift_dates: bool = False
     keep_diffusion: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.key) < _KEY_BYTES:
+            raise UsageError(
+                f"expected a key of at least {_KEY_BYTES} bytes, got {len(self.key)}: a short one can be found by "
+                "trying; take a random one"
+            )
+
+    @classmethod
+    def of_environment(cls, dates: Dates) -> Deidentifier:
+        """With the key of :data:`KEY_VARIABLE`.
+
+        Args:
+            dates: what becomes of them.
+
+        Raises:
+            UsageError: it is not set, or too short.
+        """
+        key = key_of_environment()
+        if key is None:
+            raise UsageError(
+                f"{KEY_VARIABLE}: expected an environment variable with a key of {_KEY_BYTES} characters or more, got "
+                "none; set it"
+            )
+        return cls(key, shift_dates=dates is Dates.SHIFTED)
 
     def clean(self, dataset: Dataset) -> None:
         """De-identify a data set in place.
@@ -136,17 +189,14 @@ class Deidentifier:
         bare = uid.strip(" \0")
         if not bare or is_known_uid(bare):
             return bare
-        return f"2.25.{uuid.UUID(bytes=self._digest('uid', bare)[:16], version=5).int}"
+        return f"2.25.{uuid.UUID(bytes=_digest(self.key, 'uid', bare)[:16], version=5).int}"
 
     def pseudonym(self, dataset: Dataset) -> str:
         """Of its patient by number and issuer; of the study, where there is no number."""
-        return f"MK{self._digest('patient', *_patient(dataset)).hex()[:16].upper()}"
+        return f"MK{_digest(self.key, 'patient', *_patient(dataset)).hex()[:16].upper()}"
 
     def _days(self, dataset: Dataset) -> int:
-        return 1 + int.from_bytes(self._digest("days", *_patient(dataset))[:8], "big") % 3650
-
-    def _digest(self, *parts: str) -> bytes:
-        return hmac.new(self.key, json.dumps(parts).encode(), hashlib.sha256).digest()
+        return 1 + int.from_bytes(_digest(self.key, "days", *_patient(dataset))[:8], "big") % 3650
 
     def _methods(self) -> Iterable[Dataset]:
         asked = [_SHIFT_METHOD] if self.shift_dates else []
@@ -210,6 +260,10 @@ class Deidentifier:
                 if re.fullmatch(r"[0-9+\-.eE ,\[\]]*", number):
                     kept |= {tag, block}
         return kept
+
+
+def _digest(key: bytes, *parts: str) -> bytes:
+    return hmac.new(key, json.dumps(parts).encode(), hashlib.sha256).digest()
 
 
 def _patient(dataset: Dataset) -> tuple[str, str]:

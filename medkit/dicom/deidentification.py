@@ -36,10 +36,10 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RECORD", "Deidentification", "check_deidentifiable", "deidentify"]
+__all__ = ["RECORD", "Deidentification", "check_deidentifiable", "clean_elements", "deidentify"]
 
 RECORD = "deidentification.json"
-_KEY_BYTES, _MARK = 16, b"DICM"
+_MARK = b"DICM"
 _CLASSES = "1.2.840.10008.5.1.4.1.1."
 # Reports and key objects, documents, presentation states, waveforms (a voice among them).
 _TEXTS = ("88.", "104.", "11.", "9.")
@@ -90,13 +90,8 @@ def deidentify(
         limits: of sizes.
 
     Raises:
-        UsageError: nothing there, the folder holds something, or the key is too short.
+        UsageError: nothing there, or the folder holds something.
     """
-    if len(deidentifier.key) < _KEY_BYTES:
-        raise UsageError(
-            f"expected a key of at least {_KEY_BYTES} bytes, got {len(deidentifier.key)}: a short one can be found by "
-            "trying; take a random one"
-        )
     output, limits = Path(output), limits or Limits()
     if output.exists() and (not output.is_dir() or any(not _unfinished(path) for path in output.iterdir())):
         raise UsageError(f"{output}: expected an empty folder, or none, got one with files; choose another")
@@ -116,6 +111,24 @@ def deidentify(
     make_folder(output)
     write_text(output / RECORD, json.dumps(_record(len(written), refusals, deidentifier), indent=2) + "\n")
     return Deidentification(len(written), tuple(refusals))
+
+
+def clean_elements(dataset: Dataset, where: str, deidentifier: Deidentifier) -> None:
+    """De-identify the elements of an object in place, all but its pixels.
+
+    Args:
+        dataset: as it came.
+        where: how messages call it.
+        deidentifier: what is done to it.
+
+    Raises:
+        Refused: ``broken-elements``, or what :func:`check_deidentifiable` finds.
+    """
+    check_deidentifiable(dataset, where)
+    try:
+        deidentifier.clean(dataset)
+    except Exception as error:  # what pydicom meets in broken elements; its words may show them
+        raise _broken(where, error) from error
 
 
 def check_deidentifiable(dataset: Dataset, where: str) -> None:
@@ -188,9 +201,8 @@ def _write(
     # Some files name their class and themselves in the preamble's group alone.
     dataset.SOPClassUID = instance.sop_class_uid
     dataset.SOPInstanceUID = instance.sop_instance_uid
-    check_deidentifiable(dataset, where)
+    clean_elements(dataset, where, deidentifier)
     try:
-        deidentifier.clean(dataset)
         _clean_pixels(dataset, instance)
         encoded = _encoded(dataset, instance)
     except Refused:

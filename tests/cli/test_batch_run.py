@@ -10,12 +10,15 @@ import click
 import pytest
 from pydicom import dcmread
 
+from medkit.batch.identity import hash_uid
 from medkit.batch.intake.folder import FolderTaken
 from medkit.batch.ledger import Ledger, Stage, State
 from medkit.batch.service.settings import WorkLimits
 from medkit.cli import batch_run, main
+from medkit.dicom.confidentiality import KEY_VARIABLE, Deidentifier
+from medkit.dicom.deidentification import deidentify
 from medkit.errors import UsageError
-from tests.batch.making.studies import another_series, write_study
+from tests.batch.making.studies import PATIENT, another_series, write_study
 from tests.batch.service.studies import study_hash, write_numbered
 from tests.batch.status.live import study
 
@@ -28,8 +31,8 @@ IMPATIENT = (
 )
 
 
-def run(folder, *arguments):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+def run(folder, *arguments, **variables):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)} | variables
     call = [sys.executable, "-c", IMPATIENT, "batch", "run", *arguments, "--rules", "rules.yaml", "-o", "out"]
     return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True)
 
@@ -87,6 +90,29 @@ def test_kinds_type_and_repairs_are_those_that_are_asked_for(folder):
         "Label Map Segmentation Storage"
     )
     assert len(made) == 2, "one for each unbroken run of slices"
+
+
+def test_results_about_nobody_belong_to_the_images_deidentified_with_the_same_key(folder):
+    key = {KEY_VARIABLE: "sixteen bytes or"}
+    write_numbered(folder / "in", 0)
+    wrong = run(folder, "in", "--deidentify", "shift-dates", **{KEY_VARIABLE: ""})
+    assert (wrong.returncode, f"{KEY_VARIABLE}: expected" in wrong.stderr) == (2, True), wrong.stderr
+    ended = run(folder, "in", "--deidentify", "shift-dates", **key)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    deidentifier = Deidentifier(key[KEY_VARIABLE].encode(), shift_dates=True)
+    deidentify(folder / "in", folder / "nobody", deidentifier)
+    images = [dcmread(path) for path in (folder / "nobody").rglob("*.dcm")]
+    results = sorted((folder / "out" / "delivered").rglob("*.dcm"))
+    assert {path.parent.name for path in results} == {hash_uid(images[0].StudyInstanceUID)}
+    made = {path: dcmread(path) for path in results}
+    for one in made.values():
+        for name in ("PatientID", "PatientName", "StudyInstanceUID", "StudyDate"):
+            assert one[name] == images[0][name]
+    (segmentation,) = (one for one in made.values() if one.Modality == "SEG")
+    referred = segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {item.ReferencedSOPInstanceUID for item in referred} == {one.SOPInstanceUID for one in images}
+    content = b"".join(path.read_bytes() for path in results)
+    assert [text for text in PATIENT if text.encode() in content] == []
 
 
 def test_of_what_is_delivered_in_part_the_rest_is_told(folder):

@@ -16,9 +16,10 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from medkit.dicom.confidentiality import Deidentifier, edition
+from medkit.dicom.confidentiality import KEY_VARIABLE, Dates, Deidentifier, edition
 from medkit.dicom.elements import PRIVATE
 from medkit.dicom.kept_words import KEPT_WORDS
+from medkit.errors import UsageError
 from tests.dicom.phi import TEXTS, Marked, marked_image, profile
 from tests.dicom_series.stacks import Stack
 
@@ -56,6 +57,18 @@ def cleaned(dataset, deidentifier=NOBODY):
 def left(made, dataset):
     data = written(dataset)
     return [mark for mark in made.marks if mark in data]
+
+
+def test_a_key_that_can_be_found_by_trying_is_refused_and_none_is_shown(monkeypatch):
+    with pytest.raises(UsageError, match="at least 16 bytes, got 15"):
+        Deidentifier(KEY[1:])
+    assert "sixteen" not in repr(NOBODY)
+    monkeypatch.setenv(KEY_VARIABLE, KEY.decode())
+    assert Deidentifier.of_environment(Dates.SHIFTED) == Deidentifier(KEY, shift_dates=True)
+    assert Deidentifier.of_environment(Dates.REMOVED) == NOBODY
+    monkeypatch.setenv(KEY_VARIABLE, "")
+    with pytest.raises(UsageError, match=f"{KEY_VARIABLE}: expected"):
+        Deidentifier.of_environment(Dates.REMOVED)
 
 
 def test_nothing_survives_of_all_that_the_standard_names():

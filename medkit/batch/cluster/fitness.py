@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from medkit.batch.cluster.machine import device_fault
+from medkit.dicom.confidentiality import KEY_VARIABLE, fingerprint, key_of_environment
 from medkit.errors import MedkitError
 
 if TYPE_CHECKING:
@@ -44,12 +45,16 @@ Question = tuple[str, tuple[str, ...], dict[str, str]]
 
 
 def traits() -> dict[str, str]:
-    """Versions of all that decides a result, and a hash of medkit's own files, whatever version they claim to be."""
+    """Versions of all that decides a result, and a hash of medkit's own files, whatever version they claim to be.
+
+    Also by which the key of de-identification can be compared, where the environment has one.
+    """
     import medkit
 
-    return {"medkit": medkit.__version__, "medkit's files": _sources()} | {
-        name: _version(name) for name in _OTHERS
-    }
+    own, key = {"medkit": medkit.__version__, "medkit's files": _sources()}, key_of_environment()
+    if key is not None:
+        own[f"a key in {KEY_VARIABLE} of fingerprint"] = fingerprint(key)
+    return own | {name: _version(name) for name in _OTHERS}
 
 
 @cache

@@ -280,7 +280,7 @@ class _Delivery:
         return None
 
     def _made(self, result: Result) -> Made:
-        return Made(self._claim.study, result.uid, self._results / result.path)
+        return Made(result.uid, self._results / result.path)
 
     def _tell(self, event: str, result: Result, **more: str) -> None:
         self._audit.append(

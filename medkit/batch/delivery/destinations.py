@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from medkit.batch.durable import sync_folder
+from medkit.batch.identity import hash_uid
 from medkit.data.writing import UNFINISHED, replacing
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from medkit.dicom.network.content import content_hash
@@ -42,13 +43,11 @@ class Made:
     """A result that goes somewhere.
 
     Args:
-        study: hash of its Study Instance UID.
         uid: its SOP Instance UID, which is derived and tells nothing of the patient.
         path: its file.
         study_uid: its Study Instance UID, by which an archive is asked for a result of which there is no file any more.
     """
 
-    study: str
     uid: str
     path: Path
     study_uid: str = ""
@@ -76,7 +75,7 @@ class Destination(Protocol):
 
 
 class FolderDestination:
-    """Files ``STUDY/UID.dcm`` with the hash of the study and the UID of the result, each whole or not there.
+    """Files ``STUDY/UID.dcm``, each whole or not there: the hash of the result's own Study Instance UID, and its UID.
 
     Folders and files are for their owner and group alone, or for fewer where the process's umask says so.
 
@@ -104,10 +103,13 @@ class FolderDestination:
             return self._hash(path)
 
     def withdraw(self, made: Made) -> None:
-        """Remove the file."""
-        path = self._path(made)
+        """Remove the file; where nobody knows its study any more it is searched for."""
+        study = made.study_uid or _study_of(made.path)
+        places = [self._place(study, made.uid)] if study else self.folder.glob(f"*/{made.uid}.dcm")
         with self._reachable():
-            if path.parent.is_dir():
+            for path in places:
+                if not path.parent.is_dir():
+                    continue
                 path.unlink(missing_ok=True)
                 sync_folder(path.parent)
                 with suppress(OSError):  # others of the study may lie there
@@ -118,10 +120,6 @@ class FolderDestination:
         if path.exists():
             same = self._hash(path) == self._hash(made.path)
             return None if same else "expected no other object under its UID, got one; remove that by hand"
-        if not made.path.is_file():  # or the destination would seem to be down
-            raise ArchiveRefused(
-                "result-unreadable", f"{self.name}: expected the file of a result, got none; make it again"
-            )
         path.parent.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         for left in path.parent.glob(f"{UNFINISHED}*-{path.name}"):  # by a process that was killed
             left.unlink(missing_ok=True)
@@ -133,7 +131,15 @@ class FolderDestination:
         return None
 
     def _path(self, made: Made) -> Path:
-        return self.folder / made.study / f"{made.uid}.dcm"
+        if study := _study_of(made.path):
+            return self._place(study, made.uid)
+        raise ArchiveRefused(
+            "result-unreadable",
+            f"{self.name}: expected the file of a result, got none that can be read; make it again",
+        )
+
+    def _place(self, study_uid: str, uid: str) -> Path:
+        return self.folder / hash_uid(study_uid) / f"{uid}.dcm"
 
     def _hash(self, path: Path) -> str:
         with _comparing(self.name):
@@ -234,6 +240,14 @@ class ArchiveDestination:
             raise ArchiveRefused(
                 "result-unreadable", f"{self.name}: expected the file of a result, got none that can be read"
             ) from error
+
+
+def _study_of(path: Path) -> str:
+    """Study Instance UID of a result by its file; empty where that is gone or cannot be read."""
+    try:
+        return read_uids(path).study
+    except CaseError:
+        return ""
 
 
 @contextmanager

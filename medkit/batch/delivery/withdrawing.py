@@ -69,9 +69,7 @@ def _withdraw(
     destination = find_destination(destinations, due.destination)
     paths = [results_folder / path for path in ledger.result_paths(due.study, due.uid)]
     there = next((path for path in paths if path.is_file()), None)
-    made = Made(
-        due.study, due.uid, there or paths[0], "" if there else _study_uid(due, ledger, results_folder)
-    )
+    made = Made(due.uid, there or paths[0], "" if there else _study_uid(due, ledger, results_folder))
     try:
         ledger.withdrawing(due.study, due.uid, due.destination)
     except IllegalTransition:

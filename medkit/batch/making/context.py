@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from medkit.batch.making.known import KnownBundle
+from medkit.dicom.confidentiality import Dates, Deidentifier
 from medkit.dicom.findings import Repair
 from medkit.dicom.limits import Limits
 from medkit.dicom.writing.results import ResultKind
@@ -36,6 +37,7 @@ class Outputs:
         segmentation_type: of the segmentation.
         allow_sheared: write about slices of a tilted gantry too.
         repairs: of series, see :class:`medkit.dicom.Repair`; they are told in the report.
+        deidentify: what becomes of dates in results about nobody; ``None``: these belong to their patient.
 
     Raises:
         UsageError: no kind of object; a segmentation of probabilities, which are not kept; or a repair that there is
@@ -46,6 +48,15 @@ class Outputs:
     segmentation_type: SegmentationType = SegmentationType.BINARY
     allow_sheared: bool = False
     repairs: Collection[str] = ()
+    deidentify: Dates | None = None
+
+    def deidentifier(self) -> Deidentifier | None:
+        """With the key of the environment, which is asked anew: no settings hold it.
+
+        Raises:
+            UsageError: see :meth:`medkit.dicom.confidentiality.Deidentifier.of_environment`.
+        """
+        return None if self.deidentify is None else Deidentifier.of_environment(self.deidentify)
 
     def __post_init__(self) -> None:
         if not self.kinds:

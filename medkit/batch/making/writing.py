@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.ledger import IllegalTransition, LeaseLost, Result
 from medkit.batch.making.known import KnownBundle
 from medkit.batch.making.publishing import published_folder, publishing
+from medkit.batch.making.reasons import without_patient
+from medkit.dicom.confidentiality import fingerprint
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.writing.results import write_results
 from medkit.dicom.writing.saving import instance_uid
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from medkit.batch.ledger import Claim
     from medkit.batch.making.context import MakingContext, Outputs
     from medkit.batch.making.predicting import JobPredicted, StudyPredicted
+    from medkit.dicom.confidentiality import Deidentifier
 
 __all__ = ["Objects", "StudyWritten", "record_made", "write_objects", "write_study", "written"]
 
@@ -91,14 +94,17 @@ def write_objects(
         withdrawn: UIDs that may not come back.
 
     Raises:
+        UsageError: results are to be nobody's, and there is no key.
         CaseError, OSError: see :func:`write_study`.
     """
+    deidentifier = outputs.deidentifier()
     for job in jobs:
-        _write_job(job, folder / job.maker.bundle, outputs, frozenset(withdrawn))
+        told = job if deidentifier is None else _without_patient(job)
+        _write_job(told, folder / job.maker.bundle, outputs, deidentifier, frozenset(withdrawn))
     found = sorted(folder.rglob("*.dcm"))
     made = tuple((path.relative_to(folder).as_posix(), *_identity(path)) for path in found)
     makers = dict.fromkeys(KnownBundle.of(job.maker) for job in jobs)
-    return Objects(made, _recipe(jobs, outputs), tuple(makers))
+    return Objects(made, _recipe(jobs, outputs, deidentifier), tuple(makers))
 
 
 def written(claim: Claim, objects: Objects, refused: str | None, context: MakingContext) -> StudyWritten:
@@ -112,7 +118,19 @@ def written(claim: Claim, objects: Objects, refused: str | None, context: Making
     return StudyWritten(claim, tuple(results), objects.recipe, objects.makers, refused)
 
 
-def _write_job(job: JobPredicted, folder: Path, outputs: Outputs, withdrawn: frozenset[str]) -> None:
+def _without_patient(job: JobPredicted) -> JobPredicted:
+    """The same, with notes that say nothing out of a header."""
+    notes = tuple(replace(note, message=without_patient(note.message)) for note in job.source.notes)
+    return replace(job, source=replace(job.source, notes=notes), notes=tuple(map(without_patient, job.notes)))
+
+
+def _write_job(
+    job: JobPredicted,
+    folder: Path,
+    outputs: Outputs,
+    deidentifier: Deidentifier | None,
+    withdrawn: frozenset[str],
+) -> None:
     """Write the first edition of which no object was withdrawn: a rejection note stands for ever."""
     result = job.result
     for edition in count():
@@ -127,6 +145,7 @@ def _write_job(job: JobPredicted, folder: Path, outputs: Outputs, withdrawn: fro
             notes=job.notes,
             allow_sheared=outputs.allow_sheared,
             edition=edition,
+            deidentifier=deidentifier,
         ).values()
         if not withdrawn or withdrawn.isdisjoint(map(instance_uid, paths)):
             return
@@ -139,13 +158,15 @@ def _identity(path: Path) -> tuple[str, str]:
     return instance_uid(path), content_hash(path)
 
 
-def _recipe(jobs: Sequence[JobPredicted], outputs: Outputs) -> str:
+def _recipe(jobs: Sequence[JobPredicted], outputs: Outputs, deidentifier: Deidentifier | None) -> str:
     told: dict[str, Any] = {
         "makers": sorted({job.maker.identity for job in jobs}),
         "kinds": sorted(outputs.kinds),
         "segmentation_type": outputs.segmentation_type,
         "repairs": sorted(outputs.repairs),
     }
+    if deidentifier is not None:
+        told["deidentified"] = [outputs.deidentify, fingerprint(deidentifier.key)]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

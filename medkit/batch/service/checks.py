@@ -127,6 +127,7 @@ def _option_faults(settings: Settings) -> list[tuple[Place, str]]:
 def _other_faults(settings: Settings) -> Iterator[tuple[Place, str]]:
     if (fault := shadow_fault(settings)) is not None:
         yield ("folder",), fault
+    yield from _tried(("outputs", "deidentify"), settings.outputs.deidentifier)
     asked = {pull.archive for pull in settings.pulls} | {node.count_at for node in settings.nodes}
     for name, known in settings.archives.items():
         place: Place = ("archives", known.protocol, name)

@@ -20,6 +20,7 @@ from medkit.batch.rules_file import check_rules, read_rules
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import Thresholds
 from medkit.batch.yaml_faults import Place, check_yaml, close_to, placed, raise_faults
+from medkit.dicom.confidentiality import Dates
 from medkit.dicom.network.tls import TlsFiles
 from medkit.dicom.writing.results import ResultKind
 from medkit.dicom.writing.segmentation import SegmentationType
@@ -434,6 +435,8 @@ def _outputs(given: Mapping[str, Any]) -> Outputs:
         options["kinds"] = tuple(ResultKind(kind) for kind in options["kinds"])
     if "segmentation_type" in options:
         options["segmentation_type"] = SegmentationType(options["segmentation_type"])
+    if "deidentify" in options:
+        options["deidentify"] = Dates(options["deidentify"])
     return Outputs(**options)
 
 

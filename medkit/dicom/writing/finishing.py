@@ -31,6 +31,7 @@ _WITHOUT_OWN_TEXTS = ("PerFrameFunctionalGroupsSequence", "ContributingEquipment
 _LONG_STRING = 64  # characters of a DICOM LO
 # Written by highdicom at the time of the call; a repeat would be other bytes under the same UID.
 _CLOCK = ("InstanceCreationDate", "InstanceCreationTime")
+_DATES_MODIFIED = "LongitudinalTemporalInformationModified"
 _MOMENTS = {
     "ContentDate": 0,
     "ContentTime": 1,
@@ -66,6 +67,8 @@ def finish(dataset: SOPClass, source: Source) -> None:
     """
     source.restore_references(dataset)
     copy_patient_and_study(dataset, source.header)
+    if _DATES_MODIFIED in source.header:  # PS3.15 E.1.1 asks for it beside what a patient's module has
+        dataset[_DATES_MODIFIED] = deepcopy(source.header[_DATES_MODIFIED])
     for name in _CLOCK:
         del dataset[name]
     for name, which in _MOMENTS.items():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
+    from medkit.dicom.confidentiality import Deidentifier
     from medkit.dicom.result import SeriesVolume
     from medkit.dicom.writing.maker import Maker
 
@@ -51,6 +52,7 @@ def write_results(
     notes: Sequence[str] = (),
     allow_sheared: bool = False,
     edition: int = 0,
+    deidentifier: Deidentifier | None = None,
 ) -> dict[ResultKind, Path]:
     """Write a label map of a volume as DICOM objects: segmentation, report of volumes, picture.
 
@@ -68,6 +70,7 @@ def write_results(
         notes: for the report, besides those of the volume.
         allow_sheared: write slices of a tilted gantry too.
         edition: see :func:`medkit.dicom.writing.source.open_source`.
+        deidentifier: see there; of notes nothing is taken away.
 
     Returns:
         Kind to file.
@@ -82,7 +85,7 @@ def write_results(
             "FRACTIONAL: expected the kinds seg and sr, got sc as well, which is drawn of a label map; ask for "
             "--kind seg --kind sr"
         )
-    source = open_source(volume, edition)
+    source = open_source(volume, edition, deidentifier)
     made: dict[ResultKind, Dataset] = {}
     if {ResultKind.SEGMENTATION, ResultKind.REPORT} & {*kinds}:
         segments = encoded_segmentation(

@@ -6,7 +6,7 @@ import io
 import warnings
 import zipfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import IO, TYPE_CHECKING
 
@@ -20,7 +20,9 @@ from pydicom.valuerep import DS
 
 from medkit.data.grid import SAME_PLACE_VOXELS, Grid, flip_lps_ras
 from medkit.data.volume import Volume
+from medkit.dicom.deidentification import clean_elements
 from medkit.dicom.elements import Elements
+from medkit.dicom.findings import Refused
 from medkit.dicom.writing.uids import derived_uid
 from medkit.errors import CaseError
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from medkit.dicom.confidentiality import Deidentifier
     from medkit.dicom.result import SeriesVolume
 
 __all__ = ["Source", "open_source"]
@@ -230,19 +233,21 @@ class Source:
         return self._slice_distance
 
 
-def open_source(volume: SeriesVolume, edition: int = 0) -> Source:
+def open_source(volume: SeriesVolume, edition: int = 0, deidentifier: Deidentifier | None = None) -> Source:
     """Read the headers of a volume's images, and see that they are what the volume was read from.
 
     Args:
         volume: the volume.
         edition: results of another edition have other UIDs, and are the same otherwise. An object that a rejection note
             took back has to come back under another UID.
+        deidentifier: with one, the source is nobody's: as it would be read from what
+            :func:`medkit.dicom.deidentification.deidentify` writes of it.
 
     Raises:
         CaseError: ``source-resampled`` where the volume has no images of its own; ``source-changed`` where a file is
             not what it was when the volume was read; ``source-mixed`` where patient, study (its dates and numbers too),
             series or frame of reference differ; ``source-incomplete`` where an image lacks the UIDs of series, study or
-            frame of reference.
+            frame of reference; with a deidentifier, what :func:`medkit.dicom.deidentification.clean_elements` refuses.
     """
     if not volume.frames:
         raise CaseError(
@@ -255,7 +260,27 @@ def open_source(volume: SeriesVolume, edition: int = 0) -> Source:
     edge = float(np.linalg.norm(volume.affine[:3, :3], axis=0).min())
     for number in range(len(source.headers)):
         _check_place(source, number, edge)
-    return source
+    return source if deidentifier is None else _deidentified(source, deidentifier)
+
+
+def _deidentified(source: Source, deidentifier: Deidentifier) -> Source:
+    """The same of nobody; headers are changed in place."""
+    volume = source.volume
+    try:
+        for header in {id(header): header for header in source.headers}.values():
+            clean_elements(header, volume.called, deidentifier)
+    except Refused as refused:
+        raise CaseError(refused.finding.code, refused.finding.message) from None
+    nobodys = replace(
+        volume,
+        frames=tuple(
+            replace(frame, sop_instance_uid=deidentifier.uid(frame.sop_instance_uid))
+            for frame in volume.frames
+        ),
+        series_instance_uid=deidentifier.uid(volume.series_instance_uid),
+        study_instance_uid=deidentifier.uid(volume.study_instance_uid),
+    )
+    return replace(source, volume=nobodys)
 
 
 def _headers(volume: SeriesVolume) -> Iterator[Dataset]:

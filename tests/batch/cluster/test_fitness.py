@@ -5,6 +5,7 @@ import asyncio
 from medkit.batch.cluster import fitness
 from medkit.batch.cluster.fitness import bundle_traits, describe, seal, traits, unlike, wanted_here
 from medkit.bundle.store import find_bundle
+from medkit.dicom.confidentiality import KEY_VARIABLE
 from tests.tiny_bundle import NAME, edit_json, make_tiny_bundle
 
 
@@ -44,6 +45,17 @@ def test_another_build_of_a_version_is_the_same_and_a_package_that_is_gone_is_no
 
     monkeypatch.setattr(fitness, "version", gone)
     assert unlike(here, traits()).count("got none") >= 10
+
+
+def test_results_about_nobody_are_made_where_the_key_is_the_services(monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
+    here = traits()
+    assert unlike(here, traits()) == ""
+    monkeypatch.setenv(KEY_VARIABLE, "another key, 16+")
+    assert unlike(here, traits()).startswith(f"expected a key in {KEY_VARIABLE} of fingerprint ")
+    monkeypatch.delenv(KEY_VARIABLE)
+    assert unlike(here, traits()).endswith("got none")
+    assert "sixteen" not in unlike(here, traits())
 
 
 def test_a_changed_file_of_medkit_is_another_medkit_whatever_its_version(monkeypatch, tmp_path):

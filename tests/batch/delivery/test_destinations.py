@@ -4,22 +4,25 @@ import errno
 import os
 import shutil
 import stat
+from dataclasses import replace
 
 import pytest
 
 from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestination, Made
+from medkit.batch.identity import hash_uid
 from medkit.dicom.network.archive import ArchiveDown, ArchiveRefused
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.writing import save
 from medkit.dicom.writing.stubs import reduce_to_stub
 from tests.batch.delivery.outlets import NOTE, FakeArchive, a_result, write_note
-from tests.batch.ledger.stories import STUDY
+
+STUDY = hash_uid(str(a_result("2.25.7").StudyInstanceUID))
 
 
 def made_result(folder, uid="2.25.7", text="well"):
     path = folder / f"{uid}-{text}.dcm"
     save(a_result(uid, text), path)
-    return Made(STUDY, uid, path)
+    return Made(uid, path)
 
 
 @pytest.fixture
@@ -121,9 +124,21 @@ def test_what_cannot_be_read_back_is_refused(out, tmp_path):
     assert caught.value.code == "read-back-unreadable"
 
 
+def test_a_result_whose_file_is_gone_is_withdrawn_wherever_it_lies(out, tmp_path):
+    made, other = made_result(tmp_path), made_result(tmp_path, "2.25.8")
+    out.send([made, other])
+    for known in (made, other):
+        known.path.unlink()
+    out.withdraw(made)
+    assert [path.name for path in out.folder.glob("*/*")] == ["2.25.8.dcm"]
+    out.withdraw(replace(other, study_uid=str(a_result("2.25.8").StudyInstanceUID)))
+    out.withdraw(other)
+    assert list(out.folder.iterdir()) == []
+
+
 def test_a_result_whose_file_is_gone_is_no_fault_of_the_folder(out, tmp_path):
     with pytest.raises(ArchiveRefused) as caught:
-        out.send([Made(STUDY, "2.25.7", tmp_path / "gone.dcm")])
+        out.send([Made("2.25.7", tmp_path / "gone.dcm")])
     assert caught.value.code == "result-unreadable"
     assert list(out.folder.iterdir()) == []
 
@@ -183,7 +198,7 @@ def test_of_what_no_more_than_uids_was_kept_the_archive_itself_is_asked(tmp_path
 
 
 def test_a_result_whose_file_is_gone_cannot_be_withdrawn_by_a_note(tmp_path):
-    made = Made(STUDY, "2.25.7", tmp_path / "gone.dcm")
+    made = Made("2.25.7", tmp_path / "gone.dcm")
     with pytest.raises(ArchiveRefused) as caught:
         ArchiveDestination(FakeArchive(), write_note).withdraw(made)
     assert caught.value.code == "result-unreadable"

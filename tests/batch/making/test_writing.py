@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 from pydicom import dcmread
 
 from medkit.batch.ledger import Stage, State
 from medkit.batch.making import Outputs, make_study, predict_study, read_study, writing
+from medkit.batch.making.writing import write_objects
+from medkit.dicom.confidentiality import KEY_VARIABLE, Dates
+from medkit.dicom.findings import Finding
 from medkit.dicom.writing.results import ResultKind
 from medkit.dicom.writing.segmentation import SegmentationType
-from tests.batch.making.studies import OBLIQUE, POLICY, another_series, claimed, store, write_study
+from tests.batch.making.studies import OBLIQUE, PATIENT, POLICY, another_series, claimed, store, write_study
 
 
 def predicted(desk, study):
@@ -37,6 +41,37 @@ def test_label_maps_where_they_are_asked_for(desk, study):
     desk = desk.with_(outputs=outputs)
     make_study(claimed(desk, study), desk.context)
     assert dcmread(desk.made()[0]).SegmentationType == "LABELMAP"
+
+
+def test_results_about_nobody_where_they_are_asked_for(desk, files, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
+    named = Finding("jitter", "slices of 'Doe' lie unevenly in series 1.2.840.113619.2")
+    study = predicted(desk.with_(outputs=Outputs(deidentify=Dates.REMOVED)), files)
+    (job,) = study.jobs
+    job = replace(job, source=replace(job.source, notes=(named,)), notes=("scanned on 20190314",))
+    recipes = set()
+    for place, key, dates in (
+        ("identified", "", None),
+        ("first", "sixteen bytes or", Dates.REMOVED),
+        ("second", "another key, 16+", Dates.REMOVED),
+        ("third", "another key, 16+", Dates.SHIFTED),
+    ):
+        monkeypatch.setenv(KEY_VARIABLE, key)
+        folder = desk.folder / place
+        recipes.add(write_objects([job], folder, Outputs(deidentify=dates), ()).recipe)
+        made = b"".join(path.read_bytes() for path in folder.rglob("*.dcm"))
+        told = [*PATIENT, "1.2.840.113619.2", "'Doe'", "20190314"]
+        assert [text for text in told if text.encode() in made] == (told if dates is None else [])
+        assert b"slices of (text) lie unevenly" in made or dates is None
+    assert len(recipes) == 4
+
+
+def test_without_a_key_nobodys_results_are_not_made(desk, study, monkeypatch):
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    desk = desk.with_(outputs=Outputs(deidentify=Dates.REMOVED))
+    ended = make_study(claimed(desk, study), desk.context)
+    assert (ended.state, ended.code) == (State.FAILED, "wrong-configuration")
+    assert desk.made() == []
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from medkit.batch.service.checks import ask_archives, check_settings
 from medkit.batch.service.settings import read_settings
 from medkit.batch.service.supervisor import Supervisor
 from medkit.batch.status.server import StatusServer
+from medkit.dicom.confidentiality import KEY_VARIABLE
 from medkit.dicom.network.node import StorageNode
 from medkit.errors import MedkitError, UsageError
 from tests.batch.service.test_settings import SMALL, write
@@ -106,6 +107,20 @@ def test_files_of_tls_that_cannot_be_used_are_told(tmp_path, small):
     assert first.startswith("service.yaml: line 4: sources.nodes[1].tls: ")
     assert "c.pem" in first
     assert second.startswith("service.yaml: line 14: archives.dimse.pacs.tls: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("", "MEDKIT_DEIDENTIFICATION_KEY: expected"), ("short", "at least 16 bytes, got 5")]
+)
+def test_a_key_that_is_not_there_or_too_short_is_told(tmp_path, small, monkeypatch, key, said):
+    text = f"{small}outputs: {{deidentify: remove-dates}}\n"
+    monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
+    assert check(tmp_path, text).faults == ()
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    (fault,) = check(tmp_path, text).faults
+    assert "outputs.deidentify" in fault
+    assert said in fault
+    assert check(tmp_path, small).faults == (), "nobody asked for it"
 
 
 @pytest.fixture

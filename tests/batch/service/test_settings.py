@@ -24,6 +24,7 @@ from medkit.batch.service.settings import (
     read_settings,
 )
 from medkit.batch.spool import SpoolLimits
+from medkit.dicom.confidentiality import Dates
 from medkit.dicom.network.dimse import MoveTarget
 from medkit.dicom.network.tls import TlsFiles
 from medkit.dicom.writing.results import ResultKind
@@ -61,7 +62,8 @@ archives:
 destinations:
   folders: {out: results}
   archives: [pacs]
-outputs: {kinds: [seg, sr], segmentation_type: LABELMAP, allow_sheared: true, repairs: [split-gaps]}
+outputs: {kinds: [seg, sr], segmentation_type: LABELMAP, allow_sheared: true, repairs: [split-gaps],
+  deidentify: shift-dates}
 bundles:
   brain: {accept_licence: true, flips: LR, overrides: {overlap: 0.5}, location: bundles/brain}
 workers: 2
@@ -117,7 +119,11 @@ def test_a_file_becomes_settings(tmp_path):
     assert (settings.folders, settings.sending) == ({"out": tmp_path / "results"}, ("pacs",))
     kinds = (ResultKind.SEGMENTATION, ResultKind.REPORT)
     assert settings.outputs == Outputs(
-        kinds, SegmentationType.LABELMAP, allow_sheared=True, repairs=["split-gaps"]
+        kinds,
+        SegmentationType.LABELMAP,
+        allow_sheared=True,
+        repairs=["split-gaps"],
+        deidentify=Dates.SHIFTED,
     )
     bundle = BundleSettings({"overlap": 0.5}, "LR", accept_licence=True, location=tmp_path / "bundles/brain")
     assert settings.bundles == {"brain": bundle}
@@ -230,7 +236,7 @@ def test_all_faults_of_both_files_are_told_a_line_each(tmp_path):
 
 def test_a_bundle_that_no_rule_uses_is_told_beside_other_faults(tmp_path):
     path = write(tmp_path, WHOLE.replace("workers: 2", "wrokers: 2").replace("  brain: {", "  brian: {"))
-    with pytest.raises(UsageError, match=r"line \d+: wrokers: .*\n.*line 22: bundles\.brian: "):
+    with pytest.raises(UsageError, match=r"line \d+: wrokers: .*\n.*line 23: bundles\.brian: "):
         read_settings(path)
 
 
@@ -354,3 +360,4 @@ def test_the_schema_is_one_and_knows_every_repair_that_results_may_have():
     Draft202012Validator.check_schema(schema())
     repairs = schema()["properties"]["outputs"]["properties"]["repairs"]["items"]["enum"]
     assert repairs == REPAIRS
+    assert schema()["properties"]["outputs"]["properties"]["deidentify"]["enum"] == [*Dates]
