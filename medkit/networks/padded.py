@@ -49,7 +49,10 @@ def pad_to_multiple(image: Tensor, multiple: Sequence[int]) -> Tensor:
 def crop(padded: Tensor, sizes: Sequence[int]) -> Tensor:
     """What :func:`pad_to_multiple` began with, ``(..., *sizes)``: the last axes are those of space."""
     for axis, size in enumerate(sizes, -len(sizes)):
-        padded = padded.narrow(axis, 0, size)
+        whole = padded.shape[axis]
+        # Of an axis that stays whole the gradient would be copied into zeros all the same. In a trace sizes are unknown.
+        if not (isinstance(size, int) and isinstance(whole, int) and size == whole):
+            padded = padded.narrow(axis, 0, size)
     return padded
 
 

@@ -39,6 +39,7 @@ def test_the_border_is_repeated():
 def test_what_fits_is_left_alone():
     image = torch.zeros(1, 1, 4, 8)
     assert pad_to_multiple(image, (4, 4)) is image
+    assert crop(image, (4, 8)) is image
 
 
 def test_the_network_sees_the_multiple_and_the_caller_the_image():
