@@ -12,7 +12,7 @@ import torch
 
 __all__ = ["library", "thread_count"]
 
-_VERSION = 6  # of the argument lists; that of csrc/version.c
+_VERSION = 7  # of the argument lists; that of csrc/version.c
 _LOGGER = logging.getLogger(__name__)
 _forked = False
 

@@ -30,7 +30,7 @@ def test_it_learns_as_pytorchs():
     norms = GroupNorm(2, 6), nn.GroupNorm(2, 6)
     gradients = [torch.autograd.grad(norm(x).pow(3).sum(), [x, *norm.parameters()]) for norm in norms]
     for found, expected in zip(*gradients, strict=True):
-        assert torch.equal(found, expected)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
 @torch.no_grad()

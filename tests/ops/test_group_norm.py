@@ -134,7 +134,11 @@ def test_images_that_it_serves():
     }
     assert not [name for name, other in others.items() if is_served(other)]
     with torch.enable_grad():
-        assert not is_served(laid_out(x))
+        assert is_served(laid_out(x))
+    served = []
+    torch.func.jvp(lambda x: served.append(is_served(x)) or x, (laid_out(x),), (laid_out(x),))
+    torch.func.vmap(lambda x: served.append(is_served(x)) or x)(laid_out(x)[None])
+    assert served == [False, False]
 
 
 @torch.no_grad()
@@ -145,10 +149,80 @@ def test_without_the_kernel_it_serves_nothing(monkeypatch):
 
 @pytest.mark.parametrize("ndim", LAST)
 def test_it_is_a_proper_operator(ndim):
-    x = laid_out(torch.randn(2, 3, *[5] * (ndim - 2)))
-    torch.library.opcheck(
-        torch.ops.medkit.group_norm_channels_last.default, (x, 3, torch.ones(3), torch.zeros(3), EPS)
-    )
+    x, (weight, bias) = laid_out(torch.randn(2, 3, *[5] * (ndim - 2))), torch.randn(2, 3)
+    operators = torch.ops.medkit
+    learning = [one.requires_grad_() for one in (x.clone(), weight.clone(), bias.clone())]
+    torch.library.opcheck(operators.group_norm_channels_last.default, (learning[0], 3, *learning[1:], EPS))
+    torch.library.opcheck(operators.group_norm_channels_last_backward.default, (x, x.clone(), 3, weight, EPS))
+
+
+def loss(x, weight, bias, slopes, groups, norm=exact):
+    """A number whose gradients are those of the norm, along ``slopes``."""
+    return (norm(x, weight, bias, groups) * slopes.to(x.dtype)).double().sum()
+
+
+def ours(x, weight, bias, groups):
+    return group_norm(x, groups, weight, bias, EPS)
+
+
+@pytest.mark.parametrize("dtype", ROUNDING)
+@given(
+    batch=st.integers(1, 3),
+    groups=st.integers(1, 20),
+    size=st.integers(1, 4),
+    sizes=SIZES,
+    seed=st.integers(0, 2**32),
+)
+def test_gradients_of_any_shape(dtype, batch, groups, size, sizes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = laid_out(torch.randn(batch, groups * size, *sizes, generator=generator).to(dtype))
+    slopes = torch.randn(x.shape, generator=generator).to(dtype)
+    weight, bias = torch.randn(2, groups * size, generator=generator)
+    given = [one.requires_grad_() for one in (x, weight, bias)]
+    image, *of_channels = torch.autograd.grad(loss(*given, slopes, groups, ours), given)
+    doubles = [one.detach().double().requires_grad_() for one in given]
+    exact_image, *exact_channels = torch.autograd.grad(loss(*doubles, slopes, groups), doubles)
+    deviation = doubles[0].reshape(batch, groups, -1).std(2, correction=0).square().add(EPS).sqrt().min()
+    assert_near(image, exact_image, 2**-20 * slopes.abs().max() * weight.abs().max() / deviation**2)
+    for found, expected in zip(of_channels, exact_channels, strict=True):
+        assert (found - expected).abs().max() <= 2**-20 * expected.abs().max() + 2**-22
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 64, 80, 33), (3, 40, 50, 50)])
+def test_every_number_of_threads_gives_gradients_of_the_same_bits(monkeypatch, shape):
+    x, slopes, found = laid_out(torch.randn(shape)).requires_grad_(), torch.randn(shape), []
+    for count in (1, 3, 16):
+        monkeypatch.setattr(native, "thread_count", lambda count=count: count)
+        found.append(torch.autograd.grad(loss(x, None, None, slopes, shape[1], ours), x)[0])
+    assert all(torch.equal(other, found[0]) for other in found[1:])
+
+
+def test_gradients_of_gradients():
+    x, weight, bias = torch.randn(2, 6, 5, 4, 3), torch.randn(6), torch.randn(6)
+    slopes, penalties = [], []
+    for norm, dtype in ((ours, torch.float32), (exact, torch.float64)):
+        given = [
+            laid_out(x).to(dtype).requires_grad_(),
+            *(one.to(dtype).requires_grad_() for one in (weight, bias)),
+        ]
+        image, of_weight = torch.autograd.grad(
+            norm(*given, 3).double().pow(3).sum(), given[:2], create_graph=True
+        )
+        penalties.append(image.double().square().sum() + of_weight.double().square().sum())
+        slopes.append(torch.autograd.grad(penalties[-1], given))
+    torch.testing.assert_close(penalties[0], penalties[1], rtol=1e-5, atol=1e-5)
+    for found, expected in zip(*slopes, strict=True):
+        torch.testing.assert_close(
+            found.double(), expected, rtol=1e-4, atol=1e-3 * float(expected.abs().max())
+        )
+
+
+def test_a_gradient_that_is_not_finite_spoils_its_group_alone():
+    x, slopes = laid_out(torch.randn(1, 4, 9, 9)).requires_grad_(), torch.randn(1, 4, 9, 9)
+    slopes[0, 1, 3, 3] = float("nan")
+    (found,) = torch.autograd.grad(loss(x, None, None, slopes, 2, ours), x)
+    assert found[0, :2].isnan().all()
+    assert found[0, 2:].isfinite().all()
 
 
 def test_the_oracle_is_pytorchs():
