@@ -119,7 +119,7 @@ class Dates(StrEnum):
 
 def key_of_environment() -> bytes | None:
     """The key that :data:`KEY_VARIABLE` holds, if any."""
-    return os.environ.get(KEY_VARIABLE, "").encode() or None
+    return os.fsencode(os.environ.get(KEY_VARIABLE, "")) or None
 
 
 def fingerprint(key: bytes) -> str:
@@ -168,7 +168,10 @@ class Deidentifier:
                 f"{KEY_VARIABLE}: expected an environment variable with a key of {_KEY_BYTES} characters or more, got "
                 "none; set it"
             )
-        return cls(key, shift_dates=dates is Dates.SHIFTED)
+        try:
+            return cls(key, shift_dates=dates is Dates.SHIFTED)
+        except UsageError as error:
+            raise UsageError(f"{KEY_VARIABLE}: {error}") from None
 
     def clean(self, dataset: Dataset) -> None:
         """De-identify a data set in place.

@@ -19,7 +19,7 @@ from medkit.dicom.confidentiality import KEY_VARIABLE, Deidentifier
 from medkit.dicom.deidentification import deidentify
 from medkit.errors import UsageError
 from tests.batch.making.studies import PATIENT, another_series, write_study
-from tests.batch.service.studies import study_hash, write_numbered
+from tests.batch.service.studies import study_hash, study_uid, write_numbered
 from tests.batch.status.live import study
 
 BUNDLE = "hippocampus_segmentation_unet"
@@ -112,7 +112,11 @@ def test_results_about_nobody_belong_to_the_images_deidentified_with_the_same_ke
     referred = segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     assert {item.ReferencedSOPInstanceUID for item in referred} == {one.SOPInstanceUID for one in images}
     content = b"".join(path.read_bytes() for path in results)
-    assert [text for text in PATIENT if text.encode() in content] == []
+    told = [*PATIENT, study_uid(0), study_hash(0)]
+    assert [text for text in told if text.encode() in content] == []
+    again = run(folder, "in", "--deidentify", "shift-dates", **{KEY_VARIABLE: "another key, 16+"})
+    assert (again.returncode, "name another folder" in again.stderr) == (2, True)
+    assert sorted((folder / "out" / "delivered").rglob("*.dcm")) == results
 
 
 def test_of_what_is_delivered_in_part_the_rest_is_told(folder):

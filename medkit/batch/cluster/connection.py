@@ -58,6 +58,7 @@ class Cluster:
         folders: of the batch, as this machine sees them, each with what workers see it as.
         bundles: name in the rules to name or folder of the bundle.
         tell: is given each new line about why the cluster makes nothing, and ``None`` once it does.
+        more_wanted: traits that workers need besides those of :func:`medkit.batch.cluster.fitness.wanted_here`.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class Cluster:
         folders: Mapping[Path, Path],
         bundles: Mapping[str, str],
         tell: Callable[[str | None], None],
+        more_wanted: Mapping[str, str] | None = None,
     ) -> None:
+        self._more_wanted = dict(more_wanted or {})
         self._settings, self._folders, self._bundles, self._tell = settings, folders, bundles, tell
         self._client: Client | None = None
         self._lock = Lock()
@@ -302,7 +305,7 @@ class Cluster:
             late = {worker for worker, (_, since) in self._unfit.items() if now - since > _AGAIN_SECONDS}
             new = workers.keys() - self._fit - self._others - self._unfit.keys()
         if asked := (new | late) - self._asked.keys():
-            wanted = wanted_here(self._question(""))
+            wanted = wanted_here(self._question("")) | self._more_wanted
             for worker in asked:
                 self._asked[worker] = self._ask(worker, workers[worker], wanted, client)
         for worker in [worker for worker, answer in self._asked.items() if answer.done()]:

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    *("WELL", "Question", "bundle_traits", "condition", "describe", "remove_seals", "seal", "traits"),
+    *(
+        "WELL",
+        "Question",
+        "bundle_traits",
+        "condition",
+        "describe",
+        "key_traits",
+        "remove_seals",
+        "seal",
+        "traits",
+    ),
     *("unlike", "wanted_here"),
 ]
 
@@ -45,16 +55,18 @@ Question = tuple[str, tuple[str, ...], dict[str, str]]
 
 
 def traits() -> dict[str, str]:
-    """Versions of all that decides a result, and a hash of medkit's own files, whatever version they claim to be.
-
-    Also by which the key of de-identification can be compared, where the environment has one.
-    """
+    """Versions of all that decides a result, and a hash of medkit's own files, whatever version they claim to be."""
     import medkit
 
-    own, key = {"medkit": medkit.__version__, "medkit's files": _sources()}, key_of_environment()
-    if key is not None:
-        own[f"a key in {KEY_VARIABLE} of fingerprint"] = fingerprint(key)
-    return own | {name: _version(name) for name in _OTHERS}
+    return {"medkit": medkit.__version__, "medkit's files": _sources()} | {
+        name: _version(name) for name in _OTHERS
+    }
+
+
+def key_traits() -> dict[str, str]:
+    """By which the environment's key of de-identification can be compared; nothing where there is none."""
+    key = key_of_environment()
+    return {} if key is None else {f"a key in {KEY_VARIABLE} of fingerprint": fingerprint(key)}
 
 
 @cache
@@ -121,7 +133,7 @@ async def describe(question: Question) -> dict[str, str]:
 
 
 def _describe(name: str, folders: tuple[str, ...], bundles: dict[str, str]) -> dict[str, str]:
-    found = traits() | bundle_traits(bundles) | condition()
+    found = traits() | key_traits() | bundle_traits(bundles) | condition()
     for folder in folders:
         found[f"{_FOLDER} {folder}"] = _seen(Path(folder), name)
     return found

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from medkit.batch.cluster.allocator import keep_freed_memory
-from medkit.batch.cluster.fitness import WELL, condition, traits, unlike
+from medkit.batch.cluster.fitness import WELL, condition, key_traits, traits, unlike
 from medkit.batch.cluster.machine import fault_behind, store_fault
 from medkit.batch.cluster.order import BEGUN, SLOW, Outcome, OutcomeKind
 from medkit.batch.cluster.quiet import be_quiet
@@ -89,7 +89,8 @@ def _make(order: Order, here: str) -> Outcome:
     store, folder, seconds = Path(order.terms.spool), Path(order.folder), dict[str, float]()
     work, shelf = _unpacked(order.terms.work)
     limit_memory(order.terms.memory_bytes, work.device)
-    wanted = Wanted(work.rules, work.outputs.repairs, work.limits)
+    outputs = work.outputs
+    wanted = Wanted(work.rules, outputs.repairs, work.limits, outputs.deidentify is not None)
     with _stage(READ, order, seconds):
         jobs, notes, refused = read_revision(order.study, order.digest, Spool(store, make=False), wanted)
     with _stage(PREDICT, order, seconds):  # a folder that hangs may keep a bundle from being loaded
@@ -97,7 +98,7 @@ def _make(order: Order, here: str) -> Outcome:
             _check_bundle(shelf, name, order)
         predicted = [predict_job(job, (*notes, *order.notes), shelf) for job in jobs]
     with _stage(WRITE, order, seconds):
-        objects = write_objects(predicted, folder, work.outputs, order.withdrawn)
+        objects = write_objects(predicted, folder, outputs, order.withdrawn)
         sync_all(folder)
     made = tuple((*one, str(hash_files([folder / one[0]]))) for one in objects.made)
     makers = tuple((one.name, one.version, one.digest) for one in objects.makers)
@@ -114,7 +115,7 @@ def _make(order: Order, here: str) -> Outcome:
 
 def _begin(order: Order) -> None:
     """Be fit, and the one attempt that the folder is for: Dask runs a task again whose worker died."""
-    differs = unlike(order.terms.traits | WELL, traits() | condition())
+    differs = unlike(order.terms.traits | WELL, traits() | key_traits() | condition())
     if wrong := differs or store_fault(Path(order.terms.spool)):
         raise _OtherWise(OutcomeKind.UNFIT, wrong)
     try:

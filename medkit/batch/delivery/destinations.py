@@ -103,8 +103,8 @@ class FolderDestination:
             return self._hash(path)
 
     def withdraw(self, made: Made) -> None:
-        """Remove the file; where nobody knows its study any more it is searched for."""
-        study = made.study_uid or _study_of(made.path)
+        """Remove the file; where that of the result is gone it is searched for."""
+        study = _study_of(made.path)
         places = [self._place(study, made.uid)] if study else self.folder.glob(f"*/{made.uid}.dcm")
         with self._reachable():
             for path in places:

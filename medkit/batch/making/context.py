@@ -50,14 +50,6 @@ class Outputs:
     repairs: Collection[str] = ()
     deidentify: Dates | None = None
 
-    def deidentifier(self) -> Deidentifier | None:
-        """With the key of the environment, which is asked anew: no settings hold it.
-
-        Raises:
-            UsageError: see :meth:`medkit.dicom.confidentiality.Deidentifier.of_environment`.
-        """
-        return None if self.deidentify is None else Deidentifier.of_environment(self.deidentify)
-
     def __post_init__(self) -> None:
         if not self.kinds:
             raise UsageError(
@@ -72,6 +64,14 @@ class Outputs:
                 f"expected repairs after which slices are still images of the series ({', '.join(REPAIRS)}), got "
                 f"{wrong[0]}; leave it out"
             )
+
+    def deidentifier(self) -> Deidentifier | None:
+        """With the key of the environment, which is asked anew: no settings hold it.
+
+        Raises:
+            UsageError: see :meth:`medkit.dicom.confidentiality.Deidentifier.of_environment`.
+        """
+        return None if self.deidentify is None else Deidentifier.of_environment(self.deidentify)
 
 
 @dataclass(frozen=True, eq=False)

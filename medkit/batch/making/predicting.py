@@ -30,6 +30,7 @@ class JobPredicted:
         result: the labels.
         maker: what made them.
         notes: for the report.
+        channels: names of the volumes that are the other channels.
     """
 
     rule: str
@@ -37,6 +38,7 @@ class JobPredicted:
     result: Result
     maker: Maker
     notes: tuple[str, ...]
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +75,8 @@ def predict_job(read: JobRead, notes: tuple[str, ...], shelf: BundleShelf) -> Jo
         shelved = shelf.take(read.job.bundle)
         sources = [read.volumes[name] for name in shelved.order(read.volumes)]
         result = shelved.predict([as_image(source) for source in sources])
-    others = (
-        [f"its other channels are of {', '.join(source.name for source in sources[1:])}"]
-        if sources[1:]
-        else []
-    )
-    said = (*result.notes, *others, *notes)
-    return JobPredicted(read.job.rule, sources[0], result, shelved.maker, said)
+    channels = tuple(source.name for source in sources[1:])
+    return JobPredicted(read.job.rule, sources[0], result, shelved.maker, (*result.notes, *notes), channels)
 
 
 def as_image(source: SeriesVolume) -> Volume:

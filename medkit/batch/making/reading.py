@@ -17,6 +17,7 @@ from medkit.dicom.limits import Limits
 from medkit.dicom.reading import read_each
 from medkit.dicom.rejected import NOTE_CLASS, rejected_instances
 from medkit.dicom.result import OTHER_KINDS
+from medkit.dicom.writing.source import identifying
 from medkit.errors import CaseError
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class Wanted:
         rules: which bundle a study goes to.
         repairs: of series, see :class:`medkit.dicom.Repair`.
         limits: of sizes of files, asked before anything is decoded.
+        for_nobody: whether results are to be nobody's: a series that may have words in its pixels is refused.
     """
 
     rules: Sequence[Rule]
     repairs: Collection[str] = ()
     limits: Limits = field(default_factory=Limits)
+    for_nobody: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +130,8 @@ def read_study(claim: Claim, context: MakingContext) -> StudyRead:
         UsageError: an unknown repair.
         OSError: the store cannot be read.
     """
-    wanted = Wanted(context.rules, context.outputs.repairs, context.limits)
+    outputs = context.outputs
+    wanted = Wanted(context.rules, outputs.repairs, context.limits, outputs.deidentify is not None)
     try:
         jobs, notes, refused = read_revision(claim.study, claim.digest, context.spool, wanted)
     except Verdict as verdict:
@@ -269,7 +273,7 @@ class _Desk:
     """What was read of a study so far: facts on all volumes, and the voxels of those that an input could be."""
 
     def __init__(self, wanted: Wanted) -> None:
-        self.rules, self.repairs = wanted.rules, wanted.repairs
+        self.rules, self.repairs, self.for_nobody = wanted.rules, wanted.repairs, wanted.for_nobody
         self.held_bytes, self.most_bytes = 0, wanted.limits.held_bytes
         self.facts: list[dict[str, Any]] = []
         self.volumes: dict[str, SeriesVolume] = {}
@@ -289,8 +293,14 @@ class _Desk:
         ]
         for volume in series.volumes:
             facts = rule_facts(volume)
+            fits = any(
+                mismatch(wanted, facts) is None for rule in self.rules for wanted in rule.inputs.values()
+            )
+            if fits and self.for_nobody and (finding := identifying(volume)) is not None:
+                self.refusals.append(_Refusal(finding, series.number, facts))
+                continue
             self.facts.append(facts)
-            if any(mismatch(wanted, facts) is None for rule in self.rules for wanted in rule.inputs.values()):
+            if fits:
                 self._keep(facts["series"], volume)
 
     def _keep(self, name: str, volume: SeriesVolume) -> None:
@@ -435,7 +445,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [*([taken_back] if taken_back else []), *counting]
     if lifted:
-        what = what_is_missed(lifted, "instance or file was", "instances or files were")
+        what = what_is_missed(lifted, "instance or file was", "instances or files were", names_senders=False)
         notes.append(f"{what}, and a person said that the study is whole all the same")
     if unread:
         codes = ", ".join(sorted({refusal.finding.code for refusal in unread}))

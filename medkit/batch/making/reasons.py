@@ -29,6 +29,7 @@ _PLAIN = frozenset(
         *(
             "bad-orientation",
             "bad-pixels",
+            "burned-in",
             "count-mismatch",
             "directory",
             "duplicate",

@@ -37,20 +37,22 @@ def check_all_taken(spool: Spool, study: str) -> None:
         )
 
 
-def what_is_missed(marks: Collection[Mark], one: str, many: str) -> str:
+def what_is_missed(marks: Collection[Mark], one: str, many: str, *, names_senders: bool = True) -> str:
     """What is missed, for a person.
 
     Args:
         marks: of what is.
         one: what one that was not taken was, and the verb.
         many: the same of several.
+        names_senders: by their AE titles, which may name a hospital.
     """
     missed = {mark.name: mark.code for mark in marks if not mark.caller}.values()  # several may say the same
     parts = []
     if missed:
         parts.append(f"{counted(len(missed), one, many)} not taken ({', '.join(sorted(set(missed)))})")
     if callers := sorted(mark.caller for mark in marks if mark.caller):
-        who = f"{'its sender' if len(callers) == 1 else 'its senders'} {' and '.join(callers)}"
+        titles = f" {' and '.join(callers)}" if names_senders else ""
+        who = f"{'its sender' if len(callers) == 1 else 'its senders'}{titles}"
         why = f"({NOT_RELEASED}: broken off, or this service was stopped)"
         parts.append(f"{who} did not say that this is all {why}")
     return " and ".join(parts)

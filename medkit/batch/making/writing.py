@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from medkit.batch.ledger import IllegalTransition, LeaseLost, Result
 from medkit.batch.making.known import KnownBundle
 from medkit.batch.making.publishing import published_folder, publishing
-from medkit.batch.making.reasons import without_patient
 from medkit.dicom.confidentiality import fingerprint
 from medkit.dicom.network.content import content_hash
 from medkit.dicom.writing.results import write_results
@@ -99,8 +98,7 @@ def write_objects(
     """
     deidentifier = outputs.deidentifier()
     for job in jobs:
-        told = job if deidentifier is None else _without_patient(job)
-        _write_job(told, folder / job.maker.bundle, outputs, deidentifier, frozenset(withdrawn))
+        _write_job(job, folder / job.maker.bundle, outputs, deidentifier, frozenset(withdrawn))
     found = sorted(folder.rglob("*.dcm"))
     made = tuple((path.relative_to(folder).as_posix(), *_identity(path)) for path in found)
     makers = dict.fromkeys(KnownBundle.of(job.maker) for job in jobs)
@@ -118,10 +116,12 @@ def written(claim: Claim, objects: Objects, refused: str | None, context: Making
     return StudyWritten(claim, tuple(results), objects.recipe, objects.makers, refused)
 
 
-def _without_patient(job: JobPredicted) -> JobPredicted:
-    """The same, with notes that say nothing out of a header."""
-    notes = tuple(replace(note, message=without_patient(note.message)) for note in job.source.notes)
-    return replace(job, source=replace(job.source, notes=notes), notes=tuple(map(without_patient, job.notes)))
+def _notes(job: JobPredicted, deidentifier: Deidentifier | None) -> list[str]:
+    """For the report; names of volumes have words out of headers."""
+    if not job.channels:
+        return [*job.notes]
+    others = ", ".join(job.channels) if deidentifier is None else "other series of the study"
+    return [*job.notes, f"its other channels are of {others}"]
 
 
 def _write_job(
@@ -142,7 +142,7 @@ def _write_job(
             folder,
             kinds=outputs.kinds,
             segmentation_type=outputs.segmentation_type,
-            notes=job.notes,
+            notes=_notes(job, deidentifier),
             allow_sheared=outputs.allow_sheared,
             edition=edition,
             deidentifier=deidentifier,

@@ -21,7 +21,7 @@ from medkit.batch.service.parts import (
     make_cluster,
     make_requests,
     missing_folders,
-    shadow_fault,
+    mode_faults,
 )
 from medkit.batch.service.settings import node_address, rules_path
 from medkit.batch.yaml_faults import Place, placed
@@ -125,9 +125,8 @@ def _option_faults(settings: Settings) -> list[tuple[Place, str]]:
 
 
 def _other_faults(settings: Settings) -> Iterator[tuple[Place, str]]:
-    if (fault := shadow_fault(settings)) is not None:
-        yield ("folder",), fault
-    yield from _tried(("outputs", "deidentify"), settings.outputs.deidentifier)
+    without_key = [*_tried(("outputs", "deidentify"), settings.outputs.deidentifier)]
+    yield from without_key or mode_faults(settings)
     asked = {pull.archive for pull in settings.pulls} | {node.count_at for node in settings.nodes}
     for name, known in settings.archives.items():
         place: Place = ("archives", known.protocol, name)

@@ -21,7 +21,7 @@ from medkit.batch.making.reading import told_of_purge, unless_arriving
 from medkit.batch.making.verdicts import Verdict
 from medkit.batch.making.writing import Objects, written
 from medkit.batch.service.carrier import Carrier
-from medkit.batch.service.parts import seen_folder
+from medkit.batch.service.parts import seen_folder, wanted_key
 from medkit.batch.service.recovery import DIED, too_slow
 from medkit.data.hashing import hash_files
 from medkit.dicom.network.content import note_content
@@ -87,7 +87,7 @@ class Dispatcher(Carrier):
         self._tell_bundles(replace(context, shelf=shelf).check())
         self._terms = Terms(
             spool=str(self._seen.spool),
-            traits=traits(),
+            traits=traits() | wanted_key(settings),
             makers={rule.bundle: shelf.take(rule.bundle).maker.identity for rule in context.rules},
             stage_seconds=settings.limits.stage_seconds,
             memory_bytes=settings.limits.memory_bytes,

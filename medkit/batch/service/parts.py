@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medkit.batch.cluster.connection import Cluster
 from medkit.batch.cluster.disks import check_own_disk
+from medkit.batch.cluster.fitness import key_traits
 from medkit.batch.delivery.destinations import ArchiveDestination, FolderDestination
 from medkit.batch.delivery.noted import NotedDestination
 from medkit.batch.folder import JobFolder
@@ -17,10 +18,12 @@ from medkit.batch.intake.requests import filter_request, read_accessions, read_s
 from medkit.batch.intake.watch import WatchedFolder
 from medkit.batch.making import BundleShelf, MakingContext
 from medkit.batch.notices import Notices
+from medkit.data.writing import write_text
+from medkit.dicom.confidentiality import fingerprint
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from medkit.batch.delivery.destinations import Destination
     from medkit.batch.intake.memory import Memory
@@ -52,8 +55,10 @@ __all__ = [
     "make_requests",
     "make_watched",
     "missing_folders",
+    "mode_faults",
     "seen_folder",
-    "shadow_fault",
+    "wanted_key",
+    "write_modes",
 ]
 
 SHADOW = "shadow"
@@ -94,15 +99,47 @@ def missing_folders(settings: Settings) -> list[tuple[Place, str]]:
     ]
 
 
-def shadow_fault(settings: Settings) -> str | None:
-    """What is wrong where a batch was begun in shadow mode and is not to go on so, or the other way round."""
-    known, shadowed = settings.job.ledger.exists(), settings.job.shadow.exists()
-    if not known or shadowed == settings.shadow:
-        return None
-    return (
-        f"{settings.job.root}: expected the folder of a batch that is always run {'with' if shadowed else 'without'} "
-        "shadow mode, as it was begun; name another folder"
-    )
+def mode_faults(settings: Settings) -> Iterator[tuple[Place, str]]:
+    """What is wrong where a batch is not to go on as it was begun: as a shadow, or about nobody, or neither.
+
+    Raises:
+        UsageError: results are to be nobody's, and there is no key.
+    """
+    job = settings.job
+    if not job.ledger.exists():
+        return
+    if (shadowed := job.shadow.exists()) != settings.shadow:
+        yield (
+            ("folder",),
+            f"{job.root}: expected the folder of a batch that is always run {'with' if shadowed else 'without'} shadow "
+            "mode, as it was begun; name another folder",
+        )
+    begun = job.for_nobody.read_text("utf-8") if job.for_nobody.exists() else ""
+    if begun != (asked := _for_nobody(settings)):
+        yield (
+            ("outputs", "deidentify"),
+            f"{job.root}: expected the folder of a batch whose results are always {_about(begun)}, as it was begun, got "
+            f"{_about(asked)}; name another folder",
+        )
+
+
+def write_modes(settings: Settings) -> None:
+    """Have a batch that begins go on as it does now."""
+    if settings.shadow:
+        settings.job.shadow.touch()
+    if (asked := _for_nobody(settings)) and not settings.job.for_nobody.exists():
+        write_text(settings.job.for_nobody, asked)
+
+
+def _for_nobody(settings: Settings) -> str:
+    """How results are made nobody's; empty where they are not."""
+    deidentifier = settings.outputs.deidentifier()
+    return "" if deidentifier is None else f"{settings.outputs.deidentify} {fingerprint(deidentifier.key)}"
+
+
+def _about(mode: str) -> str:
+    dates, _, key = mode.partition(" ")
+    return f"about nobody ({dates}, by the key of fingerprint {key})" if mode else "about their patients"
 
 
 def make_context(settings: Settings, ledger: Ledger, spool: Spool) -> MakingContext:
@@ -137,7 +174,13 @@ def make_cluster(settings: Settings, tell: Callable[[str | None], None]) -> Clus
     job, seen = settings.job, seen_folder(settings)
     bundles = {rule.bundle: settings.bundles.get(rule.bundle) for rule in settings.rules}
     places = {name: str(one.location) if one and one.location else name for name, one in bundles.items()}
-    return Cluster(settings.cluster, {job.spool: seen.spool, job.results: seen.results}, places, tell)
+    folders = {job.spool: seen.spool, job.results: seen.results}
+    return Cluster(settings.cluster, folders, places, tell, wanted_key(settings))
+
+
+def wanted_key(settings: Settings) -> dict[str, str]:
+    """What workers of a cluster need to make nobody's results: the key of this process."""
+    return {} if settings.outputs.deidentify is None else key_traits()
 
 
 def seen_folder(settings: Settings) -> JobFolder:

@@ -34,7 +34,8 @@ from medkit.batch.service.parts import (
     make_destinations,
     make_node,
     missing_folders,
-    shadow_fault,
+    mode_faults,
+    write_modes,
 )
 from medkit.batch.service.recovery import service_name
 from medkit.batch.service.sources import count_chores, open_sources
@@ -68,8 +69,8 @@ class Supervisor:
         logs: where workers write theirs to; this process's own are set up by the caller.
 
     Raises:
-        UsageError: another service has the folder, it was used in shadow mode and is not now, or the other way round; or
-            a destination cannot be used, or is a folder that is not there.
+        UsageError: another service has the folder, it was begun as a shadow or about nobody and is not to go on so, or
+            the other way round; or a destination cannot be used, or is a folder that is not there.
         LedgerError, AuditError: the ledger, or the audit log, cannot be gone on with.
     """
 
@@ -190,13 +191,10 @@ class Supervisor:
 
     def _hold_folder(self) -> None:
         """Have the folder for ourselves, and use it always for the same."""
-        root, shadow = self._settings.job.root, self._settings.shadow
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._settings.job.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open.enter_context(self._settings.job.hold())
-        if (fault := shadow_fault(self._settings)) is not None:
-            raise UsageError(fault)
-        if shadow:
-            self._settings.job.shadow.touch()
+        raise_faults(fault for _, fault in mode_faults(self._settings))
+        write_modes(self._settings)
 
     @contextmanager
     def _working(

@@ -67,8 +67,6 @@ def finish(dataset: SOPClass, source: Source) -> None:
     """
     source.restore_references(dataset)
     copy_patient_and_study(dataset, source.header)
-    if _DATES_MODIFIED in source.header:  # PS3.15 E.1.1 asks for it beside what a patient's module has
-        dataset[_DATES_MODIFIED] = deepcopy(source.header[_DATES_MODIFIED])
     for name in _CLOCK:
         del dataset[name]
     for name, which in _MOMENTS.items():
@@ -99,6 +97,8 @@ def copy_patient_and_study(dataset: SOPClass, header: Dataset) -> None:
                 records.add(deepcopy(header[tag]))
     records.SOPClassUID = CTImageStorage  # highdicom looks up by class which attributes the modules have
     dataset.copy_patient_and_study_information(records)
+    if _DATES_MODIFIED in header:  # PS3.15 E.1.1 asks for it beside what a patient's module has
+        dataset[_DATES_MODIFIED] = deepcopy(header[_DATES_MODIFIED])
     dataset.pop("SpecificCharacterSet", None)
     stated = header.get("SpecificCharacterSet")
     if not ours_fit or not _fits(records, stated):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from medkit.dicom.confidentiality import Deidentifier
+    from medkit.dicom.findings import Finding
     from medkit.dicom.result import SeriesVolume
     from medkit.dicom.writing.maker import Maker
 
@@ -67,10 +68,10 @@ def write_results(
         folder: for the files.
         kinds: which objects; a report brings the segmentation that it refers to.
         segmentation_type: of the segmentation.
-        notes: for the report, besides those of the volume.
+        notes: for the report, besides those of the volume. They are written as they are.
         allow_sheared: write slices of a tilted gantry too.
         edition: see :func:`medkit.dicom.writing.source.open_source`.
-        deidentifier: see there; of notes nothing is taken away.
+        deidentifier: see there. Of the volume's own notes, which quote headers, the report then has the codes.
 
     Returns:
         Kind to file.
@@ -94,7 +95,7 @@ def write_results(
         made[ResultKind.SEGMENTATION] = segments
         if ResultKind.REPORT in kinds:
             # Of repairs the meaning: their messages may name files, and these a patient.
-            said = [note.message for note in volume.notes]
+            said = [note.message for note in volume.notes] if deidentifier is None else _codes(volume.notes)
             said += [f"On request: {_MEANINGS[done.code]}" for done in volume.repairs]
             made[ResultKind.REPORT] = volume_report(source, segments, maker, [*said, *notes])
     if ResultKind.PICTURE in kinds:
@@ -106,3 +107,9 @@ def write_results(
     for kind, dataset in made.items():
         save(dataset, paths[kind])
     return paths
+
+
+def _codes(notes: Sequence[Finding]) -> list[str]:
+    """In one line which remarks the reader has, without what they say."""
+    codes = ", ".join(sorted({note.code for note in notes}))
+    return [f"The reader has remarks on the series (see docs/dicom.md of medkit): {codes}"] if codes else []

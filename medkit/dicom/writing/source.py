@@ -20,7 +20,7 @@ from pydicom.valuerep import DS
 
 from medkit.data.grid import SAME_PLACE_VOXELS, Grid, flip_lps_ras
 from medkit.data.volume import Volume
-from medkit.dicom.deidentification import clean_elements
+from medkit.dicom.deidentification import check_deidentifiable, clean_elements
 from medkit.dicom.elements import Elements
 from medkit.dicom.findings import Refused
 from medkit.dicom.writing.uids import derived_uid
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medkit.dicom.confidentiality import Deidentifier
+    from medkit.dicom.findings import Finding
     from medkit.dicom.result import SeriesVolume
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "identifying", "open_source"]
 
 _PATIENT = "PATIENT"
 _MARK = b"DICM"
@@ -241,7 +242,7 @@ def open_source(volume: SeriesVolume, edition: int = 0, deidentifier: Deidentifi
         edition: results of another edition have other UIDs, and are the same otherwise. An object that a rejection note
             took back has to come back under another UID.
         deidentifier: with one, the source is nobody's: as it would be read from what
-            :func:`medkit.dicom.deidentification.deidentify` writes of it.
+            :func:`medkit.dicom.deidentification.deidentify` writes of it, where that takes it.
 
     Raises:
         CaseError: ``source-resampled`` where the volume has no images of its own; ``source-changed`` where a file is
@@ -263,11 +264,32 @@ def open_source(volume: SeriesVolume, edition: int = 0, deidentifier: Deidentifi
     return source if deidentifier is None else _deidentified(source, deidentifier)
 
 
+def identifying(volume: SeriesVolume) -> Finding | None:
+    """Why no results can be about a volume and about nobody, as far as its headers tell; ``None`` where they can.
+
+    Raises:
+        CaseError: ``source-changed``, see :func:`open_source`.
+    """
+    try:
+        for header in {id(header): header for header in _headers(volume)}.values():
+            check_deidentifiable(header, volume.called)
+    except Refused as refused:
+        return refused.finding
+    return None
+
+
 def _deidentified(source: Source, deidentifier: Deidentifier) -> Source:
     """The same of nobody; headers are changed in place."""
     volume = source.volume
+    headers = {id(header): header for header in source.headers}.values()
+    if len({deidentifier.pseudonym(header) for header in headers}) > 1:
+        raise CaseError(
+            "source-mixed",
+            f"{volume.called}: expected one PatientID and IssuerOfPatientID in all its images, got several; take the "
+            "images apart, or have their records corrected",
+        )
     try:
-        for header in {id(header): header for header in source.headers}.values():
+        for header in headers:
             clean_elements(header, volume.called, deidentifier)
     except Refused as refused:
         raise CaseError(refused.finding.code, refused.finding.message) from None

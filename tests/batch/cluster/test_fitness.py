@@ -3,7 +3,15 @@ from __future__ import annotations
 import asyncio
 
 from medkit.batch.cluster import fitness
-from medkit.batch.cluster.fitness import bundle_traits, describe, seal, traits, unlike, wanted_here
+from medkit.batch.cluster.fitness import (
+    bundle_traits,
+    describe,
+    key_traits,
+    seal,
+    traits,
+    unlike,
+    wanted_here,
+)
 from medkit.bundle.store import find_bundle
 from medkit.dicom.confidentiality import KEY_VARIABLE
 from tests.tiny_bundle import NAME, edit_json, make_tiny_bundle
@@ -49,13 +57,16 @@ def test_another_build_of_a_version_is_the_same_and_a_package_that_is_gone_is_no
 
 def test_results_about_nobody_are_made_where_the_key_is_the_services(monkeypatch):
     monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
-    here = traits()
-    assert unlike(here, traits()) == ""
+    question = ("0123", (), {})
+    here = key_traits()
+    assert unlike(here, asyncio.run(describe(question))) == ""
     monkeypatch.setenv(KEY_VARIABLE, "another key, 16+")
-    assert unlike(here, traits()).startswith(f"expected a key in {KEY_VARIABLE} of fingerprint ")
+    wrong = unlike(here, asyncio.run(describe(question)))
+    assert wrong.startswith(f"expected a key in {KEY_VARIABLE} of fingerprint ")
+    assert "sixteen" not in wrong
+    assert unlike(wanted_here(question), asyncio.run(describe(question))) == "", "which nobody asked for"
     monkeypatch.delenv(KEY_VARIABLE)
-    assert unlike(here, traits()).endswith("got none")
-    assert "sixteen" not in unlike(here, traits())
+    assert unlike(here, asyncio.run(describe(question))).endswith("got none")
 
 
 def test_a_changed_file_of_medkit_is_another_medkit_whatever_its_version(monkeypatch, tmp_path):

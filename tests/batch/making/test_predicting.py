@@ -53,7 +53,7 @@ def test_channels_are_in_the_order_of_the_bundle(tmp_path, glioma, files):
     for channel, name in enumerate(["flair", "t1-before-contrast-agent", "t1-after-contrast-agent"]):
         assert np.array_equal(image[..., channel], volumes[name].array)
     assert job.source is volumes["flair"]
-    assert "its other channels are of 005, 004" in job.notes
+    assert job.channels == ("005", "004")
 
 
 def test_a_study_of_several_contrasts_is_made(tmp_path, glioma, files):

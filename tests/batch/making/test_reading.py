@@ -14,9 +14,10 @@ from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorag
 
 from medkit.batch.identity import hash_uid
 from medkit.batch.ledger import Stage, State
-from medkit.batch.making import make_study, read_study
+from medkit.batch.making import Outputs, make_study, read_study
 from medkit.batch.rules import Criteria, Rule
 from medkit.dicom import Limits
+from medkit.dicom.confidentiality import KEY_VARIABLE, Dates
 from tests.batch.making.studies import (
     PATIENT,
     RULE,
@@ -279,6 +280,23 @@ def test_a_damaged_series_does_not_make_another_one_right(desk, files):
 def without_a_slice(folder):
     by_place = sorted(folder.iterdir(), key=lambda path: dcmread(path).ImagePositionPatient[2])
     by_place[5].unlink()
+
+
+@pytest.mark.parametrize("which", ["one", "all"])
+def test_a_series_that_may_have_words_in_its_pixels_is_refused_where_results_are_nobodys(
+    desk, files, monkeypatch, which
+):
+    monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
+    another_series(files, "more", BurnedInAnnotation="YES")
+    if which == "all":
+        spoil(sorted(files.glob("*.dcm"))[0], lambda image: setattr(image, "BurnedInAnnotation", "YES"))
+    desk = desk.with_(rules=(EACH,), outputs=Outputs(deidentify=Dates.REMOVED))
+    claim = claimed(desk, files)
+    if which == "one":
+        check_partly_refused(desk, claim, r"^1 of 2 series .*burned-in in series 4.*series 4: .*words in it")
+    else:
+        ended = make_study(claim, desk.context)
+        assert (ended.state, ended.code) == (State.REFUSED, "burned-in")
 
 
 def check_partly_refused(desk, claim, reason):

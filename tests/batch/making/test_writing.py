@@ -45,10 +45,11 @@ def test_label_maps_where_they_are_asked_for(desk, study):
 
 def test_results_about_nobody_where_they_are_asked_for(desk, files, monkeypatch):
     monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
-    named = Finding("jitter", "slices of 'Doe' lie unevenly in series 1.2.840.113619.2")
+    named = Finding("side-by-side", "slices of filter=Doe Jane and filter=X lie side by side")
     study = predicted(desk.with_(outputs=Outputs(deidentify=Dates.REMOVED)), files)
     (job,) = study.jobs
-    job = replace(job, source=replace(job.source, notes=(named,)), notes=("scanned on 20190314",))
+    source = replace(job.source, notes=(named,))
+    job = replace(job, source=source, notes=("labels touch the edge",), channels=("004_kernel-ROE",))
     recipes = set()
     for place, key, dates in (
         ("identified", "", None),
@@ -60,9 +61,11 @@ def test_results_about_nobody_where_they_are_asked_for(desk, files, monkeypatch)
         folder = desk.folder / place
         recipes.add(write_objects([job], folder, Outputs(deidentify=dates), ()).recipe)
         made = b"".join(path.read_bytes() for path in folder.rglob("*.dcm"))
-        told = [*PATIENT, "1.2.840.113619.2", "'Doe'", "20190314"]
+        told = [*PATIENT, "filter=", "kernel-ROE"]
         assert [text for text in told if text.encode() in made] == (told if dates is None else [])
-        assert b"slices of (text) lie unevenly" in made or dates is None
+        assert b"labels touch the edge" in made
+        assert b"side-by-side" in made or dates is None
+        assert b"its other channels are of " in made
     assert len(recipes) == 4
 
 

@@ -110,7 +110,11 @@ def test_files_of_tls_that_cannot_be_used_are_told(tmp_path, small):
 
 
 @pytest.mark.parametrize(
-    ("key", "said"), [("", "MEDKIT_DEIDENTIFICATION_KEY: expected"), ("short", "at least 16 bytes, got 5")]
+    ("key", "said"),
+    [
+        ("", "MEDKIT_DEIDENTIFICATION_KEY: expected"),
+        ("short", "MEDKIT_DEIDENTIFICATION_KEY: expected a key of at least 16 bytes"),
+    ],
 )
 def test_a_key_that_is_not_there_or_too_short_is_told(tmp_path, small, monkeypatch, key, said):
     text = f"{small}outputs: {{deidentify: remove-dates}}\n"
@@ -184,6 +188,35 @@ def test_a_folder_of_the_other_mode_is_told_as_the_service_tells_it(tmp_path, sm
     with pytest.raises(UsageError) as raised:
         Supervisor(replace(read_settings(tmp_path / "service.yaml"), shadow=True))
     assert str(raised.value) in fault
+
+
+def test_a_batch_goes_on_about_nobody_as_it_began(tmp_path, small, monkeypatch):
+    key = monkeypatch.setenv
+    key(KEY_VARIABLE, "sixteen bytes or")
+    text = f"{small}outputs: {{deidentify: shift-dates}}\n"
+    supervisor = Supervisor(read_settings(write(tmp_path, text)))
+    supervisor.close()
+    assert check(tmp_path, text).faults == ()
+    Supervisor(read_settings(tmp_path / "service.yaml")).close()
+    for other, another in (
+        (text.replace("shift", "remove"), "sixteen bytes or"),
+        (small, "sixteen bytes or"),
+        (text, "another key, 16+"),
+    ):
+        key(KEY_VARIABLE, another)
+        (fault,) = check(tmp_path, other).faults
+        assert "results are always about nobody (shift-dates, by the key of fingerprint " in fault
+        with pytest.raises(UsageError, match="name another folder") as raised:
+            Supervisor(read_settings(tmp_path / "service.yaml"))
+        assert str(raised.value) in fault
+
+
+def test_a_batch_about_patients_does_not_become_one_about_nobody(tmp_path, small, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
+    Supervisor(read_settings(write(tmp_path, small))).close()
+    (fault,) = check(tmp_path, f"{small}outputs: {{deidentify: shift-dates}}\n").faults
+    assert "results are always about their patients, as it was begun, got about nobody (shift-dates" in fault
+    assert not (tmp_path / "night" / "for_nobody").exists()
 
 
 def test_what_may_be_right_later_is_told_and_logged_and_is_no_fault(tmp_path, small, caplog):

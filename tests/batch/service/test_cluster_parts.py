@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.folder import JobFolder
+from medkit.batch.making import Outputs
 from medkit.batch.service import parts
 from medkit.batch.service.settings import Settings
+from medkit.dicom.confidentiality import KEY_VARIABLE, Dates, fingerprint
 from medkit.errors import UsageError
 from tests.batch.making.studies import RULE
 
@@ -30,6 +33,14 @@ def test_a_cluster_without_dask_is_refused(monkeypatch, tmp_path):
     settings = Settings(JobFolder(tmp_path), (RULE,), cluster=ClusterSettings("tcp://head:8786"))
     with pytest.raises(UsageError, match=r"pip install 'medkit-imaging\[dask\]'"):
         parts.make_cluster(settings, print)
+
+
+def test_workers_need_the_key_where_results_are_nobodys_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
+    settings = Settings(JobFolder(tmp_path), (RULE,))
+    assert parts.wanted_key(settings) == {}
+    (needed,) = parts.wanted_key(replace(settings, outputs=Outputs(deidentify=Dates.REMOVED))).values()
+    assert needed == fingerprint(b"sixteen bytes or")
 
 
 def test_workers_see_the_folder_of_the_batch_where_the_settings_say(tmp_path):

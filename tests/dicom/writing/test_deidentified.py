@@ -11,6 +11,8 @@ from pydicom import dcmread
 from medkit.dicom import read
 from medkit.dicom.confidentiality import Deidentifier
 from medkit.dicom.deidentification import deidentify
+from medkit.dicom.findings import Finding
+from medkit.dicom.network.rejection import write_rejection_note
 from medkit.dicom.writing.results import write_results
 from medkit.errors import CaseError
 from tests.dicom.phi import marked_image
@@ -38,9 +40,7 @@ PERSON = {
 
 def results(volume, folder, **options):
     """What the files of the results of a volume hold, by their kinds."""
-    paths = write_results(
-        replace(volume, notes=()), some_labels(volume.array.shape), volume.affine, MAKER, folder, **options
-    )
+    paths = write_results(volume, some_labels(volume.array.shape), volume.affine, MAKER, folder, **options)
     return {kind: path.read_bytes() for kind, path in paths.items()}
 
 
@@ -54,11 +54,13 @@ def test_they_are_those_of_the_deidentified_images(kind, shift_dates, tmp_path):
     deidentify(tmp_path / "in", tmp_path / "nobody", deidentifier)
     options = {"allow_sheared": True}
     ours = [
-        results(volume, tmp_path / "ours" / str(number), deidentifier=deidentifier, **options)
+        results(
+            replace(volume, notes=()), tmp_path / "ours" / str(number), deidentifier=deidentifier, **options
+        )
         for number, volume in enumerate(read(tmp_path / "in").volumes)
     ]
     theirs = [
-        results(volume, tmp_path / "theirs" / str(number), **options)
+        results(replace(volume, notes=()), tmp_path / "theirs" / str(number), **options)
         for number, volume in enumerate(read(tmp_path / "nobody").volumes)
     ]
     assert len(ours) == len(theirs) > 0
@@ -101,6 +103,37 @@ def test_nothing_survives_of_all_that_the_standard_names(tmp_path):
     )
     assert len([mark for mark in marks.marks if mark in ours]) > 10
     assert [mark for mark in marks.marks if mark in nobodys] == []
+
+
+def test_of_the_readers_remarks_the_codes_stay(person, tmp_path):
+    notes = (Finding("side-by-side", "filter=Doe Jane beside filter=X"), Finding("lossy", "of Doe"))
+    volume = replace(person, notes=notes)
+    made = results(volume, tmp_path / "nobody", deidentifier=NOBODY)
+    assert b"lossy, side-by-side" in made["sr"]
+    assert b"Doe" not in b"".join(made.values())
+    assert b"filter=Doe Jane" in results(volume, tmp_path / "own")["sr"]
+
+
+def test_another_edition_and_a_rejection_note_are_nobodys_too(person, tmp_path, errors):
+    first = results(person, tmp_path / "first", deidentifier=NOBODY)
+    second = results(person, tmp_path / "second", deidentifier=NOBODY, edition=1)
+    assert first["seg"] != second["seg"]
+    segmentation = tmp_path / "first" / "003.seg.dcm"
+    note = write_rejection_note(segmentation)
+    assert errors(note) == []
+    assert dcmread(note).PatientID == dcmread(segmentation).PatientID
+    assert dcmread(note).LongitudinalTemporalInformationModified == "REMOVED"
+    for text in (*PERSON.values(), person.study_instance_uid):
+        assert text.encode() not in note.read_bytes() + b"".join(second.values())
+
+
+def test_images_of_two_issuers_are_of_two_people(person, tmp_path):
+    image = dcmread(person.frames[2].path)
+    image.IssuerOfPatientID = "ANOTHER"
+    image.save_as(person.frames[2].path)
+    with pytest.raises(CaseError, match="one PatientID and IssuerOfPatientID") as caught:
+        results(person, tmp_path / "out", deidentifier=NOBODY)
+    assert caught.value.code == "source-mixed"
 
 
 def test_without_a_deidentifier_they_are_the_patients(person, tmp_path):
