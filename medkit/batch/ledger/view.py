@@ -227,6 +227,13 @@ class LedgerView:
             )
         return [row["study"] for row in rows]
 
+    def made_into(self, uid: str) -> list[str]:
+        """Hashes of the studies, one at most, of which a result with this SOP Instance UID was made."""
+        with self.reading():
+            return [
+                row["study"] for row in self._all("SELECT DISTINCT study FROM results WHERE uid = ?", uid)
+            ]
+
     def reasons(self) -> list[Reason]:
         """Why studies are where they are, the commonest reason first; those without one are left out."""
         with self.reading():

@@ -23,7 +23,10 @@ _UID = re.compile(r"\d+(\.\d+)+")
 
 
 def find_study(view: LedgerView, text: str, others: Collection[str] = ()) -> str:
-    """The hash of a study, from it, from four or more of its first digits, or from the Study Instance UID.
+    """The hash of a study, from it, from four or more of its first digits, or from a UID.
+
+    A UID is the study's own as it came, or the SOP Instance UID of a result: the way back from a result about nobody,
+    whose other UIDs are new as well.
 
     Args:
         view: of the ledger.
@@ -34,13 +37,15 @@ def find_study(view: LedgerView, text: str, others: Collection[str] = ()) -> str
         UsageError: no study, or several, are meant.
     """
     said = text.strip().lower()
+    of_result: list[str] = []
     if _UID.fullmatch(said):
-        said = hash_uid(said)
+        of_result, said = view.made_into(said), hash_uid(said)
     if not _BEGINNING.fullmatch(said):
         raise UsageError(
-            f"expected the hash of a study, four or more of its first digits, or its Study Instance UID, got '{text}'"
+            f"expected the hash of a study, four or more of its first digits, or its Study Instance UID, or that of a "
+            f"result, got '{text}'"
         )
-    found = sorted({*view.find(said, limit=2), *(one for one in others if one.startswith(said))})
+    found = sorted({*of_result, *view.find(said, limit=2), *(one for one in others if one.startswith(said))})
     if len(found) > 1:
         raise UsageError(
             f"'{text}': expected digits with which one study begins, got several; give more of them"

@@ -18,6 +18,15 @@ def test_a_study_goes_by_its_hash_a_part_of_it_or_its_uid(batch):
         assert find_study(batch.ledger, text) == whole
 
 
+def test_a_study_goes_by_the_uid_of_a_result_too(batch):
+    for name in ("a", "b"):
+        batch.deliver(name)
+        (result,) = batch.ledger.results(study(name), 1)
+        assert find_study(batch.ledger, result.uid) == study(name)
+    with pytest.raises(UsageError, match="got none"):
+        find_study(batch.ledger, f"{result.uid}.1")
+
+
 @pytest.mark.parametrize("text", ["", "abc", "xyz12345", "../etc", "%", "1.2.3.", "a" * 65])
 def test_what_names_no_study_is_refused(batch, text):
     batch.receive("a")
