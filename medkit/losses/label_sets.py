@@ -24,8 +24,12 @@ class LabelSetLoss(nn.Module):
 
     Dice of a set S counts the voxels of which the reference says whether they are in S: those labelled with a part of S
     are, those labelled with none of S are not, and the others are left out. It is a mean over all sets without the
-    background, 0, and each is one over the batch. Without sets of several classes this is
-    ``monai.losses.DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)``.
+    background, 0, that some voxel of the batch is labelled with a part of. Where all are, and none has several classes,
+    this is ``monai.losses.DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)``.
+
+    That one counts classes that no voxel has too. Their Dice is 0 until their probability, summed over all voxels, is
+    below its smoothing of 1e-5, and 1 from then on: a window of a few structures teaches little but to be that sure of
+    the others, which cross entropy sees to without.
 
     Args:
         sets: classes of each set, by its number; every class alone among them.
@@ -82,4 +86,6 @@ class LabelSetLoss(nn.Module):
         mass = probabilities @ members.to(probabilities.dtype)  # (B, N, S), as are the others
         inside, known = inside[number], known[number]
         overlap, sizes = (mass * inside).sum((0, 1)), (mass * known + inside).sum((0, 1))
-        return (1 - (2 * overlap + _SMOOTHING) / (sizes + _SMOOTHING)).mean()
+        lost = 1 - (2 * overlap + _SMOOTHING) / (sizes + _SMOOTHING)
+        shown = (inside > 0).any(1).any(0)
+        return (lost * shown).sum() / shown.sum().clamp(min=1)

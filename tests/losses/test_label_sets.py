@@ -28,18 +28,23 @@ def by_hand(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     entropy = [-math.log(p[list(members)].sum()) for p, members in zip(probabilities, found, strict=True)]
     dice = []
     for wanted in (members for members in SETS if 0 not in members):
-        overlap = size = 0.0
+        overlap = size = shown = 0.0
         for p, members in zip(probabilities, found, strict=True):
             mass = float(p[list(wanted)].sum())
             inside, outside = set(members) <= set(wanted), not set(members) & set(wanted)
+            shown += inside
             overlap += mass * inside
             size += mass * (inside or outside) + inside
-        dice.append(1 - (2 * overlap + 1e-5) / (size + 1e-5))
-    return sum(entropy) / len(entropy) + sum(dice) / len(dice)
+        if shown:
+            dice.append(1 - (2 * overlap + 1e-5) / (size + 1e-5))
+    return sum(entropy) / len(entropy) + sum(dice) / max(len(dice), 1)
 
 
-def test_the_definition():
+@pytest.mark.parametrize("absent", [(), (1,), (1, 5), (1, 2, 3, 5)])
+def test_the_definition(absent):
     logits, labels = draws()
+    for number in absent:
+        labels[labels == number] = 0
     assert LabelSetLoss(SETS)(logits, labels).item() == pytest.approx(
         by_hand(logits.detach(), labels), rel=1e-6
     )
@@ -67,6 +72,32 @@ def test_probability_may_move_within_a_set_that_all_voxels_have():
     torch.testing.assert_close(loss(moved, labels), loss(logits, labels))
     moved[:, 3] = 1.0
     assert loss(moved, labels) > loss(logits, labels)
+
+
+def test_a_class_that_no_voxel_has_is_left_to_cross_entropy():
+    """MONAI's loss falls by a third where its probability falls from 1e-6 to 1e-9 of each voxel."""
+    labels = torch.tensor([0, 1, 2, 3]).repeat(16).view(1, 1, 4, 4, 4)
+    there = torch.nn.functional.one_hot(labels[:, 0], 4).movedim(-1, 1).double() * 40
+    labels[labels == 3] = 0
+    loss = LabelSetLoss(ALONE)
+    theirs = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+    found = []
+    for probability in (1e-6, 1e-9):
+        logits = there.clone()
+        logits[:, 3] = 40 + math.log(probability)
+        logits[:, 0] = torch.where(labels[:, 0] == 0, 40.0, logits[:, 0])
+        found.append([one(logits, labels).item() for one in (loss, theirs)])
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    assert found[0][1] > found[1][1] + 0.2
+
+
+def test_nothing_but_background_has_the_loss_of_its_cross_entropy():
+    logits, labels = draws()
+    labels = torch.zeros_like(labels)
+    loss = LabelSetLoss(SETS)(logits, labels)
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, labels[:, 0]))
+    loss.backward()
+    assert logits.grad.isfinite().all()
 
 
 def test_training_moves_only_between_sets():

@@ -30,11 +30,19 @@ if TYPE_CHECKING:
 
 __all__ = ["brain_generator", "intra_subject_brain_generator"]
 
+Reach = float | Sequence[Range]
 _SIZE = (160, 160, 160)
 _REACH = 10.0
+_FINE_PROBABILITY = 0.2
 
 
-def brain_generator(size: Sequence[int] = _SIZE, reach: float | Sequence[Range] = _REACH) -> Generator:
+def brain_generator(
+    size: Sequence[int] = _SIZE,
+    reach: Reach = _REACH,
+    far: Reach = 0.0,
+    far_probability: float = 0.0,
+    fine_probability: float = _FINE_PROBABILITY,
+) -> Generator:
     """One image of each head, of any contrast and resolution, its skull stripped or not.
 
     Call it with label maps of :func:`brain_scheme` and a generator of random numbers, as
@@ -44,10 +52,21 @@ def brain_generator(size: Sequence[int] = _SIZE, reach: float | Sequence[Range] 
         size: of the image, in voxels of 1 mm.
         reach: where the image's middle lies from the brain's, in mm to the right, to the front and up: three ranges, or
             how far at most along each axis.
+        far: the same for a part of the images, to show the face, the neck, or nothing of a head.
+        far_probability: of an image to be one of those.
+        fine_probability: of an image of 1 mm, neither thick slices nor large voxels.
     """
     scheme = brain_scheme()
+    where = _where(size, reach, far=_moved(far), far_probability=far_probability)
     return Generator(
-        scheme, [*_anatomy(size, reach), *_severe(), SkullStripping(scheme), FieldOfView(), Normalisation()]
+        scheme,
+        [
+            *_anatomy(where),
+            *_severe(fine_probability),
+            SkullStripping(scheme),
+            FieldOfView(),
+            Normalisation(),
+        ],
     )
 
 
@@ -63,7 +82,7 @@ def intra_subject_brain_generator(
     """
     return IntraSubjectGenerator(
         brain_scheme(),
-        anatomy=_anatomy(size, _REACH),
+        anatomy=_anatomy(_where(size, _REACH)),
         mild=[*_mild(), Normalisation()],
         severe=[*_severe(), Normalisation()],
         mild_versions=mild_versions,
@@ -71,11 +90,18 @@ def intra_subject_brain_generator(
     )
 
 
-def _anatomy(size: Sequence[int], reach: float | Sequence[Range]) -> list[Step[Any]]:
-    scheme = brain_scheme()
+def _where(size: Sequence[int], reach: Reach, **more: Any) -> Step[Any]:
+    return Deformation(size, translation=_moved(reach), centred_by=brain_scheme(), **more)
+
+
+def _moved(reach: Reach) -> list[Range]:
+    """Of the head, which moves the other way."""
     ranges = [(-reach, reach)] * 3 if isinstance(reach, (int, float)) else reach
-    # The head moves the other way.
-    where = Deformation(size, translation=[(-high, -low) for low, high in ranges], centred_by=scheme)
+    return [(-high, -low) for low, high in ranges]
+
+
+def _anatomy(where: Step[Any]) -> list[Step[Any]]:
+    scheme = brain_scheme()
     return [where, Mirroring(scheme), Lesions(scheme)]
 
 
@@ -96,11 +122,11 @@ def _mild() -> list[Step[Any]]:
     ]
 
 
-def _severe() -> list[Step[Any]]:
+def _severe(fine_probability: float = _FINE_PROBABILITY) -> list[Step[Any]]:
     return [
         _intensities(),
         RealImage(),
         BiasField(),
         Gamma(),
-        Acquisition(Resolution(), [KSpaceNoise(), Ghosts()]),
+        Acquisition(Resolution(fine_probability), [KSpaceNoise(), Ghosts()]),
     ]

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from medkit.errors import UsageError
-from medkit.transforms.synthesis.draws import Range, integer, seed, uniform, whole_within, within
+from medkit.transforms.synthesis.draws import (
+    Range,
+    chance,
+    integer,
+    probability,
+    seed,
+    uniform,
+    whole_within,
+    within,
+)
 from medkit.transforms.synthesis.label_sampling import linear_values, nearest_labels, voted_labels
 from medkit.transforms.synthesis.smooth_field import normal_coefficients, spread_out
 from medkit.transforms.synthesis.step import Step
@@ -66,6 +75,8 @@ class Deformation(Step[DeformationParameters]):
         scaling: factor along each axis.
         shearing: each of three.
         translation: mm along each axis; one range for all, or three.
+        far: another such range or three, for a part of the heads.
+        far_probability: of a head to be one of those.
         displacement: standard deviation in mm, of which the axes have a part each.
         points: control points along each axis, at least 4: few bend widely, many bend locally.
         labels: ``nearest``, or ``vote`` for the label with most of the linear weights, smoother and slower.
@@ -84,6 +95,8 @@ class Deformation(Step[DeformationParameters]):
         scaling: Range = (0.85, 1.15),
         shearing: Range = (-0.02, 0.02),
         translation: Range | Sequence[Range] = (-10.0, 10.0),
+        far: Range | Sequence[Range] = (0.0, 0.0),
+        far_probability: float = 0.0,
         displacement: Range = (0.0, 4.0),
         points: Range = (6, 12),
         labels: Literal["nearest", "vote"] = "nearest",
@@ -93,7 +106,8 @@ class Deformation(Step[DeformationParameters]):
         self.rotation = within("rotation", rotation, -180, 180)
         self.scaling = within("scaling", scaling, 0.1, 10)
         self.shearing = within("shearing", shearing, -1, 1)
-        self.translation = _by_axis("translation", translation)
+        self.translation, self.far = _by_axis("translation", translation), _by_axis("far", far)
+        self.far_probability = probability("far_probability", far_probability)
         self.displacement = within("displacement", displacement, 0)
         self.points = whole_within("points", points, 4)
         if labels not in _INTERPOLATIONS:
@@ -103,11 +117,12 @@ class Deformation(Step[DeformationParameters]):
 
     def draw(self, rng: Generator) -> DeformationParameters:
         """Each number apart from the others, all evenly within their ranges."""
+        away = self.far_probability > 0 and chance(rng, self.far_probability)
         return DeformationParameters(
             rotation=_each(rng, [self.rotation] * 3),
             scaling=_each(rng, [self.scaling] * 3),
             shearing=_each(rng, [self.shearing] * 3),
-            translation=_each(rng, self.translation),
+            translation=_each(rng, self.far if away else self.translation),
             displacement=uniform(rng, self.displacement),
             points=integer(rng, self.points),
             seed=seed(rng),

@@ -60,6 +60,18 @@ def test_the_image_reaches_as_far_as_told_and_where_to():
     assert 25 < found.max() <= 30
 
 
+def test_a_part_of_the_images_reaches_farther():
+    where = brain_generator(SIZE, 10.0, [(-50, 50), (30, 50), (-90, 0)], 0.25).steps.steps[0]
+    source = rng()
+    drawn = torch.tensor([where.draw(source).translation for _ in range(2000)])
+    near = (drawn.abs() <= 10).all(1)
+    assert_proportion(near.tolist(), 0.75)  # to the front none of the far ones is as near
+    # The head moves the other way.
+    for axis, (low, high) in enumerate([(-50, 50), (-50, -30), (0, 90)]):
+        assert low <= drawn[~near][:, axis].min() < low + 5
+        assert high - 5 < drawn[~near][:, axis].max() <= high
+
+
 def middle(weights):
     """Centre of mass in voxels."""
     places = torch.stack(torch.meshgrid(*map(torch.arange, weights.shape), indexing="ij"), -1)
