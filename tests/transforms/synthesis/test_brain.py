@@ -60,6 +60,18 @@ def test_the_image_reaches_as_far_as_told_and_where_to():
     assert 25 < found.max() <= 30
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.6, 1.0])
+def test_as_many_images_are_fine_as_told(probability):
+    acquisition = next(
+        step
+        for step in brain_generator(SIZE, fine_probability=probability).steps.steps
+        if isinstance(step, Acquisition)
+    )
+    source = rng()
+    drawn = [all(axis.fine for axis in acquisition.draw(source).axes) for _ in range(1000)]
+    assert_proportion(drawn, probability)
+
+
 def test_a_part_of_the_images_reaches_farther():
     where = brain_generator(SIZE, 10.0, [(-50, 50), (30, 50), (-90, 0)], 0.25).steps.steps[0]
     source = rng()
