@@ -20,7 +20,7 @@ FLOORS = (
     {"data", "transforms", "losses", "metrics", "figures"},
     {"networks", "diffusion"},
     {"ops"},
-    {"errors", "ownership", "__version__"},
+    {"allocator", "errors", "ownership", "__version__"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 # "medkit" is the package itself, which imports `medkit.inference` when a bundle is loaded.

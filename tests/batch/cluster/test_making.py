@@ -18,6 +18,7 @@ import pytest
 import torch
 from pydicom import dcmread
 
+from medkit.allocator import keep_freed_memory, set_by_nanny
 from medkit.batch.cluster import fitness, making, order
 from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.folder import JobFolder
@@ -27,12 +28,12 @@ from medkit.batch.service.settings import Settings, WorkLimits
 from medkit.batch.spool import SpoolLimits
 from medkit.errors import MedkitError
 from tests.batch.cluster.machines import GPU
-from tests.batch.cluster.test_allocator import mapped
 from tests.batch.cluster.test_connection import order_for, order_for_a_study
 from tests.batch.making.studies import PATIENT, RULE
 from tests.batch.service.conftest import PATIENCE, started, wait_for
 from tests.batch.service.steps import DEADLY, SLOW
 from tests.batch.service.studies import ROOT, check_delivered_once, study_hash, write_numbered
+from tests.test_allocator import mapped
 from tests.tiny_bundle import NAME
 
 RUN = "tests.batch.service.run_process"
@@ -184,3 +185,19 @@ def test_a_worker_that_hangs_before_a_study_is_begun_ends_and_no_study_is_to_bla
     one = order_for_a_study(tmp_path, bundle_root, stage_seconds=1.0)
     assert exit_code(lambda: making.make(one)) == 1
     assert list(Path(one.folder).iterdir()) == []
+
+
+def test_a_worker_is_set_by_its_nanny_to_give_memory_back(machines, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # as the page says
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    with machines.extra_worker() as worker, machines.client() as client:
+
+        def run(function, *arguments):
+            return client.run(function, *arguments, workers=[worker])[worker]
+
+        assert run(os.getenv, "OMP_NUM_THREADS") == "3"
+        assert run(os.getenv, "MALLOC_TRIM_THRESHOLD_") == "65536"
+        assert run(mapped)
+        assert run(set_by_nanny)
+        assert run(keep_freed_memory, 32 << 20)
+        assert not run(mapped)

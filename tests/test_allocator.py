@@ -1,0 +1,75 @@
+"""What a process keeps of the memory that it frees, and what Dask's nanny had it give back."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIBRARY, VERSION = platform.libc_ver()
+pytestmark = pytest.mark.skipif(
+    LIBRARY != "glibc" or tuple(map(int, VERSION.split("."))) < (2, 35),
+    reason="only glibc 2.35 has the setting",
+)
+
+BLOCK, LARGE = 4 << 20, 120 << 20
+NANNY = {"MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
+class Mallinfo(ctypes.Structure):
+    """Of which the fourth counts blocks that are mapped for themselves."""
+
+    _fields_ = [(f"number_{at}", ctypes.c_int) for at in range(10)]
+
+
+def mapped(block_bytes: int = BLOCK) -> bool:
+    """Whether a block is mapped for itself, and so given back to the system as soon as it is freed."""
+    libc = ctypes.CDLL(None)
+    libc.mallinfo.restype, libc.malloc.restype = Mallinfo, ctypes.c_void_p
+    before = libc.mallinfo().number_3
+    block = libc.malloc(ctypes.c_size_t(block_bytes))
+    after = libc.mallinfo().number_3
+    libc.free(ctypes.c_void_p(block))
+    return after > before
+
+
+def said_in_a_process(what: str, **variables: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), **variables}
+    code = f"from medkit.allocator import *; from tests.test_allocator import *; print({what})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "True True False"),
+        (NANNY, "True True False"),
+        (NANNY | {"MALLOC_MMAP_THRESHOLD_": "131072"}, "True False True"),
+        ({"MALLOC_TRIM_THRESHOLD_": "131072"}, "True False True"),
+    ],
+    ids=["by nobody", "by the nanny", "and another by somebody", "by somebody"],
+)
+def test_large_blocks_are_kept_unless_somebody_set_something(variables, said):
+    assert said_in_a_process("mapped(LARGE), keep_freed_memory(), mapped(LARGE)", **variables) == said
+
+
+def test_up_to_a_size():
+    said = said_in_a_process("keep_freed_memory(BLOCK), mapped(BLOCK - 1000), mapped(2 * BLOCK)", **NANNY)
+    assert said == "True False True"
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [({}, "False"), (NANNY, "True"), (NANNY | {"MALLOC_MMAP_THRESHOLD_": "131072"}, "False")],
+)
+def test_what_the_nanny_set_is_known(variables, said):
+    assert said_in_a_process("set_by_nanny()", **variables) == said
