@@ -16,7 +16,9 @@ from medkit.dicom.result import OTHER_KINDS
 from medkit.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
+
+    from medkit.dicom.findings import Finding
 
 _PATH = click.Path(path_type=Path)
 _TYPES = ("BINARY", "LABELMAP", "FRACTIONAL")  # spelled out, as in `KINDS`
@@ -152,25 +154,43 @@ def deidentify_command(source: Path, output: Path, shift_dates: bool, keep_diffu
 
     OUTPUT receives PSEUDONYM/STUDY/SERIES/INSTANCE.dcm for each and, last, deidentification.json. Reports, and images
     that may have words in their pixels, are left out, with the reason; faces stay. The environment variable
-    MEDKIT_DEIDENTIFICATION_KEY, 16 characters or more, gives the same pseudonyms in every call with the same key;
+    MEDKIT_DEIDENTIFICATION_KEY, 16 bytes or more, gives the same pseudonyms in every call with the same key;
     without it they hold for one call.
 
     Exit code 0: all objects are written; 2: a wrong call; 3: some are left out; 4: all are.
     """
-    from medkit.dicom.confidentiality import Deidentifier, key_of_environment
+    from medkit.dicom.confidentiality import Deidentifier
     from medkit.dicom.deidentification import RECORD, deidentify
 
-    key = key_of_environment() or secrets.token_bytes(32)
+    kept = {"shift_dates": shift_dates, "keep_diffusion": keep_diffusion}
     done = deidentify(
-        source, output, Deidentifier(key, shift_dates=shift_dates, keep_diffusion=keep_diffusion)
+        source, output, Deidentifier.of_known_key(**kept) or Deidentifier(secrets.token_bytes(32), **kept)
     )
-    for refusal in done.refusals:
-        click.echo(f"left out {refusal.code}: {refusal.message}", err=True)
+    for line in _refusal_lines(done.refusals):
+        click.echo(line, err=True)
     missed = sum(refusal.code not in OTHER_KINDS for refusal in done.refusals)
     click.echo(f"{done.written} objects written, {missed} left out")
     click.echo(f"record    {output / RECORD}")
     failed = ExitCode.SOME_FAILED if missed else ExitCode.DONE
     raise click.exceptions.Exit(failed if done.written else ExitCode.NONE_SUCCEEDED)
+
+
+def _refusal_lines(refusals: Iterable[Finding]) -> Iterator[str]:
+    """What was left out, files of one folder that have the same fault in one line."""
+    from medkit.dicom.findings import counted
+
+    alike: dict[tuple[str, Path, str], list[str]] = {}
+    for refusal in refusals:
+        where, expected, fault = refusal.message.partition(": expected ")
+        place = Path(where).parent if expected else Path(where)
+        alike.setdefault((refusal.code, place, fault), []).append(refusal.message)
+    for (code, _, _), messages in alike.items():
+        more = (
+            f" ({counted(len(messages) - 1, 'more file', 'more files')} there so)"
+            if len(messages) > 1
+            else ""
+        )
+        yield f"left out {code}: {messages[0]}{more}"
 
 
 def _parsed(picks: tuple[str, ...]) -> dict[str, str]:

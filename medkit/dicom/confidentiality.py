@@ -160,16 +160,31 @@ class Deidentifier:
             dates: what becomes of them.
 
         Raises:
-            UsageError: it is not set, or too short.
+            UsageError: it is not set, too short, or begins or ends with white space.
         """
-        key = key_of_environment()
-        if key is None:
+        if (made := cls.of_known_key(shift_dates=dates is Dates.SHIFTED)) is None:
             raise UsageError(
-                f"{KEY_VARIABLE}: expected an environment variable with a key of {_KEY_BYTES} characters or more, got "
+                f"{KEY_VARIABLE}: expected an environment variable with a key of {_KEY_BYTES} bytes or more, got "
                 "none; set it"
             )
+        return made
+
+    @classmethod
+    def of_known_key(cls, **options: bool) -> Deidentifier | None:
+        """With the key of :data:`KEY_VARIABLE`, if there is one; raises what :meth:`of_environment` does.
+
+        Args:
+            options: what else this class takes.
+        """
+        if (key := key_of_environment()) is None:
+            return None
+        if key != key.strip():
+            raise UsageError(
+                f"{KEY_VARIABLE}: expected a key that neither begins nor ends with white space, got one that does: with "
+                "the line break of a file it would be another key; take that off"
+            )
         try:
-            return cls(key, shift_dates=dates is Dates.SHIFTED)
+            return cls(key, **options)
         except UsageError as error:
             raise UsageError(f"{KEY_VARIABLE}: {error}") from None
 

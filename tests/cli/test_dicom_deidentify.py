@@ -43,6 +43,8 @@ def test_some_and_all_left_out(study, tmp_path, capsys):
     code, out, err = run(capsys, study, "-o", tmp_path / "out")
     assert code == 3
     assert "left out burned-in: screens/" in err
+    assert len(err.splitlines()) == 1
+    assert err.endswith(" (8 more files there so)\n")
     assert "9 objects written" in out
     assert "screens" not in (tmp_path / "out" / "deidentification.json").read_text()
     (tmp_path / "other").mkdir()
@@ -69,5 +71,5 @@ def test_wrong_calls(study, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(KEY, "short")
     code, _, err = run(capsys, study, "-o", tmp_path / "out")
     assert code == 2
-    assert "at least 16 bytes" in err
+    assert f"{KEY}: expected a key of at least 16 bytes" in err
     assert len(err.strip().splitlines()) == 1

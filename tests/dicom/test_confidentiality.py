@@ -69,6 +69,12 @@ def test_a_key_that_can_be_found_by_trying_is_refused_and_none_is_shown(monkeypa
     monkeypatch.setenv(KEY_VARIABLE, "")
     with pytest.raises(UsageError, match=f"{KEY_VARIABLE}: expected"):
         Deidentifier.of_environment(Dates.REMOVED)
+    assert Deidentifier.of_known_key() is None
+    monkeypatch.setenv(KEY_VARIABLE, f"{KEY.decode()}\n")
+    with pytest.raises(
+        UsageError, match=f"{KEY_VARIABLE}: expected a key that neither begins nor ends with white"
+    ):
+        Deidentifier.of_environment(Dates.REMOVED)
 
 
 def test_nothing_survives_of_all_that_the_standard_names():
