@@ -17,7 +17,7 @@ from medkit.bundle.fragments import read_yaml
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from jsonschema import ValidationError
@@ -99,13 +99,13 @@ def _told(error: ValidationError) -> Iterator[tuple[Place, str]]:
     place: Place = tuple(error.absolute_path)
     schema, content = error.schema, error.instance
     assert isinstance(schema, dict)
-    got = repr(content)
+    got = (
+        json.dumps(content) if content is None or isinstance(content, bool) else repr(content)
+    )  # as YAML has it
     if error.validator == "additionalProperties" and error.validator_value is False:
         known = schema["properties"]
         for key in _strange_keys(schema, content):
-            close = close_to(key, known)
-            hint = f"did you mean '{close}'?" if close else f"it has: {', '.join(known)}"
-            yield (*place, key), f"unknown key '{key}'; {hint}"
+            yield (*place, key), f"unknown key '{key}'; {_hint(key, known)}"
         return
     if error.validator == "required":
         missing = next(key for key in schema["required"] if error.message.startswith(repr(key)))
@@ -115,6 +115,14 @@ def _told(error: ValidationError) -> Iterator[tuple[Place, str]]:
             return  # it is there, misspelt, which is told
         got = f"none for '{missing}'"
     yield place, f"expected {schema['description']}, got {' '.join(got.split())[:80]}"
+
+
+def _hint(key: str, known: Mapping[str, Any]) -> str:
+    within = [name for name, schema in known.items() if key in schema.get("properties", ())]
+    if len(within) == 1 and not close_to(key, known, cutoff=0.8):
+        return f"it belongs in '{within[0]}'"
+    close = close_to(key, known)
+    return f"did you mean '{close}'?" if close else f"it has: {', '.join(known)}"
 
 
 def _strange_keys(schema: dict[str, Any], content: Any) -> list[str]:

@@ -40,6 +40,22 @@ def test_all_faults_are_told_in_the_order_of_the_file(tmp_path):
     ]
 
 
+def test_a_key_that_stands_too_far_out_is_told_where_it_belongs(tmp_path):
+    _, (fault,) = check(tmp_path, f"{SMALL}deidentify: shift-dates\n")
+    assert fault == "line 5: deidentify: unknown key 'deidentify'; it belongs in 'outputs'"
+    _, (fault,) = check(tmp_path, SMALL.replace("folder: a", "folders: a"))
+    assert fault == "line 1: folders: unknown key 'folders'; did you mean 'folder'?"
+
+
+@pytest.mark.parametrize(("value", "shown"), [("true", "true"), ("", "null"), ("false", "false"), ("1", "1")])
+def test_what_was_got_is_told_as_yaml_has_it(tmp_path, value, shown):
+    _, (fault,) = check(tmp_path, f"{SMALL}outputs: {{deidentify: {value}}}\n")
+    assert fault.startswith(
+        "line 5: outputs.deidentify: expected remove-dates or shift-dates, or no such key"
+    )
+    assert fault.endswith(f", got {shown}")
+
+
 def test_a_key_that_is_like_none_is_answered_with_those_that_there_are(tmp_path):
     _, (fault,) = check(tmp_path, "folder: a\nrules: b\nsources: {zzz: 1}\ndestinations: {folders: {o: p}}\n")
     assert fault.startswith("line 3: sources.zzz: unknown key 'zzz'; it has: nodes, folders, archives")
