@@ -80,16 +80,6 @@ class JobFolder:
         """File of :class:`medkit.batch.status.service_record.ServiceRecord`."""
         return self.root / "service.json"
 
-    @property
-    def shadow(self) -> Path:
-        """Mark of a batch that sends nothing, ever."""
-        return self.root / "shadow"
-
-    @property
-    def for_nobody(self) -> Path:
-        """Mark of a batch whose results are nobody's, always by the same key; it says how."""
-        return self.root / "for_nobody"
-
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Have the folder for ourselves while the block runs.

@@ -43,8 +43,10 @@ def print_status(summary: Summary, alerts: Sequence[Alert]) -> None:
         alert.code is AlertCode.NO_SERVICE for alert in alerts
     ):
         console.print("no service runs on this folder")
-    if summary.shadow:
+    if summary.mode.shadow:
         console.print("shadow: results are made, and none is sent")
+    if summary.mode.about:
+        console.print(f"results are about nobody ({summary.mode.dates})")
     _print_counts(console, summary)
     _print_timings(console, summary)
     if summary.reasons:
@@ -136,7 +138,7 @@ def _print_counts(console: Console, summary: Summary) -> None:
         ("being received", _waiting(summary, summary.receiving, again=summary.received_again)),
         ("to be made", _waiting(summary, summary.making)),
         (
-            "made, not to be sent" if summary.shadow else "to be delivered",
+            "made, not to be sent" if summary.mode.shadow else "to be delivered",
             _waiting(summary, summary.delivering),
         ),
         ("held by silent workers", _waiting(summary, summary.silent)),

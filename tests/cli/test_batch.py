@@ -9,7 +9,7 @@ import shutil
 import pytest
 from jsonschema import Draft202012Validator
 
-from medkit.batch.ledger import LedgerView, Result, Stage, State
+from medkit.batch.ledger import LedgerView, Mode, Result, Stage, State
 from medkit.batch.marks import Mark
 from medkit.batch.status.alerts import Thresholds
 from medkit.batch.status.service_record import ServiceRecord
@@ -95,11 +95,13 @@ def test_silence_of_a_service_that_does_not_run_is_told_where_it_is_asked_for_al
     assert "nothing-came" in run(capsys, "status", batch.job.root, "--silent-hours", 1)[1]
 
 
-def test_status_says_that_a_batch_is_a_shadow(batch, capsys):
-    batch.make("a")
-    assert "shadow" not in run(capsys, "status", batch.job.root)[1]
-    batch.job.shadow.touch()
-    assert "shadow: results are made, and none is sent" in run(capsys, "status", batch.job.root)[1]
+def test_status_says_how_a_batch_is_run(batch, capsys):
+    for shadow, about in ((False, ""), (True, ""), (False, "shift-dates 0123abcd")):
+        batch.ledger.run_as(Mode(shadow, about))
+        found = run(capsys, "status", batch.job.root)[1]
+        assert ("shadow: results are made, and none is sent\n" in found) is shadow
+        words = "results are about nobody (shift-dates)\n"  # what the key was is guessed from no page
+        assert (words in found) is bool(about)
 
 
 def test_the_studies_of_a_state(batch, capsys):
@@ -349,7 +351,7 @@ def test_an_unknown_study_is_one_line(batch, capsys):
     batch.receive("a")
     for name in ("history", "retry", "quarantine", "lift", "dismiss"):
         code, _, err = run(capsys, name, batch.job.root, "0" * 64)
-        assert (code, "expected a study of this batch, got none" in err) == (2, True)
+        assert (code, "expected a study of this batch, or a result's" in err) == (2, True)
     with LedgerView(batch.job.ledger) as view:
         assert len(view.history()) == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import lru_cache
 from typing import IO, TYPE_CHECKING
 
 from medkit.batch.identity import hash_uid
@@ -166,12 +167,18 @@ class Intake:
             self.spool.found(study, mark)
 
     def is_own(self, study_uid: str, sop_uid: str) -> bool:
-        """Whether an instance is a result that was made of its study, or a note that withdrew one."""
+        """Whether an instance is a result of this batch, whatever its study, or a note that withdrew one.
+
+        Results about nobody are in another study than what they were made of, and so are notes about them: there those
+        are known that the ledger was told of.
+        """
         bare = sop_uid.strip(" \0")
         if not bare.startswith(_OWN_ROOT):
             return False
+        if self.ledger.made_into(bare):
+            return True
         made = self.ledger.result_uids(hash_uid(study_uid))
-        return bare in made or bare in {rejection_uid([uid]) for uid in made}
+        return bare in {_note_uid(uid) for uid in made | self.ledger.noted_uids()}
 
     def _is_known(self, study: str) -> bool:
         """Whether its latest revision has all that came of a study, whoever may go on sending."""
@@ -209,3 +216,8 @@ class Intake:
         self.audit.append("instance-conflict", study=study, instance=instance, code=code, **sender)
         self._told.setdefault(study, set()).add((code, *sender.values()))
         _LOG.warning(_CONFLICT, extra=told(study=study, instance=instance[:_DIGITS], code=code, **sender))
+
+
+@lru_cache(maxsize=100_000)
+def _note_uid(uid: str) -> str:
+    return rejection_uid([uid])

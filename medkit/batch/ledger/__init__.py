@@ -7,6 +7,16 @@ from __future__ import annotations
 
 from medkit.batch.ledger.ledger import Arrival, Ledger
 from medkit.batch.ledger.moves import Claim, Policy
+from medkit.batch.ledger.records import (
+    Entry,
+    Mode,
+    Reason,
+    Result,
+    StudyRecord,
+    Timing,
+    Waiting,
+    Withdrawal,
+)
 from medkit.batch.ledger.states import (
     PARTLY_REFUSED,
     SET_ASIDE,
@@ -17,16 +27,7 @@ from medkit.batch.ledger.states import (
     Stage,
     State,
 )
-from medkit.batch.ledger.view import (
-    Entry,
-    LedgerView,
-    Reason,
-    Result,
-    StudyRecord,
-    Timing,
-    Waiting,
-    Withdrawal,
-)
+from medkit.batch.ledger.view import LedgerView
 
 __all__ = [
     "PARTLY_REFUSED",
@@ -40,6 +41,7 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "LedgerView",
+    "Mode",
     "Policy",
     "Reason",
     "Result",

@@ -24,8 +24,17 @@ SCHEMA_VERSION = 1
 _APPLICATION = 0x6D6B6C67  # "mklg": tells a ledger from other files of SQLite
 _BUSY_SECONDS = 60.0
 _STATES = ", ".join(f"'{state}'" for state in State if state is not State.RECEIVING)
-# Not of the schema: a ledger that was begun without it gets it, and works without it.
-_BY_REASON = "CREATE INDEX IF NOT EXISTS by_reason ON revisions (state, code, since) WHERE code IS NOT NULL"
+# Not of the first schema: a ledger that was begun without them gets them as it is opened.
+_ADDED = (
+    "CREATE INDEX IF NOT EXISTS by_reason ON revisions (state, code, since) WHERE code IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS results_by_uid ON results (uid)",
+    "CREATE INDEX IF NOT EXISTS noted ON results (uid) WHERE withdrawing_at IS NOT NULL",
+    """CREATE TABLE IF NOT EXISTS mode (
+        row INTEGER PRIMARY KEY CHECK (row = 1),
+        shadow INTEGER NOT NULL,
+        about TEXT NOT NULL
+    )""",
+)
 _SCHEMA = (
     """CREATE TABLE studies (
         study TEXT PRIMARY KEY CHECK (length(study) = 64),
@@ -153,7 +162,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute(_BY_REASON)
+        for statement in _ADDED:
+            connection.execute(statement)
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> bool:

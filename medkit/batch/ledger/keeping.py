@@ -6,20 +6,44 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medkit.batch.ledger.delivery import LedgerDelivery
-from medkit.batch.ledger.states import RETRIED, SOURCE_PURGED, State
+from medkit.batch.ledger.states import RETRIED, SOURCE_PURGED, LedgerError, State
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
+    from medkit.batch.ledger.records import Mode
+
 __all__ = ["LedgerKeeping"]
 
+_MODE_CHANGED = "mode-changed"
 _RESULTS_PURGED = "results-purged"
 _DISCARDED, _PURGED = "instances-removed", "instances-purged"
 
 
 class LedgerKeeping(LedgerDelivery):
     """Note what is about to be removed, of studies at their end alone; see :class:`medkit.batch.ledger.Ledger`."""
+
+    def run_as(self, mode: Mode) -> bool:
+        """Note how the batch is run from now on, which may change while nothing was made; whether it did.
+
+        Studies that workers of before may still have at hand are taken from them: what they make is of the other mode.
+
+        Raises:
+            LedgerError: something was made otherwise.
+        """
+        with self._changing():
+            if mode == (begun := self.mode()):
+                return False
+            if self.has_results():
+                raise LedgerError(
+                    f"{self.path}: expected it to be run {begun.told}, as it was, got {mode.told}"
+                )
+            now = self._clock()
+            for row in self._all("SELECT * FROM revisions WHERE state = ?", State.RUNNING):
+                tried = row["attempts"] - 1
+                self._move(row, State.READY, now, _MODE_CHANGED, mode.told, attempts=tried, not_before=now)
+            return self._run("INSERT OR REPLACE INTO mode VALUES (1, ?, ?)", mode.shadow, mode.about)
 
     def purged(self, study: str) -> None:
         """Note that a study's instances are about to be removed after their time, which only a finished study's may.

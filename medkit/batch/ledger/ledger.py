@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from medkit.batch.ledger.view import Result
+    from medkit.batch.ledger.records import Result
 
 __all__ = ["Arrival", "Ledger"]
 

@@ -22,6 +22,12 @@ _TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"|[^\s;]*\^[^\s;]*|[^\s;]*[^\x20-\x7e][^\
 _UIDS = re.compile(r"\b\d+(?:\.\d+){3,}\b")
 _NAME = r"[a-z]+(?:-[a-z]+)*"
 _REPAIRS = re.compile(rf"(?P<before>(?:,? or |; )?)ask for the repair (?P<repairs>{_NAME}(?: or {_NAME})*)")
+# A corrected instance is another content of one that is stored.
+_CORRECTED = "set BurnedInAnnotation to NO where there are none"
+_CORRECTED_IN_BATCHES = (
+    "where there are none, set BurnedInAnnotation to NO at the source, 'medkit batch purge' the study and have it sent "
+    "again"
+)
 _NUMBERS = re.compile(r"\b[A-Za-z]*\d{6,}\w*")  # dates, times, numbers of patients and examinations
 # Refusals of the reader that say nothing but numbers and words of medkit; others quote what stands in a header.
 _PLAIN = frozenset(
@@ -74,6 +80,7 @@ def tell_finding(series: int | None, finding: Finding) -> str:
     """
     where = "" if series is None else f"series {series}: "
     said = without_patient(finding.message) if finding.code in _PLAIN else f"refused as {finding.code}"
+    said = said.replace(_CORRECTED, _CORRECTED_IN_BATCHES)
     return f"{where}{_REPAIRS.sub(_of_batches, said)}"
 
 

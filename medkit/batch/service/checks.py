@@ -17,11 +17,11 @@ from medkit.batch.making.known import loaded_bundles
 from medkit.batch.making.options import option_faults
 from medkit.batch.service.elsewhere import ask_elsewhere
 from medkit.batch.service.parts import (
+    folder_faults,
     make_archive,
     make_cluster,
     make_requests,
     missing_folders,
-    mode_faults,
 )
 from medkit.batch.service.settings import node_address, rules_path
 from medkit.batch.yaml_faults import Place, placed
@@ -126,7 +126,7 @@ def _option_faults(settings: Settings) -> list[tuple[Place, str]]:
 
 def _other_faults(settings: Settings) -> Iterator[tuple[Place, str]]:
     without_key = [*_tried(("outputs", "deidentify"), settings.outputs.deidentifier)]
-    yield from without_key or mode_faults(settings)
+    yield from without_key or folder_faults(settings)
     asked = {pull.archive for pull in settings.pulls} | {node.count_at for node in settings.nodes}
     for name, known in settings.archives.items():
         place: Place = ("archives", known.protocol, name)

@@ -16,10 +16,10 @@ from medkit.batch.intake.counting import ArchiveCount
 from medkit.batch.intake.pull import Puller
 from medkit.batch.intake.requests import filter_request, read_accessions, read_studies
 from medkit.batch.intake.watch import WatchedFolder
+from medkit.batch.ledger import LedgerView, Mode
 from medkit.batch.making import BundleShelf, MakingContext
 from medkit.batch.notices import Notices
-from medkit.data.writing import write_text
-from medkit.dicom.confidentiality import fingerprint
+from medkit.dicom.confidentiality import KEY_VARIABLE, fingerprint
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SHADOW",
+    "folder_faults",
     "make_archive",
     "make_cluster",
     "make_context",
@@ -55,10 +56,9 @@ __all__ = [
     "make_requests",
     "make_watched",
     "missing_folders",
-    "mode_faults",
     "seen_folder",
     "wanted_key",
-    "write_modes",
+    "wanted_mode",
 ]
 
 SHADOW = "shadow"
@@ -99,47 +99,56 @@ def missing_folders(settings: Settings) -> list[tuple[Place, str]]:
     ]
 
 
-def mode_faults(settings: Settings) -> Iterator[tuple[Place, str]]:
-    """What is wrong where a batch is not to go on as it was begun: as a shadow, or about nobody, or neither.
+def folder_faults(settings: Settings) -> Iterator[tuple[Place, str]]:
+    """What is wrong with a batch's folder: it lies in that of another, or its results were made otherwise.
+
+    Raises:
+        UsageError: results are to be nobody's, and there is no key.
+        LedgerError: the ledger cannot be read.
+    """
+    job = settings.job
+    if not job.ledger.exists():
+        for other in (one for one in job.root.resolve().parents if JobFolder(one).ledger.exists()):
+            yield (
+                ("folder",),
+                f"{job.root}: expected a folder of its own, got one in that of the batch {other}, where it may be taken "
+                "for a part of its results; name another folder",
+            )
+        return
+    with LedgerView(job.ledger) as view:
+        begun, asked, bound = view.mode(), wanted_mode(settings), view.has_results()
+    if not bound:
+        return
+    if begun.shadow != asked.shadow:
+        yield (
+            ("folder",),
+            f"{job.root}: expected the folder of a batch that is always run {'with' if begun.shadow else 'without'} "
+            "shadow mode, as its results were made; name another folder",
+        )
+    if begun.about != asked.about:
+        yield (
+            ("outputs", "deidentify"),
+            f"{job.root}: expected the folder of a batch whose results are always {begun.whom}, as those that it has, "
+            f"got {asked.whom}; {_other_key(begun, asked)}name another folder",
+        )
+
+
+def wanted_mode(settings: Settings) -> Mode:
+    """How the settings would have a batch run.
 
     Raises:
         UsageError: results are to be nobody's, and there is no key.
     """
-    job = settings.job
-    if not job.ledger.exists():
-        return
-    if (shadowed := job.shadow.exists()) != settings.shadow:
-        yield (
-            ("folder",),
-            f"{job.root}: expected the folder of a batch that is always run {'with' if shadowed else 'without'} shadow "
-            "mode, as it was begun; name another folder",
-        )
-    begun = job.for_nobody.read_text("utf-8") if job.for_nobody.exists() else ""
-    if begun != (asked := _for_nobody(settings)):
-        yield (
-            ("outputs", "deidentify"),
-            f"{job.root}: expected the folder of a batch whose results are always {_about(begun)}, as it was begun, got "
-            f"{_about(asked)}; name another folder",
-        )
-
-
-def write_modes(settings: Settings) -> None:
-    """Have a batch that begins go on as it does now."""
-    if settings.shadow:
-        settings.job.shadow.touch()
-    if (asked := _for_nobody(settings)) and not settings.job.for_nobody.exists():
-        write_text(settings.job.for_nobody, asked)
-
-
-def _for_nobody(settings: Settings) -> str:
-    """How results are made nobody's; empty where they are not."""
     deidentifier = settings.outputs.deidentifier()
-    return "" if deidentifier is None else f"{settings.outputs.deidentify} {fingerprint(deidentifier.key)}"
+    if deidentifier is None:
+        return Mode(settings.shadow)
+    return Mode(settings.shadow, f"{settings.outputs.deidentify} {fingerprint(deidentifier.key)}")
 
 
-def _about(mode: str) -> str:
-    dates, _, key = mode.partition(" ")
-    return f"about nobody ({dates}, by the key of fingerprint {key})" if mode else "about their patients"
+def _other_key(begun: Mode, asked: Mode) -> str:
+    if begun.about and asked.about and begun.dates == asked.dates:
+        return f"set {KEY_VARIABLE} to the key of before, or "
+    return ""
 
 
 def make_context(settings: Settings, ledger: Ledger, spool: Spool) -> MakingContext:

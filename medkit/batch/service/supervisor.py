@@ -30,12 +30,12 @@ from medkit.batch.service.chores import Chore
 from medkit.batch.service.crew import Crew
 from medkit.batch.service.keeping import purge_old
 from medkit.batch.service.parts import (
+    folder_faults,
     make_counts,
     make_destinations,
     make_node,
     missing_folders,
-    mode_faults,
-    write_modes,
+    wanted_mode,
 )
 from medkit.batch.service.recovery import service_name
 from medkit.batch.service.sources import count_chores, open_sources
@@ -69,8 +69,9 @@ class Supervisor:
         logs: where workers write theirs to; this process's own are set up by the caller.
 
     Raises:
-        UsageError: another service has the folder, it was begun as a shadow or about nobody and is not to go on so, or
-            the other way round; or a destination cannot be used, or is a folder that is not there.
+        UsageError: another service has the folder, it lies in that of another batch, or its results were made as a
+            shadow or about nobody and are not to be made so any more, or the other way round; or a destination cannot
+            be used, or is a folder that is not there.
         LedgerError, AuditError: the ledger, or the audit log, cannot be gone on with.
     """
 
@@ -90,6 +91,8 @@ class Supervisor:
             self._audit = AuditLog(job.audit, service_name())
             with suppress(OSError):  # a full disk passes
                 self._take_up()
+            if self.ledger.run_as(mode := wanted_mode(settings)):
+                self._audit.append("mode-changed", code=f"about-{'nobody' if mode.about else 'patients'}")
             self._auditing = AuditCheck(self._audit, self._notices)
             self._intake = Intake(self.ledger, Spool(job.spool, settings.spool), self._audit)
             self._counts = make_counts(settings, self._intake)
@@ -191,10 +194,10 @@ class Supervisor:
 
     def _hold_folder(self) -> None:
         """Have the folder for ourselves, and use it always for the same."""
+        # A refusal leaves nothing behind.
+        raise_faults(fault for _, fault in folder_faults(self._settings))
         self._settings.job.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open.enter_context(self._settings.job.hold())
-        raise_faults(fault for _, fault in mode_faults(self._settings))
-        write_modes(self._settings)
 
     @contextmanager
     def _working(

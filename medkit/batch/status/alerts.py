@@ -123,7 +123,7 @@ def _service(summary: Summary) -> Iterator[Alert]:
     if summary.service is ServiceState.RUNNING:
         return
     parts = [(summary.receiving, "being received"), (summary.making, "to be made")]
-    if not summary.shadow:
+    if not summary.mode.shadow:
         parts += [(summary.delivering, "to be delivered"), (summary.withdrawals, "to be withdrawn")]
     waiting = ", ".join(f"{one.count} {what}" for one, what in parts if one.count)
     if waiting or summary.service is ServiceState.KILLED:
@@ -181,7 +181,7 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
             "{0} not made yet, the first waits for {1}; see whether the workers run, and whether they are enough",
         ),
         (
-            AlertCode.DELIVERY_STUCK, nothing if summary.shadow else summary.delivering, thresholds.delivery_hours,
+            AlertCode.DELIVERY_STUCK, nothing if summary.mode.shadow else summary.delivering, thresholds.delivery_hours,
             "{0} not delivered yet, the first waits for {1}; see whether the destination answers",
         ),
         (
@@ -191,7 +191,7 @@ def _stuck(summary: Summary, thresholds: Thresholds) -> Iterator[Alert]:
     ):  # fmt: skip
         if (age := _age(summary, waiting)) > hours * _HOUR:
             yield Alert(code, message.format(counted(waiting.count, "study", "studies"), duration(age)))
-    age = 0.0 if summary.shadow else _age(summary, summary.withdrawals)
+    age = 0.0 if summary.mode.shadow else _age(summary, summary.withdrawals)
     if age > thresholds.delivery_hours * _HOUR:
         yield Alert(
             AlertCode.WITHDRAWALS_DUE,

@@ -36,14 +36,14 @@ def find_study(view: LedgerView, text: str, others: Collection[str] = ()) -> str
     Raises:
         UsageError: no study, or several, are meant.
     """
-    said = text.strip().lower()
+    said = text.strip().lower().removesuffix(".dcm")
     of_result: list[str] = []
     if _UID.fullmatch(said):
         of_result, said = view.made_into(said), hash_uid(said)
     if not _BEGINNING.fullmatch(said):
         raise UsageError(
-            f"expected the hash of a study, four or more of its first digits, or its Study Instance UID, or that of a "
-            f"result, got '{text}'"
+            f"expected the hash of a study, four or more of its first digits, or its Study Instance UID as it came, or "
+            f"the name of a result's file, which is its UID, got '{text}'"
         )
     found = sorted({*of_result, *view.find(said, limit=2), *(one for one in others if one.startswith(said))})
     if len(found) > 1:
@@ -51,7 +51,10 @@ def find_study(view: LedgerView, text: str, others: Collection[str] = ()) -> str
             f"'{text}': expected digits with which one study begins, got several; give more of them"
         )
     if not found:
-        raise UsageError(f"'{text}': expected a study of this batch, got none; look at medkit batch status")
+        raise UsageError(
+            f"'{text}': expected a study of this batch, or a result's SOP Instance UID, got neither; look at medkit "
+            "batch status"
+        )
     assert is_hash(found[0])
     return found[0]
 

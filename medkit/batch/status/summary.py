@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from medkit.batch.folder import JobFolder, ServiceState
-from medkit.batch.ledger import PARTLY_REFUSED, SET_ASIDE, Reason, Stage, State, StudyRecord, Timing, Waiting
+from medkit.batch.ledger import (
+    PARTLY_REFUSED,
+    SET_ASIDE,
+    Mode,
+    Reason,
+    Stage,
+    State,
+    StudyRecord,
+    Timing,
+    Waiting,
+)
 from medkit.batch.notices import Notice, Notices
 from medkit.batch.status.not_taken import with_what_was_not_taken
 from medkit.batch.status.service_record import service_state
@@ -73,7 +83,7 @@ class Summary:
         total_bytes: of that disk.
         notices: what is wrong now with sources, destinations and other parts of the service.
         service: whether one works on the batch.
-        shadow: whether the batch sends nothing, ever.
+        mode: whether results are sent, and whom they are about.
     """
 
     at: float
@@ -95,7 +105,7 @@ class Summary:
     total_bytes: int
     notices: tuple[Notice, ...]
     service: ServiceState
-    shadow: bool
+    mode: Mode
 
     @property
     def received_again(self) -> int:
@@ -144,7 +154,7 @@ def summarise(view: LedgerView, now: float, usage: Callable[[Path], Usage] = shu
             # Of one that was killed nothing is known any more; one that ends in good order takes its notices along.
             notices=() if service is ServiceState.KILLED else tuple(Notices(job.notices).all()),
             service=service,
-            shadow=job.shadow.exists(),
+            mode=view.mode(),
         )
 
 

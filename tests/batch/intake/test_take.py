@@ -23,7 +23,7 @@ from medkit.dicom.network.node import NodeLimits, StorageNode
 from medkit.dicom.network.rejection import rejection_uid
 from tests.batch.intake.door import body, events, open_intake, put_back, settle_after, write_study
 from tests.batch.ledger.killing import Killed, killed_before
-from tests.batch.ledger.stories import POLICY, STUDY
+from tests.batch.ledger.stories import POLICY, STUDY, deliver, make, withdraw
 
 
 def test_what_was_taken_is_on_disk_and_in_the_ledger(intake):
@@ -75,14 +75,30 @@ def test_own_results_that_come_back_change_nothing(intake):
     intake.ledger.made(claim, [made], "recipe")
     assert intake.take("1.2.3", "2.25.77\0", body(b"ours")) is None
     assert intake.answer("1.2.3", "2.25.77", body(b"ours")) == SUCCESS
-    assert intake.take("1.2.3", rejection_uid(["2.25.77"]), body(b"the note that withdrew it")) is None
     intake.leave("1.2.3", "2.25.77", CUT_OFF)
     assert intake.spool.missing(STUDY) == {}, "nobody would take that mark away"
     assert len(intake.spool.instances(STUDY)) == 1
     assert intake.ledger.study(STUDY).state is State.MADE
     assert not intake.ledger.study(STUDY).arriving
     assert intake.take("1.2.3", "2.25.78", body()) is Taken.NEW, "other people's UIDs begin so too"
-    assert intake.take("1.2.4", "2.25.77", body()) is Taken.NEW, "and it is ours in its own study alone"
+    assert intake.take("1.2.4", "2.25.77", body()) is None, "results about nobody have another study"
+
+
+def test_a_note_that_withdrew_a_result_changes_nothing(intake):
+    note = rejection_uid(["2.25.X"])
+    intake.take("1.2.3", "1.2.3.1", body())
+    settle(intake, 0)
+    make(intake.ledger, "X")
+    deliver(intake.ledger)
+    intake.take("1.2.3", "1.2.3.2", body())
+    settle(intake, 0)
+    make(intake.ledger, "Y")
+    withdraw(intake.ledger, "2.25.X")
+    assert intake.take("1.2.3", note, body(b"the note")) is None
+    assert intake.take("1.2.4", note, body(b"the note")) is None
+    other = rejection_uid(["2.25.Y"])
+    assert intake.take("1.2.3", other, body()) is None, "as after a ledger was put back from a backup"
+    assert intake.take("1.2.4", other, body()) is Taken.NEW
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from medkit.batch.ledger import Ledger, LedgerError, LedgerView, Policy
+from medkit.batch.ledger import Ledger, LedgerError, LedgerView, Mode, Policy
 from medkit.batch.ledger.database import SCHEMA_VERSION, open_database, transaction
 from tests.batch.ledger.killing import Killed, killed_before
 from tests.batch.ledger.stories import Clock, arrive
@@ -94,6 +94,17 @@ def test_one_that_was_begun_without_the_index_of_reasons_gets_it(path):
             "EXPLAIN QUERY PLAN SELECT state FROM revisions WHERE state = 'delivered' AND code = 'x'"
         )
     assert "USING COVERING INDEX by_reason" in plan["detail"]
+
+
+def test_one_that_was_begun_without_a_mode_has_the_usual_one_and_may_change_it(path):
+    with closing(open_database(path, create=True)) as connection:
+        for statement in ("DROP TABLE mode", "DROP INDEX noted", "DROP INDEX results_by_uid"):
+            connection.execute(statement)
+    with Ledger(path, "a") as ledger:
+        assert ledger.mode() == Mode()
+        assert ledger.run_as(Mode(about="remove-dates 0123abcd"))
+        assert ledger.made_into("2.25.1") == []
+        assert ledger.noted_uids() == set()
 
 
 def test_several_processes_make_it_together(path):

@@ -1,12 +1,12 @@
-"""A study whose instances a person removes is begun anew by what comes next."""
+"""A study whose instances a person removes is begun anew by what comes next; and results are all made in one mode."""
 
 from __future__ import annotations
 
 import pytest
 
-from medkit.batch.ledger import IllegalTransition, LedgerError, State
+from medkit.batch.ledger import IllegalTransition, LeaseLost, LedgerError, Mode, Stage, State
 from medkit.batch.ledger.states import ENDS
-from tests.batch.ledger.stories import STUDY, arrive, bring, open_ledger
+from tests.batch.ledger.stories import STUDY, arrive, bring, make, open_ledger, results
 
 
 @pytest.mark.parametrize("state", [State.REFUSED, State.QUARANTINED, State.SKIPPED])
@@ -125,3 +125,41 @@ def test_nothing_comes_while_a_study_is_kept_at_its_end(tmp_path, clock, ledger)
         other.receive(STUDY)
     with pytest.raises(IllegalTransition, match="being received"), ledger.at_end(STUDY):
         pytest.fail("it is at none")
+
+
+NOBODY = Mode(about="remove-dates 0123abcd")
+
+
+def test_a_batch_may_be_run_otherwise_until_something_is_made(ledger):
+    assert ledger.mode() == Mode()
+    for mode, changed in (
+        (Mode(), False),
+        (NOBODY, True),
+        (NOBODY, False),
+        (Mode(shadow=True), True),
+        (NOBODY, True),
+    ):
+        assert ledger.run_as(mode) is changed
+        assert ledger.mode() == mode
+    arrive(ledger, "1")
+    make(ledger, "X")
+    assert not ledger.run_as(NOBODY)
+    for mode in (Mode(), Mode(True, NOBODY.about), Mode(about="remove-dates 4567abcd")):
+        with pytest.raises(
+            LedgerError, match="expected it to be run without shadow mode, results about nobody"
+        ):
+            ledger.run_as(mode)
+    assert ledger.mode() == NOBODY
+
+
+def test_what_a_worker_of_before_has_in_hand_is_not_made_in_the_other_mode(ledger):
+    arrive(ledger, "1")
+    claim = ledger.claim(Stage.MAKE)
+    ledger.run_as(NOBODY)
+    with pytest.raises(LeaseLost):
+        ledger.made(claim, results("X"), "recipe")
+    assert not ledger.has_results()
+    assert ledger.history(STUDY)[-1].code == "mode-changed"
+    again = ledger.claim(Stage.MAKE)
+    assert ledger.study(STUDY).attempts == 1, "it was no attempt"
+    ledger.made(again, results("X"), "recipe")

@@ -297,6 +297,10 @@ def test_a_series_that_may_have_words_in_its_pixels_is_refused_where_results_are
     else:
         ended = make_study(claim, desk.context)
         assert (ended.state, ended.code) == (State.REFUSED, "burned-in")
+        assert (
+            "look at it, and where there are none, set BurnedInAnnotation to NO at the source" in ended.reason
+        )
+        assert "'medkit batch purge' the study and have it sent again" in ended.reason
 
 
 def check_partly_refused(desk, claim, reason):

@@ -3,12 +3,14 @@ from __future__ import annotations
 import logging
 import shutil
 import socket
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from medkit.batch.folder import JobFolder
-from medkit.batch.ledger import Ledger
+from medkit.batch.ledger import Ledger, LedgerError, LedgerView, Mode
 from medkit.batch.service.checks import ask_archives, check_settings
 from medkit.batch.service.settings import read_settings
 from medkit.batch.service.supervisor import Supervisor
@@ -16,6 +18,7 @@ from medkit.batch.status.server import StatusServer
 from medkit.dicom.confidentiality import KEY_VARIABLE
 from medkit.dicom.network.node import StorageNode
 from medkit.errors import MedkitError, UsageError
+from tests.batch.ledger.stories import Clock, arrive, make
 from tests.batch.service.test_settings import SMALL, write
 from tests.servers.loopback import free_port
 
@@ -32,6 +35,12 @@ def small(tiny_root, tmp_path):
 def check(tmp_path, text, **changes):
     path = write(tmp_path, text)
     return check_settings(path, replace(read_settings(path), **changes))
+
+
+def with_a_result(folder):
+    with Ledger(folder / "ledger.sqlite", "node", clock=Clock()) as ledger:
+        arrive(ledger, "a")
+        make(ledger, "X")
 
 
 def told(tmp_path, lines):
@@ -181,7 +190,7 @@ def test_a_port_that_is_listened_on_for_a_while_alone_is_a_doubt(tmp_path, small
 
 def test_a_folder_of_the_other_mode_is_told_as_the_service_tells_it(tmp_path, small):
     (tmp_path / "night").mkdir()
-    Ledger(tmp_path / "night" / "ledger.sqlite", "node").close()
+    with_a_result(tmp_path / "night")
     assert check(tmp_path, small).faults == ()
     (fault,) = check(tmp_path, small, shadow=True).faults
     assert ": line 1: folder: " in fault
@@ -194,8 +203,8 @@ def test_a_batch_goes_on_about_nobody_as_it_began(tmp_path, small, monkeypatch):
     key = monkeypatch.setenv
     key(KEY_VARIABLE, "sixteen bytes or")
     text = f"{small}outputs: {{deidentify: shift-dates}}\n"
-    supervisor = Supervisor(read_settings(write(tmp_path, text)))
-    supervisor.close()
+    Supervisor(read_settings(write(tmp_path, text))).close()
+    with_a_result(tmp_path / "night")
     assert check(tmp_path, text).faults == ()
     Supervisor(read_settings(tmp_path / "service.yaml")).close()
     for other, another in (
@@ -214,9 +223,49 @@ def test_a_batch_goes_on_about_nobody_as_it_began(tmp_path, small, monkeypatch):
 def test_a_batch_about_patients_does_not_become_one_about_nobody(tmp_path, small, monkeypatch):
     monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
     Supervisor(read_settings(write(tmp_path, small))).close()
-    (fault,) = check(tmp_path, f"{small}outputs: {{deidentify: shift-dates}}\n").faults
-    assert "results are always about their patients, as it was begun, got about nobody (shift-dates" in fault
-    assert not (tmp_path / "night" / "for_nobody").exists()
+    asked = f"{small}outputs: {{deidentify: shift-dates}}\n"
+    assert check(tmp_path, asked).faults == (), "nothing was made"
+    with_a_result(tmp_path / "night")
+    (fault,) = check(tmp_path, asked).faults
+    assert (
+        "results are always about their patients, as those that it has, got about nobody (shift-dates"
+        in fault
+    )
+    with LedgerView(tmp_path / "night" / "ledger.sqlite") as view:
+        assert view.mode() == Mode()
+
+
+def test_a_copy_of_the_ledger_alone_goes_on_as_the_batch_did(tmp_path, small, monkeypatch):
+    """What the documentation has people back up."""
+    monkeypatch.setenv(KEY_VARIABLE, "sixteen bytes or")
+    text = f"{small}outputs: {{deidentify: shift-dates}}\n"
+    Supervisor(read_settings(write(tmp_path, text))).close()
+    with_a_result(tmp_path / "night")
+    (tmp_path / "again").mkdir()
+    with closing(sqlite3.connect(tmp_path / "night" / "ledger.sqlite")) as one:
+        one.execute("VACUUM INTO ?", (str(tmp_path / "again" / "ledger.sqlite"),))
+    again = text.replace("folder: night", "folder: again")
+    assert check(tmp_path, again).faults == ()
+    (fault,) = check(tmp_path, small.replace("folder: night", "folder: again")).faults
+    assert "results are always about nobody" in fault
+
+
+def test_a_batch_within_another_is_refused_before_anything_is_made(tmp_path, small):
+    (tmp_path / "night").mkdir()
+    Ledger(tmp_path / "night" / "ledger.sqlite", "node").close()
+    (fault,) = check(tmp_path, small.replace("folder: night", "folder: night/delivered")).faults
+    assert f"expected a folder of its own, got one in that of the batch {tmp_path / 'night'}" in fault
+    with pytest.raises(UsageError) as raised:
+        Supervisor(read_settings(tmp_path / "service.yaml"))
+    assert str(raised.value) in fault
+    assert not (tmp_path / "night" / "delivered").exists()
+
+
+def test_a_ledger_that_cannot_be_read_is_no_fault_of_the_settings(tmp_path, small):
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "ledger.sqlite").write_bytes(b"no ledger" * 100)
+    with pytest.raises(LedgerError, match="expected a ledger"):
+        check(tmp_path, small)
 
 
 def test_what_may_be_right_later_is_told_and_logged_and_is_no_fault(tmp_path, small, caplog):

@@ -17,7 +17,7 @@ import pytest
 from medkit.batch.audit import AuditError, AuditLog
 from medkit.batch.folder import JobFolder, ServiceState
 from medkit.batch.intake.counting import ArchiveCount, is_uncounted
-from medkit.batch.ledger import Ledger, LedgerView, State
+from medkit.batch.ledger import Ledger, LedgerView, Mode, State
 from medkit.batch.service import crew
 from medkit.batch.service.process import Word
 from medkit.batch.service.settings import Settings
@@ -29,7 +29,7 @@ from medkit.batch.status.summary import summarise
 from medkit.errors import MedkitError, UsageError
 from tests.batch.intake.door import open_intake, write_study
 from tests.batch.intake.pulling import FakeArchive
-from tests.batch.ledger.stories import Clock
+from tests.batch.ledger.stories import Clock, arrive, make
 from tests.dicom.network.takers import eventually
 from tests.servers.loopback import free_port
 
@@ -101,8 +101,12 @@ def test_who_looks_at_the_folder_knows_when_it_calls_a_person_and_whether_it_end
 @pytest.mark.parametrize("shadow", [False, True])
 def test_a_folder_is_always_of_a_shadow_or_never(settings, shadow):
     begun, other = replace(settings, shadow=shadow), replace(settings, shadow=not shadow)
-    with opened(begun):
-        pass
+    for which in (other, begun):  # while nothing was made, it may become the other
+        with opened(which) as supervisor:
+            assert supervisor.ledger.mode() == Mode(which.shadow)
+    with opened(begun) as supervisor:
+        arrive(supervisor.ledger, "a")
+        make(supervisor.ledger, "X")
     with pytest.raises(UsageError, match=f"always run {'with' if shadow else 'without'} shadow mode"):
         Supervisor(other)
     with opened(begun):

@@ -5,7 +5,7 @@ from datetime import UTC, time
 import pytest
 
 from medkit.batch.hours import Hours
-from medkit.batch.ledger import Stage
+from medkit.batch.ledger import Mode, Stage
 from medkit.batch.notices import Kind, Notices
 from medkit.batch.spool import SpoolLimits
 from medkit.batch.status.alerts import AlertCode, Thresholds, alerts
@@ -166,11 +166,16 @@ def test_a_service_that_was_killed_calls_a_person_though_nothing_waits(batch):
     assert (alert.code, "(the last was killed); start" in alert.message) == (AlertCode.NO_SERVICE, True)
 
 
-def test_a_shadow_delivers_nothing_and_nobody_is_called_for_it(batch):
+def test_what_is_made_has_to_be_delivered(batch):
     batch.make("a")
     batch.clock.pass_by(3 * HOUR)
     assert codes(batch) == ["delivery-stuck"]
-    batch.job.shadow.touch()
+
+
+def test_a_shadow_delivers_nothing_and_nobody_is_called_for_it(batch):
+    batch.ledger.run_as(Mode(shadow=True))
+    batch.make("a")
+    batch.clock.pass_by(3 * HOUR)
     assert codes(batch) == []
     batch.service.release()
     assert codes(batch) == [], "what is made there waits for nobody"

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from medkit.batch.folder import ServiceState
-from medkit.batch.ledger import State
+from medkit.batch.ledger import Mode, State
 from medkit.batch.status.alerts import AlertCode, Thresholds, alerts
 from medkit.batch.status.document import status_document
 from medkit.batch.status.service_record import ServiceRecord
@@ -44,9 +44,14 @@ def test_a_study_in_each_state_keeps_to_the_schema(batch):
 
 def test_it_says_that_no_service_runs_and_that_the_batch_is_a_shadow(batch):
     batch.service.release()
-    batch.job.shadow.touch()
+    batch.ledger.run_as(Mode(shadow=True))
     found = document(batch)
     assert (found["well"], found["service"], found["shadow"]) == (True, "stopped", True)
+    assert found["about_nobody"] is None
+    batch.ledger.run_as(Mode(about="remove-dates 0123abcd"))
+    found = document(batch)
+    assert (found["shadow"], found["about_nobody"]) == (False, "remove-dates")
+    batch.ledger.run_as(Mode(shadow=True))
     ServiceRecord(began=1.0).write(batch.job)
     found = document(batch)
     assert (found["well"], found["service"]) == (False, "killed")

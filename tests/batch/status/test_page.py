@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from medkit.batch.ledger import LedgerView, Stage, State
+from medkit.batch.ledger import LedgerView, Mode, Stage, State
 from medkit.batch.status.alerts import Thresholds, alerts
 from medkit.batch.status.page import ROWS, PageQuery, content_security_policy, render_page
 from tests.batch.status.live import STATES, crowd, study
@@ -84,16 +84,20 @@ def test_a_study_in_each_state(batch):
     assert "tilt of <12> degrees" in page.text, "escaped, or the parser would not see it as text"
 
 
-def test_it_says_whether_a_service_runs_and_whether_it_is_a_shadow(batch):
-    page = draw(batch.one_of_each())
-    assert "No service runs" not in page.text
-    assert "shadow" not in page.text
+def test_it_says_whether_a_service_runs(batch):
+    assert "No service runs" not in draw(batch.one_of_each()).text
     batch.service.release()
-    batch.job.shadow.touch()
-    page = draw(batch)
-    assert "No service runs on this folder." in page.text
-    assert "A shadow: results are made, and none is sent." in page.text
-    assert "made, not to be sent" in page.text
+    assert "No service runs on this folder." in draw(batch).text
+
+
+@pytest.mark.parametrize("mode", [Mode(), Mode(shadow=True), Mode(about="shift-dates 0123abcd")])
+def test_it_says_how_the_batch_is_run(batch, mode):
+    batch.ledger.run_as(mode)
+    page = draw(batch.one_of_each())
+    assert ("A shadow: results are made, and none is sent." in page.text) is mode.shadow
+    assert ("made, not to be sent" in page.text) is mode.shadow
+    about = "Results are about nobody (shift-dates)."
+    assert (about in page.text) is bool(mode.about)
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_runs(batch):

@@ -23,7 +23,8 @@ def test_a_study_goes_by_the_uid_of_a_result_too(batch):
         batch.deliver(name)
         (result,) = batch.ledger.results(study(name), 1)
         assert find_study(batch.ledger, result.uid) == study(name)
-    with pytest.raises(UsageError, match="got none"):
+        assert find_study(batch.ledger, f"{result.uid}.dcm") == study(name)
+    with pytest.raises(UsageError, match="got neither"):
         find_study(batch.ledger, f"{result.uid}.1")
 
 
@@ -40,7 +41,9 @@ def test_none_and_several_are_told_apart(batch):
     with pytest.raises(UsageError, match="got several"):
         find_study(batch.ledger, "abcdef")
     for text in ("0000", "1.2.840.9"):
-        with pytest.raises(UsageError, match="expected a study of this batch, got none"):
+        with pytest.raises(
+            UsageError, match="expected a study of this batch, or a result's SOP Instance UID, got neither"
+        ):
             find_study(batch.ledger, text)
 
 
