@@ -8,8 +8,11 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from medkit.allocator import keep_freed_memory
 
 LIBRARY, VERSION = platform.libc_ver()
 pytestmark = pytest.mark.skipif(
@@ -63,13 +66,23 @@ def test_large_blocks_are_kept_unless_somebody_set_something(variables, said):
 
 
 def test_up_to_a_size():
-    said = said_in_a_process("keep_freed_memory(BLOCK), mapped(BLOCK - 1000), mapped(2 * BLOCK)", **NANNY)
-    assert said == "True False True"
+    assert said_in_a_process("keep_freed_memory(), mapped(200 << 20), mapped(300 << 20)") == "True False True"
 
 
-@pytest.mark.parametrize(
-    ("variables", "said"),
-    [({}, "False"), (NANNY, "True"), (NANNY | {"MALLOC_MMAP_THRESHOLD_": "131072"}, "False")],
-)
-def test_what_the_nanny_set_is_known(variables, said):
-    assert said_in_a_process("set_by_nanny()", **variables) == said
+def test_a_version_that_takes_less_keeps_as_much_as_it_takes(monkeypatch):
+    asked = []
+
+    def mallopt(what, value):
+        asked.append((what, value))
+        return int(what == -1 or value <= 32 << 20)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    assert keep_freed_memory()
+    assert asked == [(-3, 256 << 20), (-3, 32 << 20), (-1, 64 << 20)]
+
+
+def test_a_library_without_the_setting_is_left_alone(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
+    assert not keep_freed_memory()

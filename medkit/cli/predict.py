@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medkit.allocator import keep_freed_memory
 from medkit.bundle.overrides import parse_overrides
 from medkit.bundle.store import find_bundle
 from medkit.errors import ExitCode
@@ -86,6 +87,7 @@ def command(
         inputs, on_left_out=lambda line: console.print(f"left out {_printable(line)}", markup=False)
     )
     _quieten_libraries()
+    keep_freed_memory()
     with console.status(f"loading {folder.name}"):
         with _without_mlflow(folder):
             from medkit.inference.ensemble import fold_weights

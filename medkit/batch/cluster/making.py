@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from medkit.allocator import keep_freed_memory, set_by_nanny
+from medkit.allocator import keep_freed_memory
 from medkit.batch.cluster.fitness import WELL, condition, key_traits, traits, unlike
 from medkit.batch.cluster.machine import fault_behind, store_fault
 from medkit.batch.cluster.order import BEGUN, SLOW, Outcome, OutcomeKind
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["make"]
 
-# Up to which glibc keeps blocks by itself as long as nobody sets anything.
-_KEPT_BYTES = 32 << 20
 # One study at a time in a process, whatever threads it has: one that kills it has no neighbours.
 _ALONE = Lock()
 
@@ -57,8 +55,7 @@ def make(order: Order) -> Outcome:
     from distributed import get_worker
 
     be_quiet()
-    if set_by_nanny():
-        keep_freed_memory(_KEPT_BYTES)
+    keep_freed_memory()
     here = get_worker().address
     with _ALONE:
         begun = False

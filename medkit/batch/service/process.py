@@ -12,6 +12,7 @@ from multiprocessing import connection, parent_process
 from threading import Lock, Thread, Timer
 from typing import TYPE_CHECKING
 
+from medkit.allocator import keep_freed_memory
 from medkit.batch.audit import AuditLog
 from medkit.batch.ledger import Ledger
 from medkit.batch.logs import set_up_logs, silence_libraries
@@ -108,6 +109,7 @@ def _open_worker(
         cluster = make_cluster(settings, lambda trouble: voice.say(Word.TROUBLE, trouble))
         return Dispatcher(*given, cluster, settings, proven)
     _share_cores(settings)
+    keep_freed_memory()
     limit_memory(worker_memory(settings), settings.device)
     return Worker(*given)
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 from pydicom import dcmread
 
-from medkit.allocator import keep_freed_memory, set_by_nanny
+from medkit.allocator import keep_freed_memory
 from medkit.batch.cluster import fitness, making, order
 from medkit.batch.cluster.settings import ClusterSettings
 from medkit.batch.folder import JobFolder
@@ -198,6 +198,5 @@ def test_a_worker_is_set_by_its_nanny_to_give_memory_back(machines, monkeypatch)
         assert run(os.getenv, "OMP_NUM_THREADS") == "3"
         assert run(os.getenv, "MALLOC_TRIM_THRESHOLD_") == "65536"
         assert run(mapped)
-        assert run(set_by_nanny)
-        assert run(keep_freed_memory, 32 << 20)
+        assert run(keep_freed_memory)
         assert not run(mapped)

@@ -50,6 +50,13 @@ def test_overrides_and_options_arrive(call, tiny, image, tmp_path):
     np.testing.assert_array_equal(soft.affine, labels.affine)
 
 
+def test_memory_that_is_freed_is_kept(call, tiny, image, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("medkit.cli.predict.keep_freed_memory", lambda: asked.append(True))
+    assert call("predict", tiny, image, "-o", tmp_path / "out", "--no-pictures")[0] == 0
+    assert asked == [True]
+
+
 def test_features_of_a_network_that_has_none(call, tiny, image, tmp_path):
     assert "expected a network that gives its features" in refused(
         call, tiny, image, "-o", tmp_path / "out", "--features"
