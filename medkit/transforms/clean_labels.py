@@ -1,4 +1,4 @@
-"""Take small pieces away from labels: all but the largest, or all below a volume, and say what went.
+"""Take pieces away from labels: those that lie apart from the largest, or are below a volume, and say what went.
 
 MONAI's ``KeepLargestConnectedComponentd`` and ``RemoveSmallObjectsd`` need scikit-image, tell nobody what they
 removed, and the second takes all voxels of one value for one object where a map has several values.
@@ -52,6 +52,8 @@ class CleanLabelsd(MapTransform):
             label, or one by label value.
         minimum_voxels: number of voxels that it must have to stay, likewise, a whole one; for labels whose voxel size
             is unknown.
+        one_piece: labels of a body that hangs together, ``True`` for all or a list of values: of them taken as one, the
+            largest piece alone stays. This rule comes first.
         names: label value to name, for the notes; where they are given, rules for other labels are refused.
         allow_missing_keys: pass over keys that are not there.
 
@@ -65,11 +67,13 @@ class CleanLabelsd(MapTransform):
         largest_component: Any = None,
         minimum_mm3: Any = None,
         minimum_voxels: Any = None,
+        one_piece: Any = None,
         names: Mapping[Any, str] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.largest = _checked_largest(largest_component)
+        self.largest = _checked_labels(largest_component, "largest_component")
+        self.one_piece = _checked_labels(one_piece, "one_piece")
         self.minimum_mm3 = _checked_minimum(minimum_mm3, "minimum_mm3", "cubic millimetres")
         self.minimum_voxels = _checked_minimum(minimum_voxels, "minimum_voxels", "a whole number of voxels")
         if any(size % 1 for size in self.minimum_voxels.values()):
@@ -88,7 +92,7 @@ class CleanLabelsd(MapTransform):
             CaseError: see :meth:`check_size`.
         """
         item = dict(data)
-        if not (self.largest or self.minimum_mm3 or self.minimum_voxels):
+        if not (self.largest or self.minimum_mm3 or self.minimum_voxels or self.one_piece):
             return item
         for key in self.key_iterator(item):
             item[key], notes = self._clean(item[key])
@@ -114,11 +118,11 @@ class CleanLabelsd(MapTransform):
 
     def _check_labels(self) -> None:
         labels = {value for value, name in self.names.items() if not _is_background(name)}
-        largest = set() if self.largest is True else set(self.largest or ())
         for rule, values in (
-            ("largest_component", largest),
+            ("largest_component", _listed(self.largest)),
             ("minimum_mm3", {value for value in self.minimum_mm3 if value is not None}),
             ("minimum_voxels", {value for value in self.minimum_voxels if value is not None}),
+            ("one_piece", _listed(self.one_piece)),
         ):
             if unknown := sorted(values - labels):
                 raise UsageError(
@@ -130,7 +134,8 @@ class CleanLabelsd(MapTransform):
         voxel_mm3 = _voxel_mm3(labels)
         self.check_size("labels", known=voxel_mm3 is not None)
         cleaned = labels.clone() if isinstance(labels, torch.Tensor) else labels.copy()
-        array, notes = _on_host(cleaned), []
+        array = _on_host(cleaned)
+        notes = self._rest_of_the_body(array, voxel_mm3)
         for value, place, mask in _structures(array):
             if _is_background(self.names.get(value, "")):
                 continue
@@ -142,8 +147,44 @@ class CleanLabelsd(MapTransform):
             cleaned.copy_(torch.from_numpy(array))
         return cleaned, notes
 
+    def _rest_of_the_body(self, array: NDArray[Any], voxel_mm3: float | None) -> list[str]:
+        if not self.one_piece:
+            return []
+        body = self._body(array)
+        gone, removed = _small_pieces(np.any(body, axis=0), True, 0)
+        if not removed.pieces:
+            return []
+        array[body & gone] = 0
+        went, rest = (
+            f"{voxels} voxels" if voxel_mm3 is None else f"{voxels * voxel_mm3 / 1000:.3g} ml"
+            for voxels in (removed.voxels, removed.left)
+        )
+        pieces = f"{removed.pieces} piece{'s' if removed.pieces > 1 else ''}"
+        of_which = (
+            "all labels"
+            if self.one_piece is True
+            else f"labels {', '.join(map(str, sorted(self.one_piece)))}"
+        )
+        return [f"clean-up removed {pieces} ({went}) apart from the largest of {of_which} ({rest})"]
+
+    def _body(self, array: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where, in each channel, there is a label of the body."""
+        overlapping = len(array) > 1
+        count = len(array) if overlapping else int(array.max()) + 1
+        chosen = np.array([self._in_the_body(value, overlapping) for value in range(count)])
+        if overlapping:
+            found: NDArray[np.bool_] = (array > 0) & chosen.reshape(-1, *(1,) * (array.ndim - 1))
+            return found
+        found = chosen[as_label_map(array)]
+        return found
+
+    def _in_the_body(self, value: int, overlapping: bool) -> bool:
+        if _is_background(self.names.get(value, "")) or not (value or overlapping):
+            return False
+        return _chosen(value, self.one_piece)
+
     def _largest(self, value: int) -> bool:
-        return self.largest is True or (self.largest is not False and value in self.largest)
+        return _chosen(value, self.largest)
 
     def _minimum(self, value: int, voxel_mm3: float | None) -> float:
         """In voxels; what obeys both rules."""
@@ -159,14 +200,20 @@ class CleanLabelsd(MapTransform):
         return f"clean-up removed {pieces} of {self.names.get(value, f'label {value}')} ({size}{rest})"
 
 
-def _checked_largest(given: Any) -> bool | frozenset[int]:
+def _chosen(value: int, labels: bool | frozenset[int]) -> bool:
+    return labels is True or (labels is not False and value in labels)
+
+
+def _listed(labels: bool | frozenset[int]) -> frozenset[int]:
+    return frozenset() if isinstance(labels, bool) else labels
+
+
+def _checked_labels(given: Any, rule: str) -> bool | frozenset[int]:
     if given is None or isinstance(given, bool):
         return bool(given)
     if isinstance(given, (list, tuple)) and all(type(value) is int and value >= 0 for value in given):
         return frozenset(given)
-    raise UsageError(
-        f"largest_component: expected true, false or a list of label values, got {given!r}; correct it"
-    )
+    raise UsageError(f"{rule}: expected true, false or a list of label values, got {given!r}; correct it")
 
 
 def _checked_minimum(given: Any, rule: str, unit: str) -> dict[int | None, float]:

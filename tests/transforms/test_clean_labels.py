@@ -89,6 +89,51 @@ def test_largest_piece_of_some_labels():
     assert notes == ["clean-up removed 1 piece of two (2 mm3)"]
 
 
+def bodies():
+    """One of 27 + 8 voxels of both labels, one of 8 + 9 of both; a voxel of label 2 alone."""
+    labels = np.zeros((1, 16, 16, 16), np.float32)
+    labels[0, 1:4, 1:4, 1:4] = 1
+    labels[0, 4:6, 1:3, 1:3] = 2
+    labels[0, 10:12, 8:10, 8:10] = 1
+    labels[0, 12:15, 8:11, 10] = 2
+    labels[0, 15, 15, 15] = 2
+    return labels
+
+
+def test_labels_of_one_piece_stay_where_the_largest_is():
+    found, notes = cleaned(placed(bodies()), one_piece=True)
+    expected = bodies()
+    expected[0, 8:] = 0
+    np.testing.assert_array_equal(found, expected)
+    assert notes == ["clean-up removed 2 pieces (0.036 ml) apart from the largest of all labels (0.07 ml)"]
+    assert cleaned(found, one_piece=True)[1] == []
+
+
+def test_labels_of_one_piece_by_their_values():
+    found, notes = cleaned(bodies(), one_piece=[1])
+    assert (sizes(found, 1), sizes(found, 2)) == ([27], [1, 8, 9])
+    assert notes == ["clean-up removed 1 piece (8 voxels) apart from the largest of labels 1 (27 voxels)"]
+
+
+def test_overlapping_masks_of_one_piece():
+    labels = bodies()[0]
+    masks = np.stack([labels == 0, labels > 0, labels == 2]).astype(np.float32)
+    found, _ = cleaned(placed(masks), one_piece=True)
+    assert found.sum(axis=(1, 2, 3)).tolist() == [masks[0].sum(), 35, 8], "background is no part of the body"
+    found, _ = cleaned(placed(masks), one_piece=[2])
+    assert found.sum(axis=(1, 2, 3)).tolist() == [*masks[:2].sum(axis=(1, 2, 3)), 9]
+
+
+def test_the_other_rules_look_at_what_is_left_of_the_body():
+    """The largest piece of label 2, 9 voxels, goes with the smaller body."""
+    assert sizes(cleaned(placed(bodies()), one_piece=True, largest_component=True)[0], 2) == [8]
+
+
+def test_nothing_labelled_is_of_one_piece():
+    found, notes = cleaned(placed(np.zeros((1, 4, 4, 4), np.float32)), one_piece=True)
+    assert (found.any(), notes) == (False, [])
+
+
 def test_minimum_is_in_cubic_millimetres():
     assert sizes(cleaned(placed(blocks()), minimum_mm3=16)[0], 1) == [8, 27], "8 voxels of 2 mm3 are 16"
     assert sizes(cleaned(placed(blocks()), minimum_mm3=16.1)[0], 1) == [27]
@@ -142,7 +187,13 @@ def test_the_stricter_of_both_minima_holds():
 
 
 @pytest.mark.parametrize(
-    "rules", [{"largest_component": [1, 7]}, {"minimum_mm3": {"7": 5}}, {"minimum_voxels": {0: 5, 7: 5}}]
+    "rules",
+    [
+        {"largest_component": [1, 7]},
+        {"minimum_mm3": {"7": 5}},
+        {"minimum_voxels": {0: 5, 7: 5}},
+        {"one_piece": [2, 7]},
+    ],
 )
 def test_rules_for_a_label_that_there_is_not_are_refused(rules):
     (rule,) = rules
@@ -197,10 +248,11 @@ def test_what_stays_was_there_and_obeys_the_rules(labels, minimum, largest):
     assert not more
 
 
-@pytest.mark.parametrize("largest", ["yes", 1, [1.5], [-1], {"1": True}])
-def test_odd_rules_for_the_largest_are_refused(largest):
-    with pytest.raises(UsageError, match=r"largest_component: expected true, .* got"):
-        CleanLabelsd("pred", largest_component=largest)
+@pytest.mark.parametrize("rule", ["largest_component", "one_piece"])
+@pytest.mark.parametrize("labels", ["yes", 1, [1.5], [-1], {"1": True}])
+def test_odd_rules_for_the_largest_are_refused(rule, labels):
+    with pytest.raises(UsageError, match=rf"{rule}: expected true, .* got"):
+        CleanLabelsd("pred", **{rule: labels})
 
 
 @pytest.mark.parametrize("minimum", ["much", -1, np.inf, [3], True, {"one": 3}, {"1": None}, {"1": True}])
