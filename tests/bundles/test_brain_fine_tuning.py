@@ -100,6 +100,22 @@ def test_labels_are_those_of_the_voxels_that_they_lie_on(item):
     assert set(found) == {0, 1}, "some are mirrored, and some are not"
 
 
+@pytest.mark.parametrize("zoom", [0.3, 0.35, 0.5, 0.6, 0.75, 0.9])
+def test_thicker_slices_show_a_structure_where_its_label_is(zoom):
+    places = torch.stack(torch.meshgrid(*[torch.arange(96.0)] * 3, indexing="ij"))
+    middle = torch.tensor([40.0, 52.0, 47.0]).view(3, 1, 1, 1)
+    blob = (-(places - middle).square().sum(0) / 200).exp()
+    made = ConfigInstance(
+        find_bundle(NAME),
+        "fine_tuning",
+        {"thick_slices::prob": 1.0, "thick_slices::zoom_range": [zoom, zoom]},
+    )
+    seen = made.build("thick_slices")({"image": blob[None]})["image"][0]
+    assert not torch.equal(seen, blob)
+    centre = (seen * places).sum((1, 2, 3)) / seen.sum()
+    assert (centre - middle.flatten()).abs().max() < 0.1
+
+
 def test_left_lies_to_the_left_in_every_sample(item):
     made = config(item)
     sets = made.build("label_sets")
