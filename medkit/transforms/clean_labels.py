@@ -173,9 +173,8 @@ class CleanLabelsd(MapTransform):
         count = len(array) if overlapping else int(array.max()) + 1
         chosen = np.array([self._in_the_body(value, overlapping) for value in range(count)])
         if overlapping:
-            found: NDArray[np.bool_] = (array > 0) & chosen.reshape(-1, *(1,) * (array.ndim - 1))
-            return found
-        found = chosen[as_label_map(array)]
+            chosen = chosen.reshape(-1, *(1,) * (array.ndim - 1))
+        found: NDArray[np.bool_] = (array > 0) & chosen if overlapping else chosen[as_label_map(array)]
         return found
 
     def _in_the_body(self, value: int, overlapping: bool) -> bool:
