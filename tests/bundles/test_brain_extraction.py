@@ -66,6 +66,31 @@ def test_an_array_that_is_turned_with_its_affine_has_the_same_labels(bundle, str
     assert np.array_equal(other.labels.transpose(1, 2, 0), of_stripped.labels)
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["abdomen_ct_mr/example_ct_sm.nii.gz", "abdomen_ct_mr/example_mr_sm.nii.gz", "spinal_cord/t2/t2.nii.gz"],
+)
+def test_other_parts_of_the_body_are_refused(bundle, real_data, file):
+    with pytest.raises(CaseError, match="expected an image of a brain") as raised:
+        bundle.predict_volume(read_volume(real_data / file))
+    assert raised.value.code == "not-recognised"
+
+
+def test_noise_is_refused(bundle):
+    array = np.random.default_rng(0).random((96, 96, 96), np.float32)
+    with pytest.raises(CaseError, match="expected an image of a brain, which fills") as raised:
+        bundle.predict_volume(Volume(array, Grid(array.shape, np.diag([2.0, 2, 2, 1])), "noise"))
+    assert raised.value.code == "not-recognised"
+
+
+def test_a_field_of_view_that_was_filled_up_is_noted(bundle, stripped, of_stripped):
+    array = stripped.array.copy()
+    array[:, :, 55:] = 0  # above it
+    assert not of_stripped.notes
+    notes = bundle.predict_volume(Volume(array, stripped.grid, "filled up")).notes
+    assert any(note.startswith("ends in a flat plane within the image") for note in notes)
+
+
 def test_an_image_in_which_hardly_any_brain_shows_is_refused(bundle, stripped):
     part = stripped.array[:20].copy()
     with pytest.raises(CaseError, match="expected an image of a brain") as raised:
