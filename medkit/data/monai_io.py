@@ -15,9 +15,10 @@ from monai.utils import MetaKeys, SpaceKeys
 
 from medkit.data.grid import SAME_PLACE_VOXELS, Grid, voxels_apart
 from medkit.data.reading import file_suffix, read_channels
+from medkit.data.side_words import tells_sides
 from medkit.data.volume import Volume
 from medkit.data.writing import write_labels
-from medkit.errors import UsageError
+from medkit.errors import CaseError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,6 +155,7 @@ class LabelWriter(ImageWriter):
 
         Raises:
             UsageError: no affine is given, or the labels do not lie on the grid of the file they came from.
+            CaseError: ``side-unknown``: the names tell left from right, and the grid does not.
         """
         meta = dict(meta_dict or {})
         if self.labels is None:
@@ -169,6 +171,13 @@ class LabelWriter(ImageWriter):
             raise UsageError(
                 f"expected a label map on the grid of its image (shape {self.grid.shape}), got shape {shape} "
                 f"and voxels {apart:.3g} edges away; invert the preprocessing first (Invertd, nearest_interp)"
+            )
+
+        if not self.grid.side_known and tells_sides(self.names.values()):
+            raise CaseError(
+                "side-unknown",
+                "expected an image that states its left and right, for labels that are named by their side, got one "
+                "that does not; write it as NIfTI with its true orientation",
             )
 
     def write(self, filename: str | Path, **_: Any) -> None:

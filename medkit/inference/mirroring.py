@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 
+from medkit.data.side_words import LEFT_WORDS, OPPOSITE_WORDS, words_of
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,12 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["AXES", "Mirror", "Mirroring", "lateral_pairs", "parse_axes", "tells_sides"]
+__all__ = ["AXES", "Mirror", "Mirroring", "lateral_pairs", "parse_axes"]
 
 AXES = ("LR", "AP", "SI")  # by the RAS axis that each turns round
-_OPPOSITE = {"left": "right", "l": "r", "lh": "rh", "lt": "rt", "lhs": "rhs"}
-_LEFT = tuple(_OPPOSITE)
-_OPPOSITE |= {right: left for left, right in _OPPOSITE.items()}
 _WRITE_DOWN = 'write the pairs into its metadata, as "lateral_pairs": [["left x", "right x"]], or [] for none'
 
 
@@ -75,7 +72,7 @@ def lateral_pairs(names: Mapping[int, str], stated: Any, where: str) -> tuple[tu
             f"{where}: expected names of its channels ('channel_def' of the output in its metadata), to know "
             f"which lie left and right, got none; name them, or {_WRITE_DOWN}"
         )
-    words = {channel: _words(name) for channel, name in names.items()}
+    words = {channel: words_of(name) for channel, name in names.items()}
     pairs = set()
     for channel, name in names.items():
         if (other := _counterpart(words[channel], name, where)) is None:
@@ -90,30 +87,6 @@ def lateral_pairs(names: Mapping[int, str], stated: Any, where: str) -> tuple[tu
         pairs.add((min(channel, found[0]), max(channel, found[0])))
     _check_no_hidden_side(names, words, {channel for pair in pairs for channel in pair}, where)
     return tuple(sorted(pairs))
-
-
-def tells_sides(names: Iterable[str], stated: Any) -> bool:
-    """Whether some labels lie left or right, by a word of their names.
-
-    Args:
-        names: of the labels.
-        stated: ``lateral_pairs`` of the bundle's metadata, which a person wrote down; ``None`` to go by the names.
-
-    >>> tells_sides(["background", "left kidney"], None), tells_sides(["background", "liver"], None)
-    (True, False)
-    """
-    if stated is not None:
-        return bool(stated)
-    return any(_on_a_side(_words(name)) for name in names)
-
-
-def _on_a_side(words: tuple[str, ...]) -> bool:
-    written_out = any(word.startswith(("left", "right")) for word in words)
-    return written_out or (len(words) > 1 and any(word in _OPPOSITE for word in words))
-
-
-def _words(name: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"[^\W_]+", name.lower()))
 
 
 def _check_no_hidden_side(
@@ -133,16 +106,16 @@ def _check_no_hidden_side(
 def _stems(words: tuple[str, ...]) -> set[tuple[str, bool]]:
     """What is left of a name without its side, for each that it may have, and whether that is the left."""
     stems = set()
-    for (place, word), side in itertools.product(enumerate(words), _OPPOSITE):
+    for (place, word), side in itertools.product(enumerate(words), OPPOSITE_WORDS):
         before, after = "".join(words[:place]), "".join(words[place + 1 :])
         for rest in {word.removeprefix(side), word.removesuffix(side)} - {word}:
-            stems.add((before + rest + after, side in _LEFT))
+            stems.add((before + rest + after, side in LEFT_WORDS))
     return stems
 
 
 def _counterpart(words: tuple[str, ...], name: str, where: str) -> tuple[str, ...] | None:
     """The words of what lies on the other side; ``None`` for what has no side."""
-    places = [place for place, word in enumerate(words) if word in _OPPOSITE and len(words) > 1]
+    places = [place for place, word in enumerate(words) if word in OPPOSITE_WORDS and len(words) > 1]
     hidden = any(side in word and side != word for word in words for side in ("left", "right"))
     if len(places) > 1 or hidden or words in (("left",), ("right",)):
         raise UsageError(
@@ -152,7 +125,7 @@ def _counterpart(words: tuple[str, ...], name: str, where: str) -> tuple[str, ..
     if not places:
         return None
     (place,) = places
-    return (*words[:place], _OPPOSITE[words[place]], *words[place + 1 :])
+    return (*words[:place], OPPOSITE_WORDS[words[place]], *words[place + 1 :])
 
 
 def _stated_pairs(names: Mapping[int, str], stated: Any, where: str) -> tuple[tuple[int, int], ...]:

@@ -20,13 +20,13 @@ from medkit.bundle.instance import own_code, root_cause
 from medkit.data.checks import check_not_constant
 from medkit.data.hashing import hash_files
 from medkit.data.monai_io import HandedReader, VolumeReader, knows_its_place
+from medkit.data.side_words import tells_sides
 from medkit.data.volume import Volume, as_volume
 from medkit.errors import CaseError
 from medkit.inference.channel_names import channel_names, label_names
 from medkit.inference.ensemble import own_images, training_notes
 from medkit.inference.features import FeatureMap, check_features, windowed_features
 from medkit.inference.members import Activation, Members, find_activation, watched_windows
-from medkit.inference.mirroring import tells_sides
 from medkit.inference.native_labels import check_gives_scores
 from medkit.inference.output import output_grid, output_labels
 from medkit.inference.result import NOTHING_LABELLED, Result

@@ -171,6 +171,17 @@ def test_what_would_be_a_wrong_label_map_is_not_written(tmp_path, tensor, messag
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sides_are_not_written_where_nobody_knows_them(tmp_path):
+    """Of a NIfTI whose codes are 0, say."""
+    unknown = metatensor(grid=Grid(SHAPE, OBLIQUE, side_known=False))
+    sided = functools.partial(LabelWriter, names={1: "left kidney", 2: "right kidney"})
+    with pytest.raises(RuntimeError, match="expected an image that states its left and right"):
+        SaveImage(tmp_path, writer=sided, separate_folder=False, print_log=False)(unknown)
+    assert list(tmp_path.iterdir()) == []
+    saver(tmp_path)(unknown)
+    assert len(list(tmp_path.iterdir())) == 1, "names without a side lie where they lie"
+
+
 def test_the_order_of_calls():
     with pytest.raises(RuntimeError, match="set_data_array comes before"):
         LabelWriter().set_metadata({"affine": np.eye(4)})

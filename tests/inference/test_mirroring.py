@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import medkit
 from medkit.errors import CaseError, UsageError
-from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes, tells_sides
+from medkit.inference.mirroring import Mirroring, lateral_pairs, parse_axes
 from tests.inference.lateral import NAMES, Fixed, flipped, turned, with_masks, with_names, with_steps
 from tests.phantoms import hippocampus
 
@@ -265,22 +265,3 @@ def test_real_hippocampus(real_data):
         2 * ((found == k) & (truth == k)).sum() / ((found == k).sum() + (truth == k).sum()) for k in (1, 2)
     ]
     assert min(dice) > 0.8
-
-
-@pytest.mark.parametrize(
-    ("names", "stated", "expected"),
-    [
-        (["background", "left kidney", "liver"], None, True),
-        (["background", "Putamen_R"], None, True),
-        (["background", "kidney", "liver"], None, False),
-        (["L"], None, False),
-        (["background", "left", "right"], None, True),
-        (["background", "leftKidney"], None, True),
-        (["background", "bright lesion"], None, False),
-        ([], None, False),
-        (["left ventricle", "right ventricle"], [], False),
-        (["links", "rechts"], [["links", "rechts"]], True),
-    ],
-)
-def test_labels_that_lie_on_a_side(names, stated, expected):
-    assert tells_sides(names, stated) is expected
