@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from medkit.transforms.synthesis.acquisition import Acquisition, AcquisitionParameters
+from medkit.transforms.synthesis.bias_field import BiasField
 from medkit.transforms.synthesis.brain import brain_generator, intra_subject_brain_generator
 from medkit.transforms.synthesis.brain_labels import brain_scheme
 from medkit.transforms.synthesis.chain import Chain
@@ -20,7 +21,7 @@ from medkit.transforms.synthesis.mirroring import Mirroring
 from medkit.transforms.synthesis.resolution import Resolution
 from medkit.transforms.synthesis.sample import Sample
 from tests.head_phantom import head
-from tests.transforms.synthesis.drawn import assert_proportion, rng
+from tests.transforms.synthesis.drawn import assert_even, assert_proportion, rng
 
 SIZE = (20, 24, 22)
 
@@ -34,7 +35,16 @@ def test_every_fault_comes_about():
     assert_proportion((one["mirrored"] for one in of_step(found.record, "Mirroring")), 0.5)
     assert_proportion((one["stripped"] for one in of_step(found.record, "SkullStripping")), 0.3)
     assert_proportion((bool(one["ranks"]) for one in of_step(found.record, "Lesions")), 0.3)
-    spacing = [max(axis["spacing"] for axis in one["axes"]) for one in of_step(found.record, "Acquisition")]
+    assert_proportion((one["weight"] > 0 for one in of_step(found.record, "RealImage")), 0.5)
+    assert_proportion((one["exponent"] > 1 for one in of_step(found.record, "Gamma")), 0.5)
+    cut = [any(one["below"] + one["above"]) for one in of_step(found.record, "FieldOfView")]
+    assert_proportion(cut, 1 - 0.85**3)  # along any of three axes
+    assert_even((one["std"] for one in of_step(found.record, "BiasField")), *BiasField().std)
+    acquired = of_step(found.record, "Acquisition")
+    faults = [one["faults"] for one in acquired]
+    assert_proportion((one["std"] > 0 for one in of_step(faults, "KSpaceNoise")), 0.8)
+    assert_proportion((one["strength"] > 0 for one in of_step(faults, "Ghosts")), 0.15)
+    spacing = [max(axis["spacing"] for axis in one["axes"]) for one in acquired]
     assert min(spacing) == 1
     assert 8 < max(spacing) <= 9
     assert torch.isfinite(found.image).all()

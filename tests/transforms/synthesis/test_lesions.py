@@ -83,6 +83,13 @@ def test_distributions():
     assert_recorded(step, next(item for item in drawn if not item.ranks))
 
 
+def test_small_lesions_are_drawn_more_often():
+    """As many below 4 mm as above, of 2 to 8; the largest of 30 balls is as large as a lesion has them, nearly."""
+    step = Lesions(brain_scheme(), probability=1.0, number=(1, 1), radius=(2, 8), balls=(30, 30))
+    largest = [max(ball[3] for ball in item.blobs[0]) / 0.98 for item in many(step, 1000)]
+    assert_proportion((radius < 4 for radius in largest), 0.5)
+
+
 def test_unknown_hosts_are_refused():
     with pytest.raises(UsageError, match=r"got \['bone'\]; correct their names"):
         Lesions(brain_scheme(), hosts=["bone"])
