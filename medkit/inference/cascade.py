@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
+from scipy import ndimage
 
 from medkit.data.volume import as_volume
 from medkit.errors import CaseError, UsageError
@@ -30,22 +31,18 @@ __all__ = ["CascadeInferer"]
 # A logit against the background's of 0 that no voxel outside of a crop can win by.
 _NEVER = -30.0
 
-Box = tuple[slice, slice, slice]
-
 
 @dataclass(frozen=True)
-class _Part:
-    """A structure that is searched for, and its part of the output.
+class _Found:
+    """Where a structure is.
 
     Args:
-        name: as the finder calls it.
-        mirrored: whether the fine network knows its mirror image.
-        first: channel of the output with its first class.
+        box: about it, with its margin.
+        ml: its volume by the finder.
     """
 
-    name: str
-    mirrored: bool
-    first: int
+    box: tuple[slice, slice, slice]
+    ml: float
 
 
 class CascadeInferer(Inferer):
@@ -61,12 +58,14 @@ class CascadeInferer(Inferer):
             network is to see its mirror image, left for right.
         margin_mm: about a structure's box.
         minimum_ml: less than this of a structure is none.
+        agreement: least and largest volume of all that the network outlines of a structure, in parts of what the finder
+            found of it. Where the two do not agree one of them is wrong.
         preprocessing: of a crop ``(C, *sizes)`` for the network, without geometry: takes and gives an item with the key
             ``image``.
         inferer: runs the network over a crop.
 
     Raises:
-        UsageError: nothing to find, or a margin below 0.
+        UsageError: nothing to find, a margin below 0, or an agreement that is no range.
     """
 
     def __init__(
@@ -75,6 +74,7 @@ class CascadeInferer(Inferer):
         structures: Mapping[str, bool],
         margin_mm: float,
         minimum_ml: float,
+        agreement: Sequence[float],
         preprocessing: Callable[[Any], Any],
         inferer: Inferer,
     ) -> None:
@@ -82,6 +82,11 @@ class CascadeInferer(Inferer):
             raise UsageError(
                 f"expected structures to find and a margin of 0 mm or more, got {list(structures)} and {margin_mm}"
             )
+        if len(agreement) != 2 or not 0 <= agreement[0] <= agreement[1]:
+            raise UsageError(
+                f"agreement: expected a least and a largest part of a volume, got {agreement}; correct them"
+            )
+        self.least, self.most = agreement
         self.finder, self.structures = finder, dict(structures)
         self.margin_mm, self.minimum_ml = margin_mm, minimum_ml
         self.preprocessing, self.inferer = preprocessing, inferer
@@ -98,7 +103,8 @@ class CascadeInferer(Inferer):
         Raises:
             UsageError: an image that does not know its place, or several, or one with other axes, or a finder that has
                 no such structure or does not return to the image's grid.
-            CaseError: a structure is not there, or the image's edge cuts it, or its voxel size is not known.
+            CaseError: a structure is not there, or the image's edge cuts it, or its voxel size is not known; or the
+                network outlines much more or less of it than the finder found.
         """
         if len(inputs) != 1 or not isinstance(inputs, MetaTensor):
             raise UsageError(
@@ -108,11 +114,13 @@ class CascadeInferer(Inferer):
         plain = inputs.as_tensor()
         image = replace(as_volume(inputs[0]), name="in the search for structures")
         _check(image)
-        boxes = self._boxes(image)
+        found = self._search(image)
         output: Tensor | None = None
         for place, (name, mirrored) in enumerate(self.structures.items()):
-            box = (..., *boxes[name])
+            box = (..., *found[name].box)
             logits = self._fine(plain[box], network, mirrored, *args, **kwargs)[0]
+            outlined = int(torch.count_nonzero(logits.argmax(0))) * (image.grid.voxel_volume_ml or 0.0)
+            self._check_agreement(name, outlined, found[name].ml)
             classes = len(logits) - 1
             if output is None:
                 count = 1 + classes * len(self.structures)
@@ -133,7 +141,16 @@ class CascadeInferer(Inferer):
         logits: Tensor = (made.as_tensor() if isinstance(made, MetaTensor) else made).float()
         return logits.flip(2) if mirrored else logits
 
-    def _boxes(self, image: Volume) -> dict[str, Box]:
+    def _check_agreement(self, name: str, outlined_ml: float, found_ml: float) -> None:
+        if not self.least * found_ml <= outlined_ml <= self.most * found_ml:
+            raise CaseError(
+                "structures-disagree",
+                f"expected {self.least:g} to {self.most:g} times the {found_ml:.2f} ml of {name} that the finder sees, "
+                f"got {outlined_ml:.2f} ml from the network that outlines it; one of them is wrong, look at the image "
+                "and at the finder's labels",
+            )
+
+    def _search(self, image: Volume) -> dict[str, _Found]:
         result = self.finder.predict_volume(image)
         values = {name: value for value, name in result.label_names.items()}
         if missing := [name for name in self.structures if name not in values]:
@@ -146,9 +163,12 @@ class CascadeInferer(Inferer):
                 f"finder: expected labels on the image's grid, {image.grid.shape}, got them on another, "
                 f"{result.grid.shape}; choose a bundle that returns to it"
             )
-        return {name: self._box(name, result.labels == values[name], image.grid) for name in self.structures}
+        return {
+            name: self._place(name, _largest_piece(result.labels == values[name]), image.grid)
+            for name in self.structures
+        }
 
-    def _box(self, name: str, mask: NDArray[np.bool_], grid: Grid) -> Box:
+    def _place(self, name: str, mask: NDArray[np.bool_], grid: Grid) -> _Found:
         found = float(np.count_nonzero(mask)) * (grid.voxel_volume_ml or 0.0)
         if not found or found < self.minimum_ml:
             raise CaseError(
@@ -169,7 +189,16 @@ class CascadeInferer(Inferer):
                 )
             margin = round(self.margin_mm / spacing)
             ends.append(slice(max(low - margin, 0), min(high + margin, size)))
-        return ends[0], ends[1], ends[2]
+        return _Found((ends[0], ends[1], ends[2]), found)
+
+
+def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Without specks, each of which would make the box as much larger as it lies away."""
+    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    if count < 2:
+        return mask
+    largest: NDArray[np.bool_] = pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+    return largest
 
 
 def _check(image: Volume) -> None:

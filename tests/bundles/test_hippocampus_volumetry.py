@@ -53,7 +53,9 @@ def head():
 
 @pytest.fixture(scope="module")
 def bundle():
-    made = medkit.load(NAME, device="cpu", overrides={"cascade::finder": Finder()})
+    made = medkit.load(
+        NAME, device="cpu", overrides={"cascade::finder": Finder(), "cascade::agreement": [0, 1]}
+    )
     # Intervals are those of the config as it is; the finder, which has weights of its own, is put in for these tests.
     made.overrides.clear()
     return made

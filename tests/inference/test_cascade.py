@@ -61,6 +61,7 @@ def cascade(finder, **changes):
         "structures": {"left kidney": False, "right kidney": True},
         "margin_mm": 2,
         "minimum_ml": 0.1,
+        "agreement": [0, 100],
         "preprocessing": lambda item: item,
         "inferer": SimpleInferer(),
     }
@@ -146,6 +147,39 @@ def test_what_is_not_there_or_cut(boxes, code, words):
     assert raised.value.code == code
 
 
+def test_a_speck_of_the_finder_moves_no_crop():
+    class Specked(Finder):
+        def predict_volume(self, volume):
+            found = super().predict_volume(volume)
+            found.labels[36, 2, 30] = found.labels[0, 0, 0] = 1
+            return found
+
+    clean, specked = Fine(), Fine()
+    output = cascade(Finder())(image(), clean)
+    assert torch.equal(cascade(Specked())(image(), specked).as_tensor(), output.as_tensor())
+    assert [crop.shape for crop in specked.seen] == [crop.shape for crop in clean.seen]
+
+
+@pytest.mark.parametrize(
+    ("agreement", "fits"), [((1.9, 2.3), True), ((0.5, 2.0), False), ((3.0, 9.0), False)]
+)
+def test_outlines_that_do_not_agree_with_what_was_found_are_refused(agreement, fits):
+    """Half of a crop of 1.08 ml about the left kidney of .24 ml, of one of 1.32 ml about the right one of .336 ml."""
+
+    def half(x):
+        logits = torch.zeros(1, 3, *x.shape[2:])
+        logits[:, 1, :, : x.shape[3] // 2] = 1
+        return logits
+
+    made = cascade(Finder(), agreement=agreement)
+    if fits:
+        assert made(image(), half).shape == (1, 5, *SHAPE)
+        return
+    with pytest.raises(CaseError, match=r"times the 0.24 ml of left kidney .* got 0.54 ml") as raised:
+        made(image(), half)
+    assert raised.value.code == "structures-disagree"
+
+
 def test_a_finder_of_other_things():
     with pytest.raises(
         UsageError, match=r"expected a bundle that segments \['right kidney'\], got one that knows"
@@ -194,3 +228,9 @@ def test_a_finder_that_does_not_return_to_the_grid():
 def test_nothing_to_find(changes):
     with pytest.raises(UsageError, match="expected structures to find and a margin of 0 mm or more"):
         cascade(Finder(), **changes)
+
+
+@pytest.mark.parametrize("agreement", [[1.2, 0.8], [0.5], [-1, 1]])
+def test_an_agreement_that_is_no_range(agreement):
+    with pytest.raises(UsageError, match="agreement: expected a least and a largest part of a volume, got"):
+        cascade(Finder(), agreement=agreement)

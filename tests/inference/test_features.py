@@ -213,7 +213,7 @@ def test_networks_and_windows_without_features_are_refused(tiny, blocks_root):
     with pytest.raises(UsageError, match=r"tiny_segmentation: expected a network that gives its features"):
         medkit.load(tiny.folder.root).predict(IMAGE, PLAIN, features=True)
     bundle = medkit.load(blocks_root)
-    cascade = CascadeInferer(tiny, {"a": False}, 1.0, 0.1, lambda item: item, bundle.inferer)
+    cascade = CascadeInferer(tiny, {"a": False}, 1.0, 0.1, (0, 100), lambda item: item, bundle.inferer)
     for inferer in (SlidingWindowInferer((16, 16, 16)), cascade):
         bundle.inferer = inferer
         name = type(inferer).__name__

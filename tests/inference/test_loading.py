@@ -77,7 +77,13 @@ def cascade(tmp_path):
 def change_finder(root, finder, **more):
     inferer = {
         "_target_": "medkit.inference.cascade.CascadeInferer",
-        **{"finder": "@finder", "structures": {"a": False}, "margin_mm": 1, "minimum_ml": 0},
+        **{
+            "finder": "@finder",
+            "structures": {"a": False},
+            "margin_mm": 1,
+            "minimum_ml": 0,
+            "agreement": [0, 100],
+        },
         **{"preprocessing": "$lambda item: item", "inferer": {"_target_": "SimpleInferer"}},
     }
     edit_json(root / "configs" / "inference.json", lambda c: c.update(inferer=inferer, finder=finder, **more))
