@@ -106,7 +106,8 @@ class Bench:
         here = Path(__file__).parent
         return {
             "weights": hash_files([self.folder.weights]),
-            "config": hash_files([self.folder.config_path("inference")]),
+            "config": hash_files([self.folder.config_path(name) for name in ("inference", "train")]),
+            "silver": dlmuse.table_sha256(),
             "changes": json.loads(json.dumps(self.changes)),
             "code": sources_sha256(_PARTS, [here / name for name in _SCRIPTS]),
             "threads": torch.get_num_threads(),
@@ -273,6 +274,7 @@ def speed(bench: Bench, threads: int) -> Values:
             "-o",
             str(folder / "out"),
             "--no-pictures",
+            "--device=cpu",
             *(f"--set={change}" for change in bench.changed),
         ]
         seconds, memory = measure(["env", f"OMP_NUM_THREADS={threads}", *words])
@@ -320,7 +322,7 @@ QUICK = Extent(1, CONTRASTS[:2], (1.0, 5.0), 2, tuple(MULTICONTRAST)[:1], (TEMPL
 
 def run(bench: Bench, extent: Extent) -> dict[str, dict[str, Values]]:
     """All that is measured, by part and then by what it is of."""
-    heads = SyntheticHeads.held_out_of(read_config(bench.folder, "train"))
+    heads = SyntheticHeads.held_out_of(bench.folder)
     all_real, references = real_heads(), {case.name: case.reference for case in dlmuse.silver_cases()}
     grid = [
         (name, contrast, spacing)

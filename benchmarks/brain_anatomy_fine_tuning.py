@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from command_line import command_line
-from dlmuse import BUNDLE, SilverCase, label_sets, silver_cases, silver_scores
-from machine import describe
+from dlmuse import BUNDLE, SilverCase, label_sets, silver_cases, silver_scores, table_sha256
+from machine import describe, versions
 from results import Results
 
 import medkit
@@ -168,7 +168,7 @@ def main() -> None:
         cases = list({case.fold: case for case in cases}.values())
     bundle, before = medkit.load(BUNDLE), {}
     for case in cases:
-        key = {"case": case.name, "digest": folder.digest(), "sets": list(map(list, label_sets().sets))}
+        key = {"case": case.name, "digest": folder.digest(), "silver": table_sha256(), **versions()}
         before[case.name] = results.get_or_make(key, lambda case=case: without_fine_tuning(bundle, case))
         print(
             f"{case.name} without {_mean(before[case.name]):.3f}, with {_mean(after[case.name]):.3f}",

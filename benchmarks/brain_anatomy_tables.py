@@ -317,6 +317,8 @@ def sections(found: Found, mark: str) -> list[str]:
         f"{mark} Left and right",
         sides_text(found),
         template_text(found),
+        "The network's answer is the mean over an image and its mirror image, so both figures are of windows and of "
+        "resampling, and would be as good of one that learned nothing.",
         "Against the mirror image, names of left and right changed there:",
         agreement_table(found["mirrored"]),
         f"{mark} Twice",

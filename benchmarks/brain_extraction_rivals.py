@@ -13,15 +13,22 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.processing import resample_from_to, resample_to_output
 
 
 def bet(image: nib.Nifti1Image) -> np.ndarray:
-    """Smith 2002, as `brainextractor` has it, with its defaults."""
+    """Smith 2002, as `brainextractor` has it, with its defaults.
+
+    It takes all edges of a voxel to be as long as the first, so thick slices are cut into 1 mm for it.
+    """
     from brainextractor import BrainExtractor
 
-    extractor = BrainExtractor(img=image)
+    edges = image.header.get_zooms()[:3]
+    even = image if max(edges) < 1.05 * min(edges) else resample_to_output(image, (1.0, 1.0, 1.0), order=1)
+    extractor = BrainExtractor(img=even)
     extractor.run()
-    return extractor.compute_mask() > 0
+    mask = nib.Nifti1Image((extractor.compute_mask() > 0).astype(np.uint8), even.affine)
+    return np.asarray(resample_from_to(mask, image, order=0).dataobj) > 0
 
 
 def otsu(image: nib.Nifti1Image) -> np.ndarray:

@@ -15,8 +15,11 @@ import numpy as np
 import torch
 from monai.transforms import Compose, CropForegroundd, EnsureTyped, LoadImaged, Orientationd
 
+from medkit.bundle.instance import read_config
+from medkit.bundle.store import BundleFolder
 from medkit.data import Grid, Volume, VolumeReader, as_volume, read_volume
 from medkit.data.datalist import find_dataset, fold_label_maps
+from medkit.errors import UsageError
 from medkit.transforms.synthesis.bias_field import BiasField
 from medkit.transforms.synthesis.brain import brain_generator
 from medkit.transforms.synthesis.brain_contrasts import brain_contrasts
@@ -77,11 +80,21 @@ class SyntheticHeads:
     classes: Sequence[int | Sequence[int]]
 
     @classmethod
-    def held_out_of(cls, train_config: dict) -> "SyntheticHeads":
-        """The maps that a bundle's network did not learn from, which are those of its first fold."""
-        dataset = find_dataset("brain_label_maps")
+    def held_out_of(cls, folder: BundleFolder) -> "SyntheticHeads":
+        """The maps of the first fold, which a bundle's network did not learn from.
+
+        Raises:
+            UsageError: its metadata say that it did.
+        """
+        train_config, dataset = read_config(folder, "train"), find_dataset("brain_label_maps")
         items = fold_label_maps(dataset, [0], train_config["map_split"])
-        return cls({item["case"]: Path(item["label"]) for item in items}, train_config["classes"])
+        maps = {item["case"]: Path(item["label"]) for item in items}
+        if learned := sorted(maps.keys() & {*folder.metadata.get("training", {}).get("train_cases", ())}):
+            raise UsageError(
+                f"{folder.root}: expected a network that was trained without fold 0, got one that learned from "
+                f"{', '.join(learned)}; train it with --fold 0"
+            )
+        return cls(maps, train_config["classes"])
 
     def make(self, name: str, contrast: str, spacing: float) -> SyntheticHead:
         """The head of a map, always the same."""

@@ -15,6 +15,7 @@ from medkit.bundle.build import sources_root
 from medkit.bundle.fragments import merge, read_fragment
 from medkit.data import Volume
 from medkit.data.datalist import find_dataset, fold_items
+from medkit.data.hashing import hash_files
 from medkit.data.label_sets import LabelSets
 from medkit.metrics.segmentation import LabelScore, score_case
 
@@ -42,6 +43,12 @@ def label_sets(bundle: str = BUNDLE) -> LabelSets:
     """What the values of the label maps may be among a bundle's classes."""
     config = _config(bundle)
     return LabelSets(config["label_names"], config["label_table"], config["network_def"]["pairs"])
+
+
+def table_sha256() -> str:
+    """Hash of what tells the classes of the values and the cases."""
+    root = sources_root()
+    return hash_files([root / BUNDLE / "network.yaml", root / "shared" / "brain" / "dlmuse.yaml"])
 
 
 def silver_cases() -> list[SilverCase]:

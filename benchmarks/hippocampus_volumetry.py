@@ -96,7 +96,7 @@ def _swapped(result: Any) -> bool:
 
 
 def silver_table(found: Mapping[str, Values]) -> str:
-    """By side: how volumes and masks compare with those of the tool."""
+    """By side: how volumes and masks compare with those of the tool, of all heads but the template."""
     done = [values for values in found.values() if values.get("silver")]
     lines = []
     for side in SIDES:
@@ -108,7 +108,7 @@ def silver_table(found: Mapping[str, Values]) -> str:
         lines.append(
             [
                 side,
-                str(len(done)),
+                f"{len(done)} of {len(found) - 1}",
                 f"{own.mean():.2f} ± {spread(own):.2f}",
                 f"{tool.mean():.2f} ± {spread(tool):.2f}",
                 f"{(own - tool).mean():+.2f} ± {spread(own - tool):.2f}",
@@ -217,6 +217,8 @@ def main() -> None:
     key = {
         "weights": hash_files([folder.weights, finder.weights]),
         "config": hash_files([folder.config_path("inference"), finder.config_path("inference")]),
+        "intervals": folder.metadata.get("volume_intervals"),
+        "silver": dlmuse.table_sha256(),
         "code": sources_sha256(_PARTS, [here / name for name in _SCRIPTS]),
         "threads": torch.get_num_threads(),
         **versions(),

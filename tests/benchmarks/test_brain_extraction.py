@@ -78,7 +78,8 @@ def test_masks_are_held_against_the_brain_and_against_brain_and_fluid(tmp_path, 
     assert "| synthetic, T1, 1 mm | ours | 1 | 1.000 | 1.000 |" in text
     assert f"| {NATIVE} | BET | 2 | - | - | - | 1.000 | 2.0 |" in text
     assert metrics(own) == {"mean_dice_synthetic_1_mm": 1.0, "seconds": 2.0}
-    assert "2.0 s, met" in aim(own)
+    assert "2.0 s, met" in aim(own, 4)
+    assert "Measured with 8 threads, the slowest kind of head: 2.0 s, no answer." in aim(own, 8)
 
 
 def test_masks_of_another_grid_are_brought_to_the_reference(tmp_path, heads, brain):
@@ -95,7 +96,7 @@ def test_a_head_on_which_a_method_failed_counts(tmp_path, heads):
     assert rows["synthetic, T1, 1 mm"]["brain"] == 0
     assert rows[NATIVE]["agreement"] is None
     assert "1 (1 failed)" in tables({OURS: rows}, TITLES)
-    assert aim(rows) == "No head was segmented."
+    assert aim(rows, 4) == "No head was segmented."
 
 
 def test_dice_of_nothing_is_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import product
 
 import nibabel as nib
@@ -12,7 +13,9 @@ from brain_heads import CONTRASTS, FREE, SPACINGS, SyntheticHeads, along_axis, n
 from medkit.bundle.build import bundles_root
 from medkit.bundle.instance import read_config
 from medkit.bundle.store import BundleFolder
+from medkit.errors import UsageError
 from tests.head_phantom import head
+from tests.tiny_bundle import edit_json
 
 NAME = "map_1"
 
@@ -24,6 +27,21 @@ def heads(tmp_path_factory):
     nib.save(nib.Nifti1Image(labels[::-1], np.diag([-1.0, 1, 1, 1])), path)  # stored from right to left
     config = read_config(BundleFolder(bundles_root() / "brain_anatomy_segmentation"), "train")
     return SyntheticHeads({NAME: path}, config["classes"])
+
+
+@pytest.mark.usefixtures("real_data")
+def test_maps_that_a_network_learned_from_are_not_held_out(tmp_path):
+    root = shutil.copytree(bundles_root() / "brain_extraction", tmp_path / "brain_extraction")
+    held_out = SyntheticHeads.held_out_of(BundleFolder(root)).maps
+    assert list(held_out) == [f"training_seg_{number}" for number in ("01", "04", "10")]
+    edit_json(
+        root / "configs" / "metadata.json",
+        lambda found: found["training"]["train_cases"].append(list(held_out)[1]),
+    )
+    with pytest.raises(
+        UsageError, match="without fold 0, got one that learned from training_seg_04; train it with"
+    ):
+        SyntheticHeads.held_out_of(BundleFolder(root))
 
 
 @pytest.mark.parametrize("contrast", ["T2", FREE])

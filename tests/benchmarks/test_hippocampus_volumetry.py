@@ -99,7 +99,7 @@ def test_a_failed_head_is_told(labels, reference):
     text = text_of(found)
     assert "2 of 3 heads segmented, 2.0 s a head" in text
     assert "IXI2 failed (not-recognised)." in text
-    assert "| left | 1 | 1.02 ± nan |" in silver_table(found)
+    assert "| left | 1 of 2 | 1.02 ± nan |" in silver_table(found)
     numbers = metrics(found)
     assert numbers["heads_failed"] == 1
     assert numbers["right_difference_ml_silver_standard"] == pytest.approx(32 * 0.008, abs=1e-4)
