@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NOTES_KEY", "CleanLabelsd"]
 
+_BRIDGE = 4  # voxels; what hangs together by less is two bodies,
+_BODY = 0.05  # of the largest one's voxels at least, without two layers of both: a lobe or a stem is none
 NOTES_KEY = "notes"  # of an item: remarks, one line each, that steps leave for its record
 
 
@@ -53,7 +55,8 @@ class CleanLabelsd(MapTransform):
         minimum_voxels: number of voxels that it must have to stay, likewise, a whole one; for labels whose voxel size
             is unknown.
         one_piece: labels of a body that hangs together, ``True`` for all or a list of values: of them taken as one, the
-            largest piece alone stays. This rule comes first.
+            largest piece alone stays. A second body that hangs on the first by a bridge of at most four voxels goes too.
+            This rule comes first.
         names: label value to name, for the notes; where they are given, rules for other labels are refused.
         allow_missing_keys: pass over keys that are not there.
 
@@ -151,7 +154,12 @@ class CleanLabelsd(MapTransform):
         if not self.one_piece:
             return []
         body = self._body(array)
-        gone, removed = _small_pieces(np.any(body, axis=0), True, 0)
+        anywhere = np.any(body, axis=0)
+        gone, removed = _small_pieces(anywhere, True, 0)
+        if (second := _second_bodies(anywhere & ~gone)) is not None:
+            gone |= second
+            more = int(second.sum())
+            removed = _Removed(removed.pieces + 1, removed.voxels + more, removed.left - more)
         if not removed.pieces:
             return []
         array[body & gone] = 0
@@ -262,6 +270,23 @@ def _structures(labels: NDArray[Any]) -> Iterator[tuple[int, tuple[Any, ...], ND
         for value, box in enumerate(ndimage.find_objects(whole), start=1):
             if box is not None:
                 yield number if overlapping else value, (number, *box), whole[box] == value
+
+
+def _second_bodies(piece: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """What of a piece is nearer to another core than to its largest one; ``None`` where there is but one."""
+    (box,) = ndimage.find_objects(piece.astype(np.uint8)) or [None]
+    if box is None:
+        return None
+    cores, count = ndimage.label(ndimage.binary_erosion(piece[box], iterations=_BRIDGE // 2, border_value=1))
+    sizes = np.bincount(cores.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    large = sizes > _BODY * sizes.max()
+    if np.count_nonzero(large) < 2:
+        return None
+    places = ndimage.distance_transform_edt(~large[cores], return_distances=False, return_indices=True)
+    second = np.zeros_like(piece)
+    second[box] = piece[box] & (cores[tuple(places)] != sizes.argmax())
+    return second
 
 
 def _small_pieces(

@@ -129,6 +129,39 @@ def test_the_other_rules_look_at_what_is_left_of_the_body():
     assert sizes(cleaned(placed(bodies()), one_piece=True, largest_component=True)[0], 2) == [8]
 
 
+def dumbbell(bridge):
+    """Cubes of 12^3 and 10^3 voxels, of label 1, with a bridge of label 2 between them."""
+    labels = np.zeros((1, 40, 16, 16), np.float32)
+    labels[0, 2:14, 2:14, 2:14] = labels[0, 26:36, 3:13, 3:13] = 1
+    labels[0, 14:26, 5 : 5 + bridge, 5 : 5 + bridge] = 2
+    return labels
+
+
+@pytest.mark.parametrize(("bridge", "apart"), [(1, True), (4, True), (5, False)])
+def test_a_second_body_that_hangs_on_a_thin_bridge_goes(bridge, apart):
+    found, notes = cleaned(dumbbell(bridge), one_piece=True)
+    if not apart:
+        np.testing.assert_array_equal(found, dumbbell(bridge))
+        assert not notes
+        return
+    assert (sizes(found, 1), bool(found[0, 26:].any())) == ([12**3], False)
+    assert 0 < (found == 2).sum() < 12 * bridge**2, "the bridge is shared out"
+    (note,) = notes
+    assert note.startswith("clean-up removed 1 piece (")
+    again, more = cleaned(found, one_piece=True)
+    np.testing.assert_array_equal(again, found)
+    assert not more
+
+
+def test_a_small_body_on_a_bridge_stays():
+    labels = dumbbell(2)
+    labels[0, 26:] = 0
+    labels[0, 26:31, 3:8, 3:8] = 1
+    found, notes = cleaned(labels, one_piece=True)
+    np.testing.assert_array_equal(found, labels)
+    assert not notes
+
+
 def test_nothing_labelled_is_of_one_piece():
     found, notes = cleaned(placed(np.zeros((1, 4, 4, 4), np.float32)), one_piece=True)
     assert (found.any(), notes) == (False, [])
