@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medkit.allocator import keep_freed_memory
+from medkit.allocator import give_back_freed_memory, keep_freed_memory
 
 LIBRARY, VERSION = platform.libc_ver()
 pytestmark = pytest.mark.skipif(
@@ -86,3 +86,32 @@ def test_a_version_that_takes_less_keeps_as_much_as_it_takes(monkeypatch):
 def test_a_library_without_the_setting_is_left_alone(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     assert not keep_freed_memory()
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def with_a_hole() -> int:
+    """A block of 120 MiB, used and freed, below one that stays: what it takes of main memory."""
+    libc, before = ctypes.CDLL(None), resident()
+    libc.malloc.restype = ctypes.c_void_p
+    block, stays = (ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size))) for size in (LARGE, BLOCK))
+    ctypes.memset(block, 1, LARGE)
+    ctypes.memset(stays, 1, BLOCK)
+    libc.free(block)
+    return resident() - before
+
+
+def test_free_pages_between_others_are_given_back():
+    kept = "keep_freed_memory() and with_a_hole() > LARGE // 2"
+    before = "(before := resident())"
+    assert (
+        said_in_a_process(f"{kept}, {before} and give_back_freed_memory(), before - resident() > LARGE // 2")
+        == "True True True"
+    )
+
+
+def test_a_library_that_cannot_give_back_is_left_alone(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
+    assert not give_back_freed_memory()

@@ -89,6 +89,14 @@ def test_what_is_made_here_is_delivered_here_at_once(bench, monkeypatch):
     assert bench.ledger.counts()[State.DELIVERED] == len(NUMBERS)
 
 
+def test_freed_memory_is_given_back_now_and_then(bench, monkeypatch):
+    made = []
+    monkeypatch.setattr(module, "_GIVE_BACK_EVERY", 2)
+    monkeypatch.setattr(module, "give_back_freed_memory", lambda: made.append(len(NUMBERS)))
+    bench.run_until(lambda: bench.ledger.counts()[State.DELIVERED] == len(NUMBERS))
+    assert len(made) == len(NUMBERS) // 2 > 0
+
+
 def test_one_study_is_in_each_stage_and_no_more(bench, monkeypatch):
     reading, seen = module.read_study, []
 
