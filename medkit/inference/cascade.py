@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
-from scipy import ndimage
 
+from medkit.data.pieces import connected_pieces
 from medkit.data.volume import as_volume
 from medkit.errors import CaseError, UsageError
 
@@ -194,10 +194,8 @@ class CascadeInferer(Inferer):
 
 def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Without specks, each of which would make the box as much larger as it lies away."""
-    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
-    if count < 2:
-        return mask
-    largest: NDArray[np.bool_] = pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+    numbers, sizes = connected_pieces(mask, corners=True)
+    largest: NDArray[np.bool_] = (numbers == sizes.argmax()) & mask
     return largest
 
 

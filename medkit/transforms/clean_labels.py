@@ -18,6 +18,7 @@ from scipy import ndimage
 from medkit.data.grid import Grid
 from medkit.data.label_map import as_label_map
 from medkit.data.monai_io import GRID_KEY
+from medkit.data.pieces import connected_pieces
 from medkit.errors import CaseError, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class _Removed:
     pieces: int
     voxels: int
     left: int
+
+    def __str__(self) -> str:
+        return f"{self.pieces} piece{'s' if self.pieces > 1 else ''}"
 
 
 class CleanLabelsd(MapTransform):
@@ -153,42 +157,28 @@ class CleanLabelsd(MapTransform):
     def _rest_of_the_body(self, array: NDArray[Any], voxel_mm3: float | None) -> list[str]:
         if not self.one_piece:
             return []
-        body = self._body(array)
-        anywhere = np.any(body, axis=0)
-        gone, removed = _small_pieces(anywhere, True, 0)
-        if (second := _second_bodies(anywhere & ~gone)) is not None:
-            gone |= second
-            more = int(second.sum())
-            removed = _Removed(removed.pieces + 1, removed.voxels + more, removed.left - more)
+        parts = [(place, mask) for value, place, mask in _structures(array) if self._in_the_body(value)]
+        body = np.zeros(array.shape[1:], np.bool_)
+        for place, mask in parts:
+            body[place[1:]] |= mask
+        gone, removed = _apart_from_the_largest(body)
         if not removed.pieces:
             return []
-        array[body & gone] = 0
+        for place, mask in parts:
+            array[place][mask & gone[place[1:]]] = 0
         went, rest = (
             f"{voxels} voxels" if voxel_mm3 is None else f"{voxels * voxel_mm3 / 1000:.3g} ml"
             for voxels in (removed.voxels, removed.left)
         )
-        pieces = f"{removed.pieces} piece{'s' if removed.pieces > 1 else ''}"
         of_which = (
             "all labels"
             if self.one_piece is True
             else f"labels {', '.join(map(str, sorted(self.one_piece)))}"
         )
-        return [f"clean-up removed {pieces} ({went}) apart from the largest of {of_which} ({rest})"]
+        return [f"clean-up removed {removed} ({went}) apart from the largest of {of_which} ({rest})"]
 
-    def _body(self, array: NDArray[Any]) -> NDArray[np.bool_]:
-        """Where, in each channel, there is a label of the body."""
-        overlapping = len(array) > 1
-        count = len(array) if overlapping else int(array.max()) + 1
-        chosen = np.array([self._in_the_body(value, overlapping) for value in range(count)])
-        if overlapping:
-            chosen = chosen.reshape(-1, *(1,) * (array.ndim - 1))
-        found: NDArray[np.bool_] = (array > 0) & chosen if overlapping else chosen[as_label_map(array)]
-        return found
-
-    def _in_the_body(self, value: int, overlapping: bool) -> bool:
-        if _is_background(self.names.get(value, "")) or not (value or overlapping):
-            return False
-        return _chosen(value, self.one_piece)
+    def _in_the_body(self, value: int) -> bool:
+        return _chosen(value, self.one_piece) and not _is_background(self.names.get(value, ""))
 
     def _largest(self, value: int) -> bool:
         return _chosen(value, self.largest)
@@ -201,10 +191,9 @@ class CleanLabelsd(MapTransform):
         return max(voxels, self.minimum_mm3.get(value, self.minimum_mm3.get(None, 0.0)) / voxel_mm3)
 
     def _told(self, value: int, removed: _Removed, voxel_mm3: float | None) -> str:
-        pieces = f"{removed.pieces} piece{'s' if removed.pieces > 1 else ''}"
         size = f"{removed.voxels} voxels" if voxel_mm3 is None else f"{removed.voxels * voxel_mm3:.4g} mm3"
         rest = "" if removed.left else ", all there was"
-        return f"clean-up removed {pieces} of {self.names.get(value, f'label {value}')} ({size}{rest})"
+        return f"clean-up removed {removed} of {self.names.get(value, f'label {value}')} ({size}{rest})"
 
 
 def _chosen(value: int, labels: bool | frozenset[int]) -> bool:
@@ -272,31 +261,32 @@ def _structures(labels: NDArray[Any]) -> Iterator[tuple[int, tuple[Any, ...], ND
                 yield number if overlapping else value, (number, *box), whole[box] == value
 
 
-def _second_bodies(piece: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """What of a piece is nearer to another core than to its largest one; ``None`` where there is but one."""
-    (box,) = ndimage.find_objects(piece.astype(np.uint8)) or [None]
-    if box is None:
-        return None
-    cores, count = ndimage.label(ndimage.binary_erosion(piece[box], iterations=_BRIDGE // 2, border_value=1))
-    sizes = np.bincount(cores.ravel(), minlength=count + 1)
-    sizes[0] = 0
+def _apart_from_the_largest(body: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], _Removed]:
+    gone, removed = _small_pieces(body, True, 0)
+    for box in ndimage.find_objects((body & ~gone).astype(np.uint8)):  # one, about the largest piece
+        second, bodies = _second_bodies((body & ~gone)[box])
+        gone[box] |= second
+        more = int(second.sum())
+        removed = _Removed(removed.pieces + bodies, removed.voxels + more, removed.left - more)
+    return gone, removed
+
+
+def _second_bodies(piece: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
+    """What of a piece is nearer to another core than to its largest one, and how many others there are."""
+    eroded = ndimage.binary_erosion(piece, iterations=_BRIDGE // 2, border_value=1)
+    cores, sizes = connected_pieces(eroded, corners=False)
     large = sizes > _BODY * sizes.max()
-    if np.count_nonzero(large) < 2:
-        return None
+    others = max(0, int(np.count_nonzero(large)) - 1)
+    if not others:
+        return np.zeros_like(piece), 0
     places = ndimage.distance_transform_edt(~large[cores], return_distances=False, return_indices=True)
-    second = np.zeros_like(piece)
-    second[box] = piece[box] & (cores[tuple(places)] != sizes.argmax())
-    return second
+    return piece & (cores[tuple(places)] != sizes.argmax()), others
 
 
 def _small_pieces(
     mask: NDArray[np.bool_], largest_only: bool, minimum_voxels: float
 ) -> tuple[NDArray[np.bool_], _Removed]:
-    pieces, _ = ndimage.label(
-        mask, np.ones((3,) * mask.ndim)
-    )  # touching by an edge or a corner alone as well
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
+    pieces, sizes = connected_pieces(mask, corners=True)
     small = (sizes < minimum_voxels) & (sizes > 0)
     if largest_only:
         small |= (sizes > 0) & (np.arange(len(sizes)) != sizes.argmax())

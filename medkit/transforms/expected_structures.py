@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scipy import ndimage
 
+from medkit.data.pieces import connected_pieces
 from medkit.errors import CaseError, UsageError
 from medkit.transforms.clean_labels import NOTES_KEY
 
@@ -109,10 +110,9 @@ class ExpectedStructuresd(MapTransform):
                 f"least have a size that they can have, got {len(believed)}; look at the image and its voxel size",
             )
         body = np.isin(array, self.one_piece)
-        pieces, count = ndimage.label(body)
-        sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-        if count:
-            self._check_shape(pieces == 1 + sizes.argmax())
+        numbers, sizes = connected_pieces(body, corners=False)
+        if self.filling and body.any():
+            self._check_shape(numbers == sizes.argmax())
         missing = [value for value in self.volumes if not counts[value]]
         reaching = _at_the_edge(array)
         cut = [value for value in self.volumes if value in reaching]
@@ -134,8 +134,7 @@ class ExpectedStructuresd(MapTransform):
             )
 
     def _pieces(self, sizes: NDArray[np.intp], voxel_ml: float) -> list[str]:
-        voxels = sorted(sizes.tolist(), reverse=True)
-        large = [number for number in voxels if number > _PIECE * voxels[0]]
+        large = sorted(sizes[sizes > _PIECE * sizes.max()].tolist(), reverse=True)
         if len(large) < 2:
             return []
         shown = ", ".join(f"{number * voxel_ml:.3g} ml" for number in large)
