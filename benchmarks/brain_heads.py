@@ -84,12 +84,17 @@ class SyntheticHeads:
         """The maps of the first fold, which a bundle's network did not learn from.
 
         Raises:
-            UsageError: its metadata say that it did.
+            UsageError: its metadata say that it did, or do not say what it learned from.
         """
+        if not (training := folder.metadata.get("training", {})).get("train_cases"):
+            raise UsageError(
+                f"{folder.root}: expected the cases that the network learned from at training::train_cases, got "
+                "none; adopt the weights by `medkit bundle adopt`"
+            )
         train_config, dataset = read_config(folder, "train"), find_dataset("brain_label_maps")
         items = fold_label_maps(dataset, [0], train_config["map_split"])
         maps = {item["case"]: Path(item["label"]) for item in items}
-        if learned := sorted(maps.keys() & {*folder.metadata.get("training", {}).get("train_cases", ())}):
+        if learned := sorted(maps.keys() & {*training["train_cases"]}):
             raise UsageError(
                 f"{folder.root}: expected a network that was trained without fold 0, got one that learned from "
                 f"{', '.join(learned)}; train it with --fold 0"

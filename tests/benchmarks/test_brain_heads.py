@@ -42,6 +42,9 @@ def test_maps_that_a_network_learned_from_are_not_held_out(tmp_path):
         UsageError, match="without fold 0, got one that learned from training_seg_04; train it with"
     ):
         SyntheticHeads.held_out_of(BundleFolder(root))
+    edit_json(root / "configs" / "metadata.json", lambda found: found["training"].pop("train_cases"))
+    with pytest.raises(UsageError, match="training::train_cases, got none; adopt"):
+        SyntheticHeads.held_out_of(BundleFolder(root))
 
 
 @pytest.mark.parametrize("contrast", ["T2", FREE])
