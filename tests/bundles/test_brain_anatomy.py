@@ -1,7 +1,4 @@
-"""The committed weights of the bundle that segments brains: left and right, and what is no brain.
-
-Once its training was adopted (``record.json``) its weights have to be there; until then there is nothing to test.
-"""
+"""The committed weights of the bundle that segments brains: left and right, and what is no brain."""
 
 from __future__ import annotations
 
@@ -13,16 +10,13 @@ from nilearn.datasets import load_mni152_template
 from nilearn.image import crop_img
 
 import medkit
-from medkit.bundle.build import sources_root
 from medkit.bundle.store import find_bundle
 from medkit.data import Grid, Volume, as_volume, read_volume
 from medkit.errors import CaseError
 from medkit.inference.mirroring import lateral_pairs
+from tests.bundles.no_brains import NO_BRAINS
 
 NAME = "brain_anatomy_segmentation"
-ADOPTED = (sources_root() / NAME / "record.json").is_file()
-# An adopted bundle without weights fails here; one that nobody trained yet has nothing to be tested.
-pytestmark = pytest.mark.skipif(not ADOPTED, reason=f"{NAME} was not trained yet: no record.json")
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +122,7 @@ def test_half_a_head_has_the_structures_of_one_side(lenient, head, side):
         assert volumes[pair[1 - side]] < 0.1 * max(volumes[pair[side]], 1.0), pair
 
 
-@pytest.mark.parametrize(
-    "file",
-    ["abdomen_ct_mr/example_ct_sm.nii.gz", "abdomen_ct_mr/example_mr_sm.nii.gz", "spinal_cord/t2/t2.nii.gz"],
-)
+@pytest.mark.parametrize("file", NO_BRAINS)
 def test_other_parts_of_the_body_are_refused(bundle, real_data, file):
     with pytest.raises(CaseError, match="expected an image of a brain") as raised:
         bundle.predict_volume(read_volume(real_data / file))

@@ -10,6 +10,7 @@ import medkit
 from medkit.bundle.store import find_bundle
 from medkit.data import Grid, Volume, as_volume, read_volume
 from medkit.errors import CaseError
+from tests.bundles.no_brains import NO_BRAINS
 
 NAME = "brain_extraction"
 BRAIN = 1
@@ -66,10 +67,7 @@ def test_an_array_that_is_turned_with_its_affine_has_the_same_labels(bundle, str
     assert np.array_equal(other.labels.transpose(1, 2, 0), of_stripped.labels)
 
 
-@pytest.mark.parametrize(
-    "file",
-    ["abdomen_ct_mr/example_ct_sm.nii.gz", "abdomen_ct_mr/example_mr_sm.nii.gz", "spinal_cord/t2/t2.nii.gz"],
-)
+@pytest.mark.parametrize("file", NO_BRAINS)
 def test_other_parts_of_the_body_are_refused(bundle, real_data, file):
     with pytest.raises(CaseError, match="expected an image of a brain") as raised:
         bundle.predict_volume(read_volume(real_data / file))

@@ -10,19 +10,10 @@ from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 
 from medkit.bundle.instance import read_config
 from medkit.bundle.store import list_bundles
-from tests.bundle.not_trained import NOT_TRAINED
 from tests.phantoms import hippocampus, nifti
 
 BUNDLES = list_bundles()
-# A bundle that does not build without weights has no properties to look at.
-every_runnable = pytest.mark.parametrize(
-    "bundle",
-    [bundle for bundle in BUNDLES if "inference config" not in NOT_TRAINED.get(bundle.name, ())],
-    ids=lambda bundle: bundle.name,
-)
-every_trained = pytest.mark.parametrize(
-    "bundle", [bundle for bundle in BUNDLES if bundle.name not in NOT_TRAINED], ids=lambda bundle: bundle.name
-)
+every_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
 # The others run the network of one of these, several times for one prediction.
 every_network = pytest.mark.parametrize(
     "bundle",
@@ -60,7 +51,7 @@ def test_there_are_bundles():
     assert BUNDLES
 
 
-@every_runnable
+@every_bundle
 def test_the_inference_config_has_all_properties(bundle, tmp_path):
     data = write_cases(tmp_path / "data")
     made = workflow(bundle, "infer", dataset_dir=str(data / "images"), output_dir=str(tmp_path / "out"))
@@ -95,7 +86,7 @@ def test_the_network_takes_and_gives_what_the_metadata_say(bundle, n):
     )
 
 
-@every_trained
+@every_bundle
 def test_the_weights_can_be_exported(bundle, tmp_path):
     """Medkit's own networks, which pad to any size, are traced: TorchScript's compiler does not take them."""
     own = read_config(bundle, "inference")["network_def"]["_target_"].startswith("medkit.networks.")
