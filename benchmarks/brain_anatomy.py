@@ -399,7 +399,7 @@ def main() -> None:
     if not given.quick:
         given.output.write_text(text)
     if given.keep:
-        write_evaluation(sources_root() / BUNDLE, folder.weights, metrics(found), card_text(found, size))
+        write_evaluation(sources_root() / BUNDLE, [folder.weights], metrics(found), card_text(found, size))
     print(text)
 
 

@@ -407,7 +407,7 @@ def main() -> None:
     if not given.quick:
         given.output.write_text(whole)
     if given.keep:
-        write_evaluation(sources_root() / BUNDLE, folder.weights, metrics(found[OURS]), text)
+        write_evaluation(sources_root() / BUNDLE, [folder.weights], metrics(found[OURS]), text)
     print(whole)
 
 

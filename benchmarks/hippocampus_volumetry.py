@@ -35,7 +35,7 @@ import medkit
 from medkit.bundle.build import sources_root
 from medkit.bundle.evaluation import write_evaluation
 from medkit.bundle.instance import read_config
-from medkit.bundle.store import find_bundle
+from medkit.bundle.store import find_bundle, weights_in_use
 from medkit.data import Volume, read_volume
 from medkit.data.hashing import hash_files
 from medkit.errors import CaseError
@@ -207,15 +207,14 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     folder = find_bundle(BUNDLE)
-    finder = find_bundle(read_config(folder, "inference")["finder"]["bundle"])
-    for needed in (folder, finder):
-        if not needed.weights.is_file():
-            sys.exit(
-                f"{needed.weights}: expected the bundle's weights, got no file; train it and adopt the run"
-            )
+    inference = read_config(folder, "inference")
+    finder, weights = find_bundle(inference["finder"]["bundle"]), weights_in_use(folder.weights, inference)
+    for needed in weights:
+        if not needed.is_file():
+            sys.exit(f"{needed}: expected the bundle's weights, got no file; train it and adopt the run")
     here = Path(__file__).parent
     key = {
-        "weights": hash_files([folder.weights, finder.weights]),
+        "weights": hash_files(weights),
         "config": hash_files([folder.config_path("inference"), finder.config_path("inference")]),
         "intervals": folder.metadata.get("volume_intervals"),
         "silver": dlmuse.table_sha256(),
@@ -241,7 +240,7 @@ def main() -> None:
     if not given.quick:
         given.output.write_text(f"# Hippocampus volumetry\n\n{describe()}.\n\n{text}\n")
     if given.keep:
-        write_evaluation(sources_root() / BUNDLE, folder.weights, metrics(found), text)
+        write_evaluation(sources_root() / BUNDLE, weights, metrics(found), text)
     print(text)
 
 

@@ -19,7 +19,7 @@ from medkit.bundle.card import render_card
 from medkit.bundle.evaluation import read_evaluation
 from medkit.bundle.fragments import read_fragment
 from medkit.bundle.metadata import render_metadata
-from medkit.bundle.store import BundleFolder, bundles_root, has_trainer
+from medkit.bundle.store import BundleFolder, bundles_root, has_trainer, weights_in_use
 from medkit.data.writing import write_text
 from medkit.errors import UsageError
 
@@ -60,10 +60,10 @@ def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str,
         UsageError: a fragment is missing or malformed, metadata or record lack what others are made from, or a benchmark
             measured other weights.
     """
-    evaluation = None
+    evaluation, inference = None, read_fragment(source / "inference.yaml")
     if record is None:
         record = _record(source)
-        evaluation = read_evaluation(source, _weights(bundles_root(), source.name))
+        evaluation = read_evaluation(source, weights_in_use(_weights(bundles_root(), source.name), inference))
     written = read_fragment(source / "metadata.yaml")
     lender = written.get("weights_of")
     try:
@@ -75,7 +75,7 @@ def bundle_text(source: Path, record: dict[str, Any] | None = None) -> dict[str,
         raise UsageError(f"{source}: metadata.yaml or record.json lacks the key {error}; add it") from error
     shared = source.parent / _SHARED
     return {
-        "configs/inference.json": _json(read_fragment(source / "inference.yaml")),
+        "configs/inference.json": _json(inference),
         **(
             {}
             if lender

@@ -1,7 +1,8 @@
 """Figures of a bundle that a script of ``benchmarks/`` measured, on data that no cross-validation can hold out.
 
-``configs/<name>/evaluation.json`` goes with weights of one hash: :mod:`medkit.training.adopt` takes it away when it puts
-others in their place, and a bundle is not built from figures of other weights.
+``configs/<name>/evaluation.json`` goes with weights of one hash, those of bundles that this one runs among them: a
+bundle is not built from figures of others. :mod:`medkit.training.adopt` takes the file away when it puts others in
+place of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from medkit.data.writing import write_text
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["EVALUATION_FILE", "read_evaluation", "write_evaluation"]
@@ -23,30 +24,30 @@ EVALUATION_FILE = "evaluation.json"
 _KEYS = {"weights_sha256": str, "metrics": dict, "text": str}
 
 
-def write_evaluation(source: Path, weights: Path, metrics: Mapping[str, float], text: str) -> Path:
+def write_evaluation(source: Path, weights: Sequence[Path], metrics: Mapping[str, float], text: str) -> Path:
     """Keep figures beside a bundle's sources; ``medkit bundle build`` takes them into metadata and card.
 
     Args:
         source: folder of the bundle's sources.
-        weights: that were measured.
+        weights: that were measured; see :func:`medkit.bundle.store.weights_in_use`.
         metrics: by what was measured, for ``metadata.json``.
         text: Markdown for the card, with headings of the third level and below.
 
     Returns:
         The file.
     """
-    content = {"weights_sha256": hash_files([weights]), "metrics": dict(metrics), "text": text}
+    content = {"weights_sha256": hash_files(weights), "metrics": dict(metrics), "text": text}
     path = source / EVALUATION_FILE
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return path
 
 
-def read_evaluation(source: Path, weights: Path) -> dict[str, Any] | None:
+def read_evaluation(source: Path, weights: Sequence[Path]) -> dict[str, Any] | None:
     """Figures beside a bundle's sources, if there are.
 
     Args:
         source: folder of the bundle's sources.
-        weights: of the bundle.
+        weights: that the bundle takes.
 
     Raises:
         UsageError: the file is not one of figures, or they are of other weights.
@@ -61,9 +62,10 @@ def read_evaluation(source: Path, weights: Path) -> dict[str, Any] | None:
         raise _not_figures(path, repr(error)) from error
     if not whole:
         raise _not_figures(path, "a value of another type")
-    if hash_files([weights]) != content["weights_sha256"]:
+    if hash_files(weights) != content["weights_sha256"]:
+        measured = " and ".join(map(str, weights))
         raise UsageError(
-            f"{path}: expected figures of {weights}, got those of weights that hash to {content['weights_sha256']}; "
+            f"{path}: expected figures of {measured}, got those of weights that hash to {content['weights_sha256']}; "
             "measure again with the script that 'scored_by' names in metadata.yaml, or remove the file"
         )
     return content

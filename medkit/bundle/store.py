@@ -15,7 +15,7 @@ from medkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-__all__ = ["BundleFolder", "bundles_root", "find_bundle", "has_trainer", "list_bundles"]
+__all__ = ["BundleFolder", "bundles_root", "find_bundle", "has_trainer", "list_bundles", "weights_in_use"]
 
 _SUFFIXES = (".json", ".yaml", ".yml")
 _LOADERS = (".load_bundle", "medkit.load")  # how targets end that load a bundle
@@ -193,6 +193,16 @@ def _named(part: Any) -> Iterator[str]:
         part = list(part.values())
     for inner in part if isinstance(part, list) else ():
         yield from _named(inner)
+
+
+def weights_in_use(own: Path, inference: Mapping[str, Any]) -> list[Path]:
+    """Files of the weights that a prediction takes: a bundle's own, then those of bundles that its config names.
+
+    Args:
+        own: of the bundle.
+        inference: its config, which may name others that are not there; these have none.
+    """
+    return [own, *(folder.weights for _, folder in sorted(_found(inference).items()))]
 
 
 def _found(config: Mapping[str, Any]) -> dict[Path, BundleFolder]:

@@ -229,7 +229,7 @@ def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere:
     assert "cross_validation" not in metadata
     assert "earlier" not in metadata["training"]
     assert "`benchmarks/heads.py` does that" in card(bundle)
-    write_evaluation(source, bundle / "models" / "model.pt", {"Dice": 0.5}, "### On heads\n\nDice 0.5.")
+    write_evaluation(source, [bundle / "models" / "model.pt"], {"Dice": 0.5}, "### On heads\n\nDice 0.5.")
     build.write_bundle(source)
     assert "### On heads\n\nDice 0.5." in card(bundle)
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["evaluation"]["metrics"] == {
