@@ -39,9 +39,9 @@ class Chain(Step[tuple[Any, ...]]):
         return sample
 
     def record(self, parameters: tuple[Any, ...]) -> Any:
-        """A list of ``{"step": its name, "parameters": its record}``."""
+        """A list of ``{"step": its name, "settings": see Step.settings, "parameters": its record}``."""
         return [
-            {"step": type(step).__name__, "parameters": step.record(drawn)}
+            {"step": type(step).__name__, "settings": step.settings, "parameters": step.record(drawn)}
             for step, drawn in zip(self.steps, parameters, strict=True)
         ]
 
@@ -49,7 +49,7 @@ class Chain(Step[tuple[Any, ...]]):
         """The parameters of each.
 
         Raises:
-            UsageError: the record is of other steps.
+            UsageError: the record is of other steps, or of steps that were set up in another way.
         """
         names = [type(step).__name__ for step in self.steps]
         found = [entry.get("step") for entry in record] if isinstance(record, (list, tuple)) else record
@@ -57,6 +57,12 @@ class Chain(Step[tuple[Any, ...]]):
             raise UsageError(
                 f"record: expected the steps {names}, got {found}; replay it with the steps that made it"
             )
+        for step, entry in zip(self.steps, record, strict=True):
+            if (made_with := entry.get("settings")) != step.settings:
+                raise UsageError(
+                    f"record of {entry['step']}: expected one that was made with {step.settings}, got one that was made "
+                    f"with {made_with}; replay it with the steps that made it"
+                )
         return tuple(
             step.parameters_from(entry["parameters"]) for step, entry in zip(self.steps, record, strict=True)
         )

@@ -115,6 +115,15 @@ class Deformation(Step[DeformationParameters]):
         self.labels = labels
         self.centred_by = centred_by
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The box, what it lies about, and the way to interpolate."""
+        return {
+            "size": None if self.size is None else list(self.size),
+            "labels": self.labels,
+            "centred_by": None if self.centred_by is None else self.centred_by.digest,
+        }
+
     def draw(self, rng: Generator) -> DeformationParameters:
         """Each number apart from the others, all evenly within their ranges."""
         away = self.far_probability > 0 and chance(rng, self.far_probability)

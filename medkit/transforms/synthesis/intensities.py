@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -94,6 +94,11 @@ class Intensities(Step[IntensitiesParameters]):
         self.blend = within("blend", blend, 0)
         self.contrasts = [self._in_order(contrast) for contrast in contrasts]
         self.freedom = within("freedom", freedom, 0, 1)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The scheme."""
+        return {"scheme": self.scheme.digest}
 
     def draw(self, rng: Generator) -> IntensitiesParameters:
         """Two numbers for each tissue and for lesions."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -98,6 +100,12 @@ class LabelScheme:
                 f"expected tissues of {list(self.tissues)}, got {sorted(unknown)}; correct their names"
             )
         return tuple(item.value for item in self.structures if item.tissue in wanted)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that it says, by which a record is known to be of the same scheme."""
+        told = json.dumps([astuple(item) for item in self.structures])
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def tissue_mask(self, labels: Tensor, tissues: Iterable[str]) -> Tensor:
         """Where labels are of some tissues.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -68,6 +68,11 @@ class Lesions(Step[LesionsParameters]):
         self.number = whole_within("number", number, 1)
         self.radius = within("radius", radius, 0.5)
         self.balls = whole_within("balls", balls, 1)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The scheme, and the tissues that lesions lie in."""
+        return {"scheme": self.scheme.digest, "hosts": list(self.hosts)}
 
     def draw(self, rng: Generator) -> LesionsParameters:
         """Small lesions more often than large ones: the logarithm of the radius is even."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medkit.transforms.synthesis.draws import chance
 from medkit.transforms.synthesis.draws import probability as checked_probability
@@ -45,6 +45,11 @@ class Mirroring(Step[MirroringParameters]):
     def __init__(self, scheme: LabelScheme, probability: float = 0.5) -> None:
         self.scheme = scheme
         self.probability = checked_probability("probability", probability)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The scheme."""
+        return {"scheme": self.scheme.digest}
 
     def draw(self, rng: Generator) -> MirroringParameters:
         """Once for the whole sample."""

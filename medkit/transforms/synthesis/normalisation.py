@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medkit.transforms.synthesis.draws import within
 from medkit.transforms.synthesis.step import Step
@@ -41,6 +41,11 @@ class Normalisation(Step[NormalisationParameters]):
 
     def __init__(self, low: float = 0.5, high: float = 99.5) -> None:
         self.percentiles = within("low and high", (low, high), 0, 100)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The percentiles."""
+        return {"percentiles": list(self.percentiles)}
 
     def draw(self, rng: Generator) -> NormalisationParameters:
         """Nothing is drawn."""

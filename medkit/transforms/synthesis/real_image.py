@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -52,6 +52,11 @@ class RealImage(Step[RealImageParameters]):
         self.probability = checked_probability("probability", probability)
         self.weight = within("weight", weight, 0, 1)
         self.percentiles = within("low and high", (low, high), 0, 100)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The percentiles."""
+        return {"percentiles": list(self.percentiles)}
 
     def draw(self, rng: Generator) -> RealImageParameters:
         """Whether there is a real scan or not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -68,6 +68,11 @@ class SkullStripping(Step[SkullStrippingParameters]):
             whole_within("closing", closing, 0),
             whole_within("dilation", dilation, 0),
         )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The scheme."""
+        return {"scheme": self.scheme.digest}
 
     def draw(self, rng: Generator) -> SkullStrippingParameters:
         """Each on its own."""

@@ -22,7 +22,8 @@ Parameters = TypeVar("Parameters")
 class Step(ABC, Generic[Parameters]):
     """One thing that happens to a sample.
 
-    A step is described by its constructor's arguments, the ranges that its parameters come from, and holds nothing else.
+    A step is described by its constructor's arguments, most of them the ranges that its parameters come from, and holds
+    nothing else.
     """
 
     parameters_type: ClassVar[type[Any]]  # a frozen dataclass of numbers, booleans, names and tuples of them
@@ -38,6 +39,11 @@ class Step(ABC, Generic[Parameters]):
     @abstractmethod
     def apply(self, sample: Sample, parameters: Parameters) -> Sample:
         """A new sample; with the same parameters, device and number of threads the same to the last bit."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What :meth:`apply` takes of the constructor's arguments, as JSON has it: with others it makes others."""
+        return {}
 
     def record(self, parameters: Parameters) -> Any:
         """The parameters as JSON has them."""

@@ -16,6 +16,7 @@ from medkit.transforms.synthesis.brain_labels import brain_scheme
 from medkit.transforms.synthesis.gamma import Gamma
 from medkit.transforms.synthesis.generator import Generator
 from medkit.transforms.synthesis.intensities import Intensities
+from medkit.transforms.synthesis.label_scheme import LabelScheme
 from medkit.transforms.synthesis.mirroring import Mirroring
 from medkit.transforms.synthesis.real_image import RealImage
 from tests.head_phantom import head
@@ -64,6 +65,29 @@ def test_a_record_from_json_makes_the_same_again(generator, seed, device):
     record = json.loads(json.dumps(found.record, allow_nan=False))
     assert record == found.record
     assert_equal(generator.replay(labels, record, real), found)
+
+
+def test_a_record_from_ranges_of_its_own_makes_the_same_again(generator):
+    found = generator(BATCH, rng(1))
+    steps = list(generator.steps.steps)
+    narrow = next(place for place, step in enumerate(steps) if isinstance(step, Gamma))
+    steps[narrow] = Gamma(0.0)
+    assert_equal(Generator(brain_scheme(), steps).replay(BATCH, found.record), found)
+
+
+def test_a_record_from_another_size_is_refused(generator):
+    found = generator(BATCH, rng(1))
+    with pytest.raises(UsageError, match=r"Deformation: expected one that was made with .*\[32, 36, 34\]"):
+        brain_generator((32, 36, 34)).replay(BATCH, found.record)
+
+
+def test_a_record_from_another_scheme_is_refused():
+    scheme = brain_scheme()
+    other = LabelScheme([*scheme.structures][::-1])  # its tissues have other numbers
+    found = Generator(scheme, [Intensities(scheme)])(BATCH, rng(1))
+    assert_equal(Generator(scheme, [Intensities(brain_scheme())]).replay(BATCH, found.record), found)
+    with pytest.raises(UsageError, match="Intensities: expected one that was made with"):
+        Generator(other, [Intensities(other)]).replay(BATCH, found.record)
 
 
 def test_a_batch_is_its_heads_one_by_one(generator):
