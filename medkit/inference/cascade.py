@@ -38,10 +38,12 @@ class _Found:
 
     Args:
         box: about it, with its margin.
+        mask: its voxels within the box.
         ml: its volume by the finder.
     """
 
     box: tuple[slice, slice, slice]
+    mask: NDArray[np.bool_]
     ml: float
 
 
@@ -61,7 +63,7 @@ class CascadeInferer(Inferer):
         agreement: least and largest volume of all that the network outlines of a structure, in parts of what the finder
             found of it. Where the two do not agree one of them is wrong.
         preprocessing: of a crop ``(C, *sizes)`` for the network, without geometry: takes and gives an item with the key
-            ``image``.
+            ``image``; under ``structure`` it finds the finder's mask ``(1, *sizes)`` of what the crop is about.
         inferer: runs the network over a crop.
 
     Raises:
@@ -118,7 +120,8 @@ class CascadeInferer(Inferer):
         output: Tensor | None = None
         for place, (name, mirrored) in enumerate(self.structures.items()):
             box = (..., *found[name].box)
-            logits = self._fine(plain[box], network, mirrored, *args, **kwargs)[0]
+            structure = torch.from_numpy(found[name].mask).to(plain.device)[None]
+            logits = self._fine(plain[box], structure, network, mirrored, *args, **kwargs)[0]
             outlined = int(torch.count_nonzero(logits.argmax(0))) * (image.grid.voxel_volume_ml or 0.0)
             self._check_agreement(name, outlined, found[name].ml)
             classes = len(logits) - 1
@@ -133,10 +136,17 @@ class CascadeInferer(Inferer):
         return placed
 
     def _fine(
-        self, crop: Tensor, network: Callable[..., Any], mirrored: bool, *args: Any, **kwargs: Any
+        self,
+        crop: Tensor,
+        structure: Tensor,
+        network: Callable[..., Any],
+        mirrored: bool,
+        *args: Any,
+        **kwargs: Any,
     ) -> Tensor:
-        seen = crop.flip(2) if mirrored else crop
-        item = self.preprocessing({"image": seen[0]})
+        if mirrored:
+            crop, structure = crop.flip(2), structure.flip(1)
+        item = self.preprocessing({"image": crop[0], "structure": structure})
         made = self.inferer(item["image"][None], network, *args, **kwargs)
         logits: Tensor = (made.as_tensor() if isinstance(made, MetaTensor) else made).float()
         return logits.flip(2) if mirrored else logits
@@ -189,7 +199,8 @@ class CascadeInferer(Inferer):
                 )
             margin = round(self.margin_mm / spacing)
             ends.append(slice(max(low - margin, 0), min(high + margin, size)))
-        return _Found((ends[0], ends[1], ends[2]), found)
+        box = (ends[0], ends[1], ends[2])
+        return _Found(box, np.ascontiguousarray(mask[box]), found)
 
 
 def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

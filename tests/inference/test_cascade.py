@@ -111,6 +111,23 @@ def test_each_crop_is_preprocessed_by_itself():
     assert all(abs(float(crop.mean())) < 1e-6 for crop in fine.seen)
 
 
+def test_the_preprocessing_knows_where_the_structure_is():
+    given, fine, seen = image(), Fine(), []
+
+    def preprocessing(item):
+        seen.append(item)
+        return {"image": item["image"] * item["structure"]}
+
+    cascade(Finder(), preprocessing=preprocessing)(given, fine)
+    left, right = (given[0][(..., *box)] for box in (LEFT, RIGHT))
+    assert torch.equal(fine.seen[0][0][:, 2:-2, 2:-2, 2:-2], left.as_tensor())
+    assert torch.equal(fine.seen[1][0][:, 2:-2, 2:-2, 2:-2], right.flip(1).as_tensor())
+    assert [int(item["structure"].sum()) for item in seen] == [left.numel(), right.numel()]
+    assert all(
+        torch.equal(crop != 0, item["structure"][None]) for crop, item in zip(fine.seen, seen, strict=True)
+    )
+
+
 def test_channels_and_place_reach_the_finder():
     finder, given = Finder(), image(channels=2)
     given.affine[:3, 3] = torch.tensor([-20.0, 5, 7])
