@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import os
+from itertools import count
 
-__all__ = ["give_back_freed_memory", "keep_freed_memory"]
+__all__ = ["give_back_freed_memory", "give_back_now_and_then", "keep_freed_memory"]
 
 _TRIM, _MMAP = "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"
 _BY_NANNY = "65536"  # Dask's, which has its workers give back each block above 128 KiB
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _BLOCK_BYTES = 256 << 20
 _OLD_BLOCK_BYTES = 32 << 20  # what glibc takes before 2.35
+_EVERY = 100
+_calls = count(1)
 
 
 def keep_freed_memory() -> bool:
@@ -45,3 +48,9 @@ def give_back_freed_memory() -> bool:
         return bool(ctypes.CDLL(None).malloc_trim(0))
     except AttributeError:
         return False
+
+
+def give_back_now_and_then() -> None:
+    """Give freed memory back at every hundredth call, all in the process counted: for after each of many things."""
+    if next(_calls) % _EVERY == 0:
+        give_back_freed_memory()

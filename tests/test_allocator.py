@@ -7,11 +7,14 @@ import os
 import platform
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
+from medkit import allocator
 from medkit.allocator import give_back_freed_memory, keep_freed_memory
 
 LIBRARY, VERSION = platform.libc_ver()
@@ -110,6 +113,17 @@ def test_free_pages_between_others_are_given_back():
         said_in_a_process(f"{kept}, {before} and give_back_freed_memory(), before - resident() > LARGE // 2")
         == "True True True"
     )
+
+
+def test_it_is_given_back_at_every_hundredth_call(monkeypatch):
+    give_back = Mock()
+    monkeypatch.setattr(allocator, "_calls", count(1))
+    monkeypatch.setattr(allocator, "give_back_freed_memory", give_back)
+    asked = []
+    for _ in range(200):
+        allocator.give_back_now_and_then()
+        asked.append(give_back.call_count)
+    assert (asked[98], asked[99], asked[198], asked[199]) == (0, 1, 1, 2)
 
 
 def test_a_library_that_cannot_give_back_is_left_alone(monkeypatch):

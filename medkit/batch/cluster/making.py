@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from medkit.allocator import keep_freed_memory
+from medkit.allocator import give_back_now_and_then, keep_freed_memory
 from medkit.batch.cluster.fitness import WELL, condition, key_traits, traits, unlike
 from medkit.batch.cluster.machine import fault_behind, store_fault
 from medkit.batch.cluster.order import BEGUN, SLOW, Outcome, OutcomeKind
@@ -72,6 +72,7 @@ def make(order: Order) -> Outcome:
             # The next study may kill this process before Dask has told of this one, which would be blamed.
             with suppress(OSError):  # then Dask alone tells
                 outcome.leave(Path(order.folder))
+        give_back_now_and_then()
         return outcome
 
 

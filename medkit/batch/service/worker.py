@@ -7,11 +7,10 @@ decode in C, and volumes need not be copied from one to the next. Workers are pr
 from __future__ import annotations
 
 from functools import partial
-from itertools import count
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
-from medkit.allocator import give_back_freed_memory
+from medkit.allocator import give_back_now_and_then
 from medkit.batch.making import (
     PREDICT,
     READ,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
-_GIVE_BACK_EVERY = 100  # studies
 _STAGES = 3  # one study in each: more would only hold memory
 _Cargo = TypeVar("_Cargo")
 _Done = TypeVar("_Done")
@@ -96,15 +94,12 @@ class Worker(Carrier):
             self._to_predict.put(read)
 
     def _predict(self) -> None:
-        for number in count(1):
-            if (carried := self._to_predict.get()) is None:
-                break
+        while (carried := self._to_predict.get()) is not None:
             predicted = self._stage(carried, PREDICT, partial(predict_study, carried.cargo, self._context))
             if predicted is not None:
                 self._to_write.put(predicted)
             del carried, predicted  # or its volumes would stay until the next study comes
-            if number % _GIVE_BACK_EVERY == 0:
-                give_back_freed_memory()
+            give_back_now_and_then()
         self._to_write.put(None)
 
     def _write(self) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import distributed
 import pytest
@@ -167,11 +168,15 @@ def test_a_bundle_that_hangs_while_it_is_loaded_ends_its_worker_too(tmp_path, bu
     assert "_check_bundle" in (Path(one.folder) / order.SLOW).read_text(encoding="utf-8")
 
 
-def test_what_an_order_says_for_the_reports_is_in_them(tmp_path, bundle_root):
-    said = "20 instances came after the earlier ones (72) had been removed"
+def order_to_be_made(tmp_path, bundle_root):
     one = order_for_a_study(tmp_path, bundle_root)
     identity = BundleShelf({NAME: BundleSettings(location=bundle_root)}).take(NAME).maker.identity
-    one = replace(one, notes=(said,), terms=replace(one.terms, makers={NAME: identity}))
+    return replace(one, terms=replace(one.terms, makers={NAME: identity}))
+
+
+def test_what_an_order_says_for_the_reports_is_in_them(tmp_path, bundle_root):
+    said = "20 instances came after the earlier ones (72) had been removed"
+    one = replace(order_to_be_made(tmp_path, bundle_root), notes=(said,))
     assert making._make(one, "here").kind is order.OutcomeKind.MADE
     (report,) = Path(one.folder).rglob("*.sr.dcm")
     assert said in [item.get("TextValue") for item in dcmread(report).ContentSequence]
@@ -185,6 +190,16 @@ def test_a_worker_that_hangs_before_a_study_is_begun_ends_and_no_study_is_to_bla
     one = order_for_a_study(tmp_path, bundle_root, stage_seconds=1.0)
     assert exit_code(lambda: making.make(one)) == 1
     assert list(Path(one.folder).iterdir()) == []
+
+
+def test_freed_memory_is_given_back_after_a_study(tmp_path, bundle_root, monkeypatch):
+    monkeypatch.setattr(distributed, "get_worker", lambda: SimpleNamespace(address="here"))
+    for name in ("be_quiet", "keep_freed_memory"):  # of a whole process, and this one makes more than studies
+        monkeypatch.setattr(making, name, Mock())
+    give_back = Mock()
+    monkeypatch.setattr(making, "give_back_now_and_then", give_back)
+    assert making.make(order_to_be_made(tmp_path, bundle_root)).kind is order.OutcomeKind.MADE
+    assert give_back.call_count == 1
 
 
 def test_a_worker_is_set_by_its_nanny_to_give_memory_back(machines, monkeypatch):

@@ -90,12 +90,11 @@ def test_what_is_made_here_is_delivered_here_at_once(bench, monkeypatch):
     assert bench.ledger.counts()[State.DELIVERED] == len(NUMBERS)
 
 
-def test_freed_memory_is_given_back_now_and_then(bench, monkeypatch):
+def test_freed_memory_is_given_back_after_studies(bench, monkeypatch):
     give_back = Mock()
-    monkeypatch.setattr(module, "_GIVE_BACK_EVERY", 2)
-    monkeypatch.setattr(module, "give_back_freed_memory", give_back)
+    monkeypatch.setattr(module, "give_back_now_and_then", give_back)
     bench.run_until(lambda: bench.ledger.counts()[State.DELIVERED] == len(NUMBERS))
-    assert give_back.call_count == len(NUMBERS) // 2
+    assert give_back.call_count == len(NUMBERS)
 
 
 def test_one_study_is_in_each_stage_and_no_more(bench, monkeypatch):
