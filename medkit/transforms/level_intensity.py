@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_tensor
 
@@ -28,7 +29,7 @@ class LevelIntensityd(MapTransform):
 
     Args:
         keys: of images ``(C, *sizes)``; each channel is brought to the level.
-        within: key of a boolean mask ``(1, *sizes)``.
+        within: key of a mask ``(1, *sizes)``: what is above 0.
         level: of the median.
         allow_missing_keys: pass over keys that are not there.
     """
@@ -46,14 +47,16 @@ class LevelIntensityd(MapTransform):
             UsageError: there is no such mask, or it is empty, or of other sizes than the image.
         """
         item = dict(data)
-        mask = item.get(self.within)
+        given = item.get(self.within)
+        mask = None if given is None else convert_to_tensor(given, track_meta=False) > 0
         for key in self.key_iterator(item):
-            image = item[key]
-            if mask is None or mask.shape[1:] != image.shape[1:] or not bool(mask.any()):
-                got = "none" if mask is None else f"{int(mask.sum())} voxels of {tuple(mask.shape[1:])}"
+            image = convert_to_tensor(item[key], track_meta=isinstance(item[key], MetaTensor))
+            sizes = (1, *image.shape[1:])
+            if mask is None or mask.shape != sizes or not bool(mask.any()):
+                got = "none" if mask is None else f"{int(mask.sum())} voxels of {tuple(mask.shape)}"
                 raise UsageError(
-                    f"LevelIntensityd: expected a mask of {tuple(image.shape[1:])} with voxels at {self.within!r}, got "
-                    f"{got}; pass the mask with the image"
+                    f"LevelIntensityd: expected a mask of {sizes} with voxels at {self.within!r}, got {got}; pass the "
+                    "mask with the image"
                 )
             medians = convert_to_tensor(image, track_meta=False)[:, mask[0]].median(dim=1).values
             item[key] = image + (self.level - medians).view(-1, *[1] * (image.ndim - 1))
