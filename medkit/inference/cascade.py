@@ -15,6 +15,7 @@ from monai.inferers import Inferer
 from medkit.data.pieces import connected_pieces
 from medkit.data.volume import as_volume
 from medkit.errors import CaseError, UsageError
+from medkit.transforms.clean_labels import NOTES_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from medkit.data.grid import Grid
     from medkit.data.volume import Volume
     from medkit.inference.predictor import LoadedBundle
+    from medkit.inference.result import Result
 
 __all__ = ["CascadeInferer"]
 
@@ -52,7 +54,7 @@ class CascadeInferer(Inferer):
 
     The output has the background, then the network's classes other than background for the first structure, then those
     for the second, and so on: logits against the background's, which is 0, so that a softmax gives the network's own
-    probabilities.
+    probabilities. What the finder remarks on the image stands in the output's metadata, under ``notes``.
 
     Args:
         finder: bundle that segments the image, as :func:`medkit.load` gives it.
@@ -116,7 +118,8 @@ class CascadeInferer(Inferer):
         plain = inputs.as_tensor()
         image = replace(as_volume(inputs[0]), name="in the search for structures")
         _check(image)
-        found = self._search(image)
+        result = self.finder.predict_volume(image)
+        found = self._search(result, image)
         output: Tensor | None = None
         for place, (name, mirrored) in enumerate(self.structures.items()):
             box = (..., *found[name].box)
@@ -132,7 +135,8 @@ class CascadeInferer(Inferer):
             first = 1 + place * classes
             output[first : first + classes][box] = logits[1:] - logits[:1]
         assert output is not None
-        placed: Tensor = MetaTensor(output[None], meta=inputs.meta)
+        notes = [f"{self.finder.folder.name}: {note}" for note in result.notes]
+        placed: Tensor = MetaTensor(output[None], meta={**inputs.meta, NOTES_KEY: notes})
         return placed
 
     def _fine(
@@ -160,8 +164,7 @@ class CascadeInferer(Inferer):
                 "and at the finder's labels",
             )
 
-    def _search(self, image: Volume) -> dict[str, _Found]:
-        result = self.finder.predict_volume(image)
+    def _search(self, result: Result, image: Volume) -> dict[str, _Found]:
         values = {name: value for value, name in result.label_names.items()}
         if missing := [name for name in self.structures if name not in values]:
             raise UsageError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.data import decollate_batch, list_data_collate
+from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.transforms import AsDiscreted, EnsureChannelFirstd, Spacingd
 
 import medkit
@@ -390,7 +390,9 @@ class LoadedBundle:
             else:
                 affine = _affine_of(item["image"]) if self.members.mirroring.axes else None
                 batch["pred"] = self.members.mean(image, affine, self.network, self.inferer, agreement)
-        return dict(decollate_batch(batch)[0])
+        # Remarks of an inferer that looks at the image in its own way, as a cascade does.
+        notes = batch["pred"].meta.pop(NOTES_KEY, []) if isinstance(batch["pred"], MetaTensor) else []
+        return {**decollate_batch(batch)[0], NOTES_KEY: [*item.get(NOTES_KEY, ()), *notes]}
 
     def _features(
         self,

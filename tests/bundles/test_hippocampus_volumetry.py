@@ -24,6 +24,8 @@ PARTS = ["anterior hippocampus", "posterior hippocampus"]
 class Finder:
     """Ellipsoids in the place of the hippocampi of MNI space, the right one the mirror image of the left one."""
 
+    folder = SimpleNamespace(name="finder")
+
     def __init__(self, sides=("left", "right")):
         self.sides, self.seen = sides, []
 
@@ -42,7 +44,10 @@ class Finder:
             distance = sum((part / half) ** 2 for part, half in zip(turned, HALF_MM, strict=True))
             labels[distance <= 1] = value
         return SimpleNamespace(
-            labels=labels, grid=volume.grid, label_names={1: "left hippocampus", 2: "right hippocampus"}
+            labels=labels,
+            grid=volume.grid,
+            label_names={1: "left hippocampus", 2: "right hippocampus"},
+            notes=("two pieces",),
         )
 
 
@@ -107,6 +112,10 @@ def test_volumes_come_with_intervals_by_side(result):
             told = intervals[f"{side} {part}"]
             assert told.low < told.volume < told.high
         assert intervals[f"{side} whole hippocampus"].volume == pytest.approx(volume_of(result, side))
+
+
+def test_remarks_of_the_finder_are_those_of_the_result(result):
+    assert [note for note in result.notes if note.startswith("finder")] == ["finder: two pieces"]
 
 
 def test_the_finder_sees_the_intensities_of_the_file(bundle, result, head):

@@ -24,6 +24,9 @@ NAMES = {1: "left kidney", 2: "right kidney"}
 class Finder:
     """Boxes in the place of structures."""
 
+    folder = SimpleNamespace(name="kidney_finder")
+    notes = ()
+
     def __init__(self, boxes=None, names=None):
         self.boxes, self.names, self.seen = boxes or {1: LEFT, 2: RIGHT}, names or NAMES, []
 
@@ -32,7 +35,7 @@ class Finder:
         labels = np.zeros(volume.grid.shape, dtype=np.uint8)
         for value, box in self.boxes.items():
             labels[box] = value
-        return SimpleNamespace(labels=labels, grid=volume.grid, label_names=self.names)
+        return SimpleNamespace(labels=labels, grid=volume.grid, label_names=self.names, notes=self.notes)
 
 
 class Fine(torch.nn.Module):
@@ -84,6 +87,14 @@ def test_answers_lie_where_their_crop_was():
         assert torch.equal(torch.isin(labels, torch.tensor(classes)), bright & inside)
         half = (box[0].start + box[0].stop) // 2
         assert set(labels[box][: half - box[0].start].unique().tolist()) == {0, lower}
+
+
+def test_remarks_of_the_finder_come_with_the_output():
+    finder = Finder()
+    finder.notes = ("a left kidney of a size that is not to be believed", "flat at its end")
+    output = cascade(finder)(given := image(), Fine())
+    assert output.meta["notes"] == [f"kidney_finder: {note}" for note in finder.notes]
+    assert "notes" not in given.meta
 
 
 def test_the_network_sees_the_mirror_image_where_asked():
