@@ -14,7 +14,7 @@ Results are in RUNS/hippocampus_volumetry, by the weights of both bundles and th
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -132,6 +132,22 @@ def silver_table(found: Mapping[str, Values]) -> str:
     return table(head, lines)
 
 
+def asymmetry_text(done: Sequence[Values]) -> str:
+    """How much larger right ones are than left ones, by us and by the tool, and whether of the same heads."""
+    both = [values for values in done if values.get("silver")]
+    told = [[values["ml"], {side: values["silver"][side]["ml"] for side in SIDES}] for values in both]
+    own, tool = (np.array([_asymmetry(pair[number]) for pair in told]) for number in (0, 1))
+    correlation = f"{np.corrcoef(own, tool)[0, 1]:.2f}" if len(both) > 2 else "-"
+    return (
+        f"Right less left, in parts of their mean: {own.mean():+.3f} ± {spread(own):.3f}, DLMUSE {tool.mean():+.3f} ± "
+        f"{spread(tool):.3f}, correlation {correlation}."
+    )
+
+
+def _asymmetry(ml: Mapping[str, float]) -> float:
+    return 2 * (ml["right"] - ml["left"]) / (ml["right"] + ml["left"])
+
+
 def inside(values: Values, side: str) -> bool:
     """Whether the tool's volume lies in the interval about ours."""
     low, high = values["interval"][side]
@@ -152,7 +168,11 @@ def template_text(values: Values) -> str:
         told.append(f"{side} {values['ml'][side]:.2f} ml{between}")
     apart = relative_difference(*(values["ml"][side] for side in SIDES))
     verdict = "met" if apart <= AIM and all(values["ml"].values()) else "not met"
-    return f"{TEMPLATE}: {', '.join(told)}; {apart:.1%} apart. Aim: {AIM:.0%} at most, {verdict}."
+    return (
+        f"{TEMPLATE}: {', '.join(told)}; {apart:.1%} apart. Aim: {AIM:.0%} at most, {verdict}. The template is "
+        "symmetric, and the network that outlines sees one hippocampus and the mirror image of the other, which are the same: "
+        "the sides can differ by the finder alone."
+    )
 
 
 def text_of(found: Mapping[str, Values]) -> str:
@@ -166,6 +186,7 @@ def text_of(found: Mapping[str, Values]) -> str:
             "a silver standard, and agreement with it is no accuracy. The intervals are for manual outlines of another "
             f"rule. The {CHOSEN_ON} heads on which the margin of the crops was chosen are left out.",
             silver_table(found),
+            asymmetry_text(done),
         ]
     swapped = sum(values["swapped"] for values in done)
     seconds = f", {fmean(values['seconds'] for values in done):.1f} s a head" if done else ""

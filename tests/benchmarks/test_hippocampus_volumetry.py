@@ -83,10 +83,10 @@ def test_swapped_sides_are_seen(labels):
 def test_the_template(labels):
     even = measured(Bundle(labels), IMAGE, None)
     assert "left 1.02 ml (0.92 to 1.13)" in template_text(even)
-    assert template_text(even).endswith("0.0% apart. Aim: 3% at most, met.")
+    assert "0.0% apart. Aim: 3% at most, met." in template_text(even)
     labels[16] = 0
-    assert template_text(measured(Bundle(labels), IMAGE, None)).endswith("not met.")
-    assert template_text(measured(Bundle(0 * labels), IMAGE, None)).endswith("not met.")
+    assert "at most, not met." in template_text(measured(Bundle(labels), IMAGE, None))
+    assert "at most, not met." in template_text(measured(Bundle(0 * labels), IMAGE, None))
 
 
 def test_a_failed_head_is_told(labels, reference):
@@ -100,6 +100,8 @@ def test_a_failed_head_is_told(labels, reference):
     assert "2 of 3 heads segmented, 2.0 s a head" in text
     assert "IXI2 failed (not-recognised)." in text
     assert "| left | 1 of 2 | 1.02 ± nan |" in silver_table(found)
+    # The tool has 96 of 128 voxels on the right.
+    assert "in parts of their mean: +0.000 ± nan, DLMUSE -0.286 ± nan, correlation -." in text
     numbers = metrics(found)
     assert numbers["heads_failed"] == 1
     assert numbers["right_difference_ml_silver_standard"] == pytest.approx(32 * 0.008, abs=1e-4)
