@@ -27,6 +27,7 @@ from brain_features_pictures import draw_patient, draw_tasks, draw_versions
 from brain_features_sources import sources
 from brain_features_tables import Setting, document
 from brain_features_tasks import TASKS, baseline_scores, scores, train
+from brain_heads import held_out_maps
 from command_line import command_line
 from results import Results
 from sources import sources_sha256
@@ -180,6 +181,8 @@ def main(words: Sequence[str] | None = None) -> None:
             options.bundle, device="cpu", weights=[options.weights] if options.weights else ()
         )
         bundle.check_asked(probabilities=False, uncertainty=False, features=True)
+        if not options.weights:
+            held_out_maps(bundle.folder)  # refuses what learned from them
         measures = Measures(bundle, Results(options.runs / "results.jsonl"), options)
         text = document(
             Setting(
@@ -189,6 +192,8 @@ def main(words: Sequence[str] | None = None) -> None:
                 measures.heads,
                 options.size,
                 options.steps,
+                len(measures.held_out),
+                not options.weights,
             ),
             measures.distances(),
             measures.patient(),

@@ -1,8 +1,9 @@
-"""How far features of one person lie apart over contrasts, beside how far those of other persons do.
+"""How far features of one place lie apart over contrasts, beside how far those of other places do.
 
 Liu et al. (Brain-ID, https://arxiv.org/abs/2311.16914) ask features to be alike for one subject in all contrasts. A map
-that is the same everywhere would be so as well: so the distance is set against that between persons. At the same
+that is the same everywhere would be so as well: so the distance is set against that from another person. At the same
 place of the grid another person's anatomy is another one; the harder question is the same structure of another person.
+Both are other places too, as are those of a structure within one head: what is beyond these is the person's own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor
 from medkit.networks.blocks import to_blocks
 
 MOST_PLACES = 20_000
-WITHIN, SAME_PLACE, SAME_STRUCTURE = "within", "same place", "same structure"
+WITHIN, OTHER_PLACE = "within", "another place of the structure in the same head"
+SAME_PLACE, SAME_STRUCTURE = "same place", "same structure"
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def _matched(structures: Tensor, others: Tensor, rng: torch.Generator) -> tuple[
 
 
 def ratios(persons: Sequence[Person], maps: Sequence[int], rng: torch.Generator) -> dict[str, list[float]]:
-    """For each head the distance within it, and parts of what it is from the other heads: 0 is perfect, 1 no use.
+    """For each head the distance of a place from itself, and parts of that from others: 0 is perfect, 1 no use.
 
     Args:
         persons: of two maps or more, at the same places.
@@ -135,13 +137,14 @@ def ratios(persons: Sequence[Person], maps: Sequence[int], rng: torch.Generator)
         rng: see :func:`in_same_structure`.
     """
     scaled = standardised(persons)
-    found: dict[str, list[float]] = {WITHIN: [], SAME_PLACE: [], SAME_STRUCTURE: []}
+    found: dict[str, list[float]] = {WITHIN: [], OTHER_PLACE: [], SAME_PLACE: [], SAME_STRUCTURE: []}
     for person, own_map in zip(scaled, maps, strict=True):
         others = [other for other, its_map in zip(scaled, maps, strict=True) if its_map != own_map]
         own = within(person)
         there = [at_same_place(person, other) for other in others]
         alike = [in_same_structure(person, other, rng) for other in others]
         found[WITHIN].append(own)
+        found[OTHER_PLACE].append(own / in_same_structure(person, person, rng))
         found[SAME_PLACE].append(own / mean_of(there))
         found[SAME_STRUCTURE].append(own / mean_of(alike))
     return found

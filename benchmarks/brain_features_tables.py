@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from brain_features_distance import SAME_PLACE, SAME_STRUCTURE, WITHIN
+from brain_features_distance import OTHER_PLACE, SAME_PLACE, SAME_STRUCTURE, WITHIN
 from brain_features_patients import OTHER_CONTRAST, SAME_CONTRAST
 from brain_features_tasks import TASKS
 from machine import describe
@@ -23,6 +23,8 @@ class Setting:
         heads: held out.
         size: of a synthetic head, in voxels along each axis.
         steps: that a layer learns.
+        maps: number of the label maps that heads are made of.
+        held_out: whether it is known that the network did not learn from these.
     """
 
     bundle: str
@@ -31,6 +33,14 @@ class Setting:
     heads: int
     size: int
     steps: int
+    maps: int
+    held_out: bool
+
+    @property
+    def its_maps(self) -> str:
+        """In words."""
+        known = "held out" if self.held_out else "which these weights may have learned from"
+        return f"{self.maps} label maps, {known}"
 
 
 def document(
@@ -61,20 +71,25 @@ def document(
 
 def _of_distances(setting: Setting, distances: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
     rows = [
-        f"| {name} | {spread(found[WITHIN])} | {spread(found[SAME_PLACE])} | {spread(found[SAME_STRUCTURE])} |"
+        f"| {name} | "
+        + " | ".join(spread(found[kind]) for kind in (WITHIN, OTHER_PLACE, SAME_STRUCTURE, SAME_PLACE))
+        + " |"
         for name, found in distances.items()
     ]
     return [
-        "## One head over contrasts, beside other heads",
+        "## One place over contrasts, beside other places",
         "",
-        f"{setting.heads} synthetic heads of {setting.size}^3 voxels of label maps that were held out, in two mild and "
-        "two severe versions each. Distance: root mean square over channels, each of standard deviation 1; mean ± sd "
-        "over heads. The ratios are the distance within a head in parts of that from heads of other maps in another "
-        "version, at the same place of the grid or in the same structure: below 1, a head is more like itself in "
-        "another contrast than like others.",
+        f"{setting.heads} synthetic heads of {setting.size}^3 voxels of {setting.its_maps}, in two mild and two severe "
+        "versions each. Distance: root mean square over channels, each of standard deviation 1; mean ± sd over heads, "
+        "of which several share a map. The ratios are the distance of a place from itself in another version, in parts "
+        "of its distance there from another place: one of the same structure in the same head, one of it in a head of "
+        "another map, or what lies at the same place of the grid in that head. Below 1, a place is more like itself in "
+        "another contrast than like others. Most of what tells it from others is where it lies: a person is told by as "
+        "much as the ratio falls from the first of these columns to the second.",
         "",
-        "| what | distance within a head | ratio, same place | ratio, same structure |",
-        "|---|---|---|---|",
+        "| what | distance of a place from itself | ratio, structure in the same head | ratio, structure in another | "
+        "ratio, grid of another |",
+        "|---|---|---|---|---|",
         *rows,
         "",
     ]
@@ -104,8 +119,8 @@ def _of_tasks(setting: Setting, tasks: Mapping[str, Mapping[str, Sequence[float]
     lines = [
         "## One layer",
         "",
-        f"Learned on {setting.samples} heads of the maps that the network learned from, in {setting.steps} steps, and "
-        f"measured on {setting.heads} heads of the maps held out; mean ± sd over heads. For bias field and "
+        f"Learned on {setting.samples} heads of the other maps, in {setting.steps} steps, and measured on "
+        f"{setting.heads} heads of {setting.its_maps}; mean ± sd over heads. For bias field and "
         "super-resolution the layer sees the image beside the features.",
         "",
     ]

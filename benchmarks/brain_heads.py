@@ -81,25 +81,8 @@ class SyntheticHeads:
 
     @classmethod
     def held_out_of(cls, folder: BundleFolder) -> "SyntheticHeads":
-        """The maps of the first fold, which a bundle's network did not learn from.
-
-        Raises:
-            UsageError: its metadata say that it did, or do not say what it learned from.
-        """
-        if not (training := folder.metadata.get("training", {})).get("train_cases"):
-            raise UsageError(
-                f"{folder.root}: expected the cases that the network learned from at training::train_cases, got "
-                "none; adopt the weights by `medkit bundle adopt`"
-            )
-        train_config, dataset = read_config(folder, "train"), find_dataset("brain_label_maps")
-        items = fold_label_maps(dataset, [0], train_config["map_split"])
-        maps = {item["case"]: Path(item["label"]) for item in items}
-        if learned := sorted(maps.keys() & {*training["train_cases"]}):
-            raise UsageError(
-                f"{folder.root}: expected a network that was trained without fold 0, got one that learned from "
-                f"{', '.join(learned)}; train it with --fold 0"
-            )
-        return cls(maps, train_config["classes"])
+        """Those of :func:`held_out_maps`, with the classes of the bundle."""
+        return cls(held_out_maps(folder), read_config(folder, "train")["classes"])
 
     def make(self, name: str, contrast: str, spacing: float) -> SyntheticHead:
         """The head of a map, always the same."""
@@ -126,6 +109,27 @@ class SyntheticHeads:
         """The class of each value of a map, as in training."""
         of_targets = Synthesised("label", brain_generator(), self.classes).table
         return of_targets[brain_scheme().target_table(torch.device("cpu")).long()]
+
+
+def held_out_maps(folder: BundleFolder) -> dict[str, Path]:
+    """Files of the label maps of the first fold, by case, which a bundle's network did not learn from.
+
+    Raises:
+        UsageError: its metadata say that it did, or do not say what it learned from.
+    """
+    if not (training := folder.metadata.get("training", {})).get("train_cases"):
+        raise UsageError(
+            f"{folder.root}: expected the cases that the network learned from at training::train_cases, got none; "
+            "adopt the weights by `medkit bundle adopt`"
+        )
+    items = fold_label_maps(find_dataset("brain_label_maps"), [0], read_config(folder, "train")["map_split"])
+    maps = {item["case"]: Path(item["label"]) for item in items}
+    if learned := sorted(maps.keys() & {*training["train_cases"]}):
+        raise UsageError(
+            f"{folder.root}: expected a network that was trained without fold 0, got one that learned from "
+            f"{', '.join(learned)}; train it with --fold 0"
+        )
+    return maps
 
 
 def along_axis(place: int, contrast: str) -> int:

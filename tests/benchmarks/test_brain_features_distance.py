@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from brain_features_distance import (
+    OTHER_PLACE,
     SAME_PLACE,
     SAME_STRUCTURE,
     WITHIN,
@@ -44,7 +45,7 @@ def measured(**parts: float) -> dict[str, list[float]]:
 def test_features_of_the_anatomy_alone_are_perfect():
     found = measured(anatomy=1, contrast=0)
     assert all(value == 0 for values in found.values() for value in values)
-    assert set(found) == {WITHIN, SAME_PLACE, SAME_STRUCTURE}
+    assert set(found) == {WITHIN, OTHER_PLACE, SAME_PLACE, SAME_STRUCTURE}
     assert all(len(values) == 3 for values in found.values())
 
 
@@ -58,6 +59,18 @@ def test_more_contrast_is_worse():
     little, much = measured(anatomy=1, contrast=0.2), measured(anatomy=1, contrast=1)
     for kind in (SAME_PLACE, SAME_STRUCTURE):
         assert max(little[kind]) < min(much[kind])
+
+
+def test_what_tells_places_apart_is_told_from_what_tells_persons_apart():
+    """Where a place alone differs the ratios are alike; where all of a person is one, its places lie near each other."""
+    found = measured(anatomy=1, contrast=0, noise=0.5)
+    assert found[OTHER_PLACE] == pytest.approx(found[SAME_STRUCTURE], rel=0.1)
+    persons = [
+        Person(person.features[..., :1] + 0.1 * person.features, person.structures)
+        for person in people(anatomy=1, contrast=0, noise=0.1)
+    ]
+    found = ratios(persons, [0, 1, 2], torch.Generator().manual_seed(0))
+    assert min(found[OTHER_PLACE]) > 2 * max(found[SAME_STRUCTURE])
 
 
 def test_scale_and_dead_channels_change_nothing():
