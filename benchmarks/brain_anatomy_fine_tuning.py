@@ -5,9 +5,9 @@
         [--results runs/brain_anatomy/fine_tuning.jsonl] [--output benchmarks/brain_anatomy_fine_tuning.md]
 
 The data lie in ``MEDKIT_DATA``. Their label maps are an automatic tool's (DLMUSE), a silver standard: to agree with them
-is to imitate it. Each head is scored with the network of the fold that held it out, whose scores the run has already,
-and with the bundle as it is, which saw no real image. What was done is not done again; ``--quick`` takes one head of
-each fold and writes no table.
+is to imitate it. Each head is segmented alike by the bundle that came of the fold that held it out, and by medkit's as
+it is, which saw no real image. What was done is not done again; ``--quick`` takes one head of each fold and writes no
+table.
 """
 
 import json
@@ -65,17 +65,13 @@ def fold_records(run: TrainingRun, weights: str) -> list[dict]:
     return records
 
 
-def with_fine_tuning(records: list[dict]) -> dict[str, Dice]:
-    """Case to Dice, each by the network that did not see it."""
-    found: dict[str, Dice] = {}
-    for record in records:
-        for row in record["scores"]:
-            found.setdefault(row["case"], {})[row["name"]] = row["dice"]
-    return found
+def held_out_of(records: list[dict]) -> dict[str, int]:
+    """The fold that each case was held out of."""
+    return {case: record["fold"] for record in records for case in record["test_cases"]}
 
 
-def without_fine_tuning(bundle: LoadedBundle, case: SilverCase) -> Dice:
-    """Dice of the bundle as it is; 0 throughout where it refuses the head."""
+def scored(bundle: LoadedBundle, case: SilverCase) -> Dice:
+    """Dice of what a bundle gives its user of a head; 0 throughout where it refuses it."""
     sets = label_sets()
     try:
         labels = bundle.predict(case.image).labels
@@ -161,20 +157,21 @@ def main() -> None:
     folder: BundleFolder = find_bundle(BUNDLE)
     weights = initial_weights_sha256(folder.weights)
     run = open_run(arguments.run)
-    records = fold_records(run, weights)
-    after, results = with_fine_tuning(records), Results(arguments.results)
-    cases = [case for case in silver_cases() if case.name in after]
+    records, results = fold_records(run, weights), Results(arguments.results)
+    fold_of = held_out_of(records)
+    cases = [case for case in silver_cases() if case.name in fold_of]
     if arguments.quick:
         cases = list({case.fold: case for case in cases}.values())
-    bundle, before = medkit.load(BUNDLE), {}
+    tuned = {fold: medkit.load(run.folder / fold_name(fold) / "bundle") for fold in {*fold_of.values()}}
+    bundle, before, after = medkit.load(folder.root), {}, {}
     for case in cases:
-        key = {"case": case.name, "digest": folder.digest(), "silver": table_sha256(), **versions()}
-        before[case.name] = results.get_or_make(key, lambda case=case: without_fine_tuning(bundle, case))
+        for found, used in ((before, bundle), (after, tuned[fold_of[case.name]])):
+            key = {"case": case.name, "digest": used.folder.digest(), "silver": table_sha256(), **versions()}
+            found[case.name] = results.get_or_make(key, lambda case=case, used=used: scored(used, case))
         print(
             f"{case.name} without {_mean(before[case.name]):.3f}, with {_mean(after[case.name]):.3f}",
             flush=True,
         )
-    after = {case.name: after[case.name] for case in cases}
     text = page(run, records, before, after)
     if not arguments.quick:
         arguments.output.write_text(text)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from fractions import Fraction
+from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ __all__ = [
     "find_dataset",
     "fold_items",
     "fold_label_maps",
+    "mixed_items",
     "number_of_folds",
     "remaining_folds",
 ]
@@ -143,6 +146,29 @@ def fold_label_maps(
     """
     root = Path(dataset_dir)
     return [{"case": name, "label": str(_image(root, name))} for name in _cases(dataset_dir, folds, split)]
+
+
+def mixed_items(
+    first: Sequence[Mapping[str, str]], second: Sequence[Mapping[str, str]], share: float
+) -> list[Mapping[str, str]]:
+    """Items of two kinds, repeated so that samples drawn evenly have a share of the second, however many there are.
+
+    Args:
+        first: of one kind.
+        second: of the other.
+        share: of the second, from 0 to 1, taken to a hundredth; of a kind that is empty there is none.
+
+    Raises:
+        UsageError: a share that is no part.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"expected a share from 0 to 1 of the samples, got {share:g}; correct it")
+    if not first or not second:
+        return [*first, *second]
+    part = Fraction(share).limit_denominator(100)
+    repeats = len(second) * (part.denominator - part.numerator), len(first) * part.numerator
+    common = gcd(*repeats)
+    return [*first] * (repeats[0] // common) + [*second] * (repeats[1] // common)
 
 
 def _cases(dataset_dir: str | Path, folds: Iterable[int], split: Split | None) -> list[str]:

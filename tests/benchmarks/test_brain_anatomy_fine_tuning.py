@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from brain_anatomy_fine_tuning import MEAN, aims, fold_records, table, with_fine_tuning
+from brain_anatomy_fine_tuning import MEAN, aims, fold_records, held_out_of, table
 
 from medkit.errors import UsageError
 from medkit.training.run import TrainingRun
@@ -14,13 +14,8 @@ from medkit.training.run import TrainingRun
 WEIGHTS = "a" * 64
 
 
-def record(scores: dict[str, dict[str, float | None]], weights: str = WEIGHTS) -> dict:
-    rows = [
-        {"case": case, "name": name, "dice": dice}
-        for case, found in scores.items()
-        for name, dice in found.items()
-    ]
-    return {"scores": rows, "settings": {"initial_weights": weights}}
+def record(fold: int, cases: list[str], weights: str = WEIGHTS) -> dict:
+    return {"fold": fold, "test_cases": cases, "settings": {"initial_weights": weights}}
 
 
 def run(tmp_path: Path, records: dict[int, dict], training: str = "fine_tuning") -> TrainingRun:
@@ -35,18 +30,18 @@ def rows(text: str) -> dict[str, list[str]]:
     return {name: cells for name, *cells in lines}
 
 
-def test_scores_of_all_folds_that_are_finished(tmp_path):
-    finished = run(tmp_path, {0: record({"one": {"stem": 0.8}}), 1: record({"two": {"stem": None}})})
-    assert with_fine_tuning(fold_records(finished, WEIGHTS)) == {"one": {"stem": 0.8}, "two": {"stem": None}}
+def test_each_case_is_of_the_finished_fold_that_held_it_out(tmp_path):
+    finished = run(tmp_path, {0: record(0, ["one"]), 1: record(1, ["two", "three"])})
+    assert held_out_of(fold_records(finished, WEIGHTS)) == {"one": 0, "two": 1, "three": 1}
 
 
 @pytest.mark.parametrize(
     ("records", "training", "message"),
     [
         ({}, "fine_tuning", "expected a fold that is finished, got none"),
-        ({0: record({})}, "train", "expected a run of fine_tuning, got one of train"),
+        ({0: record(0, [])}, "train", "expected a run of fine_tuning, got one of train"),
         (
-            {0: record({}), 1: record({}, "b" * 64)},
+            {0: record(0, []), 1: record(1, [], "b" * 64)},
             "fine_tuning",
             r"bundle's weights \(aaaaaaaaaaaa\), got others \(bbb",
         ),

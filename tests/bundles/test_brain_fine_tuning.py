@@ -163,9 +163,20 @@ def test_held_out_scans_are_seen_as_in_inference():
         "clip_outliers",
         "inferer",
         "to_native_labels",
+        "clean_up",
         "network_def",
     ):
         assert made[key] == inference[key], key
+    steps = (config["postprocessing"]["transforms"][:2] for config in (made, inference))
+    assert next(steps) == next(steps) == ["@to_native_labels", "@clean_up"]
+
+
+def test_a_third_of_the_samples_is_synthetic_however_few_the_scans(item):
+    made = config(item)
+    maps = [{"case": f"map {number}", "label": item["label"]} for number in range(8)]
+    made.parser.update({"real_items": [item, item], "synthetic_items": maps})
+    drawn = made.build("train::dataset::data")
+    assert sum("image" not in one for one in drawn) * 3 == len(drawn) > 0
 
 
 def test_real_scans_give_samples(real_data: Path):

@@ -1,14 +1,19 @@
 import hashlib
 import json
+from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medkit.data.datalist import (
     data_hashes,
     find_dataset,
     fold_items,
     fold_label_maps,
+    mixed_items,
     number_of_folds,
     remaining_folds,
 )
@@ -101,6 +106,28 @@ def test_missing_image_is_named(dataset: Path):
     (dataset / "labels" / "c.nii.gz").unlink()
     with pytest.raises(UsageError, match=r"labels: no image called 'c', which the folds list"):
         fold_items(dataset, [1])
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.fractions(0, 1, max_denominator=20))
+def test_a_share_is_kept_whatever_the_numbers(first: int, second: int, share: Fraction):
+    one, other = (
+        [{"case": f"{kind}{number}"} for number in range(count)]
+        for kind, count in (("a", first), ("b", second))
+    )
+    mixed = [item["case"] for item in mixed_items(one, other, float(share))]
+    if not first or not second:
+        assert mixed == [item["case"] for item in [*one, *other]]
+        return
+    assert sum(case.startswith("b") for case in mixed) == share * len(mixed)
+    for kind, asked in (("a", share < 1), ("b", share > 0)):
+        times = Counter(case for case in mixed if case.startswith(kind))
+        assert len(times) == (first if kind == "a" else second) * asked
+        assert len({*times.values()}) <= 1, "each as often as the others of its kind"
+
+
+def test_a_share_that_is_no_part_is_refused():
+    with pytest.raises(UsageError, match=r"expected a share from 0 to 1 of the samples, got 3; correct it"):
+        mixed_items([], [], 3)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"folds": [["a"], ["a"]]}', '{"folds": []}'])
