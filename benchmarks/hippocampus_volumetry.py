@@ -170,8 +170,8 @@ def template_text(values: Values) -> str:
     verdict = "met" if apart <= AIM and all(values["ml"].values()) else "not met"
     return (
         f"{TEMPLATE}: {', '.join(told)}; {apart:.1%} apart. Aim: {AIM:.0%} at most, {verdict}. The template is "
-        "symmetric, and the network that outlines sees one hippocampus and the mirror image of the other, which are the same: "
-        "the sides can differ by the finder alone."
+        "symmetric, and the network that outlines sees one hippocampus and the mirror image of the other, which are the "
+        "same: the sides can differ by the finder alone."
     )
 
 
