@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import warnings
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from medkit.data.cases import Case
     from medkit.inference.predictor import LoadedBundle
     from medkit.inference.run import CaseOutcome, RunOptions
+
+
+_SHOWN_NOTES = 5
 
 
 @click.command("predict")
@@ -188,6 +192,19 @@ def _printable(line: str) -> str:
     return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def show_notes(outcomes: Sequence[CaseOutcome]) -> None:
+    """What was remarked on most cases first, and how much more there is."""
+    noted = [tuple(dict.fromkeys(outcome.record.get("notes", ()))) for outcome in outcomes]
+    if not (number := sum(map(bool, noted))):
+        return
+    notes = Counter(note for of_case in noted for note in of_case).most_common()
+    click.echo(f"remarks     on {number} of them; those of each are in volumes.csv and in the report:")
+    for note, count in notes[:_SHOWN_NOTES]:
+        click.echo(_printable(f"            - {note}" + f" ({count} cases)" * (count > 1)))
+    if len(notes) > _SHOWN_NOTES:
+        click.echo(f"            - and {len(notes) - _SHOWN_NOTES} others")
+
+
 def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:
     from medkit.inference.result import NOTHING_LABELLED
 
@@ -196,9 +213,7 @@ def _summarise(outcomes: Sequence[CaseOutcome], output: Path) -> None:
     if empty := sum(NOTHING_LABELLED in outcome.record.get("notes", ()) for outcome in outcomes):
         click.echo(f"empty       {empty} of them: no voxel was labelled")
     kinds = {kind for outcome in outcomes for kind, file in outcome.record.get("outputs", {}).items() if file}
-    noted = sum(bool(outcome.record.get("notes")) for outcome in outcomes)
-    if noted:
-        click.echo(f"remarks     on {noted} of them: see 'notes' in the report")
+    show_notes(outcomes)
     if "labels" in kinds:
         click.echo(f"label maps  {output / 'labels'}")
     if "picture" in kinds:

@@ -87,9 +87,13 @@ def _volumes_csv(done: list[dict[str, Any]]) -> str:
     tables = [_volumes(record) for record in done]
     names = list(dict.fromkeys(name for volumes in tables for name in volumes))
     measured = {name for volumes in tables for name, volume in volumes.items() if volume != UNKNOWN}
-    header = ["case", *(f"{name} (ml)" if name in measured else name for name in names)]
+    header = ["case", *(f"{name} (ml)" if name in measured else name for name in names), "notes"]
     rows = (
-        [record["case"], *(_cell(volumes.get(name, "")) for name in names)]
+        [
+            record["case"],
+            *(_cell(volumes.get(name, "")) for name in names),
+            "; ".join(record.get("notes", ())),
+        ]
         for record, volumes in zip(done, tables, strict=True)
     )
     return csv_text(header, rows)

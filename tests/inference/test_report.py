@@ -125,7 +125,7 @@ def test_volumes_are_those_of_the_label_maps(output):
 def test_folder_without_records(tmp_path):
     assert assemble_report(tmp_path)["cases_total"] == 0
     validator("report").validate(json.loads((tmp_path / "report.json").read_text()))
-    assert (tmp_path / "volumes.csv").read_text() == "case\n"
+    assert (tmp_path / "volumes.csv").read_text() == "case,notes\n"
 
 
 def test_record_that_a_killed_writer_left_unnamed_is_none(tiny, tmp_path):
@@ -137,19 +137,22 @@ def test_record_that_a_killed_writer_left_unnamed_is_none(tiny, tmp_path):
     assert assemble_report(tmp_path / "out")["cases_total"] == 1
 
 
-def test_a_name_whose_volumes_are_all_unknown_is_in_no_unit(output, tmp_path):
+def test_a_name_whose_volumes_are_all_unknown_is_in_no_unit_and_notes_stand_beside_volumes(output, tmp_path):
     """Cases of known and of unknown voxel size may lie in one folder."""
     record = json.loads((output / "cases" / "good.json").read_text())
     (tmp_path / "cases").mkdir()
-    for case, volumes in (("a", {"one": 1.25, "two": 0.0}), ("b", {"one": "unknown", "three": "unknown"})):
-        changed = {**record, "case": case, "volumes_ml": volumes}
+    for case, volumes, notes in (
+        ("a", {"one": 1.25, "two": 0.0}, []),
+        ("b", {"one": "unknown", "three": "unknown"}, ["one, cut by the edge", "no size"]),
+    ):
+        changed = {**record, "case": case, "volumes_ml": volumes, "notes": notes}
         validator("case").validate(changed)
         (tmp_path / "cases" / f"{case}.json").write_text(json.dumps(changed))
     assemble_report(tmp_path)
     assert (tmp_path / "volumes.csv").read_text().splitlines() == [
-        "case,one (ml),two (ml),three",
-        "a,1.2500,0.0000,",
-        "b,unknown,,unknown",
+        "case,one (ml),two (ml),three,notes",
+        "a,1.2500,0.0000,,",
+        'b,unknown,,unknown,"one, cut by the edge; no size"',
     ]
 
 

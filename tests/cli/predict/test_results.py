@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
 
+from medkit.cli.predict import show_notes
 from tests.cli.predict.answers import files, records, refused
 from tests.phantoms import nifti, write_hippocampus
 from tests.tiny_bundle import edit_json, save_weights
@@ -31,9 +33,19 @@ def test_files_folders_and_lists_in_one_call(call, tiny, tmp_path):
     ]
     assert len(files(tmp_path / "out" / "pictures")) == 5
     rows = (tmp_path / "out" / "volumes.csv").read_text().splitlines()
-    assert rows[0] == "case,anterior hippocampus (ml),posterior hippocampus (ml)"
+    assert rows[0] == "case,anterior hippocampus (ml),posterior hippocampus (ml),notes"
     assert [row.split(",")[0] for row in rows[1:]] == ["one/a", "one/deep/b", "three/d", "two/m", "two/n"]
     assert errors[0].startswith("memory: 0.2 GiB at the peak")
+
+
+def test_remarks_are_told_the_commonest_first(capsys):
+    noted = [["the same", "the same", f"of {number} alone"] if number else [] for number in range(7)]
+    show_notes([SimpleNamespace(record={"notes": notes}) for notes in noted])
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("remarks     on 6 of them; those of each are in volumes.csv")
+    assert [line.strip() for line in lines] == [
+        *("- the same (6 cases)", *(f"- of {number} alone" for number in range(1, 5)), "- and 2 others")
+    ]
 
 
 def test_overrides_and_options_arrive(call, tiny, image, tmp_path):
@@ -192,7 +204,10 @@ def test_networks_of_a_training_arrive(call, tiny, image, tmp_path):
     output = ["-o", tmp_path / "out"]
     code, out, _ = call("predict", tiny, image, *output, "--ensemble", tmp_path / "run")
     assert code == 0
-    assert "\nremarks     on 1 of them: see 'notes' in the report\n" in out, "pictures have no room for all"
+    assert (
+        "\nremarks     on 1 of them; those of each are in volumes.csv and in the report:\n            - "
+        in out
+    )
     assert [Path(file["path"]).parent.name for file in records(tmp_path / "out")["scan"]["weights"]] == [
         *("fold0", "fold1")
     ]
