@@ -27,6 +27,7 @@ __all__ = [
     "check_shape",
     "check_stored_spacing",
     "check_volume",
+    "states_size",
 ]
 
 # Wide enough for a scout's gaps; metres or micrometres taken for millimetres still fall outside.
@@ -216,6 +217,13 @@ def check_nifti_header(header: nib.Nifti1Header, name: str) -> list[str]:
     if not (qcode or scode):
         notes.append(f"qform and sform are both unset: {SIDE_UNKNOWN_NOTE}")
     return notes
+
+
+def states_size(header: nib.Nifti1Header) -> bool:
+    """Whether a header says how large voxels are; where nobody told it, it has 1 for each edge, no unit and no place."""
+    unit = int(header["xyzt_units"]) & 0x07
+    placed = bool(header["qform_code"] or header["sform_code"])
+    return placed or unit != _UNKNOWN_UNIT or not bool((header["pixdim"][1:4] == 1).all())
 
 
 def _check_forms_agree(header: nib.Nifti1Header, qform: NDArray[Any], sform: NDArray[Any], name: str) -> None:

@@ -22,6 +22,7 @@ from medkit.data.checks import (
     check_shape,
     check_stored_spacing,
     check_volume,
+    states_size,
 )
 from medkit.data.grid import (
     COMMENT_EXTENSION,
@@ -214,7 +215,8 @@ def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
     affine = np.array(image.affine, np.float64)
     with _decoding(name):
         if isinstance(header, nib.Nifti1Header):
-            notes, size_known = check_nifti_header(header, name), not _says(header, SIZE_UNKNOWN)
+            notes = check_nifti_header(header, name)
+            size_known = states_size(header) and not _says(header, SIZE_UNKNOWN)
             notes = notes if size_known else [SIZE_UNKNOWN_NOTE, SIDE_UNKNOWN_NOTE]
             coded = bool(header["qform_code"] or header["sform_code"])
             side_known = size_known and coded and not _says(header, SIDE_UNKNOWN)

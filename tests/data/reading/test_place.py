@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from medkit.data.grid import Grid
+from medkit.data.grid import SIDE_UNKNOWN_NOTE, SIZE_UNKNOWN_NOTE, Grid
 from medkit.data.reading import read_volume, volume_from_nibabel
 from tests.data.reading.files import IMAGE, LABELS, edited, header, itk_image, write_image
 from tests.phantoms import OBLIQUE, nifti, patched
@@ -27,6 +27,23 @@ def test_what_must_be_taken_on_trust_is_noted(tmp_path):
     (tmp_path / "c.nrrd").write_bytes(raw)
     assert "side are unknown" in read_volume(tmp_path / "c.nrrd").notes[0]
     assert not read_volume(tmp_path / "c.nrrd").grid.side_known
+
+
+def test_a_header_that_nobody_filled_in_tells_no_size(tmp_path):
+    nib.save(nib.Nifti1Image(IMAGE, None), path := tmp_path / "bare.nii")
+    bare = read_volume(path)
+    assert bare.grid.spacing_mm is None
+    assert not bare.grid.side_known
+    assert bare.notes == (SIZE_UNKNOWN_NOTE, SIDE_UNKNOWN_NOTE)
+    told = {"xyzt_units": 2}, {"pixdim": [1, 1, 1, 2, 1, 1, 1, 1]}, {"sform_code": 1, "srow_z": [0, 0, 1, 0]}
+    for number, changes in enumerate(told):
+        nib.save(nib.Nifti1Image(IMAGE, None), path := tmp_path / f"{number}.nii")
+        whole = (
+            {"srow_x": [1, 0, 0, 0], "srow_y": [0, 1, 0, 0], **changes}
+            if "sform_code" in changes
+            else changes
+        )
+        assert read_volume(patched(path, **whole)).grid.size_known, changes
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nrrd", "a.mha", "a.mgz"])
