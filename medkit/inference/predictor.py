@@ -174,7 +174,9 @@ class LoadedBundle:
         """Those that hold for the volumes of an image's labels, and a remark where the bundle's own do not."""
         stated = stated_intervals(self.folder.metadata)
         if stated is None or not (differs := self._other_than_verified(volume)):
-            return stated, ()
+            lender = stated and self.folder.metadata.get("weights_of")
+            taken = f"intervals of volumes are those of {lender}, counted on its images; for others it was not done"
+            return stated, (taken,) if lender else ()
         return None, (
             f"volumes have no interval: those of {self.folder.name} were verified for its own network alone, as it is, "
             f"and here {' and '.join(differs)}",

@@ -107,6 +107,9 @@ def test_left_is_on_the_left_and_anterior_in_front(result):
 
 def test_volumes_come_with_intervals_by_side(result):
     intervals = result.volume_interval_ml
+    assert any(
+        "those of hippocampus_segmentation_unet, counted on its images" in note for note in result.notes
+    )
     for side in ("left", "right"):
         for part in (*PARTS, "whole hippocampus"):
             told = intervals[f"{side} {part}"]
