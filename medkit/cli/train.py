@@ -112,7 +112,7 @@ def _train(run: TrainingRun, again: str) -> None:
 
 
 class _Shown:
-    """A line an epoch, which a log file gets at once, and on a terminal a bar over its steps."""
+    """A line an epoch, which a log file gets at once, and on a terminal a bar over its steps, or over cases scored."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar, self._task = bar, bar.add_task("starting", total=None)
@@ -126,6 +126,11 @@ class _Shown:
         when = f", ends about {end:%Y-%m-%d %H:%M}" if report.number < report.epochs else ""
         numbers = f"loss {report.loss:.4f}{dice}, {report.seconds:.1f} s{when}"
         click.echo(f"epoch     {report.number}/{report.epochs}: {numbers}")
+
+    def scoring(self, done: int, cases: int) -> None:
+        if not done and cases:
+            click.echo(f"scoring   {cases} held-out cases")
+        self._bar.update(self._task, description="scoring", completed=done, total=cases)
 
     def scores(self, dice: dict[str, float]) -> None:
         click.echo(f"Dice      {', '.join(f'{name} {value:.3f}' for name, value in dice.items())}")

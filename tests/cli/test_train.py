@@ -55,6 +55,7 @@ def test_a_log_file_gets_a_line_an_epoch_and_the_scores(tmp_path, monkeypatch, c
         rf"epoch     1/3: loss {number}\d, \d+\.\d s{when}",
         rf"epoch     2/3: loss {number}\d, Dice {number}, \d+\.\d s{when}",
         rf"epoch     3/3: loss {number}\d, \d+\.\d s",
+        r"scoring   \d+ held-out cases",
         rf"Dice      mean {number}, anterior hippocampus {number}, posterior hippocampus {number}",
         "finished  .*",
     ]

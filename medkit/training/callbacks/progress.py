@@ -42,12 +42,15 @@ class ProgressListener(Protocol):
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""
 
+    def scoring(self, done: int, cases: int) -> None:
+        """So many of the held-out cases are scored: 0 at first, then after each."""
+
     def scores(self, dice: dict[str, float]) -> None:
         """The held-out cases are scored: mean Dice over labels as ``mean``, then of each label by name."""
 
 
 class Progress(Callback):
-    """Tell a listener of each step, each epoch, and the scores at the end.
+    """Tell a listener of each step, each epoch, each held-out case that is scored, and the scores at the end.
 
     Args:
         listener: see :class:`ProgressListener`.
@@ -84,11 +87,32 @@ class Progress(Callback):
             EpochReport(number, epochs, loss, self._dice, self._seconds[-1], rate * (epochs - number))
         )
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell that scoring begins."""
+        self._listener.scoring(0, _cases(trainer))
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Tell of a case."""
+        self._listener.scoring(batch_idx + 1, _cases(trainer))
+
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell of the scores."""
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         names = [name for name in found if name.startswith("test_dice")]
         self._listener.scores({_label(name): found[name] for name in sorted(names)})
+
+
+def _cases(trainer: Trainer) -> int:
+    """Of a test, in which a batch is a case."""
+    return int(sum(trainer.num_test_batches))
 
 
 def _label(metric: str) -> str:

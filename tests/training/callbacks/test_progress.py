@@ -8,13 +8,16 @@ from medkit.training.callbacks.progress import Progress
 
 class Told:
     def __init__(self):
-        self.steps, self.epochs, self.dice = [], [], {}
+        self.steps, self.epochs, self.cases, self.dice = [], [], [], {}
 
     def step(self, *numbers):
         self.steps.append(numbers)
 
     def epoch(self, report):
         self.epochs.append(report)
+
+    def scoring(self, *numbers):
+        self.cases.append(numbers)
 
     def scores(self, dice):
         self.dice = dice
@@ -50,6 +53,15 @@ def test_a_module_that_logs_nothing():
     (report,) = told.epochs
     assert math.isnan(report.loss)
     assert report.dice is None
+
+
+def test_cases_are_counted_while_they_are_scored():
+    told = Told()
+    progress, trainer = Progress(told), SimpleNamespace(num_test_batches=[3])
+    progress.on_test_start(trainer, None)
+    for number in range(3):
+        progress.on_test_batch_end(trainer, None, None, None, number)
+    assert told.cases == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_scores_go_by_the_names_of_labels():
