@@ -13,7 +13,7 @@ import numpy as np
 from medkit.data.grid import COMMENT_EXTENSION, SIDE_UNKNOWN, SIZE_UNKNOWN, copy_geometry, flip_lps_ras
 from medkit.data.label_map import HIGHEST_LABEL, as_label_map
 from medkit.data.label_names import CARET_EXTENSION
-from medkit.data.palette import label_colour
+from medkit.data.palette import label_colours
 from medkit.data.text_headers import SIDE_UNKNOWN_FIELD, with_nrrd_geometry
 from medkit.errors import UsageError
 
@@ -232,9 +232,10 @@ def _nifti_image(array: NDArray[Any], grid: Grid, names: dict[int, str] | None) 
 def _label_table(names: Mapping[int, str]) -> bytes:
     from xml.sax.saxutils import escape
 
+    colours = label_colours({value: name for value, name in names.items() if value})
     rows = []
     for value, name in sorted(names.items()):
-        red, green, blue = label_colour(value)
+        red, green, blue = colours.get(value, (0, 0, 0))
         alpha = 1 if value else 0
         rows.append(
             f'<Label Key="{value}" Red="{red:.4f}" Green="{green:.4f}" Blue="{blue:.4f}" Alpha="{alpha}">'

@@ -9,9 +9,14 @@ import nibabel as nib
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["VIEWS", "Pose", "View", "focus", "plane"]
+__all__ = ["VIEWS", "Pose", "View", "focus", "most_telling", "plane"]
+
+_SHOWN = 0.25  # of the largest area of a structure: less of it tells little
+_COARSE = 128  # voxels along an axis that are looked at for that, evenly over the whole
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,55 @@ def _plane_along(mask: NDArray[np.bool_], axis: int) -> int:
         return int(mask.shape[axis]) // 2
     centre = round(float(np.average(np.arange(len(areas)), weights=areas)))
     return centre if areas[centre] else int(np.argmax(areas))
+
+
+def most_telling(
+    labels: NDArray[Any], structures: Sequence[Sequence[int]], centre: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """The planes that show the most structures, and of these the nearest to a centre.
+
+    A plane shows a structure where it has a quarter at least of the area that this has on its largest plane of that
+    direction. So a plane between two sides, which cuts little but what joins them, moves into one of them, and planes
+    through the centre stay where no other shows more. Of large arrays every second voxel is looked at, or every third,
+    and so on, and planes go by as many.
+
+    Args:
+        labels: ``(X, Y, Z)``.
+        structures: labels of each.
+        centre: position along each axis.
+    """
+    steps = [-(-length // _COARSE) for length in labels.shape]
+    taken = tuple(slice(at % step, None, step) for at, step in zip(centre, steps, strict=True))
+    numbers = _structure_numbers(labels[taken], structures)
+    x, y, z = (
+        at + step * _towards_most(_areas(numbers, axis, len(structures)), at // step)
+        for axis, (at, step) in enumerate(zip(centre, steps, strict=True))
+    )
+    return x, y, z
+
+
+def _structure_numbers(labels: NDArray[Any], structures: Sequence[Sequence[int]]) -> NDArray[np.intp]:
+    """The place of each voxel's structure among all, from 1; 0 for none."""
+    numbered = sorted((label, number) for number, own in enumerate(structures, 1) for label in own)
+    if not numbered:
+        return np.zeros(labels.shape, np.intp)
+    known, numbers = np.array(numbered).T
+    places = np.searchsorted(known, labels).clip(max=len(known) - 1)
+    found: NDArray[np.intp] = np.where(known[places] == labels, numbers[places], 0)
+    return found
+
+
+def _areas(numbers: NDArray[np.intp], axis: int, count: int) -> NDArray[np.intp]:
+    """``(planes, structures)`` voxels of each structure on each plane along an axis."""
+    planes = np.moveaxis(numbers, axis, 0).reshape(numbers.shape[axis], -1)
+    return np.stack([np.bincount(one, minlength=count + 1)[1:] for one in planes])
+
+
+def _towards_most(areas: NDArray[np.intp], at: int) -> int:
+    """How many planes from the one at hand the nearest one lies that shows the most structures."""
+    shown = np.count_nonzero((areas > 0) & (areas >= _SHOWN * areas.max(axis=0)), axis=1)
+    away = np.flatnonzero(shown == shown.max()) - at
+    return int(away[np.argmin(np.abs(away))])
 
 
 def plane(array: NDArray[Any], view: View, index: int) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 
-from medkit.data.side_words import LEFT_WORDS, OPPOSITE_WORDS, words_of
+from medkit.data.side_words import LEFT_WORDS, OPPOSITE_WORDS, opposite_words, words_of
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,17 +115,14 @@ def _stems(words: tuple[str, ...]) -> set[tuple[str, bool]]:
 
 def _counterpart(words: tuple[str, ...], name: str, where: str) -> tuple[str, ...] | None:
     """The words of what lies on the other side; ``None`` for what has no side."""
-    places = [place for place, word in enumerate(words) if word in OPPOSITE_WORDS and len(words) > 1]
+    sides = [word for word in words if word in OPPOSITE_WORDS and len(words) > 1]
     hidden = any(side in word and side != word for word in words for side in ("left", "right"))
-    if len(places) > 1 or hidden or words in (("left",), ("right",)):
+    if len(sides) > 1 or hidden or words in (("left",), ("right",)):
         raise UsageError(
             f"{where}: expected a label with one word for its side, such as 'left kidney', got '{name}'; "
             f"{_WRITE_DOWN}"
         )
-    if not places:
-        return None
-    (place,) = places
-    return (*words[:place], OPPOSITE_WORDS[words[place]], *words[place + 1 :])
+    return opposite_words(words)
 
 
 def _stated_pairs(names: Mapping[int, str], stated: Any, where: str) -> tuple[tuple[int, int], ...]:

@@ -330,7 +330,7 @@ class LoadedBundle:
             ),
         )
         notes_on_volumes = intervals.notes(result.volumes_ml) if intervals else ()
-        return replace(result, notes=(*notes_on_volumes, *result.notes)) if notes_on_volumes else result
+        return replace(result, notes=(*result.notes, *notes_on_volumes)) if notes_on_volumes else result
 
     def _field_notes(self, volume: Volume) -> tuple[str, ...]:
         """A remark on an image that shows more than the bundle was made for."""

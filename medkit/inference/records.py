@@ -20,6 +20,7 @@ from medkit.data.peek import source_files
 from medkit.data.volume import Volume
 from medkit.data.writing import UNFINISHED, write_channels, write_labels, write_text, write_volume
 from medkit.errors import UsageError
+from medkit.inference.result import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -368,7 +369,7 @@ def _try_to_draw(result: Result, path: Path, title: str) -> str | None:
 
 def _draw_picture(result: Result, path: Path, title: str) -> None:
     """Three planes of the image with the contours of its label map."""
-    from medkit.figures.overlay import draw_overlay
+    from medkit.figures.overlay import Sum, draw_overlay
 
     labels, names = result.labels, result.label_names
     if labels.ndim == 4:
@@ -377,7 +378,27 @@ def _draw_picture(result: Result, path: Path, title: str) -> None:
     doubt = None if result.uncertainty is None else result.uncertainty.entropy
     if doubt is not None and doubt.ndim == 4:
         doubt = doubt.max(axis=-1)
-    draw_overlay(_on_grid_of(result), labels, names, path, title=title, volumes_ml=volumes, doubt=doubt)
+    draw_overlay(
+        _on_grid_of(result),
+        labels,
+        names,
+        path,
+        title=title,
+        volumes_ml=volumes,
+        sums=[
+            Sum(name, found.volume, _interval_text(found))
+            for name, found in (result.volume_interval_ml or {}).items()
+            if name not in result.volumes_ml
+        ],
+        notes=result.notes,
+        doubt=doubt,
+    )
+
+
+def _interval_text(interval: VolumeInterval) -> str:
+    if interval.low == UNKNOWN or interval.high == UNKNOWN:
+        return ""
+    return f"{100 * interval.level:.0f} % interval {interval.low:.2f} to {interval.high:.2f} ml"
 
 
 def _flattened(masks: NDArray[Any], names: dict[int, str]) -> tuple[NDArray[Any], dict[int, str]]:

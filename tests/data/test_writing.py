@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from medkit.data import read_volume, write_labels, write_volume
 from medkit.data.grid import Grid
+from medkit.data.palette import label_colours
 from medkit.data.writing import replace_files, replacing, write_channels, write_text
 from medkit.errors import UsageError
 from tests.phantoms import NAMES, OBLIQUE, SHAPE, hippocampus
@@ -84,7 +85,9 @@ def test_nifti_carries_a_table_of_names(tmp_path, suffix):
     assert {int(row.get("Key")): row.text for row in rows} == {0: "background", **STRANGE_NAMES}
     assert root.find("VolumeInformation/VolumeType").text == "Label"
     assert [row.get("Alpha") for row in rows] == ["0", "1", "1", "1"]
-    assert all(0 <= float(row.get(colour)) <= 1 for row in rows for colour in ("Red", "Green", "Blue"))
+    colours = {int(row.get("Key")): [float(row.get(c)) for c in ("Red", "Green", "Blue")] for row in rows}
+    expected = {0: (0, 0, 0), **label_colours(STRANGE_NAMES)}
+    assert colours == {value: pytest.approx(colour, abs=1e-4) for value, colour in expected.items()}
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

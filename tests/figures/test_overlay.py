@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -10,10 +11,10 @@ import pytest
 from matplotlib.image import imread
 
 from medkit.data import Grid, Volume, read_volume
-from medkit.data.palette import label_colour
+from medkit.data.palette import label_colours
 from medkit.errors import CaseError
 from medkit.figures import overlay
-from medkit.figures.overlay import draw_overlay, overlay_pixels
+from medkit.figures.overlay import Sum, draw_overlay, overlay_pixels
 from tests.figures.orientations import ALL_ORIENTATIONS, stored_as
 
 NAMES = {0: "background", 1: "one", 2: "two"}
@@ -39,7 +40,7 @@ def drawn(path):
 
 def coloured(picture, value):
     """Pixels (row, column) of a label's contour lines in the room of the planes, legend left out."""
-    near = np.abs(picture - np.array(label_colour(value))).max(axis=2) < 0.08
+    near = np.abs(picture - np.array(label_colours({1: "one", 2: "two"})[value])).max(axis=2) < 0.08
     near[:, 1060:] = False
     return np.argwhere(near)
 
@@ -114,10 +115,13 @@ def test_a_stray_voxel_is_drawn(tmp_path):
 
 def test_only_named_labels_are_drawn(tmp_path):
     stored, affine = stored_as(corner_label(), "RAS")
-    path = tmp_path / "case.png"
-    draw_overlay(constant_volume(stored, affine), stored, {2: "two"}, path, title="case")
-    assert len(coloured(drawn(path), 1)) == 0
-    assert len(coloured(drawn(path), 2)) > 100
+    for name, labels in (("both", stored), ("one", np.where(stored == 2, stored, 0))):
+        path = tmp_path / f"{name}.png"
+        draw_overlay(constant_volume(stored, affine), labels, {2: "two"}, path, title="case")
+    np.testing.assert_array_equal(drawn(tmp_path / "both.png"), drawn(tmp_path / "one.png"))
+    assert len(coloured(drawn(tmp_path / "one.png"), 1)) > 100, (
+        "the first colour: there is no other structure"
+    )
 
 
 @pytest.mark.parametrize(("small", "large"), [(1, 2), (2, 1)])
@@ -303,6 +307,121 @@ def test_planes_go_through_what_the_picture_is_about(tmp_path, said):
     expected = [f"{side} {abs(value):.0f} mm" for side, value in zip(sides, (x, y, z), strict=True)]
     assert [text.split(", ")[1] for text in places] == expected[::-1]
     assert places != usual
+
+
+SIDED = {1: "left kidney", 2: "liver", 3: "right kidney"}
+
+
+@pytest.mark.parametrize(
+    ("volumes", "expected"),
+    [
+        ({1: 3.456, 2: 1500.4, 3: 12.3}, {"L 3.46, R 12.3 ml", "1500 ml"}),
+        (dict.fromkeys(SIDED, "unknown"), {"L, R unknown", "unknown"}),
+        ({}, {"L, R", ""}),
+    ],
+)
+def test_two_sides_have_one_row_of_the_legend(tmp_path, said, volumes, expected):
+    stored, affine = stored_as(corner_label(), "RAS")
+    volume = constant_volume(stored, affine)
+    draw_overlay(volume, stored, SIDED, tmp_path / "a.png", title="case", volumes_ml=volumes)
+    assert {"kidney", "liver", *expected} <= {*said}
+    assert not {"left kidney", "right kidney"} & {*said}
+
+
+def test_the_two_sides_are_drawn_in_one_colour(tmp_path):
+    labels = corner_label()
+    labels[4:12, 30:38, 20:27] = 3  # beside label 1
+    stored, affine = stored_as(labels, "RAS")
+    draw_overlay(constant_volume(stored, affine), stored, SIDED, tmp_path / "a.png", title="case")
+    picture = drawn(tmp_path / "a.png")
+    (first, last), columns = panels(picture)[0], coloured(picture, 1)[:, 1]
+    middle = (first + last) / 2
+    assert ((columns > first) & (columns < middle)).sum() > 20
+    assert ((columns > middle) & (columns < last)).sum() > 20
+
+
+def test_all_of_a_brain_is_in_the_legend(tmp_path, said):
+    """Eighteen structures, fourteen of them on both sides, and two maps."""
+    paired = [f"structure {number} with a name" for number in range(14)]
+    texts = [*(f"left {name}" for name in paired), "a", "b", "c", "d", *(f"right {name}" for name in paired)]
+    names = dict(enumerate(texts, 1))
+    stored, affine = stored_as(corner_label(), "RAS")
+    volume, volumes = constant_volume(stored, affine), dict.fromkeys(names, 12.34)
+    path = tmp_path / "a.png"
+    draw_overlay(volume, stored, names, path, title="case", volumes_ml=volumes, truth=stored)
+    assert {*paired, "a", "b", "c", "d", "prediction", "reference"} <= {*said}
+    assert not [text for text in said if text.endswith(" more")]
+
+
+def test_what_the_legend_has_no_room_for_is_the_smallest(tmp_path, said):
+    names = {value: f"rib {value}" for value in range(1, 41)}
+    stored, affine = stored_as(corner_label(), "RAS")
+    volume, volumes = constant_volume(stored, affine), {value: float(value) for value in names}
+    draw_overlay(volume, stored, names, tmp_path / "a.png", title="case", volumes_ml=volumes)
+    listed = [int(text.split()[1]) for text in said if text.startswith("rib")]
+    assert listed == [*range(41 - len(listed), 41)]
+    assert len(listed) > 18
+    assert f"and {40 - len(listed)} more" in said
+
+
+def test_sums_stand_in_the_legend_with_what_is_said_of_them(tmp_path, said):
+    stored, affine = stored_as(corner_label(), "RAS")
+    sums = [Sum("whole", 3.5, "90 % interval 3.11 to 3.72 ml"), Sum("other", "unknown", "")]
+    draw_overlay(constant_volume(stored, affine), stored, NAMES, tmp_path / "a.png", title="case", sums=sums)
+    assert {"whole", "3.50 ml", "90 % interval 3.11 to 3.72 ml", "other", "unknown"} <= {*said}
+
+
+def notes_drawn(tmp_path, said, notes, of_volume=()):
+    said.clear()
+    stored, affine = stored_as(corner_label(), "RAS")
+    volume = replace(constant_volume(stored, affine), notes=tuple(of_volume))
+    draw_overlay(volume, stored, NAMES, tmp_path / "a.png", title="case", notes=notes)
+    start = next(place for place, text in enumerate(said) if text.startswith("Radiological")) + 1
+    end = next(place for place, text in enumerate(said) if text == "one")
+    return " ".join(text for text in reversed(said[start : end - 1]) if text), drawn(tmp_path / "a.png")
+
+
+def test_remarks_are_drawn_each_once_and_wrapped(tmp_path, said):
+    of_volume, of_result = "the header states no unit", "brain-stem is cut by the edge of the image"
+    text, _ = notes_drawn(tmp_path, said, [of_volume, of_result], [of_volume])
+    assert text == f"{of_volume}; {of_result}"
+    many = [
+        f"remark {number} of some length, so that all of them take more than one line" for number in range(6)
+    ]
+    text, _ = notes_drawn(tmp_path, said, many)
+    assert text == "; ".join(many)
+
+
+def test_remarks_that_do_not_fit_are_counted(tmp_path, said):
+    many = [
+        f"remark {number} of some length, so that all of them take more than one line" for number in range(40)
+    ]
+    text, _ = notes_drawn(tmp_path, said, many)
+    shown = text.split("; ")
+    assert shown[:-1] == many[: len(shown) - 1]
+    assert shown[-1] == f"and {40 - len(shown) + 1} more in the record"
+    assert len(shown) > 6
+
+
+def test_a_remark_that_is_too_long_by_itself_is_cut(tmp_path, said):
+    text, _ = notes_drawn(tmp_path, said, ["word " * 400, "another"])
+    assert text.endswith("…; and 1 more in the record")
+    text, _ = notes_drawn(tmp_path, said, ["word " * 400])
+    assert text.endswith("… (whole in the record)")
+
+
+def test_remarks_take_no_place_from_what_else_is_written(tmp_path, said):
+    pictures = [
+        notes_drawn(tmp_path, said, [f"remark {number}, {'and on ' * 25}" for number in range(count)])[1]
+        for count in (1, 3)
+    ]
+    legends = [picture[:200, 1035:] for picture in pictures]
+    np.testing.assert_array_equal(*legends)
+    amber = [(picture[..., 0] - picture[..., 2] > 0.3) & (picture[..., 2] < 0.6) for picture in pictures]
+    rows = [np.flatnonzero(one[460:].any(axis=1)) + 460 for one in amber]
+    assert rows[0].min() > 515 > rows[1].min() > 485
+    letters = [np.flatnonzero(picture[:, 20:1030].max(axis=(1, 2)) > 0.9) for picture in pictures]
+    assert letters[1].max() < rows[1].min(), "what is written below the planes went up"
 
 
 def test_the_legend_calls_both_maps_what_they_are(tmp_path, said):

@@ -29,6 +29,8 @@ from medkit.inference.records import (
     to_json,
 )
 from medkit.inference.result import Result
+from medkit.inference.volume_intervals import VolumeIntervals
+from medkit.metrics.conformal import Bounds
 from tests.phantoms import OBLIQUE, SHAPE, hippocampus
 
 IMAGE, LABELS = hippocampus()
@@ -102,6 +104,20 @@ def test_unreadable_input_is_never_finished(result, output):
     result.files[0].unlink()
     save_result(result, output, "case", picture=False)
     assert finished(output, result) is None
+
+
+def test_the_picture_has_the_remarks_and_the_sums_of_the_result(result, output, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("medkit.figures.overlay.draw_overlay", lambda *_, **given: drawn.update(given))
+    bounds = {name: Bounds(0.5, 2) for name in (*NAMES.values(), "whole", "rest")}
+    sums = {"whole": ["Anterior", "Posterior"], "rest": ["Posterior"]}
+    intervals = VolumeIntervals(0.9, bounds | {"rest": None}, sums, dict.fromkeys(bounds, (0, 1000)))
+    noted = replace(result, intervals=intervals, notes=("cut by the edge of the image",))
+    save_result(noted, output, "case", picture=True)
+    assert drawn["notes"] == noted.notes
+    volume = sum(noted.volumes_ml.values())
+    text = f"90 % interval {0.5 * volume:.2f} to {2 * volume:.2f} ml"
+    assert drawn["sums"] == [("whole", volume, text), ("rest", noted.volumes_ml["Posterior"], "")]
 
 
 def test_labels_carry_their_names_and_picture_shows_something(result, output):

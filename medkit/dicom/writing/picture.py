@@ -29,6 +29,7 @@ def draw_picture(source: Source, labels: NDArray[Any], affine: NDArray[np.float6
     """Three planes with the contours and volumes of the labels (see :func:`medkit.figures.overlay.draw_overlay`).
 
     Its first words, in the pixels, are "RESEARCH, machine-made"; nothing in it names the patient.
+    Remarks, which may quote headers, are left to the report.
 
     Args:
         source: the images.

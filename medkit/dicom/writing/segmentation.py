@@ -14,7 +14,7 @@ from highdicom.seg import SegmentDescription
 from pydicom.sr.codedict import codes
 
 from medkit.data.label_map import as_label_map
-from medkit.data.palette import label_colour
+from medkit.data.palette import label_colours
 from medkit.dicom.writing.codes import coded
 from medkit.dicom.writing.finishing import finish, series_description
 from medkit.dicom.writing.maker import MANUFACTURER
@@ -96,13 +96,17 @@ def encoded_segmentation(
     if not allow_sheared:
         check_upright(source.volume)
     values = sorted(maker.label_names)
+    colours = label_colours(maker.label_names)
     placed = on_grid(labels, affine, source.volume)
     pixels = np.ascontiguousarray(_pixels(as_frames(placed), values, segmentation_type, source))
     dataset = highdicom.seg.Segmentation(
         source.stand_ins,
         pixels,
         segmentation_type.value,
-        [_description(source, maker, value, number) for number, value in enumerate(values, 1)],
+        [
+            _description(source, maker, value, number, colours[value])
+            for number, value in enumerate(values, 1)
+        ],
         series_instance_uid=PENDING_UID,
         series_number=source.series_number(_SERIES),
         sop_instance_uid=PENDING_UID,
@@ -206,7 +210,9 @@ def _probabilities(chosen: NDArray[Any], source: Source) -> NDArray[np.float32]:
     return chosen.astype(np.float32)
 
 
-def _description(source: Source, maker: Maker, value: int, number: int) -> SegmentDescription:
+def _description(
+    source: Source, maker: Maker, value: int, number: int, colour: tuple[float, float, float]
+) -> SegmentDescription:
     known = maker.codes_of(value)
     name, uid = tracking(source, maker, value)
     description = SegmentDescription(
@@ -225,7 +231,7 @@ def _description(source: Source, maker: Maker, value: int, number: int) -> Segme
         tracking_uid=uid,
         tracking_id=name,
         anatomic_regions=None if known.region is None else [coded(known.region)],
-        display_color=CIELabColor.from_rgb(*(round(255 * part) for part in label_colour(value))),
+        display_color=CIELabColor.from_rgb(*(round(255 * part) for part in colour)),
     )
     _add_modifiers(description, known)
     return description

@@ -9,6 +9,7 @@ import pytest
 
 from medkit.data.grid import Grid
 from medkit.data.volume import Volume
+from medkit.dicom.findings import Finding
 from medkit.dicom.writing.picture import draw_picture
 from medkit.errors import CaseError, UsageError
 from medkit.figures.overlay import draw_overlay
@@ -44,6 +45,12 @@ def test_nothing_of_the_patient_is_drawn(oblique, monkeypatch):
     for header in oblique.headers:
         monkeypatch.setattr(header, "PatientName", "Somebody^Else")
     assert np.array_equal(pixels(oblique), before)
+
+
+def test_no_remark_is_drawn_for_it_may_quote_a_header(oblique):
+    note = Finding("tilt", "Somebody^Else: the gantry is tilted")
+    noted = replace(oblique, volume=replace(oblique.volume, notes=(note,)))
+    assert np.array_equal(pixels(noted), pixels(oblique))
 
 
 def test_labels_in_other_axes_give_the_same_picture(oblique):

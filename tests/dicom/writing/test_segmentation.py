@@ -7,8 +7,10 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from highdicom.color import CIELabColor
 from highdicom.seg import segread
 
+from medkit.data.palette import label_colours
 from medkit.dicom.writing.saving import save
 from medkit.dicom.writing.segmentation import SegmentationType, make_segmentation
 from medkit.dicom.writing.source import open_source
@@ -177,6 +179,15 @@ def test_segments_say_what_they_are(oblique):
         assert MAKER.digest in segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
     region = segments[2].AnatomicRegionSequence[0]
     assert (region.CodeValue, region.AnatomicRegionModifierSequence[0].CodeMeaning) == ("64033007", "Left")
+
+
+def test_segments_have_the_colours_of_the_pictures(oblique):
+    labels = some_labels(oblique.volume.array.shape)
+    segments = make_segmentation(oblique, labels, oblique.volume.affine, MAKER).SegmentSequence
+    colours = [tuple(segment.RecommendedDisplayCIELabValue) for segment in segments]
+    drawn = [[round(255 * part) for part in colour] for colour in label_colours(NAMES).values()]
+    assert colours == [CIELabColor.from_rgb(*colour).value for colour in drawn]
+    assert colours[0] == colours[1] != colours[2], "left and right kidney, and the lesion"
 
 
 def test_a_label_without_a_code_is_not_written(oblique):
