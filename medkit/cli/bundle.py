@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group("bundle")
 def command() -> None:
-    """Build, list and check bundles; adopt trained weights."""
+    """List, read about, build and check bundles; adopt trained weights."""
 
 
 @command.command("list")
@@ -34,6 +34,18 @@ def list_command(folder: Path | None, everything: bool, paths: bool) -> None:
         terms = "" if bundle.commercial_use else f"  (not for commercial use: {bundle.terms})"
         version = bundle.metadata.get("version", "?")
         click.echo(f"{bundle.name:{width}}  {version:8}  {task}{terms}{_waiting(bundle)}")
+
+
+@command.command("card")
+@click.argument("name")
+def card_command(name: str) -> None:
+    """Show the card of a bundle, by its NAME or folder: what it is for, data, figures, limits, terms."""
+    from medkit.bundle.store import find_bundle
+
+    card = find_bundle(name).root / "docs" / "README.md"
+    if not card.is_file():
+        raise UsageError(f"{card}: expected the bundle's card, got no file; ask who made the bundle")
+    click.echo(card.read_text(encoding="utf-8"), nl=False)
 
 
 def _waiting(bundle: BundleFolder) -> str:

@@ -29,6 +29,20 @@ def test_folders_of_bundles_are_told(tmp_path):
     assert told == {one.name: str(one.root) for one in store.list_bundles() if one.commercial_use}
 
 
+def test_the_card_of_a_bundle_is_shown(tmp_path):
+    name = "hippocampus_segmentation_unet"
+    card = run("card", name).output
+    assert card == (store.find_bundle(name).root / "docs" / "README.md").read_text(encoding="utf-8")
+    root = make_tiny_bundle(tmp_path)
+    (root / "docs" / "README.md").unlink(missing_ok=True)
+    error = run("card", root).exception
+    assert isinstance(error, UsageError)
+    assert (
+        str(error)
+        == f"{root / 'docs' / 'README.md'}: expected the bundle's card, got no file; ask who made the bundle"
+    )
+
+
 def test_bundles_that_wait_for_weights_say_whose():
     lines = {line.split()[0]: line for line in run("list").output.splitlines()}
     for bundle in store.list_bundles():
