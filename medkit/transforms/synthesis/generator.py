@@ -63,9 +63,10 @@ class BatchGenerator(ABC, Generic[Parameters]):
             real: ``(B, 1, D, H, W)``, scans of the same heads on the same grid.
 
         Raises:
-            UsageError: labels of another shape, type or scheme, scans of another shape or that are not finite, or steps
-                that make no image.
+            UsageError: labels of another shape, type or scheme, scans of another shape or that are not finite, something
+                else for ``rng``, or steps that make no image.
         """
+        _check_rng(rng)
         samples = self._samples(labels, real)
         return self._generated(samples, [self._draw(rng) for _ in samples])
 
@@ -121,6 +122,11 @@ class BatchGenerator(ABC, Generic[Parameters]):
         )
 
     def _samples(self, labels: Tensor, real: Tensor | None) -> list[Sample]:
+        if not isinstance(labels, torch.Tensor):
+            raise UsageError(
+                f"labels: expected a tensor (B, 1, D, H, W), got {type(labels).__name__}; make one, such as by "
+                "torch.as_tensor"
+            )
         if labels.ndim != 5 or labels.shape[1] != 1 or min(labels.shape) < 1:
             raise UsageError(
                 f"labels: expected (B, 1, D, H, W), got {tuple(labels.shape)}; add the axes that are missing"
@@ -170,3 +176,16 @@ class Generator(BatchGenerator[tuple[Any, ...]]):
     def _make(self, sample: Sample, parameters: tuple[Any, ...]) -> tuple[Sample, list[Tensor]]:
         head = self.steps.apply(sample, parameters)
         return head, [head.needed_image]
+
+
+def _check_rng(rng: Any) -> None:
+    if not isinstance(rng, torch.Generator):
+        raise UsageError(
+            f"rng: expected a torch.Generator on the CPU, got {type(rng).__name__}; pass "
+            "torch.Generator().manual_seed(0), or another seed"
+        )
+    if rng.device.type != "cpu":
+        raise UsageError(
+            f"rng: expected a torch.Generator on the CPU, wherever the labels are, got one on {rng.device}; make it "
+            "without a device"
+        )

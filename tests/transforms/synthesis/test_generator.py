@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 
 from medkit.errors import UsageError
 from medkit.transforms.synthesis.acquisition import Acquisition
-from medkit.transforms.synthesis.brain import brain_generator
+from medkit.transforms.synthesis.brain import brain_generator, intra_subject_brain_generator
 from medkit.transforms.synthesis.brain_labels import brain_scheme
 from medkit.transforms.synthesis.gamma import Gamma
 from medkit.transforms.synthesis.generator import Generator
@@ -155,6 +155,10 @@ def test_a_real_scan_comes_through():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
+        (
+            head().numpy(),
+            r"labels: expected a tensor \(B, 1, D, H, W\), got ndarray; make one, such as by torch",
+        ),
         (head()[0], r"labels: expected \(B, 1, D, H, W\), got \(1, 40, 48, 44\); add the axes"),
         (head().expand(1, 2, -1, -1, -1), r"labels: expected \(B, 1, D, H, W\), got \(1, 2, 40, 48, 44\)"),
         (head()[:0], r"labels: expected \(B, 1, D, H, W\), got \(0, 1, "),
@@ -169,6 +173,27 @@ def test_a_real_scan_comes_through():
 def test_labels_that_are_refused(generator, labels, message):
     with pytest.raises(UsageError, match=message):
         generator(labels, rng())
+
+
+@pytest.mark.parametrize("seed", [0, None, head()])
+def test_a_seed_alone_is_refused(generator, seed):
+    expected = rf"rng: expected a torch\.Generator on the CPU, got {type(seed).__name__}; .*manual_seed\(0\)"
+    with pytest.raises(UsageError, match=expected):
+        generator(BATCH, seed)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_random_numbers_of_a_gpu_are_refused(generator):
+    with pytest.raises(UsageError, match=r"rng: expected a torch\.Generator on the CPU, .* got one on cuda"):
+        generator(BATCH, torch.Generator("cuda"))
+
+
+def test_a_size_of_one_number_is_refused():
+    for make in (brain_generator, intra_subject_brain_generator):
+        with pytest.raises(
+            UsageError, match="size: expected three whole numbers of at least 2, got 32; correct it"
+        ):
+            make(32)
 
 
 def test_scans_of_another_shape_are_refused(generator):
