@@ -222,8 +222,57 @@ def test_records_of_something_else_are_refused(generator):
     record = generator(BATCH, rng()).record
     with pytest.raises(UsageError, match="expected a record of 2 heads, one for each label map, got 1"):
         generator.replay(BATCH, record[:1])
+    less = {**record[1], "steps": record[1]["steps"][1:]}
     with pytest.raises(UsageError, match=r"expected the steps .* replay it with the steps that made it"):
-        generator.replay(BATCH, [record[0], record[1][1:]])
+        generator.replay(BATCH, [record[0], less])
+    several = intra_subject_brain_generator(SIZE)(BATCH, rng()).record
+    with pytest.raises(UsageError, match=r"expected the steps .*, got None; replay it"):
+        generator.replay(BATCH, several)
+    for strange, got in ((record[0]["steps"], "list"), ({"steps": []}, r"\['steps'\]"), ("nothing", "str")):
+        with pytest.raises(
+            UsageError, match=rf"record: expected an object a head, with .* got {got}; pass the"
+        ):
+            generator.replay(BATCH, [strange, record[1]])
+
+
+def with_another_voxel(maps):
+    changed = maps.clone()
+    changed[1, 0, 20, 24, 22] = 0
+    return changed
+
+
+OTHER_MAPS = {
+    "one voxel": with_another_voxel,
+    "mirrored": lambda maps: torch.cat([maps[:1], maps[1:].flip(2)]),
+    "another order": lambda maps: maps.flip(0),
+    "another size": lambda maps: maps[..., :-1],
+    "the same values in another shape": lambda maps: maps.reshape(2, 1, 48, 40, 44),
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("change", OTHER_MAPS.values(), ids=OTHER_MAPS)
+def test_other_label_maps_are_refused(generator, device, change):
+    """By the first of them; what was expected, what came, and what to do are told."""
+    record = json.loads(json.dumps(generator(BATCH.to(device), rng()).record))
+    told = r"\(40, 48, 44\) with SHA-256 [0-9a-f]{12}\.\.\., got \(\d+, \d+, \d+\) with SHA-256 [0-9a-f]{12}"
+    expected = (
+        rf"labels: expected the label map that head [01] of the record was made from, {told}.*; pass the same"
+    )
+    with pytest.raises(UsageError, match=expected):
+        generator.replay(change(BATCH).to(device), record)
+
+
+def test_other_scans_are_refused(generator):
+    real = torch.rand(BATCH.shape, generator=rng(9))
+    record = generator(BATCH, rng(), real).record
+    expected = r"real: expected the scan that head 0 of the record was made from, \(40, 48, 44\) with .*, got"
+    with pytest.raises(UsageError, match=f"{expected} none; pass the same"):
+        generator.replay(BATCH, record)
+    with pytest.raises(UsageError, match=rf"{expected} \(40, 48, 44\) with .*; pass the same"):
+        generator.replay(BATCH, record, real + 1)
+    with pytest.raises(UsageError, match=r"made from, none, got \(40, 48, 44\) with"):
+        generator.replay(BATCH, generator(BATCH, rng()).record, real)
 
 
 def test_a_config_may_name_the_steps():
