@@ -95,6 +95,23 @@ def test_what_is_shown_works(desk: Path, capfd):
     assert "expected a run of the bundle's train.json, got one of fine_tuning.json" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("case", ["case_0", "case_3"], ids=["held out", "trained on"])
+def test_a_value_that_the_table_lacks_is_told_before_anything_is_made(desk: Path, capfd, case):
+    table, *_ = blocks(PAGE, "python")
+    exec(compile(table, PAGE, "exec"), {})
+    labels = np.asarray(nib.load(desk / "data" / "labels" / f"{case}.nii.gz").dataobj).copy()
+    labels[3, 4, 5] = 77
+    save(desk / "data" / "labels" / case, labels, np.diag([2.0, 2.0, 2.0, 1.0]))
+    (train,) = (line for line in commands(PAGE) if "--cross-validate" in line)
+    assert run(train.replace("--cross-validate", "--fold 0")) == 2
+    assert (
+        f"label maps of {case}: expected values of the table (6 of them, 0 to 12), got 77"
+        in capfd.readouterr().err
+    )
+    assert not (desk / "runs" / NAME / "mine").exists()
+    assert not (desk / "mlflow.db").exists()
+
+
 def held_out_cases_are_scored_in_what_the_table_tells_apart(desk: Path) -> None:
     record = json.loads((desk / "runs" / NAME / "mine" / "fold0" / "record.json").read_text())
     assert record["test_cases"] == ["case_0", "case_1"]
