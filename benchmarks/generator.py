@@ -5,7 +5,7 @@
 The maps are those of a folder of NIfTI files, by default `brain_label_maps` of MEDKIT_DATA, or else a phantom of 256^3.
 Every sample has its own parameters: what a step takes depends on them, so its mean and its longest are told, and how
 often it did anything. The whole is made a second time, in one call. Reading the map is not part of it; checking its
-values is. On a GPU the clock waits for it.
+values is, and the hash of it in the record. On a GPU the clock waits for it.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def seconds(
 ) -> tuple[dict[str, float], set[str]]:
     """Of each step and of all, and the names of the steps that changed the sample."""
     changed, taken = set(), {}
+    twin = torch.Generator()
+    twin.set_state(rng.get_state())  # the whole is drawn alike
     drawn = generator.steps.draw(rng)
     start = now(labels)
     generator.scheme.check(labels)
@@ -64,8 +66,8 @@ def seconds(
         sample = step.apply(sample, parameters)
         taken[type(step).__name__] = now(labels) - start
         changed |= {type(step).__name__} if sample is not before else set()
-    record, start = [generator.steps.record(drawn)], now(labels)
-    generator.replay(labels, record)
+    start = now(labels)
+    generator(labels, twin)
     return {**taken, WHOLE: now(labels) - start}, changed
 
 

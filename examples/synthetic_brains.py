@@ -64,7 +64,7 @@ def main() -> None:
         images, steps = list(found.image[0]), found.record[0]["versions"]
     else:
         made = [brain_generator(size)(labels, rng) for _ in range(options.samples)]
-        images, steps = [one.image[0, 0] for one in made], [one.record[0] for one in made]
+        images, steps = [one.image[0, 0] for one in made], [one.record[0]["steps"] for one in made]
     draw(images, [spacing(entry) for entry in steps], options.output)
 
 

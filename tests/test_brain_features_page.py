@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
 import medkit
-from tests.phantoms import write_hippocampus
+from tests.phantoms import nifti, write_hippocampus
 from tests.test_readme import blocks
 from tests.tiny_brains import NAME, make_tiny_brains
 
@@ -19,11 +21,15 @@ def test_what_is_shown_works(tmp_path, monkeypatch):
     root, load = make_tiny_brains(tmp_path), medkit.load
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(medkit, "load", lambda name, **options: load({NAME: root}[name], **options))
-    write_hippocampus(tmp_path / "scan.nii.gz")
+    labels = write_hippocampus(tmp_path / "scan.nii.gz")
+    turned = nib.orientations.axcodes2ornt("PSR")
+    scan = nib.load(tmp_path / "scan.nii.gz")
+    nib.save(scan.as_reoriented(turned), tmp_path / "t1.nii.gz")
+    nib.save(nifti(labels, scan.affine).as_reoriented(turned), tmp_path / "labels.nii.gz")
     torch.manual_seed(0)
     made: dict = {}
     shown = blocks(PAGE, "python")
-    assert len(shown) == 9
+    assert len(shown) == 10
     for number, block in enumerate(shown):
         exec(compile(block, f"{PAGE}, block {number}", "exec"), made)
         if number == 0:
@@ -31,6 +37,9 @@ def test_what_is_shown_works(tmp_path, monkeypatch):
             assert made["features"].grid.spacing == pytest.approx((2, 2, 2))
         if number == 1:
             assert made["features"].shape == (1, 8, 24, 24, 24)
+    what_is_wanted_lies_on_the_scans_grid(
+        made, voxels=np.count_nonzero(labels) * np.prod(scan.header.get_zooms())
+    )
     for task in ("synthesis", "segmentation", "bias_field", "residual"):
         losses = made[f"{task}_losses"]
         assert sum(losses[-2:]) < 0.8 * sum(losses[:2]), f"{task}: the layer learns"
@@ -38,3 +47,13 @@ def test_what_is_shown_works(tmp_path, monkeypatch):
     assert Path("t1_layer.pt").stat().st_size < 10_000
     image = torch.randn(1, 1, 32, 32, 32)
     assert torch.equal(made["again"](image), made["synthesis"](image))
+
+
+def what_is_wanted_lies_on_the_scans_grid(made: dict, voxels: float) -> None:
+    """The other image shows the same with its axes in another order; labels keep their volume, in voxels of 1 mm."""
+    ((image, wanted),) = made["own_pairs"]
+    assert image.shape == wanted.shape == (1, *made["scan"].shape)
+    assert made["labels_there"].shape == made["scan"].shape
+    assert (image - wanted).abs().mean() < 0.02
+    assert (made["labels_there"] > 0).sum() == pytest.approx(voxels, rel=0.1)
+    assert set(made["labels_there"].unique().tolist()) == {0, 1, 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -23,6 +24,7 @@ from tests.tiny_brains import NAME, make_tiny_brains
 PAGE = "docs/fine_tuning.md"
 # FreeSurfer's values in the phantom to those of the page's table.
 OTHERS = {3: 1, 42: 1, 2: 2, 17: 12, 41: 3, 53: 3, 16: 4}
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 QUICK = {
     "epochs": "1", "samples_per_epoch": "3", "sample_size": "[24, 24, 24]", "reach": "[[-2, 2], [-2, 2], [-2, 2]]",
     "num_workers": "0",
@@ -46,12 +48,11 @@ def desk(tmp_path: Path, monkeypatch) -> Path:
     labels = np.vectorize(lambda value: OTHERS.get(value, 0))(phantom).astype(np.uint8)[::2, ::2, ::2]
     for number, case in enumerate(name for fold in json.loads(folds)["folds"] for name in fold):
         image = (labels * 40 + np.random.default_rng(number).integers(0, 20, labels.shape)).astype(np.int16)
-        affine = np.diag([2.0, 2.0, 2.0, 1.0])
         for place, array in (("data/images", image), ("data/labels", labels), ("scans", image)):
-            save(tmp_path / place / case, array, affine)
+            save(tmp_path / place / case, array, AFFINE)
         if number < 2:
-            save(tmp_path / "held_out" / case, image, affine)
-            save(tmp_path / "truth" / case, np.minimum(labels, 1), affine)
+            save(tmp_path / "held_out" / case, image, AFFINE)
+            save(tmp_path / "truth" / case, np.minimum(labels, 1), AFFINE)
     return tmp_path
 
 
@@ -60,6 +61,13 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     nib.save(image, f"{path}.nii.gz")
+
+
+def make_the_tables() -> None:
+    """As the page's blocks do, one after the other."""
+    made: dict = {}
+    for block in blocks(PAGE, "python"):
+        exec(compile(block, PAGE, "exec"), made)
 
 
 def run(line: str) -> int:
@@ -78,8 +86,7 @@ def test_the_commands_have_the_options_that_the_page_shows():
 
 
 def test_what_is_shown_works(desk: Path, capfd):
-    for block in blocks(PAGE, "python"):
-        exec(compile(block, PAGE, "exec"), {})
+    make_the_tables()
     train, resume = (
         next(line for line in commands(PAGE) if word in line) for word in ("--cross-validate", "--resume")
     )
@@ -93,6 +100,22 @@ def test_what_is_shown_works(desk: Path, capfd):
     capfd.readouterr()
     assert run(f"medkit bundle adopt runs/{NAME}/mine") == 2
     assert "expected a run of the bundle's train.json, got one of fine_tuning.json" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("case", ["case_0", "case_3"], ids=["held out", "trained on"])
+def test_a_value_that_the_table_lacks_is_told_before_anything_is_made(desk: Path, capfd, case):
+    make_the_tables()
+    labels = np.asarray(nib.load(desk / "data" / "labels" / f"{case}.nii.gz").dataobj).copy()
+    labels[3, 4, 5] = 77
+    save(desk / "data" / "labels" / case, labels, AFFINE)
+    (train,) = (line for line in commands(PAGE) if "--cross-validate" in line)
+    assert run(train.replace("--cross-validate", "--fold 0")) == 2
+    assert (
+        f"label maps of {case}: expected values of the table (6 of them, 0 to 12), got 77"
+        in capfd.readouterr().err
+    )
+    assert not (desk / "runs" / NAME / "mine").exists()
+    assert not (desk / "mlflow.db").exists()
 
 
 def held_out_cases_are_scored_in_what_the_table_tells_apart(desk: Path) -> None:
@@ -121,11 +144,47 @@ def the_scores_are_those_of_the_bundle_that_the_fold_left(desk: Path) -> None:
 
 
 def test_the_table_of_the_bundles_own_values_has_all_of_them(desk: Path):
-    _, block = blocks(PAGE, "python")
-    exec(compile(block, PAGE, "exec"), {})
+    make_the_tables()
     config = json.loads(BundleFolder(desk / "own" / NAME).config_path("inference").read_text())
     sets = LabelSets(config["label_names"], read_label_table("own.json"))
     assert sets.values == tuple(range(33))
     assert sets.compared == {
         int(value): name for value, name in config["label_names"].items() if value != "0"
     }
+
+
+def test_a_few_structures_alone_are_learned_without_label_maps_for_synthetic_samples(
+    desk: Path, monkeypatch, capfd
+):
+    make_the_tables()
+    (train,) = (line for line in commands(PAGE) if "--cross-validate" in line)
+    line = train.replace("--cross-validate", "--fold 1").replace("table.json", "partial.json")
+    for path in (desk / "data" / "labels").iterdir():
+        labels = np.asarray(nib.load(path).dataobj)
+        save(
+            path.with_name(path.name.removesuffix(".nii.gz")),
+            (labels == 2) + 2 * (labels == 3).astype(np.uint8),
+            AFFINE,
+        )
+    shutil.rmtree(desk / "brain_label_maps")
+    assert run(line) == 2
+    assert "there is no folder 'brain_label_maps' in it" in capfd.readouterr().err
+    monkeypatch.delenv("MEDKIT_DATA")
+    assert run(f"{line} --set synthetic_items=[] --set around_the_brain::margin=60") == 0, (
+        capfd.readouterr().err
+    )
+    record = json.loads((desk / "runs" / NAME / "mine" / "fold1" / "record.json").read_text())
+    assert record["train_cases"] == ["case_0", "case_1"]
+    assert {row["name"] for row in record["scores"]} == {"left hippocampus", "right hippocampus"}
+
+
+def test_the_table_of_a_few_structures_leaves_the_others_open(desk: Path):
+    make_the_tables()
+    config = json.loads(BundleFolder(desk / "own" / NAME).config_path("inference").read_text())
+    sets = LabelSets(config["label_names"], read_label_table("partial.json"))
+    (left, right) = (
+        int(value) for value, name in config["label_names"].items() if name.endswith("hippocampus")
+    )
+    assert sets.compared == {left: "left hippocampus", right: "right hippocampus"}
+    (rest,) = (found for found in sets.sets if len(found) > 1)
+    assert sorted([*rest, left, right]) == list(range(33))

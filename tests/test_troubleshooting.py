@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from monai.data import MetaTensor
 
+from medkit.bundle.instance import ConfigInstance
 from medkit.bundle.store import find_bundle
 from medkit.cli.bundle import build_command
 from medkit.data import Case, find_cases, read_volume
@@ -168,6 +171,16 @@ def test_messages_that_list_what_there_is_are_up_to_date(tmp_path, cause):
         cause(tmp_path)
     lines = [line for body in PARTS.values() for line in quoted(body)]
     assert str(raised.value).replace(str(tmp_path), "/data") in lines
+
+
+def test_as_many_structures_are_expected_as_the_page_says():
+    expected = ConfigInstance(find_bundle("brain_anatomy_segmentation"), "inference", {}).build("expected")
+    nothing = MetaTensor(torch.zeros(1, 4, 4, 4), affine=torch.eye(4))
+    with pytest.raises(CaseError) as raised:
+        expected({"pred": nothing})
+    assert f"/data/scans/knee.nii.gz: {raised.value}".replace("got 0;", "got 3;") in quoted(
+        BY_CODE["not-recognised"]
+    )
 
 
 def test_other_messages_are_there():

@@ -222,6 +222,7 @@ def _each(rng: Generator, ranges: Sequence[Range]) -> Triple:
 
 
 def _checked_size(size: Sequence[int]) -> Size:
-    if len(size) != 3 or any(type(length) is not int or length < 2 for length in size):
+    lengths = size if isinstance(size, Sequence) else ()
+    if len(lengths) != 3 or any(type(length) is not int or length < 2 for length in lengths):
         raise UsageError(f"size: expected three whole numbers of at least 2, got {size!r}; correct it")
-    return size[0], size[1], size[2]
+    return lengths[0], lengths[1], lengths[2]

@@ -60,15 +60,15 @@ class IntraSubjectGenerator(BatchGenerator[Drawn]):
     def _draw(self, rng: torch.Generator) -> Drawn:
         return self.anatomy.draw(rng), tuple(version.draw(rng) for version in self.versions)
 
-    def _record(self, parameters: Drawn) -> Any:
+    def _record(self, parameters: Drawn) -> dict[str, Any]:
         anatomy, versions = parameters
         told = [chain.record(drawn) for chain, drawn in zip(self.versions, versions, strict=True)]
         return {"anatomy": self.anatomy.record(anatomy), "versions": told}
 
-    def _parameters_from(self, record: Any) -> Drawn:
-        known = isinstance(record, Mapping) and set(record) == {"anatomy", "versions"}
+    def _parameters_from(self, record: Mapping[str, Any]) -> Drawn:
+        known = set(record) == {"anatomy", "versions"}
         if not known or len(record["versions"]) != len(self.versions):
-            got = f"{len(record['versions'])} versions" if known else repr(record)
+            got = f"{len(record['versions'])} versions" if known else sorted(record)
             raise UsageError(
                 f"record: expected an anatomy and {len(self.versions)} versions, got {got}; replay it with the steps "
                 "that made it"

@@ -27,7 +27,9 @@ SIZE = (20, 24, 22)
 
 
 def of_step(record, name):
-    return [next(step["parameters"] for step in entry if step["step"] == name) for entry in record]
+    """Parameters of a step in records of heads, or in those of chains of steps."""
+    chains = [entry["steps"] if isinstance(entry, dict) else entry for entry in record]
+    return [next(step["parameters"] for step in chain if step["step"] == name) for chain in chains]
 
 
 def test_every_fault_comes_about():

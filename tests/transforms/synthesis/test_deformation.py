@@ -141,6 +141,7 @@ def test_each_axis_may_have_a_translation_of_its_own():
             "translation: expected one range, or one for each of three axes",
         ),
         ({"size": (4, 4)}, "size: expected three whole numbers of at least 2"),
+        ({"size": 32}, "size: expected three whole numbers of at least 2, got 32; correct it"),
         ({"size": (4, 4, 1)}, "size: expected three whole numbers of at least 2"),
         ({"points": (3, 5)}, "points: expected two numbers in order of at least 4"),
         ({"scaling": (0, 1)}, "scaling: expected two numbers in order between 0.1 and 10"),

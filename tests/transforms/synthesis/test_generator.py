@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 
 from medkit.errors import UsageError
 from medkit.transforms.synthesis.acquisition import Acquisition
-from medkit.transforms.synthesis.brain import brain_generator
+from medkit.transforms.synthesis.brain import brain_generator, intra_subject_brain_generator
 from medkit.transforms.synthesis.brain_labels import brain_scheme
 from medkit.transforms.synthesis.gamma import Gamma
 from medkit.transforms.synthesis.generator import Generator
@@ -155,6 +155,10 @@ def test_a_real_scan_comes_through():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
+        (
+            head().numpy(),
+            r"labels: expected a tensor \(B, 1, D, H, W\), got ndarray; make one, such as by torch",
+        ),
         (head()[0], r"labels: expected \(B, 1, D, H, W\), got \(1, 40, 48, 44\); add the axes"),
         (head().expand(1, 2, -1, -1, -1), r"labels: expected \(B, 1, D, H, W\), got \(1, 2, 40, 48, 44\)"),
         (head()[:0], r"labels: expected \(B, 1, D, H, W\), got \(0, 1, "),
@@ -169,6 +173,27 @@ def test_a_real_scan_comes_through():
 def test_labels_that_are_refused(generator, labels, message):
     with pytest.raises(UsageError, match=message):
         generator(labels, rng())
+
+
+@pytest.mark.parametrize("seed", [0, None, head()])
+def test_a_seed_alone_is_refused(generator, seed):
+    expected = rf"rng: expected a torch\.Generator on the CPU, got {type(seed).__name__}; .*manual_seed\(0\)"
+    with pytest.raises(UsageError, match=expected):
+        generator(BATCH, seed)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_random_numbers_of_a_gpu_are_refused(generator):
+    with pytest.raises(UsageError, match=r"rng: expected a torch\.Generator on the CPU, .* got one on cuda"):
+        generator(BATCH, torch.Generator("cuda"))
+
+
+def test_a_size_of_one_number_is_refused():
+    for make in (brain_generator, intra_subject_brain_generator):
+        with pytest.raises(
+            UsageError, match="size: expected three whole numbers of at least 2, got 32; correct it"
+        ):
+            make(32)
 
 
 def test_scans_of_another_shape_are_refused(generator):
@@ -197,8 +222,57 @@ def test_records_of_something_else_are_refused(generator):
     record = generator(BATCH, rng()).record
     with pytest.raises(UsageError, match="expected a record of 2 heads, one for each label map, got 1"):
         generator.replay(BATCH, record[:1])
+    less = {**record[1], "steps": record[1]["steps"][1:]}
     with pytest.raises(UsageError, match=r"expected the steps .* replay it with the steps that made it"):
-        generator.replay(BATCH, [record[0], record[1][1:]])
+        generator.replay(BATCH, [record[0], less])
+    several = intra_subject_brain_generator(SIZE)(BATCH, rng()).record
+    with pytest.raises(UsageError, match=r"expected the steps .*, got None; replay it"):
+        generator.replay(BATCH, several)
+    for strange, got in ((record[0]["steps"], "list"), ({"steps": []}, r"\['steps'\]"), ("nothing", "str")):
+        with pytest.raises(
+            UsageError, match=rf"record: expected an object a head, with .* got {got}; pass the"
+        ):
+            generator.replay(BATCH, [strange, record[1]])
+
+
+def with_another_voxel(maps):
+    changed = maps.clone()
+    changed[1, 0, 20, 24, 22] = 0
+    return changed
+
+
+OTHER_MAPS = {
+    "one voxel": with_another_voxel,
+    "mirrored": lambda maps: torch.cat([maps[:1], maps[1:].flip(2)]),
+    "another order": lambda maps: maps.flip(0),
+    "another size": lambda maps: maps[..., :-1],
+    "the same values in another shape": lambda maps: maps.reshape(2, 1, 48, 40, 44),
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("change", OTHER_MAPS.values(), ids=OTHER_MAPS)
+def test_other_label_maps_are_refused(generator, device, change):
+    """By the first of them; what was expected, what came, and what to do are told."""
+    record = json.loads(json.dumps(generator(BATCH.to(device), rng()).record))
+    told = r"\(40, 48, 44\) with SHA-256 [0-9a-f]{12}\.\.\., got \(\d+, \d+, \d+\) with SHA-256 [0-9a-f]{12}"
+    expected = (
+        rf"labels: expected the label map that head [01] of the record was made from, {told}.*; pass the same"
+    )
+    with pytest.raises(UsageError, match=expected):
+        generator.replay(change(BATCH).to(device), record)
+
+
+def test_other_scans_are_refused(generator):
+    real = torch.rand(BATCH.shape, generator=rng(9))
+    record = generator(BATCH, rng(), real).record
+    expected = r"real: expected the scan that head 0 of the record was made from, \(40, 48, 44\) with .*, got"
+    with pytest.raises(UsageError, match=f"{expected} none; pass the same"):
+        generator.replay(BATCH, record)
+    with pytest.raises(UsageError, match=rf"{expected} \(40, 48, 44\) with .*; pass the same"):
+        generator.replay(BATCH, record, real + 1)
+    with pytest.raises(UsageError, match=r"made from, none, got \(40, 48, 44\) with"):
+        generator.replay(BATCH, generator(BATCH, rng()).record, real)
 
 
 def test_a_config_may_name_the_steps():

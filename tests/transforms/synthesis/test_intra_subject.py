@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medkit.errors import UsageError
-from medkit.transforms.synthesis.brain import intra_subject_brain_generator
+from medkit.transforms.synthesis.brain import brain_generator, intra_subject_brain_generator
 from medkit.transforms.synthesis.brain_labels import brain_scheme
 from medkit.transforms.synthesis.deformation import Deformation
 from medkit.transforms.synthesis.generator import Generator
@@ -40,9 +40,12 @@ def test_all_versions_are_of_one_anatomy():
     generator = IntraSubjectGenerator(SCHEME, anatomy, plain, plain)
     found = generator(BATCH, rng(2))
     for images, record, made in zip(found.image, found.record, found.labels, strict=True):
-        again = Generator(SCHEME, [*anatomy, *plain]).replay(
-            head(), [[*record["anatomy"], *record["versions"][1]]]
-        )
+        one = {
+            "labels": record["labels"],
+            "real": None,
+            "steps": [*record["anatomy"], *record["versions"][1]],
+        }
+        again = Generator(SCHEME, [*anatomy, *plain]).replay(head(), [one])
         assert torch.equal(again.image[0, 0], images[1])
         assert torch.equal(again.labels[0], made)
         for value in (2, 41, 16, 17, 53):
@@ -101,5 +104,15 @@ def test_a_record_of_something_else_is_refused():
     record = intra_subject_brain_generator(SIZE, 1, 1)(head(), rng()).record
     with pytest.raises(UsageError, match="record: expected an anatomy and 4 versions, got 2 versions"):
         generator.replay(head(), record)
-    with pytest.raises(UsageError, match="record: expected an anatomy and 4 versions, got 'nothing'"):
-        generator.replay(head(), ["nothing"])
+    other = brain_generator(SIZE)(head(), rng()).record
+    with pytest.raises(UsageError, match=r"record: expected an anatomy and 4 versions, got \['steps'\]"):
+        generator.replay(head(), other)
+
+
+def test_another_label_map_is_refused():
+    generator = intra_subject_brain_generator(SIZE)
+    record = generator(BATCH, rng()).record
+    with pytest.raises(
+        UsageError, match="labels: expected the label map that head 1 of the record was made from"
+    ):
+        generator.replay(torch.cat([head(), head().flip(2)]), record)
