@@ -5,7 +5,8 @@
 Each prediction runs in a process of its own on a synthetic volume of the given size. What counts is the peak
 of its resident memory less what it held once the bundle was loaded and had made one small prediction. A 1x1x1
 convolution stands in for the bundle's network, so that channels and classes can be chosen and no time is
-spent where the memory does not depend on the image; the rows marked "network" keep the bundle's own.
+spent where the memory does not depend on the image; the rows marked "network" keep the bundle's own, and those with a
+name are of another bundle as it is, on a real head (the MNI152 template). As in `medkit predict`, freed memory is kept.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,9 @@ EXTRAS = [
     (MIDDLE, SAME, 1, 14, 1, False, False, "LR,AP", True),
     (MIDDLE, SAME, 1, 14, 3, True, False, "", True),
 ]
+# Bundles as they are, on the template.
+HEADS = ("brain_anatomy_segmentation", "brain_extraction", "hippocampus_volumetry")
+HEAD = ((197, 233, 189), SAME, 1, 3, 1, False, True, "", False)
 FIELDS = (
     "shape",
     "spacing",
@@ -58,6 +62,7 @@ FIELDS = (
     "network",
     "flips",
     "uncertainty",
+    "bundle",
 )
 
 
@@ -87,25 +92,31 @@ def measure(job: dict) -> None:
     """The body of a child process: predict, and print the peaks as JSON."""
     import nibabel as nib
     import torch
+    from nilearn.datasets import load_mni152_template
 
+    from medkit.allocator import give_back_freed_memory, keep_freed_memory
     from medkit.bundle.overrides import parse_overrides
     from medkit.data import Case, Grid
+    from medkit.errors import CaseError
     from medkit.inference import predictor
     from medkit.inference.loading import load_bundle
     from medkit.inference.memory import estimate_bytes
     from medkit.inference.run import RunOptions, predict_cases
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     shape, spacing, channels = tuple(job["shape"]), job["spacing"], job["channels"]
     overrides = parse_overrides(job["set"])
-    bundle = load_bundle(BUNDLE, device="cpu", overrides=overrides, flips=job["flips"])
-    bundle.input_format = {"num_channels": channels}
-    bundle.output_format = {"num_channels": job["classes"]}
+    bundle = load_bundle(job["bundle"], device="cpu", overrides=overrides, flips=job["flips"])
+    if job["bundle"] == BUNDLE:
+        bundle.input_format = {"num_channels": channels}
+        bundle.output_format = {"num_channels": job["classes"]}
     if not job["network"]:
         bundle.network = torch.nn.Conv3d(channels, job["classes"], 1).eval()
-    bundle.predict(
-        np.random.default_rng(0).random((48, 48, 48, channels), np.float32), np.diag([*spacing, 1.0])
-    )
+    with suppress(CaseError):  # what knows brains refuses it once it has looked
+        bundle.predict(
+            np.random.default_rng(0).random((48, 48, 48, channels), np.float32), np.diag([*spacing, 1.0])
+        )
 
     peaks: dict[str, int] = {}
     step = predictor._step
@@ -119,11 +130,16 @@ def measure(job: dict) -> None:
 
     predictor._step = watched
     with tempfile.TemporaryDirectory() as folder:
-        image = nib.Nifti1Image(synthetic(shape, channels), np.diag([*spacing, 1.0]))
+        image = (
+            nib.Nifti1Image(synthetic(shape, channels), np.diag([*spacing, 1.0]))
+            if job["bundle"] == BUNDLE
+            else load_mni152_template(resolution=1)
+        )
         image.header.set_xyzt_units("mm")
         path = Path(folder) / "image.nii"
         nib.save(image, path)
         del image
+        give_back_freed_memory()  # what the small prediction left
         before = resident("VmRSS")
         reset_peak()
         cases = [Case(str(number), (path,)) for number in range(job["cases"])]
@@ -133,12 +149,14 @@ def measure(job: dict) -> None:
     assert all(outcome.status == "done" for outcome in outcomes), outcomes
     grid = Grid(shape, np.diag([*spacing, 1.0]))
     estimate = estimate_bytes(bundle, grid, channels, job["cases"], **options.kept)
-    print(json.dumps({**job, "peaks": peaks, "estimate": estimate}))
+    classes = int(bundle.output_format["num_channels"])
+    print(json.dumps({**job, "classes": classes, "peaks": peaks, "estimate": estimate}))
 
 
 def rows(largest: float, overrides: list[str]) -> Iterator[str]:
     """Measure every job of up to ``largest`` million voxels; a row for each."""
-    for values in [*((*job, "", False) for job in JOBS), *EXTRAS]:
+    jobs = [(*job, "", False, BUNDLE) for job in JOBS] + [(*job, BUNDLE) for job in EXTRAS]
+    for values in [*jobs, *((*HEAD, bundle) for bundle in HEADS)]:
         job = {**dict(zip(FIELDS, values, strict=True)), "set": overrides}
         if math.prod(job["shape"]) > largest * 1e6:
             continue
@@ -164,6 +182,7 @@ def row(result: dict) -> str:
     peak, estimate = max(result["peaks"].values()), result["estimate"]
     marks = [word for word in ("probabilities", "network", "uncertainty") if result[word]]
     marks += [f"flips {result['flips']}"] * bool(result["flips"])
+    marks = marks if result["bundle"] == BUNDLE else [result["bundle"]]
     cells = [
         " x ".join(map(str, result["shape"])),
         " x ".join(f"{edge:g}" for edge in result["spacing"]),

@@ -11,8 +11,10 @@ from monai.data.utils import AFFINE_TOL
 from monai.transforms import Spacingd
 from monai.utils import get_equivalent_dtype
 
+from medkit.data.grid import Grid
 from medkit.data.peek import peek_channels
 from medkit.errors import CaseError
+from medkit.inference.cascade import CascadeInferer
 from medkit.inference.native_labels import NativeLabelInferer
 from medkit.networks.features import feature_network
 from medkit.transforms.native_labels import NativeLabelsd
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medkit.data.cases import Case
-    from medkit.data.grid import Grid
     from medkit.inference.predictor import LoadedBundle
 
 __all__ = ["check_fits", "check_memory", "describe_memory", "estimate_bytes"]
@@ -36,6 +37,7 @@ _FILE, _FLOAT, _HALF = 4, 4, 2
 _GRID_NUMBERS, _COORDINATES = 7, 3
 _ENTROPY_NUMBERS = 3  # a voxel, while one class is added
 _ACTIVATIONS = 500  # of a network, a voxel of its windows
+_KEPT_FREE = 512 << 20  # by medkit.allocator
 # Where labels are made without scores on the image's grid: the labels and a copy, and a channel being checked. Then
 # what is read and written beside the preprocessing shows: labels, their picture, the file's own type.
 _LABELS, _CHECKED, _WRITTEN = 2, 2, 4
@@ -85,7 +87,7 @@ def estimate_bytes(
         kept, beside = (native * _CLASS_KEPT + network * (classes * _FLOAT + _NORM)) * probabilities, 0
         if probabilities or uncertainty:
             after = native * _CLASS_HERE + network * (classes * _FLOAT + _NORM + _CLASS_THERE)
-    during = 0.0
+    during = float(_finder_bytes(bundle, grid, channels))
     if bundle.members:
         # The mean, one output with the number of windows in each voxel, and a mirrored and a padded image.
         during = network * _FLOAT * (2 * classes + 1 + 2 * channels)
@@ -233,9 +235,21 @@ def _feature_numbers(bundle: LoadedBundle, network: float) -> float:
     return network * source.feature_channels / math.prod([source.block] * source.spatial_dims)
 
 
+def _finder_bytes(bundle: LoadedBundle, grid: Grid, channels: int) -> int:
+    """What another bundle takes that looks at the whole image first, as the network sees it."""
+    if not isinstance(bundle.inferer, CascadeInferer):
+        return 0
+    network, _ = _resampling(bundle, grid) or (math.prod(grid.shape), _FLOAT)
+    edge = network ** (1 / 3)  # any sides of as many voxels take as much
+    seen = Grid((round(edge),) * 3, np.eye(4))
+    return estimate_bytes(bundle.inferer.finder, seen, channels)
+
+
 def _window_bytes(bundle: LoadedBundle) -> int:
-    """Memory of the network itself while it works on its windows."""
-    roi = getattr(bundle.inferer, "roi_size", None)
+    """Memory of the network itself while it works on its windows, and what a process keeps of it once it is free."""
+    inferer = bundle.inferer.inferer if isinstance(bundle.inferer, CascadeInferer) else bundle.inferer
+    roi = getattr(inferer, "roi_size", None)
     if not isinstance(roi, (list, tuple)):
         return 0
-    return _ACTIVATIONS * math.prod(roi) * int(getattr(bundle.inferer, "sw_batch_size", 1))
+    used = _ACTIVATIONS * math.prod(roi) * int(getattr(inferer, "sw_batch_size", 1))
+    return used + min(used, _KEPT_FREE)

@@ -57,6 +57,20 @@ def test_probabilities_of_a_fine_image_are_not_held_at_once(tiny):
     assert estimate_bytes(bundle, size, 1, probabilities=True, uncertainty=True) < together / 2
 
 
+def test_a_finder_takes_what_it_takes_alone():
+    """Measured on the MNI152 template by benchmarks/memory.py: 2.29 GiB by the finder."""
+    cascade, finder = (
+        medkit.load("hippocampus_volumetry", device="cpu"),
+        medkit.load("brain_anatomy_segmentation"),
+    )
+    size = grid((197, 233, 189), (1.0, 1.0, 1.0))
+    alone = estimate_bytes(finder, size, 1)
+    assert 2.29 < alone / 2**30 < 1.3 * 2.29
+    assert alone < estimate_bytes(cascade, size, 1) < 1.3 * alone
+    thick = grid((197, 233, 63), (1.0, 1.0, 3.0))
+    assert estimate_bytes(cascade, thick, 1) == pytest.approx(estimate_bytes(cascade, size, 1), rel=0.3)
+
+
 def test_resampling_in_single_precision_takes_half(tiny_root):
     size = grid((512, 512, 300), (0.7, 0.7, 1.5))
     single = medkit.load(tiny_root, overrides={"resample::dtype": "$torch.float32"})
@@ -97,7 +111,7 @@ def test_line_names_the_largest_image(tiny, tmp_path):
     cases = [Case(name, (tmp_path / f"{name}.nii",)) for name in ("small", "large", "broken")]
     line = describe_memory(tiny, cases, 2**34, probabilities=False)
     assert line == (
-        "memory: 0.2 GiB at the peak for the largest image (100 x 60 x 50 voxels of 3 x 3 x 3 mm), "
+        "memory: 0.3 GiB at the peak for the largest image (100 x 60 x 50 voxels of 3 x 3 x 3 mm), "
         "16.0 GiB free"
     )
     small = describe_memory(tiny, cases[:1], 2**20, probabilities=False)

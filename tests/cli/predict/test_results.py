@@ -35,7 +35,7 @@ def test_files_folders_and_lists_in_one_call(call, tiny, tmp_path):
     rows = (tmp_path / "out" / "volumes.csv").read_text().splitlines()
     assert rows[0] == "case,anterior hippocampus (ml),posterior hippocampus (ml),notes"
     assert [row.split(",")[0] for row in rows[1:]] == ["one/a", "one/deep/b", "three/d", "two/m", "two/n"]
-    assert errors[0].startswith("memory: 0.2 GiB at the peak")
+    assert errors[0].startswith("memory: 0.3 GiB at the peak")
 
 
 def test_remarks_are_told_the_commonest_first(capsys):
