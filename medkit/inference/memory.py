@@ -31,7 +31,7 @@ __all__ = ["check_fits", "check_memory", "describe_memory", "estimate_bytes"]
 GIB = 2**30
 # Bytes a voxel, read off measured runs (benchmarks/memory.py), and by how much more is announced. An image is
 # taken to have four bytes a voxel; its neighbours in a run are one being read and one being written.
-_MARGIN = 1.1
+_MARGIN = 1.3
 _FILE, _FLOAT, _HALF = 4, 4, 2
 # MONAI resamples along a grid of coordinates; torch holds seven numbers a voxel while it computes the three.
 _GRID_NUMBERS, _COORDINATES = 7, 3
