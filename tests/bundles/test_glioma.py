@@ -96,7 +96,8 @@ def test_volumes_read_unknown_everywhere(root, packed, results):
     report = json.loads((results / "report.json").read_text())
     assert {str(case["volumes_ml"]) for case in report["cases"]} == {str({LABEL: "unknown"})}
     rows = list(csv.DictReader((results / "volumes.csv").open()))
-    assert rows == [{"case": patient, LABEL: "unknown"} for patient in PATIENTS]
+    assert [(row["case"], row[LABEL]) for row in rows] == [(patient, "unknown") for patient in PATIENTS]
+    assert all(row["notes"].startswith("the voxel size is unknown") for row in rows)
     assert (results / "pictures" / "anna.png").is_file()
 
 

@@ -258,7 +258,7 @@ def test_purge_removes_what_ended_long_ago_and_says_so(batch, capsys, state):
     assert not batch.spool.instances(study("a"))
     assert batch.spool.instances(study("b")), "it has not ended"
     assert all(is_stub(path) for path in results)
-    lines = [json.loads(line) for path in batch.job.audit.glob("*.jsonl") for line in path.open()]
+    lines = [json.loads(line) for path in sorted(batch.job.audit.glob("*.jsonl")) for line in path.open()]
     purged = [one["event"] for one in lines if one.get("study") == study("a")]
     assert purged[-2:] == ["instances-purged", "results-purged"]
     assert run(capsys, "verify", batch.job.root)[0] == 0

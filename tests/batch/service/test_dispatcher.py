@@ -231,7 +231,9 @@ def test_what_the_cluster_made_is_told_with_its_bundles(bench):
         "partly-refused",
         "1 of 2 series that rules want was refused",
     )
-    lines = [json.loads(line) for path in bench.settings.job.audit.glob("*.jsonl") for line in path.open()]
+    lines = [
+        json.loads(line) for path in sorted(bench.settings.job.audit.glob("*.jsonl")) for line in path.open()
+    ]
     (told,) = [line for line in lines if line["event"] == "study-made"]
     assert (told["bundle"], told["version"], told["digest"]) == (maker.name, maker.version, maker.digest)
 

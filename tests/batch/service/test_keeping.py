@@ -28,7 +28,7 @@ def batch(tmp_path):
 
 def events(batch, name):
     """What the audit log says of a study since it came."""
-    lines = [json.loads(line) for path in batch.job.audit.glob("*.jsonl") for line in path.open()]
+    lines = [json.loads(line) for path in sorted(batch.job.audit.glob("*.jsonl")) for line in path.open()]
     return [one["event"] for one in lines if one.get("study") == study(name)][1:]
 
 

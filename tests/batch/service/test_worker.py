@@ -151,7 +151,7 @@ def test_logs_and_audit_log_say_by_which_bundle_a_study_was_made(bench, shelf, c
     told = {"bundle": maker.bundle, "version": maker.version, "digest": maker.digest}
     assert said["bundle loaded"] == told
     assert said["study ended its making"]["makers"] == f"{maker.bundle} {maker.version} ({maker.digest[:12]})"
-    lines = [json.loads(line) for path in bench.job.audit.glob("*.jsonl") for line in path.open()]
+    lines = [json.loads(line) for path in sorted(bench.job.audit.glob("*.jsonl")) for line in path.open()]
     made = [line for line in lines if line["event"] == "study-made"]
     assert [told | {"study": line["study"], "revision": 1} for line in made] == [
         {key: line[key] for key in ("bundle", "version", "digest", "study", "revision")} for line in made
@@ -175,7 +175,7 @@ def test_what_the_audit_log_cannot_be_told_is_not_made_and_waits_until_it_can(be
     for study in set(refused):
         codes = [entry.code for entry in bench.ledger.history(study)]
         assert codes.count("disk-error") == refused.count(study)
-    lines = [json.loads(line) for path in bench.job.audit.glob("*.jsonl") for line in path.open()]
+    lines = [json.loads(line) for path in sorted(bench.job.audit.glob("*.jsonl")) for line in path.open()]
     made = sorted(line["study"] for line in lines if line["event"] == "study-made")
     assert made == sorted(study_hash(number) for number in NUMBERS)
 
