@@ -145,15 +145,21 @@ class Members:
             if not isinstance(output, torch.Tensor):
                 raise TypeError(f"expected one tensor from the inferer, got {type(output).__name__}")
             plain = output.as_subclass(torch.Tensor)
-            if total is None:
+            if (
+                total is None
+            ):  # the image itself comes first: what is remarked of a mirror image has its sides exchanged
                 total = torch.zeros(plain.shape, dtype=torch.float32, device=plain.device)
+                like = (
+                    MetaTensor([]).copy_meta_from(output)
+                    if isinstance(output, MetaTensor)
+                    else torch.empty(0)
+                )
             if agreement:
                 agreement.begin_member()
             for block, probabilities in self._probabilities(plain, mirror):
                 total[:, :, block] += probabilities
                 if agreement:
                     agreement.add(probabilities)
-            like = MetaTensor([]).copy_meta_from(output) if isinstance(output, MetaTensor) else torch.empty(0)
             del output, plain  # or they would live on while the next ones are made
         assert total is not None
         mean: Tensor = self._before_activation(total.div_(len(self)))

@@ -14,6 +14,8 @@ from medkit.data.grid import Grid
 from medkit.data.monai_io import GRID_KEY
 from medkit.errors import CaseError, UsageError
 from medkit.inference.cascade import CascadeInferer
+from medkit.inference.members import Members
+from medkit.inference.mirroring import Mirroring
 
 SHAPE = (40, 30, 32)
 AFFINE = torch.diag(torch.tensor([1.0, 1, 1, 1], dtype=torch.float64))
@@ -95,6 +97,25 @@ def test_remarks_of_the_finder_come_with_the_output():
     output = cascade(finder)(given := image(), Fine())
     assert output.meta["notes"] == [f"kidney_finder: {note}" for note in finder.notes]
     assert "notes" not in given.meta
+
+
+class OneSidedFinder(Finder):
+    """Remarks on the one with the lower indices, by the name that it has in the image at hand."""
+
+    def predict_volume(self, volume):
+        values = volume.array.reshape(SHAPE)
+        dark = [name for value, name in NAMES.items() if not values[self.boxes[value]].any()]
+        self.notes = tuple(f"{name} of a size that is not to be believed" for name in dark)
+        return super().predict_volume(volume)
+
+
+def test_remarks_are_of_the_image_itself_where_mirror_images_are_segmented_too():
+    boxes = {1: LEFT, 2: tuple([slice(SHAPE[0] - LEFT[0].stop, SHAPE[0] - LEFT[0].start), *LEFT[1:]])}
+    given, mirroring = image(), Mirroring(("LR",), ((1, 3), (2, 4)))
+    given[(0, 0, *LEFT)] = 0
+    members = Members(mirroring, "softmax", ())
+    output = members.mean(given, AFFINE.numpy(), Fine(), cascade(OneSidedFinder(boxes)))
+    assert output.meta["notes"] == ["kidney_finder: left kidney of a size that is not to be believed"]
 
 
 def test_the_network_sees_the_mirror_image_where_asked():
