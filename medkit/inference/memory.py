@@ -90,7 +90,7 @@ def estimate_bytes(
     during = float(_finder_bytes(bundle, grid, channels))
     if bundle.members:
         # The mean, one output with the number of windows in each voxel, and a mirrored and a padded image.
-        during = network * _FLOAT * (2 * classes + 1 + 2 * channels)
+        during += network * _FLOAT * (2 * classes + 1 + 2 * channels)
     if uncertainty:
         masks = network * classes * len(bundle.members or ()) / 8
         maps = classes if bundle.activation == "sigmoid" else 1
