@@ -378,9 +378,14 @@ class LoadedBundle:
 
     def _preprocess(self, volume: Volume) -> dict[str, Any]:
         reader = HandedReader(volume, _channel_axis(self.preprocessing))
-        for loader in self.loaders:
-            loader.readers, loader.auto_select = [reader], True
-        return dict(self.preprocessing({"image": volume.name}))
+        own = [(loader, loader.readers, loader.auto_select) for loader in self.loaders]
+        try:
+            for loader in self.loaders:
+                loader.readers, loader.auto_select = [reader], True
+            return dict(self.preprocessing({"image": volume.name}))
+        finally:
+            for loader, readers, auto_select in own:
+                loader.readers, loader.auto_select = readers, auto_select
 
     def _infer(self, item: dict[str, Any], agreement: Agreement | None) -> dict[str, Any]:
         batch = list_data_collate([item])

@@ -130,6 +130,14 @@ def test_prediction_does_not_depend_on_what_came_before(tiny_root, labels):
     np.testing.assert_array_equal(bundle.predict(IMAGE, PLAIN).labels, labels)
 
 
+def test_preprocessing_reads_the_file_that_it_is_given_after_a_prediction_too(tiny_root, tmp_path):
+    bundle, other = medkit.load(tiny_root), np.random.default_rng(2).random((30, 31, 29)).astype(np.float32)
+    nib.save(nifti(other, np.diag([2.0, 1, 1, 1])), tmp_path / "other.nii.gz")
+    before = bundle.preprocessing({"image": str(tmp_path / "other.nii.gz")})["image"]
+    bundle.predict(IMAGE, PLAIN)
+    assert torch.equal(bundle.preprocessing({"image": str(tmp_path / "other.nii.gz")})["image"], before)
+
+
 def test_provenance_names_what_ran(tiny_root):
     bundle = medkit.load(
         tiny_root, device="cpu", overrides={"inferer::overlap": 0, "patch_size": (16, 24, 16)}
