@@ -51,7 +51,7 @@ def test_what_is_shown_works(tmp_path, monkeypatch):
 
 
 def what_is_wanted_lies_on_the_scans_grid(made: dict, voxels: float) -> None:
-    """The other image shows the same in negative, its axes in another order; labels keep their volume, in voxels of 1 mm."""
+    """The other image is the negative, its axes in another order; labels keep their volume, in voxels of 1 mm."""
     ((image, wanted),) = made["own_pairs"]
     assert image.shape == wanted.shape == (1, *made["scan"].shape)
     assert made["labels_there"].shape == made["scan"].shape

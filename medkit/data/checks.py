@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import nibabel as nib
     from numpy.typing import NDArray
 
+    from medkit.data.grid import Grid
     from medkit.data.volume import Volume
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "check_claim",
     "check_nifti_header",
     "check_not_constant",
+    "check_same_grid",
     "check_shape",
     "check_stored_spacing",
     "check_volume",
@@ -147,6 +149,32 @@ def check_not_constant(volume: Volume, names: Mapping[int, str]) -> list[str]:
         f"{float(first[channel]):g} in every voxel"
         for channel in np.flatnonzero(constant).tolist()
     ]
+
+
+def check_same_grid(grid: Grid, name: str, reference: Grid, reference_name: str) -> None:
+    """Check that two volumes have their voxels in the same places, not just the same number of them.
+
+    Args:
+        grid: of a volume.
+        name: of it.
+        reference: the grid that it should have.
+        reference_name: of what has that.
+
+    Raises:
+        CaseError: ``grids-differ``.
+    """
+    if grid.shape != reference.shape:
+        got = f"shape {grid.shape} instead of {reference.shape}"
+    else:
+        apart = voxels_apart(grid.shape, reference.affine, grid.affine)
+        if apart <= SAME_PLACE_VOXELS:
+            return
+        got = f"voxels up to {apart:.3g} voxel edges away"
+    raise CaseError(
+        "grids-differ",
+        f"{name}: expected the grid of {reference_name}, got {got}; "
+        "resample one onto the other (label maps with nearest neighbours)",
+    )
 
 
 def check_claim(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -17,17 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medkit.data.reading import read_volume
 from medkit.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LabelSets", "check_label_maps", "read_label_table"]
+__all__ = ["LabelSets", "read_label_table"]
 
 _UNKNOWN = -1
 _ROUNDING = 1e-3  # of labels that a file stores with a scale
-_SHOWN = 5  # cases in a message
 
 
 def read_label_table(path: str | Path) -> list[dict[str, Any]]:
@@ -48,29 +46,6 @@ def read_label_table(path: str | Path) -> list[dict[str, Any]]:
             f"{table!r:.80}"
         )
     return table
-
-
-def check_label_maps(sets: LabelSets, items: Iterable[Mapping[str, str]]) -> None:
-    """Read all label maps of a training before it begins, held-out ones too, for values that the table lacks.
-
-    Args:
-        sets: of the table.
-        items: with a ``case``, and the path of its map under ``label`` or ``truth``.
-
-    Raises:
-        UsageError: there are such values; all of them and the first cases are named.
-        CaseError: a map cannot be read.
-    """
-    found = {
-        item["case"]: strange
-        for item in items
-        if (strange := sets.strange(read_volume(Path(item.get("label") or item["truth"])).array))
-    }
-    if found:
-        cases = ", ".join(list(found)[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-        raise sets.refusal(
-            f"label maps of {cases}", sorted({value for strange in found.values() for value in strange})
-        )
 
 
 class LabelSets:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medkit.data.checks import check_same_grid
 from medkit.data.reading import read_volume
 from medkit.data.tables import csv_text
 from medkit.data.volume import Volume
@@ -17,7 +18,7 @@ from medkit.data.writing import write_text
 from medkit.errors import CaseError
 from medkit.inference.records import to_json
 from medkit.inference.result import UNKNOWN
-from medkit.inference.scoring import check_same_grid, read_label_map
+from medkit.inference.scoring import read_label_map
 from medkit.metrics.paired import CONFIDENCE, RESAMPLES
 from medkit.metrics.segmentation import AGREEMENT, DEFINITIONS
 
@@ -137,7 +138,7 @@ def _background(path: Path | None, truth: Volume, *, wanted: bool) -> tuple[Volu
         return black, "no image of this name" if wanted else None
     try:
         image = read_volume(path)
-        check_same_grid(image, truth)
+        check_same_grid(image.grid, image.name, truth.grid, truth.name)
     except CaseError as error:
         return black, str(error)
     return image, None

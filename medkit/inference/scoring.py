@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medkit.data.archives import LABEL_ARRAY
-from medkit.data.grid import SAME_PLACE_VOXELS, voxels_apart
+from medkit.data.checks import check_same_grid
 from medkit.data.hashing import hash_image
 from medkit.data.label_map import as_label_map
 from medkit.data.reading import read_volume
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from medkit.data.volume import Volume
 
-__all__ = ["Failure", "Scores", "Scoring", "check_same_grid", "read_label_map"]
+__all__ = ["Failure", "Scores", "Scoring", "read_label_map"]
 
 Scores = dict[str, dict[int, LabelScore]]
 """Case to label value to score."""
@@ -97,7 +97,7 @@ class Scoring:
                 "predict the case, or take its reference out",
             )
         prediction = read_label_map(path)
-        check_same_grid(prediction, truth)
+        check_same_grid(prediction.grid, prediction.name, truth.grid, truth.name)
         found = {int(value) for labels in (prediction, truth) for value in np.unique(labels.array)} - {0}
         names = self.names or {value: f"label {value}" for value in found}
         self.unnamed.update(found - set(names))
@@ -144,23 +144,3 @@ def read_label_map(path: Path) -> Volume:
             f"{path}: expected whole numbers from 0 as labels, got {error}; "
             "take the argmax of probabilities, and resample label maps with nearest neighbours",
         ) from error
-
-
-def check_same_grid(volume: Volume, reference: Volume) -> None:
-    """Check that two volumes have their voxels in the same places, not just the same number of them.
-
-    Raises:
-        CaseError: ``grids-differ``.
-    """
-    if volume.grid.shape != reference.grid.shape:
-        got = f"shape {volume.grid.shape} instead of {reference.grid.shape}"
-    else:
-        apart = voxels_apart(volume.grid.shape, reference.grid.affine, volume.grid.affine)
-        if apart <= SAME_PLACE_VOXELS:
-            return
-        got = f"voxels up to {apart:.3g} voxel edges away"
-    raise CaseError(
-        "grids-differ",
-        f"{volume.name}: expected the grid of {reference.name}, got {got}; "
-        "resample one onto the other (label maps with nearest neighbours)",
-    )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from medkit.bundle import versions
@@ -39,6 +42,24 @@ def test_training_that_fails_is_one_line_and_its_traceback_a_file(tmp_path, monk
     assert f"--resume bad --runs {tmp_path}/runs" in line
     assert "Traceback" not in errors
     assert "Traceback" in (tmp_path / "runs" / BUNDLE / "bad" / "error.txt").read_text()
+
+
+def test_a_label_map_that_lies_elsewhere_ends_it_with_one_line(tmp_path, monkeypatch, capfd, small):  # noqa: F811
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    folder = shutil.copytree(small["dataset_dir"], tmp_path / "data")
+    label = sorted((folder / "labels").iterdir())[0]
+    stored = nib.load(label)
+    nib.save(nib.Nifti1Image(stored.get_fdata(), np.diag([-1, 1, 1, 1]) @ stored.affine), label)
+    words = [
+        word
+        for key, value in {**small, "dataset_dir": folder}.items()
+        for word in ("--set", f"{key}={value}")
+    ]
+    code, errors = run(capfd, "--runs", str(tmp_path / "runs"), "--name", "apart", *words)
+    line = errors.strip().splitlines()[-1]
+    assert code == 2
+    assert f"{label}: expected the grid of " in line
+    assert "Traceback" not in errors
 
 
 def test_a_log_file_gets_a_line_an_epoch_and_the_scores(tmp_path, monkeypatch, capfd, small):  # noqa: F811

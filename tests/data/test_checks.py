@@ -4,7 +4,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medkit.data.checks import check_nifti_header, check_not_constant, check_shape, check_volume
+from medkit.data.checks import (
+    check_nifti_header,
+    check_not_constant,
+    check_same_grid,
+    check_shape,
+    check_volume,
+)
 from medkit.data.grid import Grid
 from medkit.data.volume import Volume
 from medkit.errors import CaseError
@@ -221,3 +227,24 @@ def test_a_turn_shows_at_the_far_corner_only():
 
 def test_forms_that_are_not_numbers_disagree():
     assert code(lambda: check_nifti_header(header(quatern_c=np.nan), "scan")) == "forms-disagree"
+
+
+def test_grids_agree_within_rounding():
+    nearly = np.eye(4) + 1e-4
+    nearly[3] = (0, 0, 0, 1)
+    check_same_grid(Grid((4, 5, 6), nearly), "a", Grid((4, 5, 6), np.eye(4)), "b")
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "message"),
+    [
+        ((4, 5, 7), np.eye(4), r"shape \(4, 5, 7\) instead of \(4, 5, 6\)"),
+        ((4, 5, 6), np.diag([-1, 1, 1, 1]), "voxel edges away"),
+        ((4, 5, 6), nib.affines.from_matvec(np.eye(3), (0, 0, 1)), "voxel edges away"),
+    ],
+    ids=["shape", "flipped", "shifted"],
+)
+def test_other_grids_are_refused(shape, affine, message):
+    with pytest.raises(CaseError, match=message) as caught:
+        check_same_grid(Grid(shape, affine), "moved", Grid((4, 5, 6), np.eye(4)), "reference")
+    assert caught.value.code == "grids-differ"

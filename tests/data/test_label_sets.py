@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 
-import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medkit.data.label_sets import LabelSets, check_label_maps, read_label_table
+from medkit.data.label_sets import LabelSets, read_label_table
 from medkit.errors import UsageError
-from tests.phantoms import nifti
 
 CLASSES = {"0": "background", "1": "left matter", "2": "stem", "3": "right matter", "4": "fluid"}
 PAIRS = [[1, 3]]
@@ -42,25 +40,6 @@ def test_values_become_the_numbers_of_what_they_may_be(sets: LabelSets):
     members = [[sets.sets[number] for number in row] for row in sets.numbers(labels)]
     assert members == [[(0, 4), (0, 4), (1,)], [(1,), (1, 2), (1, 3)]]
     assert sets.values == (0, 9, 10, 11, 20, 30, 40)
-
-
-def test_all_maps_of_a_training_are_looked_at(sets: LabelSets, tmp_path):
-    items = []
-    for number, values in enumerate([[0, 9], [7, 10], [30, 40], [8, 7], *[[99, 0]] * 4]):
-        path = tmp_path / f"map_{number}.nii.gz"
-        nib.save(
-            nifti(np.array(values, np.uint8).reshape(2, 1, 1).repeat(4, 1).repeat(4, 2), np.eye(4)), path
-        )
-        items.append({"case": f"c{number}", "truth" if number == 3 else "label": str(path)})
-    check_label_maps(sets, [items[0], items[2]])
-    with pytest.raises(
-        UsageError, match=r"label maps of c3: expected values of the table \(7 of them.*, got 7, 8; add"
-    ):
-        check_label_maps(sets, items[2:4])
-    with pytest.raises(
-        UsageError, match=r"label maps of c1, c3, c4, c5, c6, \.\.\.: expected .*, got 7, 8, 99; add"
-    ):
-        check_label_maps(sets, items)
 
 
 def test_mirroring_swaps_sets_as_it_swaps_classes(sets: LabelSets):

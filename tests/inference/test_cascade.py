@@ -110,7 +110,7 @@ class OneSidedFinder(Finder):
 
 
 def test_remarks_are_of_the_image_itself_where_mirror_images_are_segmented_too():
-    boxes = {1: LEFT, 2: tuple([slice(SHAPE[0] - LEFT[0].stop, SHAPE[0] - LEFT[0].start), *LEFT[1:]])}
+    boxes = {1: LEFT, 2: (slice(SHAPE[0] - LEFT[0].stop, SHAPE[0] - LEFT[0].start), *LEFT[1:])}
     given, mirroring = image(), Mirroring(("LR",), ((1, 3), (2, 4)))
     given[(0, 0, *LEFT)] = 0
     members = Members(mirroring, "softmax", ())

@@ -8,9 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medkit.data import Grid, Volume
 from medkit.errors import CaseError
-from medkit.inference.scoring import Scoring, check_same_grid, read_label_map
+from medkit.inference.scoring import Scoring, read_label_map
 
 
 def save(path, array, affine=None):
@@ -59,26 +58,3 @@ def test_hashes_cover_label_maps_in_two_files(tmp_path):
         found.append(scoring.hashes["case"])
     assert found[0]["predictions"] != found[1]["predictions"]
     assert found[0]["truth"] == found[1]["truth"] == hashlib.sha256(truth.read_bytes()).hexdigest()
-
-
-def test_grids_agree_within_rounding():
-    array = np.zeros((4, 5, 6), np.uint8)
-    nearly = np.eye(4) + 1e-4
-    nearly[3] = (0, 0, 0, 1)
-    check_same_grid(Volume(array, Grid(array.shape, nearly)), Volume(array, Grid(array.shape, np.eye(4))))
-
-
-@pytest.mark.parametrize(
-    ("shape", "affine", "message"),
-    [
-        ((4, 5, 7), np.eye(4), r"shape \(4, 5, 7\) instead of \(4, 5, 6\)"),
-        ((4, 5, 6), np.diag([-1, 1, 1, 1]), "voxel edges away"),
-        ((4, 5, 6), nib.affines.from_matvec(np.eye(3), (0, 0, 1)), "voxel edges away"),
-    ],
-    ids=["shape", "flipped", "shifted"],
-)
-def test_other_grids_are_refused(shape, affine, message):
-    reference = Volume(np.zeros((4, 5, 6)), Grid((4, 5, 6), np.eye(4)), "reference")
-    with pytest.raises(CaseError, match=message) as caught:
-        check_same_grid(Volume(np.zeros(shape), Grid(shape, affine), "moved"), reference)
-    assert caught.value.code == "grids-differ"
