@@ -96,7 +96,7 @@ def at_same_place(one: Person, other: Person) -> float:
 def in_same_structure(
     one: Person, other: Person, rng: torch.Generator, pairs: Sequence[tuple[int, int]] | None = None
 ) -> float:
-    """Each place of one head beside one, at random, of the same structure of the other.
+    """Each place of one head beside one, at random, of the same structure of the other, or beside another of its own.
 
     Args:
         one: whose places are gone through.
@@ -106,7 +106,7 @@ def in_same_structure(
     """
     found = []
     for a, b in pairs or _versions(one, other):
-        here, there = _matched(one.structures[a], other.structures[b], rng)
+        here, there = _matched(one.structures[a], other.structures[b], rng, apart=one is other)
         found.append(distance(one.features[a][:, here], other.features[b][:, there]))
     return mean_of(found)
 
@@ -117,13 +117,18 @@ def _versions(one: Person, other: Person) -> list[tuple[int, int]]:
     return list(permutations(range(count), 2)) or [(0, 0)]
 
 
-def _matched(structures: Tensor, others: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def _matched(
+    structures: Tensor, others: Tensor, rng: torch.Generator, *, apart: bool
+) -> tuple[Tensor, Tensor]:
     here, there = [], []
     for value in structures[structures > 0].unique().tolist():
         (own,), (candidates,) = torch.where(structures == value), torch.where(others == value)
-        if len(candidates):
-            here.append(own)
-            there.append(candidates[torch.randint(len(candidates), (len(own),), generator=rng)])
+        itself = torch.isin(own, candidates) & apart  # not to be drawn
+        own, itself = (found[len(candidates) > itself.long()] for found in (own, itself))
+        drawn = (torch.rand(len(own), generator=rng) * (len(candidates) - itself.long())).long()
+        drawn += itself & (drawn >= torch.searchsorted(candidates, own))
+        here.append(own)
+        there.append(candidates[drawn])
     nothing = torch.zeros(0, dtype=torch.long)
     return torch.cat([nothing, *here]), torch.cat([nothing, *there])
 

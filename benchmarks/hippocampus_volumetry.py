@@ -134,13 +134,20 @@ def silver_table(found: Mapping[str, Values]) -> str:
 
 def asymmetry_text(done: Sequence[Values]) -> str:
     """How much larger right ones are than left ones, by us and by the tool, and whether of the same heads."""
-    both = [values for values in done if values.get("silver")]
+    both = [values for values in done if _has_both(values)]
     told = [[values["ml"], {side: values["silver"][side]["ml"] for side in SIDES}] for values in both]
     own, tool = (np.array([_asymmetry(pair[number]) for pair in told]) for number in (0, 1))
     correlation = f"{np.corrcoef(own, tool)[0, 1]:.2f}" if len(both) > 2 else "-"
     return (
         f"Right less left, in parts of their mean: {own.mean():+.3f} ± {spread(own):.3f}, DLMUSE {tool.mean():+.3f} ± "
         f"{spread(tool):.3f}, correlation {correlation}."
+    )
+
+
+def _has_both(values: Values) -> bool:
+    """Whether there is a volume by us and by the tool of either side: an automatic tool too misses one now and then."""
+    return bool(values.get("silver")) and all(
+        values["ml"][side] > 0 and values["silver"][side]["ml"] > 0 for side in SIDES
     )
 
 

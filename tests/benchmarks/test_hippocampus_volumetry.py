@@ -7,7 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from brain_heads import TEMPLATE
-from hippocampus_volumetry import inside, measured, metrics, silver_table, template_text, text_of
+from hippocampus_volumetry import (
+    asymmetry_text,
+    inside,
+    measured,
+    metrics,
+    silver_table,
+    template_text,
+    text_of,
+)
 
 from medkit.data import Grid, Volume, write_labels
 from medkit.errors import CaseError
@@ -106,3 +114,14 @@ def test_a_failed_head_is_told(labels, reference):
     assert numbers["heads_failed"] == 1
     assert numbers["right_difference_ml_silver_standard"] == pytest.approx(32 * 0.008, abs=1e-4)
     assert template_text({"failed": "not-recognised"}).endswith("aim not met.")
+
+
+def test_a_head_in_which_the_tool_found_a_side_alone_says_nothing_of_the_sides():
+    def head(left: float, right: float, tool_left: float, tool_right: float) -> dict:
+        silver = {"left": {"ml": tool_left}, "right": {"ml": tool_right}}
+        return {"ml": {"left": left, "right": right}, "silver": silver}
+
+    known = [head(3.0, 3.3, 3.6, 4.0), head(3.1, 3.2, 3.7, 3.9)]
+    missed = [head(3.0, 3.3, 0.0, 0.0), head(3.0, 3.3, 0.0, 4.0), {"ml": {"left": 3.0, "right": 3.0}}]
+    assert asymmetry_text([*known, *missed]) == asymmetry_text(known)
+    assert asymmetry_text(known).startswith("Right less left, in parts of their mean: +0.063 ")
