@@ -11,7 +11,7 @@ import numpy as np
 from medkit.data.archives import ARCHIVE_SUFFIX, peek_archive
 from medkit.data.checks import SPACING_RANGE_MM
 from medkit.data.grid import Grid
-from medkit.data.reading import ITK_SUFFIXES, file_suffix, open_itk, open_nibabel
+from medkit.data.reading import ITK_SUFFIXES, file_suffix, nifti_size_known, open_itk, open_nibabel
 from medkit.data.text_headers import data_files
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def _peek(path: Path, arrays: Sequence[str]) -> tuple[Grid, int]:
         return Grid((a, b, c), np.diag([*reader.GetSpacing()[:3], 1.0])), reader.GetNumberOfComponents()
     image = open_nibabel(path)
     a, b, c, *more = image.shape
-    return Grid((a, b, c), np.array(image.affine, dtype=np.float64)), int(np.prod(more, dtype=np.int64))
+    size_known = not isinstance(image.header, nib.Nifti1Header) or nifti_size_known(image.header)
+    grid = Grid((a, b, c), np.array(image.affine, dtype=np.float64), size_known=size_known)
+    return grid, int(np.prod(more, dtype=np.int64))
 
 
 def source_files(path: Path) -> list[Path]:

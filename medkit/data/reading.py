@@ -56,6 +56,7 @@ __all__ = [
     "ITK_SUFFIXES",
     "READABLE_SUFFIXES",
     "file_suffix",
+    "nifti_size_known",
     "open_itk",
     "open_nibabel",
     "read_channels",
@@ -216,7 +217,7 @@ def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
     with _decoding(name):
         if isinstance(header, nib.Nifti1Header):
             notes = check_nifti_header(header, name)
-            size_known = states_size(header) and not _says(header, SIZE_UNKNOWN)
+            size_known = nifti_size_known(header)
             notes = notes if size_known else [SIZE_UNKNOWN_NOTE, SIDE_UNKNOWN_NOTE]
             coded = bool(header["qform_code"] or header["sform_code"])
             side_known = size_known and coded and not _says(header, SIDE_UNKNOWN)
@@ -230,6 +231,11 @@ def volume_from_nibabel(image: Any, name: str | None = None) -> Volume:
     i, j, k = shape[:3]
     grid = Grid((i, j, k), affine, nifti=nifti, size_known=size_known, side_known=side_known)
     return Volume(array, grid, name, tuple(notes))
+
+
+def nifti_size_known(header: nib.Nifti1Header) -> bool:
+    """Whether a header states the size of its voxels, and does not say that nobody knew it."""
+    return states_size(header) and not _says(header, SIZE_UNKNOWN)
 
 
 def _says(header: nib.Nifti1Header, remark: bytes) -> bool:

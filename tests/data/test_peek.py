@@ -47,6 +47,12 @@ def test_peek_agrees_with_reading(tmp_path, name, channels):
     assert volume.array.shape[3:] == ((channels,) if channels > 1 else ())
 
 
+def test_a_header_that_nobody_filled_in_states_no_size(tmp_path):
+    nib.save(nib.Nifti1Image(IMAGE, None), tmp_path / "a.nii.gz")
+    assert peek_channels([tmp_path / "a.nii.gz"])[0].spacing_mm is None
+    assert read_channels([tmp_path / "a.nii.gz"]).grid.spacing_mm is None
+
+
 def test_one_file_per_channel(tmp_path):
     paths = [write(tmp_path / f"{number}.nii") for number in range(4)]
     assert peek_channels(paths)[1] == read_channels(paths).array.shape[3] == 4
