@@ -489,7 +489,7 @@ def _draw_legend(
     below = _sum_rows(sums)
     lines = len(below) + (len(called) + 0.5 if called else 0)
     room = top - _LEGEND_FLOOR
-    rows = _label_rows(names, colours, volumes_ml, most=int(room / _TIGHT_ROW - lines)) + below
+    rows = _label_rows(names, colours, volumes_ml, most=max(1, int(room / _TIGHT_ROW - lines))) + below
     height = min(_ROW, room / max(len(rows) + lines - len(below), 1))
     size = _legend_size(rows)
     y = top - height / 2

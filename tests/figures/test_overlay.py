@@ -371,6 +371,15 @@ def test_sums_stand_in_the_legend_with_what_is_said_of_them(tmp_path, said):
     assert {"whole", "3.50 ml", "90 % interval 3.11 to 3.72 ml", "other", "unknown"} <= {*said}
 
 
+def test_where_sums_fill_the_legend_no_structure_is_counted_twice(tmp_path, said):
+    names = {value: f"rib {value}" for value in range(1, 31)}
+    stored, affine = stored_as(corner_label(), "RAS")
+    sums = [Sum(f"sum {number}", 1.0, "90 % interval 3.11 to 3.72 ml") for number in range(11)]
+    draw_overlay(constant_volume(stored, affine), stored, names, tmp_path / "a.png", title="case", sums=sums)
+    listed = [text for text in said if text.startswith("rib")]
+    assert f"and {30 - len(listed)} more" in said
+
+
 def notes_drawn(tmp_path, said, notes, of_volume=()):
     said.clear()
     stored, affine = stored_as(corner_label(), "RAS")
