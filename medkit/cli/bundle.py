@@ -45,7 +45,7 @@ def card_command(name: str) -> None:
     card = find_bundle(name).root / "docs" / "README.md"
     if not card.is_file():
         raise UsageError(f"{card}: expected the bundle's card, got no file; ask who made the bundle")
-    click.echo(card.read_text(encoding="utf-8"), nl=False)
+    click.echo(card.read_text(encoding="utf-8", errors="replace"), nl=False)
 
 
 def _waiting(bundle: BundleFolder) -> str:

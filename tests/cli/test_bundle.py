@@ -34,7 +34,10 @@ def test_the_card_of_a_bundle_is_shown(tmp_path):
     card = run("card", name).output
     assert card == (store.find_bundle(name).root / "docs" / "README.md").read_text(encoding="utf-8")
     root = make_tiny_bundle(tmp_path)
-    (root / "docs" / "README.md").unlink(missing_ok=True)
+    (root / "docs").mkdir(exist_ok=True)
+    (root / "docs" / "README.md").write_bytes("Für Köpfe\n".encode("latin-1"))
+    assert run("card", root).output == "F\ufffdr K\ufffdpfe\n"
+    (root / "docs" / "README.md").unlink()
     error = run("card", root).exception
     assert isinstance(error, UsageError)
     assert (
