@@ -161,8 +161,8 @@ def mixed_items(
     Raises:
         UsageError: a share that is no part.
     """
-    if not 0 <= share <= 1:
-        raise UsageError(f"expected a share from 0 to 1 of the samples, got {share:g}; correct it")
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise UsageError(f"expected a share from 0 to 1 of the samples, got {share}; correct it")
     if not first or not second:
         return [*first, *second]
     part = Fraction(share).limit_denominator(100)

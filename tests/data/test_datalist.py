@@ -126,8 +126,11 @@ def test_a_share_is_kept_whatever_the_numbers(first: int, second: int, share: Fr
 
 
 def test_a_share_that_is_no_part_is_refused():
-    with pytest.raises(UsageError, match=r"expected a share from 0 to 1 of the samples, got 3; correct it"):
-        mixed_items([], [], 3)
+    for share in (3, "half", True, float("nan")):
+        with pytest.raises(
+            UsageError, match=rf"expected a share from 0 to 1 of the samples, got {share}; correct it"
+        ):
+            mixed_items([], [], share)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"folds": [["a"], ["a"]]}', '{"folds": []}'])

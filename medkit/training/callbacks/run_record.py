@@ -60,7 +60,9 @@ class RunRecord(Callback):
         self.run_dir, self.bundle_name = Path(run_dir), bundle_name
         run = self.run_dir.parent.resolve()
         self._exports = is_run(run) and Path(bundle_root).resolve().is_relative_to(run)
-        self.train_items, self.test_items = list(train_items), list(test_items)
+        # Those that are drawn from more often than others are listed as often.
+        self.train_items = [dict(item) for item in dict.fromkeys(tuple(item.items()) for item in train_items)]
+        self.test_items = list(test_items)
         self.fold, self.settings = fold, dict(settings)
         self._seconds = 0.0
         self._start: float | None = None
