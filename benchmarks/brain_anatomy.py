@@ -11,8 +11,8 @@
 - seconds and memory of `medkit predict`, from file to file, with one thread and with four.
 
 What was measured is in RUNS/brain_anatomy/results.jsonl, by the weights and the code: a run that was stopped goes on.
-`--keep` writes the figures for the bundle's card, `--pictures` heads slice by slice, to be looked at. `--quick` measures
-a little of everything and keeps nothing.
+`--keep` writes the figures and some pictures for the bundle's card, `--pictures` heads slice by slice, to be looked at.
+`--quick` measures a little of everything and keeps nothing.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from brain_heads import (
     real_heads,
     template,
 )
-from brain_pictures import draw_pictures
+from brain_pictures import draw_for_card, draw_pictures
 from brain_scores import (
     as_row,
     dice_by_name,
@@ -375,7 +375,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a config key")
     parser.add_argument("--quick", action="store_true", help="a little of everything; no table is written")
-    parser.add_argument("--keep", action="store_true", help="write the figures for the card")
+    parser.add_argument("--keep", action="store_true", help="write figures and pictures for the card")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw heads slice by slice, and no more")
     given = parser.parse_args()
     if given.keep and (given.quick or given.set or given.bundle != BUNDLE):
@@ -399,7 +399,8 @@ def main() -> None:
     if not given.quick:
         given.output.write_text(text)
     if given.keep:
-        write_evaluation(sources_root() / BUNDLE, [folder.weights], metrics(found), card_text(found, size))
+        shown = card_text(found, size, draw_for_card(bench.native, folder.root / "docs"))
+        write_evaluation(sources_root() / BUNDLE, [folder.weights], metrics(found), shown)
     print(text)
 
 

@@ -25,6 +25,11 @@ _REFERENCE = (
     "slices that were acquired; labels are compared at 1 mm. The network learned from images of other label maps, "
     "which the same generator made: real scans differ more"
 )
+_PICTURES = (
+    "As `medkit predict` draws them, on each image's own grid. The template and patient 07 have no skull; patient 01"
+    " and the stroke case are heads as they were scanned, in slices of 2 to 5 mm. There are no outlines by hand to hold"
+    " these against: look for yourself."
+)
 _SILVER = (
     "DLMUSE is an automatic tool, and its label maps have 2 mm: this is imitation of it, not accuracy. Where one of its "
     "values leaves open which of several structures it is, either is taken"
@@ -288,9 +293,10 @@ def document(found: Found, megabytes: float, machine: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def card_text(found: Found, megabytes: float) -> str:
+def card_text(found: Found, megabytes: float, pictures: str) -> str:
     """For the card, whose sections have headings of the third level."""
-    return "\n\n".join([aims_table(found, megabytes), *sections(found, "###")])
+    shown = ["### Real heads", _PICTURES, pictures]
+    return "\n\n".join([aims_table(found, megabytes), *sections(found, "###"), *shown])
 
 
 def sections(found: Found, mark: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""Heads slice by slice with the structures that a bundle found, to be looked at before anything is called done."""
+"""Heads slice by slice with the structures that a bundle found, to be looked at before anything is called done.
+
+Three planes of each go into the bundle's card.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +10,7 @@ import matplotlib
 import numpy as np
 from brain_heads import MULTICONTRAST, STROKE, multicontrast, stroke, template
 from brain_scores import on_grid
+from PIL import Image
 from timing import note
 
 from medkit.data import Volume, read_volume
@@ -21,6 +25,7 @@ from matplotlib.colors import hsv_to_rgb
 _STEP_MM = 6.0
 _COLUMNS = 6
 _OPACITY = 0.35
+_COLOURS = 128  # of a picture in a card, which makes it a third as large
 _HUE = 0.618  # from one label to the next: of 32, and of the two sides, no two neighbours look alike
 
 
@@ -61,6 +66,34 @@ def draw_pictures(bundle: Any, folder: Path) -> None:
         native = on_grid(result.labels, result.grid, image.grid)
         draw_overlay(image, native, result.label_names, Path(f"{place}.png"), title=name)
         note(f"{name}: {place}*.png")
+
+
+def draw_for_card(bundle: Any, folder: Path) -> str:
+    """Three planes of each head, beside a card.
+
+    Args:
+        bundle: loaded, its labels on the image's grid.
+        folder: of the card.
+
+    Returns:
+        The Markdown that shows them.
+    """
+    lines = []
+    for name, image in pictured_heads().items():
+        try:
+            result = bundle.predict_volume(image)
+        except CaseError as error:
+            lines.append(f"{name} was refused ({error.code}).")
+            continue
+        path = folder / f"{name.replace(' ', '_')}.png"
+        volumes = {value: result.volumes_ml[text] for value, text in result.label_names.items() if value}
+        draw_overlay(image, result.labels, result.label_names, path, title=name, volumes_ml=volumes)
+        with Image.open(path) as drawn:
+            reduced = drawn.convert("RGB").quantize(_COLOURS)
+        reduced.save(path, optimize=True)
+        lines.append(f"![{name}]({path.name})")
+        note(f"{name}: {path}")
+    return "\n\n".join(lines)
 
 
 def _at_the_labels(image: Volume, grid: Any) -> Volume:

@@ -182,6 +182,7 @@ def _replace(run: TrainingRun, fold: int | None, record: dict[str, Any], source:
             **{root / name: content for name, content in files.items()},
             source / "record.json": written.encode(),
             source / EVALUATION_FILE: None,
+            **dict.fromkeys((root / "docs").glob("*.png")),  # that show what those weights gave
         }
     )
     return [

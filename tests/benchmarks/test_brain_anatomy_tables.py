@@ -97,7 +97,7 @@ def test_the_document_has_it_all():
 
 
 def test_the_card_has_headings_below_its_own():
-    headings = [line for line in card_text(whole(), 2.2).splitlines() if line.startswith("#")]
+    headings = [line for line in card_text(whole(), 2.2, "![a](a.png)").splitlines() if line.startswith("#")]
     assert headings
     assert all(line.startswith("### ") for line in headings)
 

@@ -215,8 +215,11 @@ def test_a_network_that_a_benchmark_measures_is_adopted_itself(scored_elsewhere:
     run = create_run(BUNDLE, scored_elsewhere / "runs", overrides=begun, held_out=[1])
     run.train()
     (source / EVALUATION_FILE).write_text("of weights that go now")
+    (bundle / "docs").mkdir(parents=True, exist_ok=True)
+    (bundle / "docs" / "head.png").write_text("by weights that go now")
     assert adopt(run.folder)[0] == "figures none yet; measure them with benchmarks/heads.py"
     assert not (source / EVALUATION_FILE).exists()
+    assert not (bundle / "docs" / "head.png").exists()
     weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
     trained = torch.load(run.folder / "fold1" / "model.pt", weights_only=True)
     assert all(torch.equal(weights[name], trained[name].half()) for name in trained)
