@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -328,7 +329,11 @@ def _draw_contours(
 ) -> None:
     """The largest first: where two labels touch, the smaller one's line lies on top, on either side of the body."""
     sizes = dict(zip(*np.unique(labels, return_counts=True), strict=True))
-    for value in sorted((value for value in colours if value in sizes), key=sizes.__getitem__, reverse=True):
+    shown = [value for value in colours if value in sizes]
+    both: Counter[Colour] = Counter()  # the two of a pair have one colour
+    for value in shown:
+        both[colours[value]] += sizes[value]
+    for value in sorted(shown, key=lambda value: both[colours[value]], reverse=True):
         colour = colours[value]
         outline = _outline(labels == value, panel)
         if dashed:

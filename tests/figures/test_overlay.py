@@ -139,6 +139,25 @@ def test_the_smaller_label_s_line_lies_on_top(tmp_path, small, large):
     assert len(alone & inside) > 0.75 * len(alone)  # what shines through tints some
 
 
+def test_a_line_between_two_structures_has_one_colour_on_both_sides(tmp_path):
+    """The inner structure is the larger one on the left, the smaller one on the right, and the smaller one in all."""
+    names = {1: "left core", 2: "left shell", 3: "right core", 4: "right shell"}
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[3:17, 12:32, 5:25], labels[4:16, 13:31, 6:24] = 2, 1
+    labels[22:38, 8:36, 2:28], labels[27:33, 18:26, 10:20] = 4, 3
+    stored, affine = stored_as(labels, "RAS")
+    draw_overlay(constant_volume(stored, affine), stored, names, tmp_path / "a.png", title="case")
+    picture = drawn(tmp_path / "a.png")
+    first, last = panels(picture)[0]
+    columns = coloured(picture, 1)[:, 1]
+    middle = (first + last) / 2
+    right, left = (
+        ((columns >= first) & (columns < middle)).sum(),
+        ((columns > middle) & (columns <= last)).sum(),
+    )
+    assert left > 1.5 * right > 100
+
+
 def test_truth_changes_the_picture_and_may_stand_alone(tmp_path):
     stored, affine = stored_as(corner_label(), "RAS")
     volume, empty = constant_volume(stored, affine), np.zeros_like(stored)
