@@ -240,14 +240,14 @@ def _process(python: str, method: str, jobs: list[list[str]]) -> Iterator[Values
         yield {"status": status}
 
 
-def packages(python: str) -> dict[str, str]:
-    """Versions in the others' environment."""
+def packages(python: str) -> str:
+    """Versions in the others' environment, such as ``brainextractor 0.3.0, dipy 1.12.1``."""
     code = "from importlib.metadata import version as v; print(v('brainextractor'), v('dipy'))"
     try:
         shown = subprocess.run([python, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
     except (OSError, subprocess.CalledProcessError):
         sys.exit(f"{python}: expected an interpreter with brainextractor and dipy, got one without")
-    return dict(zip(("brainextractor", "dipy"), shown.split(), strict=True))
+    return ", ".join(map(" ".join, zip(("brainextractor", "dipy"), shown.split(), strict=True)))
 
 
 def _file(image: Path) -> str:
