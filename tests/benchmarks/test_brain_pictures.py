@@ -11,6 +11,7 @@ from PIL import Image
 
 from medkit.data import Grid, Volume
 from medkit.errors import CaseError
+from medkit.figures.overlay import overlay_pixels
 
 GRID = Grid((20, 24, 22), np.diag([-2.0, 2, 2, 1]))
 NAMES = {0: "background", 1: "left hippocampus", 2: "right hippocampus"}
@@ -34,5 +35,12 @@ def test_each_head_is_drawn_and_shown_and_a_refusal_told(tmp_path, monkeypatch):
     shown = draw_for_card(Bundle(), tmp_path)
     assert shown == "![patient 01 T1](patient_01_T1.png)\n\na spine was refused (not-recognised)."
     with Image.open(tmp_path / "patient_01_T1.png") as drawn:
-        assert len(drawn.convert("RGB").getcolors()) > 50
+        assert drawn.mode == "P"
+        found = np.asarray(drawn.convert("RGB"), np.int16)
+    labels = Bundle().predict_volume(heads["patient 01 T1"])
+    volumes = {1: 1.5, 2: "unknown"}
+    pixels = overlay_pixels(
+        heads["patient 01 T1"], labels.labels, NAMES, title="patient 01 T1", volumes_ml=volumes
+    )
+    assert np.abs(found - pixels).max() < 32, "no structure takes the colour of another"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["patient_01_T1.png"]
