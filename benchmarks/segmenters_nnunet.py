@@ -14,8 +14,8 @@ import torch
 from segmenters_training import Form
 
 from medkit.data import read_volume
+from medkit.data.checks import check_same_grid
 from medkit.data.datalist import fold_items, number_of_folds
-from medkit.inference.scoring import check_same_grid
 from medkit.metrics.segmentation import AGREEMENT, score_case
 
 NAME = "Dataset904_Hippocampus"
@@ -158,7 +158,7 @@ def score(predictions: Path, dataset: str, cases: list[str]) -> list[dict[str, A
     for case in cases:
         truth = read_volume(truths[case])
         found = read_volume(predictions / f"{case}{_SUFFIX}")
-        check_same_grid(found, truth)
+        check_same_grid(found.grid, found.name, truth.grid, truth.name)
         labels = (volume.array.astype(int) for volume in (found, truth))
         for each in score_case(*labels, truth.grid.spacing, LABELS):
             values = asdict(each)
