@@ -9,7 +9,13 @@ from medkit.data.side_words import structures
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["label_colours"]
+    Colour = tuple[float, float, float]
+    """Red, green and blue from 0 to 1."""
+
+__all__ = ["DOUBT", "DOUBT_NAME", "label_colours"]
+
+DOUBT, DOUBT_NAME = "#f032e6", "Magenta"
+"""Of what pictures show of doubt; no label has it."""
 
 # Trubetskoy, "List of 20 Simple, Distinct Colors" (sashamaps.net, 2017), without greys and what is too dark for an image
 # in greys, and without magenta, which pictures have for doubt; three of Kelly's "Twenty-two colors of maximum contrast"
@@ -38,7 +44,7 @@ _COLOURS = (
 )
 
 
-def label_colours(names: Mapping[int, str]) -> dict[int, tuple[float, float, float]]:
+def label_colours(names: Mapping[int, str]) -> dict[int, Colour]:
     """Red, green and blue from 0 to 1 of each label.
 
     Structures have a list of twenty colours in turn, in the order of their lowest label, so that the same names always

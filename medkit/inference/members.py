@@ -145,9 +145,8 @@ class Members:
             if not isinstance(output, torch.Tensor):
                 raise TypeError(f"expected one tensor from the inferer, got {type(output).__name__}")
             plain = output.as_subclass(torch.Tensor)
-            if (
-                total is None
-            ):  # the image itself comes first: what is remarked of a mirror image has its sides exchanged
+            if total is None:
+                # The image itself comes first: what is remarked of a mirror image has its sides exchanged.
                 total = torch.zeros(plain.shape, dtype=torch.float32, device=plain.device)
                 like = (
                     MetaTensor([]).copy_meta_from(output)

@@ -369,7 +369,8 @@ def _try_to_draw(result: Result, path: Path, title: str) -> str | None:
 
 def _draw_picture(result: Result, path: Path, title: str) -> None:
     """Three planes of the image with the contours of its label map."""
-    from medkit.figures.overlay import Sum, draw_overlay
+    from medkit.figures.legend import Sum
+    from medkit.figures.overlay import draw_overlay
 
     labels, names = result.labels, result.label_names
     if labels.ndim == 4:

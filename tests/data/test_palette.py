@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from medkit.data.palette import label_colours
-from medkit.figures import overlay
+from medkit.data.palette import DOUBT, label_colours
 
 TWENTY = {value: f"organ {value}" for value in range(1, 21)}
 
@@ -47,7 +46,7 @@ def test_few_structures_are_further_apart():
 
 
 def test_no_label_has_the_colour_of_doubt():
-    doubt = to_rgb(overlay._DOUBT)
+    doubt = to_rgb(DOUBT)
     assert min(apart(doubt, colour) for colour in label_colours(TWENTY).values()) > 0.19
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from medkit.data import Grid, Volume, read_volume
 from medkit.data.palette import label_colours
 from medkit.errors import CaseError
-from medkit.figures import overlay
-from medkit.figures.overlay import Sum, draw_overlay, overlay_pixels
+from medkit.figures.legend import Sum
+from medkit.figures.overlay import draw_overlay, overlay_pixels
 from tests.figures.orientations import ALL_ORIENTATIONS, stored_as
 
 NAMES = {0: "background", 1: "one", 2: "two"}
@@ -256,7 +258,7 @@ def test_nothing_is_left_behind_on_failure(tmp_path, monkeypatch):
         Path(path).write_bytes(b"\x89PNG half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(overlay.Figure, "savefig", half_a_picture)
+    monkeypatch.setattr(Figure, "savefig", half_a_picture)
     stored, affine = stored_as(corner_label(), "RAS")
     with pytest.raises(OSError, match="disk full"):
         draw_overlay(constant_volume(stored, affine), stored, NAMES, tmp_path / "case.png", title="case")
@@ -278,11 +280,9 @@ def test_a_hippocampus_is_drawn_over_its_image(real_data, tmp_path):
 def said(monkeypatch):
     """All that is written into pictures."""
     said = []
-    write = overlay._write_text
+    write = Axes.text
     monkeypatch.setattr(
-        overlay,
-        "_write_text",
-        lambda axes, x, y, text, **style: (said.append(text), write(axes, x, y, text, **style)),
+        Axes, "text", lambda axes, x, y, text, **style: (said.append(text), write(axes, x, y, text, **style))
     )
     return said
 
